@@ -1,0 +1,7 @@
+"""ScanTwin: a federated digital-twin virtual scanner. SYNTHETIC, NOT FOR DIAGNOSIS."""
+
+from importlib.metadata import version
+
+__version__ = version("scantwin")
+NOTICE = "SYNTHETIC, NOT FOR DIAGNOSIS"
+"""Said by every output of this software."""

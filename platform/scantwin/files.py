@@ -1,0 +1,76 @@
+"""Files appear whole or not at all: write aside, then rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; renames it to `path` when the block ends well."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The full name stays at the end: writers choose the format by the suffix (.nii.gz).
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix="-" + target.name, dir=target.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        aside.chmod(0o644 & ~_umask())
+        aside.replace(target)
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """Gives a folder beside `path` to fill; it replaces `path` when the block ends well."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".part-", suffix="-" + target.name, dir=target.parent))
+    try:
+        yield aside
+        aside.chmod(0o755 & ~_umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+            target.replace(old / target.name)
+            aside.replace(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.replace(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
+    """Writes `data` as JSON, whole; `private` keeps it readable by the owner only."""
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(data, indent=2, sort_keys=False, default=str) + "\n")
+    if private:
+        Path(path).chmod(0o600)
+    return Path(path)
+
+
+def write_private(path: Path | str, data: bytes) -> Path:
+    """Writes a secret so that only its owner ever could read it."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        target.unlink()
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    return target
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

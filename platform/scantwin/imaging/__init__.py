@@ -1,0 +1,1 @@
+"""Volumes, studies, SUV, body, districts and pictures. No torch here."""

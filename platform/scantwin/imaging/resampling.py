@@ -1,0 +1,64 @@
+"""Moving a volume onto another grid of voxels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from scantwin.imaging.volume import CANONICAL, Volume
+
+Interpolation = Literal["linear", "nearest", "area"]
+"""`area` blurs before it takes fewer voxels, so that means are kept and noise does not alias."""
+
+_ITK = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "area": sitk.sitkLinear}
+
+
+def resample_like(
+    volume: Volume, reference: Volume, *, how: Interpolation = "linear", outside: float = 0.0
+) -> Volume:
+    """`volume` on the voxels of `reference`; where it has none, `outside` (in its unit)."""
+    if volume.same_grid(reference):
+        return volume
+    image = volume.to_sitk()
+    # Band-limit in the moving image's own axes: SD of half the voxel ratio, as for a box of the new voxel.
+    if how == "area":
+        own = np.asarray(volume.spacing)
+        new = np.abs(reference.direction.T @ volume.direction).T @ np.asarray(reference.spacing)
+        sigma = np.sqrt(np.maximum(new**2 - own**2, 0.0) / 12.0)
+        image = _smooth(sitk.Cast(image, sitk.sitkFloat32), sigma[::-1])
+    elif how == "linear":
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    grid = sitk.Image([int(n) for n in reference.shape[::-1]], sitk.sitkUInt8)
+    grid.SetSpacing([float(s) for s in reference.spacing[::-1]])
+    grid.SetOrigin([float(o) for o in reference.origin])
+    grid.SetDirection([float(d) for d in reference.direction[:, ::-1].ravel()])
+    moved = sitk.Resample(image, grid, sitk.Transform(), _ITK[how], float(outside))
+    return reference.with_array(sitk.GetArrayFromImage(moved), volume.unit)
+
+
+def grid_over(volume: Volume, spacing: tuple[float, float, float]) -> Volume:
+    """An empty canonical grid of `spacing` (z, y, x) [mm] that covers `volume`."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1).T
+    world = volume.world(corners)
+    low, high = world.min(axis=0)[::-1], world.max(axis=0)[::-1]  # (z, y, x)
+    size = np.maximum(np.ceil((high - low) / np.asarray(spacing) - 1e-3), 1).astype(int)
+    origin = low + np.asarray(spacing) / 2
+    array = np.broadcast_to(np.uint8(0), tuple(size))
+    x, y, z = (float(v) for v in origin[::-1])
+    return Volume(array, spacing, (x, y, z), CANONICAL.copy(), volume.unit)
+
+
+def to_spacing(
+    volume: Volume, spacing: tuple[float, float, float], *, how: Interpolation = "area", outside: float = 0.0
+) -> Volume:
+    """`volume` on a canonical grid of `spacing` (z, y, x) [mm]."""
+    return resample_like(volume, grid_over(volume, spacing), how=how, outside=outside)
+
+
+def _smooth(image: sitk.Image, sigma_mm: np.ndarray) -> sitk.Image:
+    for axis, sigma in enumerate(sigma_mm):
+        if sigma > 0:
+            image = sitk.RecursiveGaussian(image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
+    return image

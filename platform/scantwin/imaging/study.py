@@ -1,0 +1,47 @@
+"""`Study`: one patient's CT, maybe PET and lesions, on their own grids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from scantwin.imaging.resampling import resample_like
+from scantwin.imaging.volume import Volume
+from scantwin.units import AIR_HU
+
+Condition = Literal["negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma", "unknown"]
+"""Oncological condition; the first four are those of FDG-PET-CT-Lesions."""
+
+District = Literal["head", "trunk", "arms", "legs", "whole-body"]
+"""A part of the body with a model of its own; `whole-body` is for what cannot be told."""
+
+DISTRICTS: Final[tuple[District, ...]] = ("head", "trunk", "arms", "legs", "whole-body")
+DISTRICT_LABEL: Final[dict[District, int]] = {"head": 1, "trunk": 2, "arms": 3, "legs": 4, "whole-body": 5}
+"""Label of each district in a label volume; 0 is outside the body."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One patient's scans. `name` is a pseudonym; nothing here identifies the patient."""
+
+    name: str
+    ct: Volume
+    """CT [HU], canonical."""
+    pet: Volume | None = None
+    """PET [g/ml] (SUVbw), canonical, on its own grid."""
+    lesions: Volume | None = None
+    """Lesion labels (0 none, 1.. lesions), canonical, on any grid."""
+    condition: Condition = "unknown"
+    districts: Volume | None = None
+    """District labels given with the study (DISTRICT_LABEL), if any; otherwise they are split from the CT."""
+    warnings: tuple[str, ...] = ()
+    source: dict[str, str] = field(default_factory=dict)
+    """How it was read: vendor, model, SUV rule, format. No identifiers."""
+
+    def ct_on(self, grid: Volume) -> Volume:
+        """The CT [HU] on the voxels of `grid`, air outside its field of view."""
+        return resample_like(self.ct, grid, how="area", outside=AIR_HU)
+
+    def lesions_on(self, grid: Volume) -> Volume | None:
+        """The lesion labels on the voxels of `grid`, or None."""
+        return None if self.lesions is None else resample_like(self.lesions, grid, how="nearest")

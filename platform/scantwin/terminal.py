@@ -1,0 +1,60 @@
+"""What every command says and how: JSON for machines, tables and progress bars for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+out = Console(soft_wrap=True)
+"""Results go here (standard output)."""
+
+err = Console(stderr=True, soft_wrap=True)
+"""Progress, warnings and errors go here, so that standard output stays clean for pipes."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+"""The option that every command has."""
+
+
+class Advance(Protocol):
+    """What long work calls to say how far it is."""
+
+    def __call__(self, done: float, total: float, text: str = "") -> None:
+        """`done` of `total`, and what is being done."""
+
+
+def silent(done: float, total: float, text: str = "") -> None:
+    """An `Advance` that says nothing."""
+
+
+def emit(data: Any, as_json: bool, people: Callable[[], None]) -> None:
+    """Prints `data` as JSON, or lets `people` print it for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, indent=2, default=str, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    else:
+        people()
+
+
+@contextmanager
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on standard error; silent when `quiet` or not on a terminal."""
+    if quiet or not err.is_terminal:
+        yield silent
+        return
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: float, total: float, text: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=f"{title} {text}".strip())
+
+        yield advance
