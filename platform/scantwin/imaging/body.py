@@ -1,0 +1,179 @@
+"""The body mask: the patient without table and clothes, lungs, airways and bowel gas filled.
+
+Worked out on voxels of about 4 mm, then laid back on the CT's voxels with a sharp skin line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.imaging.resampling import resample_like
+from scantwin.imaging.volume import Volume
+from scantwin.units import AIR_HU
+
+COARSE_MM: Final = 4.0
+"""Voxel size [mm] the mask is worked out on: a quarter of a wrist, and thicker than a table's shell."""
+SKIN_HU: Final = -350.0
+"""Between air and tissue [HU]: a voxel half air (-1000), half skin and fat (0 to -100) has about -520,
+one mostly of tissue more than this. A table's shell of 1-2 mm stays below it at 4 mm."""
+LUNG_HU: Final = (-930.0, -300.0)
+"""Mean HU of a region that is lung and not outside air (air is -1000 +-20 at any dose once averaged)."""
+SHEET_MM: Final = 12.0
+"""What is thinner than this in axial slices is table, blanket or tube, unless it hangs on the body."""
+PART_ML: Final = 40.0
+"""A part apart from the trunk (a forearm beside it, a leg of a crop) is kept from this volume [ml] on."""
+_SOFT_HU: Final = (-220.0, 200.0)
+_IN_SLICE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """A CT averaged over whole blocks of voxels, axes (z, y, x) as the CT's."""
+
+    hu: NDArray[np.float32]
+    """Mean HU of each block; what was outside the field of view is air."""
+    spacing: tuple[float, float, float]
+    """Block size (z, y, x) [mm]."""
+    factor: tuple[int, int, int]
+    """Voxels of the CT in a block (z, y, x)."""
+
+    def expand(self, values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+        """Values of the blocks, given to each of their voxels."""
+        for axis, (count, size) in enumerate(zip(self.factor, shape, strict=True)):
+            if count > 1:
+                values = values.repeat(count, axis=axis)
+            values = values[(slice(None),) * axis + (slice(0, size),)]
+        return values
+
+
+def coarsen(ct: Volume, size_mm: float = COARSE_MM) -> Coarse:
+    """Averages a CT [HU] over blocks of about `size_mm`; padding (-1024, -3024, NaN) becomes air."""
+    factor = tuple(max(1, int(size_mm / spacing + 0.35)) for spacing in ct.spacing)
+    hu = ct.array
+    for axis, count in enumerate(factor):
+        hu = _block_mean(hu, axis, count)
+    hu = np.nan_to_num(np.asarray(hu, np.float32), nan=AIR_HU)
+    spacing = tuple(s * f for s, f in zip(ct.spacing, factor, strict=True))
+    return Coarse(np.clip(hu, -1024.0, 3071.0), spacing, factor)  # type: ignore[arg-type]
+
+
+def body_mask(ct: Volume) -> NDArray[np.bool_]:
+    """The patient in a CT [HU] of any orientation: a mask (z, y, x) on the CT's own voxels.
+
+    Without table, clothes and tubes; lungs, airways and bowel gas filled. All false where there is nobody.
+    """
+    if not ct.is_canonical:
+        upright = ct.canonical()
+        mask = upright.with_array(_canonical_mask(upright).astype(np.uint8), "label")
+        return np.asarray(resample_like(mask, ct, how="nearest").array, np.bool_)
+    return _canonical_mask(ct)
+
+
+def coarse_body(coarse: Coarse) -> NDArray[np.bool_]:
+    """The body mask on the blocks of a coarse canonical CT."""
+    parts = _parts(coarse)
+    return _filled(coarse, parts) if parts.any() else parts
+
+
+def _canonical_mask(ct: Volume) -> NDArray[np.bool_]:
+    coarse = coarsen(ct)
+    body = coarse_body(coarse)
+    # The skin line is drawn on the CT's voxels, within one block of the coarse one.
+    sure = ndimage.binary_erosion(body, _IN_SLICE, border_value=1)
+    maybe = ndimage.binary_dilation(body, _IN_SLICE)
+    near = coarse.expand(maybe & ~sure, ct.shape)
+    inside = coarse.expand(sure, ct.shape)
+    tissue = np.asarray(ct.array) > SKIN_HU
+    return np.asarray(inside | (near & tissue), np.bool_)
+
+
+def _block_mean(values: NDArray[np.generic], axis: int, count: int) -> NDArray[np.generic]:
+    """Means of `count` neighbours along an axis; the last block repeats the last voxel."""
+    if count == 1:
+        return values
+    short = -values.shape[axis] % count
+    if short:
+        last = values.take([-1], axis=axis)
+        values = np.concatenate([values, last.repeat(short, axis=axis)], axis=axis)
+    shape = (*values.shape[:axis], values.shape[axis] // count, count, *values.shape[axis + 1 :])
+    blocks = values.reshape(shape)
+    total = np.zeros((*shape[: axis + 1], *shape[axis + 2 :]), np.float32)
+    for k in range(count):
+        part = blocks[(slice(None),) * (axis + 1) + (k,)]
+        # Padding is many thousand HU below air on some scanners: it must not weigh more than air.
+        total += np.maximum(part, -1024).astype(np.float32)
+    return total / np.float32(count)
+
+
+def _parts(coarse: Coarse) -> NDArray[np.bool_]:
+    """What is tissue and thick enough: the trunk, and limbs that lie apart."""
+    tissue = coarse.hu > SKIN_HU
+    in_slice = float(min(coarse.spacing[1:]))
+    steps = max(1, round(SHEET_MM / 2 / in_slice))
+    thick = ndimage.binary_erosion(tissue, _IN_SLICE, iterations=steps, border_value=1)
+    thick = ndimage.binary_propagation(thick, mask=thick)
+    labels, count = ndimage.label(thick)
+    if count == 0:
+        return np.zeros_like(tissue)
+    volumes = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(float)
+    soft = (coarse.hu > _SOFT_HU[0]) & (coarse.hu < _SOFT_HU[1])
+    softness = np.bincount(labels.ravel(), weights=soft.ravel(), minlength=count + 1)[1:] / volumes
+    voxel_ml = float(np.prod(coarse.spacing)) / 1000.0
+    # The erosion takes a good part of a thin limb: half of the volume is asked of what is left.
+    keep = (softness > 0.5) & ((volumes * voxel_ml > PART_ML / 2) | (volumes == volumes.max()))
+    core = np.concatenate([[False], keep])[labels]
+    # Back to the skin, and a little further along what hangs on it: ears, nose, fingers.
+    return np.asarray(ndimage.binary_dilation(core, _IN_SLICE, iterations=steps + 2, mask=tissue), np.bool_)
+
+
+def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fills what the body encloses in axial slices, and lungs cut by the side of the field of view."""
+    holes = np.stack([ndimage.binary_fill_holes(s) for s in parts]) & ~parts
+    body = parts | _without_gaps(holes, parts)
+    open_air = np.stack([_cut_by_side(s) for s in body])
+    labels, count = ndimage.label(open_air)
+    if count:
+        mean = ndimage.mean(coarse.hu, labels, np.arange(1, count + 1))
+        lungs = (np.asarray(mean) > LUNG_HU[0]) & (np.asarray(mean) < LUNG_HU[1])
+        body = body | np.concatenate([[False], lungs])[labels]
+    return np.asarray(body, np.bool_)
+
+
+def _without_gaps(holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The holes that are inside the patient, not the gap between a raised arm and the head.
+
+    A gap opens widely to the outside in the slices above or below; an airway by a nostril only.
+    """
+    labels, count = ndimage.label(holes)
+    if count == 0:
+        return holes
+    outside = ~(holes | parts)
+    faces = np.zeros(holes.shape, np.float32)
+    faces[1:] += outside[:-1]
+    faces[:-1] += outside[1:]
+    size = np.bincount(labels.ravel(), minlength=count + 1).astype(float)
+    openings = np.bincount(labels.ravel(), weights=faces.ravel(), minlength=count + 1)
+    slices = np.array([0, *(part[0].stop - part[0].start for part in ndimage.find_objects(labels))])
+    across = size / np.maximum(slices, 1)  # the mean cross-section, in blocks
+    keep = openings < 0.5 * across
+    keep[0] = False
+    return np.asarray(keep[labels], np.bool_)
+
+
+def _cut_by_side(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Air of one slice (y, x) that the body encloses together with one side of the field of view."""
+    found = np.zeros_like(body)
+    for axis, side in ((0, 0), (0, -1), (1, 0), (1, -1)):
+        edge = [slice(None), slice(None)]
+        edge[axis] = slice(0, 1) if side == 0 else slice(-1, None)
+        walled = np.pad(body, 1)
+        wall = [slice(None), slice(None)]
+        wall[axis] = slice(0, 1) if side == 0 else slice(-1, None)
+        walled[tuple(wall)] = True
+        found |= ndimage.binary_fill_holes(walled)[1:-1, 1:-1] & ~body
+    return found
