@@ -1,0 +1,1 @@
+"""A site: its studies, its policy, and its part in a federated round."""

@@ -1,0 +1,148 @@
+"""Keys and certificates: the consortium's own authority, its server certificate, the sites' keys."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from scantwin.errors import InputError
+from scantwin.files import whole_file, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CA_DAYS = 3650
+"""How long the authority is valid [days]: sites pin it by hand, so it is changed rarely."""
+
+SERVER_DAYS = 397
+"""How long a server certificate is valid [days]: the CA/Browser Forum's longest until 2026 (398)."""
+
+_BACKDATE = timedelta(minutes=5)  # clocks of hospitals differ
+
+
+def write_authority(folder: Path, *, name: str) -> None:
+    """Writes `ca.key` (owner only) and `ca.crt` of a new authority called `name`."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + timedelta(days=CA_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA384())
+    )
+    _write_pair(folder, "ca", key, certificate)
+
+
+def write_server_certificate(folder: Path, *, hosts: Sequence[str] = ("localhost", "127.0.0.1")) -> None:
+    """Writes `server.key` (owner only) and `server.crt` for `hosts`, signed by the folder's authority.
+
+    Flower's clients check the subject alternative names, so each host name and address must be in it.
+    """
+    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+        raise InputError(
+            f"{folder / 'ca.key'} is not an elliptic-curve key.", hint="Start with a new folder."
+        )
+    key = ec.generate_private_key(ec.SECP384R1())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + timedelta(days=SERVER_DAYS))
+        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+        )
+        .sign(authority_key, hashes.SHA384())
+    )
+    _write_pair(folder, "server", key, certificate)
+
+
+def write_site_key(path: Path, *, comment: str) -> Path:
+    """Writes an ECDSA P-384 key at `path` (owner only) and its public half at `path`.pub, as OpenSSH does."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    write_private(
+        path,
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        ),
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    target = path.with_name(path.name + ".pub")
+    with whole_file(target) as aside:
+        aside.write_bytes(public + f" {comment}\n".encode())
+    return target
+
+
+def read_site_key(path: Path) -> str:
+    """The public key in the file, as one line without its comment; refuses private and other keys."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The key cannot be read: {path}.", hint=error.strerror or "") from None
+    if b"PRIVATE KEY" in content:
+        raise InputError(
+            f"{path} is a private key.",
+            hint="Give the file that ends in .pub; the other never leaves the site.",
+        )
+    try:
+        key = serialization.load_ssh_public_key(content)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise InputError(
+            f"{path} is not the public key of a site.", hint="scantwin site init writes key.pub."
+        )
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _write_pair(
+    folder: Path, stem: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> None:
+    write_private(
+        folder / f"{stem}.key",
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
+    with whole_file(folder / f"{stem}.crt") as aside:
+        aside.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
