@@ -1,0 +1,1 @@
+"""State that outlives a process: models, migrations, the model registry and the audit log."""

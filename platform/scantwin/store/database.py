@@ -1,0 +1,198 @@
+"""The database: SQLite by default, PostgreSQL when the URL says so."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session, sessionmaker
+
+from scantwin.errors import InputError, MissingExtra, ScanTwinError, ServiceError
+from scantwin.settings import Settings, load_settings
+
+_PATIENCE_S = 30
+"""How long a writer waits for another before the database counts as locked [s]."""
+
+
+class Database:
+    """One database."""
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """`url` as SQLAlchemy writes it; `read_only` refuses every write and creates no file."""
+        self._url = _parse(url)
+        self.read_only = read_only
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, *, read_only: bool = False) -> Database:
+        """The database of `SCANTWIN_DATABASE_URL`, or the SQLite file of `SCANTWIN_HOME`."""
+        return cls((settings or load_settings()).database, read_only=read_only)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is an SQLite file."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: never with a user or a password."""
+        if self.is_sqlite:
+            return f"sqlite:{self._url.database or ':memory:'}"
+        port = f":{self._url.port}" if self._url.port else ""
+        return f"postgresql://{self._url.host or 'local socket'}{port}/{self._url.database or ''}"
+
+    def __repr__(self) -> str:
+        """Names the place only."""
+        return f"Database({self.place!r}{', read_only=True' if self.read_only else ''})"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine; made when first asked for, so it is not shared with forked children."""
+        return _sqlite(self._url, self.read_only) if self.is_sqlite else _server(self._url, self.read_only)
+
+    @cached_property
+    def _sessions(self) -> sessionmaker[Session]:
+        return sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that commits when the block ends well and rolls back when it raises.
+
+        Objects stay readable after the block. A database that cannot be used is a `ServiceError`.
+        """
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except (OperationalError, ProgrammingError) as error:
+            raise self._explain(error) from error
+
+    def migrate(self) -> Database:
+        """Brings the tables to the newest migration; safe when several processes call it at once."""
+        from scantwin.store.migrating import upgrade
+
+        try:
+            upgrade(self.engine)
+        except (OperationalError, ProgrammingError) as error:
+            raise self._explain(error) from error
+        return self
+
+    def close(self) -> None:
+        """Closes the pooled connections; the database can be used again afterwards."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+    def _explain(self, error: DBAPIError) -> ScanTwinError:
+        text = str(error.orig).strip().partition("\n")[0]
+        if (
+            "no such table" in text
+            or "no such column" in text
+            or type(error.orig).__name__.startswith("Undefined")
+        ):
+            return ServiceError(
+                f"The database {self.place} does not have the tables of this version.",
+                hint="Run `scantwin models list` once: it creates or upgrades them.",
+            )
+        if "readonly" in text or "read-only" in text:
+            return ServiceError(
+                f"The database {self.place} is opened for reading only.", hint="Write elsewhere."
+            )
+        if "locked" in text:
+            return ServiceError(
+                f"The database {self.place} was locked by another program for {_PATIENCE_S} s.",
+                hint="Stop the other program, or use PostgreSQL through SCANTWIN_DATABASE_URL.",
+            )
+        return ServiceError(
+            f"The database {self.place} cannot be used: {text[:300].rstrip('.')}.",
+            hint="Check SCANTWIN_DATABASE_URL and SCANTWIN_HOME, and that the server runs.",
+        )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The text is not repeated: it may hold a password.
+        raise InputError(
+            "SCANTWIN_DATABASE_URL is not a database URL.",
+            hint="Write sqlite:////folder/scantwin.db or postgresql://user:password@host:5432/name.",
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise InputError(
+            f"A {parsed.get_backend_name()} database is not supported.",
+            hint="Use sqlite:/// or postgresql://.",
+        )
+    return parsed
+
+
+def _sqlite(url: URL, read_only: bool) -> Engine:
+    if url.database in (None, "", ":memory:"):
+        engine = create_engine(url, poolclass=StaticPool, json_serializer=_dumps)
+    else:
+        path = Path(str(url.database)).absolute()
+        if read_only:
+            # mode=rw makes no new file; query_only below refuses writes, and WAL can still be read.
+            url = url.set(database=f"file:{path}").update_query_dict({"mode": "rw", "uri": "true"})
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, json_serializer=_dumps)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            _write_ahead(cursor)
+        cursor.close()
+
+    return engine
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Switches to the write-ahead log; SQLite does not wait for others at this switch, so this does."""
+    for attempt in range(_PATIENCE_S * 20):
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+                cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except Exception as error:
+            if "locked" not in str(error) or attempt == _PATIENCE_S * 20 - 1:
+                raise
+            time.sleep(0.05)
+
+
+def _server(url: URL, read_only: bool) -> Engine:
+    arguments: dict[str, Any] = {"connect_timeout": 10, "application_name": "scantwin"}
+    if read_only:
+        arguments["options"] = "-c default_transaction_read_only=on"
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments, json_serializer=_dumps)
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise MissingExtra("A PostgreSQL database", "postgresql") from None
+
+
+def _dumps(value: Any) -> str:
+    """JSON for a column. Not-a-number has no place in JSON (PostgreSQL refuses it): it becomes null."""
+    return json.dumps(_finite(value), allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()  # a numpy number
+    return None if isinstance(value, float) and not math.isfinite(value) else value

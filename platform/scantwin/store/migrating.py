@@ -1,0 +1,49 @@
+"""Runs the packaged migrations on an open engine, without alembic.ini and without touching logging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+FOLDER = Path(__file__).parent / "migrations"
+"""The Alembic environment; it travels in the wheel."""
+
+_LOCK = 0x5CA7_0001
+"""Key of PostgreSQL's advisory lock; any number that no one else uses."""
+
+
+def config(connection: Connection) -> Config:
+    """An Alembic config bound to `connection`."""
+    made = Config()
+    made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    made.attributes["connection"] = connection
+    return made
+
+
+def head() -> str:
+    """The newest revision that this version of the software knows."""
+    return str(ScriptDirectory(str(FOLDER)).get_current_head())
+
+
+def current(connection: Connection) -> str | None:
+    """The revision that the database is at."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine) -> None:
+    """Upgrades to head. One process does the work under a lock, the others wait and find it done."""
+    with engine.connect() as connection:
+        if current(connection) == head():
+            return
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        if current(connection) != head():
+            command.upgrade(config(connection), "head")
