@@ -6,7 +6,7 @@ Worked out on voxels of about 4 mm, then laid back on the CT's voxels with a sha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from scipy import ndimage
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 COARSE_MM: Final = 4.0
 """Voxel size [mm] the mask is worked out on: a quarter of a wrist, and thicker than a table's shell."""
@@ -42,7 +44,7 @@ class Coarse:
     factor: tuple[int, int, int]
     """Voxels of the CT in a block (z, y, x)."""
 
-    def expand(self, values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    def expand(self, values: NDArray[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
         """Values of the blocks, given to each of their voxels."""
         for axis, (count, size) in enumerate(zip(self.factor, shape, strict=True)):
             if count > 1:
