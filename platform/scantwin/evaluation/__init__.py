@@ -1,0 +1,1 @@
+"""Metrics as METRICS.md defines them, the simple references, and the report."""

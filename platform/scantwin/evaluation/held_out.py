@@ -1,0 +1,155 @@
+"""Measuring a system on held-out patients, in sums that sites can send and add up.
+
+Metrics are taken on each patient's own PET grid; the model works on its own grid and is moved there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.evaluation import image_metrics as im
+from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
+from scantwin.imaging.resampling import resample_like
+from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.system import System
+from scantwin.learning.weights import Model
+from scantwin.terminal import Advance, silent
+from scantwin.translation.uncertainty import key, residual_sums
+from scantwin.translation.virtual_scanner import VirtualScanner
+from scantwin.units import SUV_RANGE
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Sums over patients: `metrics["model/trunk/mae/sum"]` and so on, and the residuals behind the error bar."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One held-out patient on the PET's own grid, cropped to the body. Axes (z, y, x)."""
+
+    hu: NDArray[np.float32]
+    true: NDArray[np.float32]
+    body: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    lesions: NDArray[np.bool_] | None
+    grid: Volume
+
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """What is measured: the whole body, each district that is present, and lesions."""
+        masks = {"whole-body": self.body}
+        for district in DISTRICTS:
+            mask = self.labels == DISTRICT_LABEL[district]
+            if district != "whole-body" and mask.any():
+                masks[district] = mask
+        if self.lesions is not None and (inside := self.lesions & self.body).any():
+            masks["lesions"] = inside
+        return masks
+
+
+def case_of(study: PreparedStudy) -> Case:
+    """The patient on the PET's own grid."""
+    if study.pet is None:
+        raise ValueError("a study without PET cannot be measured against")
+    pet = study.pet
+    labels = resample_like(study.grid.with_array(study.labels, "label"), pet, how="nearest").array
+    hu = resample_like(study.grid.with_array(study.hu, "HU"), pet, outside=-1000.0).array
+    body = labels > 0
+    occupied = np.argwhere(body)
+    low = tuple(int(v) for v in np.maximum(occupied.min(axis=0) - 4, 0))
+    high = tuple(int(v) for v in np.minimum(occupied.max(axis=0) + 5, pet.shape))
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    lesions = None if study.pet_lesions is None else study.pet_lesions[part] > 0
+    z0, y0, x0 = low
+    z1, y1, x1 = high
+    return Case(
+        hu=hu[part].astype(np.float32), true=pet.array[part].astype(np.float32), body=body[part],
+        labels=labels[part].astype(np.uint8), lesions=lesions, grid=pet.crop((z0, y0, x0), (z1, y1, x1)),
+    )  # fmt: skip
+
+
+def measure(
+    system: System,
+    studies: list[PreparedStudy],
+    references: Statistics | None = None,
+    *,
+    trained: dict[str, int] | None = None,
+    advance: Advance = silent,
+) -> Measured:
+    """Scans each study and compares with its PET; with `references` also the simple references.
+
+    `trained` counts the patches behind each component; without it every component is taken as trained.
+    """
+    record = {"patches": trained or dict.fromkeys(system.components(), 1)}
+    scanner = VirtualScanner(Model(system.recipe, {}, record), system)
+    metrics: dict[str, float] = {}
+    statistics: Statistics = {
+        key(d): np.zeros((3, len(residual_sums(np.zeros(1), np.zeros(1))[0]))) for d in DISTRICTS
+    }
+    for number, study in enumerate(studies):
+        advance(number, len(studies), study.name)
+        case = case_of(study)
+        pet, _, _ = scanner.synthesise(study)
+        moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array
+        _add(metrics, "model", moved, case)
+        for reference in REFERENCES if references else ():
+            said = say_reference(reference, references or {}, case)
+            if said is not None:
+                _add(metrics, reference, said, case)
+        low, high = SUV_RANGE
+        truth = np.clip(study.suv, low, high) if study.suv is not None else pet
+        for district in DISTRICTS:
+            mask = study.body if district == "whole-body" else study.mask(district)
+            statistics[key(district)] += residual_sums(pet[mask], truth[mask])
+    advance(len(studies), len(studies))
+    return Measured(metrics, statistics)
+
+
+def say_reference(reference: str, statistics: Statistics, case: Case) -> NDArray[np.float32] | None:
+    """A reference's PET [g/ml] of a case: each district by its own statistics, else by the whole body's."""
+    out = np.zeros(case.hu.shape, np.float32)
+    for district, mask in case.masks().items():
+        if district == "lesions":
+            continue
+        name: District = district  # type: ignore[assignment]
+        said = predict_reference(reference, statistics, name, case.hu[mask])  # type: ignore[arg-type]
+        if said is None:
+            if name == "whole-body":
+                return None
+            continue
+        # `whole-body` comes first and is overwritten by the districts that were told apart.
+        out[mask] = said
+    return out
+
+
+def compare(predicted: NDArray[np.float32], case: Case) -> dict[str, dict[str, float]]:
+    """{region: {metric: value}} of a predicted PET [g/ml] against the case's own."""
+    similarity = im.ssim_map(predicted, case.true, case.body)
+    regions: dict[str, dict[str, float]] = {}
+    for region, mask in case.masks().items():
+        values = {
+            "mae": im.mae(predicted, case.true, mask),
+            "bias": im.bias(predicted, case.true, mask),
+            "psnr": im.psnr(predicted, case.true, mask),
+        }
+        inside = similarity[mask]
+        if np.isfinite(inside).any():
+            values["ssim"] = float(np.nanmean(inside, dtype=np.float64))
+        regions[region] = values
+    return regions
+
+
+def _add(metrics: dict[str, float], who: str, predicted: NDArray[np.float32], case: Case) -> None:
+    for region, values in compare(predicted, case).items():
+        for metric, value in values.items():
+            for suffix, amount in (("sum", value), ("sumsq", value * value), ("n", 1.0)):
+                name = f"{who}/{region}/{metric}/{suffix}"
+                metrics[name] = metrics.get(name, 0.0) + amount

@@ -1,0 +1,143 @@
+"""`Cohort`: a site's studies, prepared once and kept on disk, split into training and held-out patients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from scantwin.errors import InputError
+from scantwin.files import whole_file
+from scantwin.imaging.study import DISTRICTS, District, Study
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import PreparedStudy, prepare
+from scantwin.learning.recipe import Recipe
+from scantwin.terminal import Advance, silent
+
+_FORMAT = 3
+"""Of the cached files; raised when what is prepared changes."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Prepared studies; a patient is either for training or held out, never both."""
+
+    training: list[PreparedStudy]
+    held_out: list[PreparedStudy]
+
+    @property
+    def patches_available(self) -> dict[District, int]:
+        """Voxels of each district in the training studies: which districts this cohort can teach."""
+        voxels: dict[District, int] = dict.fromkeys(DISTRICTS, 0)
+        for study in self.training:
+            for district in study.boxes:
+                voxels[district] += int(study.mask(district).sum())
+        return {d: n for d, n in voxels.items() if n}
+
+    @classmethod
+    def prepare(
+        cls,
+        studies: Iterable[tuple[str, Callable[[], Study]]],
+        recipe: Recipe,
+        cache: Path,
+        *,
+        held_out: float = 0.25,
+        salt: str = "",
+        advance: Advance = silent,
+    ) -> Cohort:
+        """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
+
+        A study without a PET cannot teach and is left out. `held_out` is the share of patients kept for
+        measuring, at least one of two or more; who they are depends on their names and `salt` only.
+        """
+        named = sorted(studies, key=lambda pair: pair[0])
+        prepared = []
+        for number, (name, read) in enumerate(named):
+            advance(number, len(named), name)
+            study = _cached(name, read, recipe, cache)
+            if study is not None:
+                prepared.append(study)
+        advance(len(named), len(named))
+        if not prepared:
+            raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
+        kept = _held_out_names([s.name for s in prepared], held_out, salt)
+        training = [s for s in prepared if s.name not in kept]
+        return cls(training, [s for s in prepared if s.name in kept])
+
+
+def _held_out_names(names: list[str], share: float, salt: str) -> set[str]:
+    if share <= 0 or len(names) < 2:
+        return set()
+    count = min(max(round(len(names) * share), 1), len(names) - 1)
+    return set(sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())[:count])
+
+
+def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy | None:
+    key = hashlib.sha256(f"{_FORMAT}:{name}:{recipe.spacing_mm}".encode()).hexdigest()[:24]
+    path = cache / f"{key}.safetensors"
+    try:
+        return load_prepared(path)
+    except (FileNotFoundError, SafetensorError):
+        pass
+    study = read()
+    if study.pet is None:
+        return None
+    prepared = prepare(study, recipe.spacing_mm)
+    save_prepared(prepared, path)
+    # Read back what was written: a cached and a fresh study are then the same to the bit.
+    return load_prepared(path)
+
+
+def save_prepared(study: PreparedStudy, path: Path) -> None:
+    """Writes a prepared study; CT as int16 [HU], PET as float32 [g/ml]."""
+    pet = study.pet
+    arrays: dict[str, Any] = {
+        "hu": np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16),
+        "body": study.body.astype(np.uint8), "labels": study.labels, "depth": study.depth.astype(np.float16),
+        "suv": study.suv, "lesions": study.lesions, "pet_lesions": study.pet_lesions,
+        "pet": None if pet is None else pet.array.astype(np.float32),
+    }  # fmt: skip
+    about = {
+        "name": study.name, "condition": study.condition, "confidence": study.confidence,
+        "grid": _place(study.grid), "pet": None if pet is None else _place(pet),
+    }  # fmt: skip
+    present = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
+    with whole_file(path) as aside:
+        save_file(present, aside, metadata={"study": json.dumps(about)})
+
+
+def load_prepared(path: Path) -> PreparedStudy:
+    """Reads what `save_prepared` wrote. Raises `FileNotFoundError`, `SafetensorError`."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["study"])
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    shape = arrays["hu"].shape
+    pet = arrays.get("pet")
+    return PreparedStudy(
+        name=about["name"], condition=about["condition"], confidence=about["confidence"],
+        grid=_placed(about["grid"], np.broadcast_to(np.uint8(0), shape)),
+        hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
+        depth=arrays["depth"].astype(np.float32), suv=arrays.get("suv"), lesions=arrays.get("lesions"),
+        pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
+    )  # fmt: skip
+
+
+def _place(volume: Volume) -> dict[str, Any]:
+    return {
+        "spacing": volume.spacing, "origin": volume.origin,
+        "direction": volume.direction.tolist(), "unit": volume.unit,
+    }  # fmt: skip
+
+
+def _placed(place: dict[str, Any], array: np.ndarray) -> Volume:
+    direction = np.asarray(place["direction"])
+    return Volume(array, tuple(place["spacing"]), tuple(place["origin"]), direction, place["unit"])

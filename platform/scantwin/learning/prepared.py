@@ -1,0 +1,149 @@
+"""`PreparedStudy`: a study on the working grid, ready for patches, and the inputs that a network sees.
+
+The networks see, besides the CT, where a voxel is: a 13 cm patch of liver and one of muscle look alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.imaging.body import body_mask
+from scantwin.imaging.districts import split_districts
+from scantwin.imaging.resampling import grid_over, resample_like
+from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
+from scantwin.imaging.volume import Volume
+from scantwin.units import AIR_HU
+
+INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left")
+"""Channels of a network's input, in order."""
+
+_DEPTH_MM: Final = 60.0
+"""Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
+
+_PLACE_MM: Final = 300.0
+"""Distance that is 1 in the place channels [mm]: about half a trunk."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedStudy:
+    """One study on the working grid. Arrays have axes (z, y, x)."""
+
+    name: str
+    condition: str
+    grid: Volume
+    """The working grid (its array is empty)."""
+    hu: NDArray[np.float32]
+    """CT [HU]."""
+    body: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    """District labels (DISTRICT_LABEL), 0 outside the body."""
+    depth: NDArray[np.float32]
+    """Distance to the skin [mm], 0 outside."""
+    suv: NDArray[np.float32] | None = None
+    """PET [g/ml] on the working grid."""
+    lesions: NDArray[np.uint8] | None = None
+    pet: Volume | None = None
+    """PET [g/ml] on its own grid: metrics are taken there."""
+    pet_lesions: NDArray[np.uint8] | None = None
+    """Lesion labels on the PET's own grid."""
+    confidence: float = 1.0
+    """Of the split into districts."""
+
+    @cached_property
+    def boxes(self) -> dict[District, tuple[slice, slice, slice]]:
+        """Bounding box of each district that is present; `whole-body` is the whole body."""
+        found = ndimage.find_objects(self.labels, max_label=max(DISTRICT_LABEL.values()))
+        boxes = {
+            d: found[DISTRICT_LABEL[d] - 1] for d in DISTRICTS if found[DISTRICT_LABEL[d] - 1] is not None
+        }
+        body = ndimage.find_objects(self.body.view(np.uint8))
+        if body and body[0] is not None:
+            boxes["whole-body"] = body[0]
+        return boxes
+
+    @property
+    def split(self) -> bool:
+        """Whether the body was split into districts."""
+        return bool(set(self.boxes) - {"whole-body"})
+
+    def mask(self, district: District) -> NDArray[np.bool_]:
+        """Voxels of `district`; `whole-body` is the whole body, split or not."""
+        return self.body if district == "whole-body" else self.labels == DISTRICT_LABEL[district]
+
+    def inputs(
+        self,
+        district: District,
+        start: tuple[int, int, int],
+        shape: tuple[int, int, int],
+        hu_shift: float = 0.0,
+    ) -> NDArray[np.float32]:
+        """The network's input for a window: (channel, z, y, x), channels as in INPUTS.
+
+        `start` may lie outside the grid; there the window holds air. `hu_shift` [HU] is added to the CT.
+        """
+        hu = cut(self.hu, start, shape, AIR_HU) + np.float32(hu_shift)
+        depth = cut(self.depth, start, shape, 0.0)
+        box = self.boxes[district]
+        z, y, x = (
+            (np.arange(a, a + n, dtype=np.float32)) * np.float32(s)
+            for a, n, s in zip(start, shape, self.grid.spacing, strict=True)
+        )
+        sz, sy, sx = self.grid.spacing
+        top, bottom = (box[0].stop - 1) * sz - z, z - box[0].start * sz
+        back = y - (box[1].start + box[1].stop - 1) / 2 * sy
+        left = x - (box[2].start + box[2].stop - 1) / 2 * sx
+        out = np.empty((len(INPUTS), *shape), np.float32)
+        out[0] = np.clip(hu, -1024.0, 1976.0) / 1500.0
+        out[1] = np.clip((hu - 40.0) / 200.0, -1.0, 1.0)  # -160..240 HU: fat to enhanced organs
+        out[2] = np.minimum(depth, _DEPTH_MM) / _DEPTH_MM
+        out[3] = (np.clip(top, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
+        out[4] = (np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
+        out[5] = (np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, :, None]
+        out[6] = (np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, None, :]
+        return out
+
+
+def cut(
+    array: NDArray[np.generic], start: tuple[int, ...], shape: tuple[int, ...], fill: float
+) -> NDArray[np.float32]:
+    """The window [start, start + shape) of `array`, `fill` where it lies outside; float32."""
+    out = np.full(shape, fill, np.float32)
+    inside = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(start, shape, array.shape, strict=True))
+    if all(s.stop > s.start for s in inside):
+        out[tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))] = array[inside]
+    return out
+
+
+def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
+    """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT."""
+    reference = study.ct if study.pet is None else study.pet
+    grid = grid_over(reference, spacing_mm)
+    ct = study.ct_on(grid)
+    hu = np.ascontiguousarray(ct.array, np.float32)
+    body = body_mask(ct)
+    if study.districts is not None:
+        labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
+        confidence = 1.0
+    elif districts:
+        split = split_districts(ct, body)
+        labels, confidence = np.asarray(split.labels.array, np.uint8), split.confidence
+    else:
+        labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
+    depth = ndimage.distance_transform_edt(np.pad(body, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    lesions = study.lesions_on(grid)
+    pet = study.pet
+    pet_lesions = None if pet is None else study.lesions_on(pet)
+    return PreparedStudy(
+        name=study.name, condition=study.condition,
+        grid=grid, hu=hu, body=body, labels=labels, depth=depth.astype(np.float32),
+        suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
+        lesions=None if lesions is None else (lesions.array > 0).astype(np.uint8),
+        pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
+        confidence=float(confidence),
+    )  # fmt: skip

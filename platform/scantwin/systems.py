@@ -1,0 +1,33 @@
+"""The one list of systems: name -> class, loaded when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final, cast
+
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.system import System
+from scantwin.learning.weights import Model, load_arrays
+
+SYSTEMS: Final = {
+    "pix2pix": "scantwin.translation.pix2pix:Pix2Pix",
+}
+"""Where the class of each system lives."""
+
+
+def build(recipe: Recipe, *, seed: int) -> System:
+    """A fresh system of `recipe`; the same seed gives the same weights, whatever was drawn before."""
+    import torch
+
+    module, name = SYSTEMS[recipe.system].split(":")
+    kind = getattr(import_module(module), name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast(System, kind(recipe))
+
+
+def restore(model: Model) -> System:
+    """The system of a saved model, with its weights. Raises `InputError` where they do not fit the recipe."""
+    system = build(model.recipe, seed=0)
+    load_arrays(system, model.components)
+    return system

@@ -1,0 +1,126 @@
+"""`VirtualScanner`: a CT in, a synthetic PET with its error bar out. Reads top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.errors import InputError, ScanTwinError
+from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import PreparedStudy, prepare
+from scantwin.learning.system import System
+from scantwin.learning.weights import Model
+from scantwin.terminal import Advance, silent
+from scantwin.translation.uncertainty import standard_deviation
+from scantwin.translation.windows import districts_to_scan, predict_district, reach
+
+
+class Cancelled(ScanTwinError):
+    """The scan was called off."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """One synthetic PET. SYNTHETIC, NOT FOR DIAGNOSIS."""
+
+    pet: Volume
+    """Synthetic PET [g/ml], canonical, at the recipe's voxel size over the CT's field of view."""
+    std: Volume
+    """Its error bar [g/ml]: root mean square error seen on held-out patients at such uptake; NaN unknown."""
+    ct: Volume
+    """The CT [HU] on the same grid."""
+    districts: Volume
+    body: NDArray[np.bool_]
+    present: dict[District, int]
+    """Voxels of each district."""
+    confidence: float
+    """Of the split into districts."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class VirtualScanner:
+    """Scans CTs with one model version."""
+
+    def __init__(self, model: Model, system: System) -> None:
+        self.model = model
+        self.system = system
+
+    def scan(
+        self,
+        ct: Volume,
+        *,
+        seed: int = 0,
+        advance: Advance = silent,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ScanResult:
+        """The synthetic PET of `ct` [HU]. `seed` fixes what a system draws at random (Pix2Pix draws nothing)."""
+        del seed
+        began = time.monotonic()
+        study = prepare(Study("scan", ct=ct.canonical()), self.system.recipe.spacing_mm)
+        if not study.body.any():
+            raise InputError(
+                "There is no body in this CT.", hint="Check that it is a CT in Hounsfield units."
+            )
+        prepared = time.monotonic()
+        pet, std, warnings = self.synthesise(study, advance=advance, cancelled=cancelled)
+        done = time.monotonic()
+        return ScanResult(
+            pet=study.grid.with_array(pet, "SUV"), std=study.grid.with_array(std, "SUV"),
+            ct=study.grid.with_array(study.hu, "HU"), districts=study.grid.with_array(study.labels, "label"),
+            body=study.body, confidence=study.confidence,
+            present={d: n for d in DISTRICTS if (n := int((study.labels == DISTRICT_LABEL[d]).sum()))},
+            seconds={"prepare": prepared - began, "synthesise": done - prepared}, warnings=warnings,
+        )  # fmt: skip
+
+    def synthesise(
+        self,
+        study: PreparedStudy,
+        *,
+        advance: Advance = silent,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[str]]:
+        """PET [g/ml] and error bar [g/ml] (z, y, x) on the study's grid, and warnings."""
+        shape = study.hu.shape
+        total, variance, weights = (np.zeros(shape, np.float32) for _ in range(3))
+        warnings: list[str] = []
+        masks = districts_to_scan(study, self.system.recipe)
+        for number, (district, mask) in enumerate(masks.items()):
+            model = self._model_for(district, warnings)
+            share = reach(mask, self.system.recipe.spacing_mm)
+            for done, of, pet, weight in predict_district(self.system, study, model, share > 0.01):  # noqa: B007
+                advance(number + done / of, len(masks), district)
+                if cancelled():
+                    raise Cancelled("The scan was cancelled.")
+            pet = pet / np.maximum(weight, 1e-6)
+            bar = standard_deviation(pet, self.model.statistics, model)
+            total += share * pet
+            variance += share * (np.float32(np.nan) if bar is None else bar) ** 2
+            weights += share
+            if bar is None:
+                warnings.append(
+                    f"The error of this model in the {district} was never measured: no error bar there."
+                )
+        low, high = self.system.recipe.suv_range
+        # Outside the body there is no tissue; a voxel or two of PET blur is not worth a false halo.
+        inside = study.body & (weights > 1e-3)
+        safe = np.maximum(weights, 1e-3)
+        pet = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
+        std = np.where(inside, np.sqrt(variance / safe), 0.0).astype(np.float32)
+        return pet, std, warnings
+
+    def _model_for(self, district: District, warnings: list[str]) -> District:
+        if self.model.trained(district):
+            return district
+        if district != "whole-body" and self.model.trained("whole-body"):
+            warnings.append(f"This model never learnt the {district}; its whole-body part was used there.")
+            return "whole-body"
+        what = "a body that cannot be split into districts" if district == "whole-body" else f"the {district}"
+        raise InputError(
+            f"This model has never learnt {what}.", hint="Choose a model that was trained on such studies."
+        )
