@@ -1,1 +1,1 @@
-"""How sites train together: what crosses the wire, how it is checked and merged, and the processes behind it."""
+"""How sites train together: what crosses the wire, how it is checked and merged, the processes behind it."""

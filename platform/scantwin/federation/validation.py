@@ -1,0 +1,142 @@
+"""Every reply is checked before it is aggregated: one site must not be able to spoil the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.federation.codec import PartsError, decode_reply
+from scantwin.federation.wire import (
+    COMPONENT_PREFIX,
+    HEADER,
+    STATISTICS,
+    Limits,
+    Parts,
+    Phase,
+    SiteReply,
+    Spec,
+    Statistics,
+    spec_bytes,
+)
+
+_OVERHEAD = 1.1  # names, shapes and alignment of safetensors, as a share of the tensors
+_SLACK = 1_000_000
+
+
+class RefusalError(ValueError):
+    """A reply that is left out; the text says why, in words for the site's physicist."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was asked of the site."""
+
+    run: str
+    round: int
+    phase: Phase
+    site: str
+    spec: Spec
+
+
+def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -> SiteReply:
+    """The reply in `parts` when all of it is as it must be. Raises `RefusalError`."""
+    limits = limits or Limits()
+    _check_sizes(parts, expected.spec, limits)
+    try:
+        reply = decode_reply(parts)
+    except PartsError as error:
+        raise RefusalError(f"The reply cannot be read: {error}.") from None
+    _check_header(reply, expected)
+    _check_deltas(reply, expected, limits)
+    _check_statistics(reply.statistics, limits)
+    return reply
+
+
+def odd_statistics(replies: Mapping[str, Statistics]) -> dict[str, str]:
+    """Sites whose statistics cannot be added to those of the others, with the reason.
+
+    The layout that most sites use counts (among equals, the one of the first site by name).
+    """
+    layouts = {site: _layout(statistics) for site, statistics in sorted(replies.items()) if statistics}
+    if not layouts:
+        return {}
+    usual = Counter(layouts.values()).most_common(1)[0][0]
+    return {
+        site: "Its statistics have other names or shapes than those of the other sites."
+        for site, layout in layouts.items()
+        if layout != usual
+    }
+
+
+def _check_sizes(parts: Parts, spec: Spec, limits: Limits) -> None:
+    bounds = {HEADER: limits.header_bytes, STATISTICS: limits.statistics_bytes}
+    for name, content in parts.items():
+        if name.startswith(COMPONENT_PREFIX):
+            component = name.removeprefix(COMPONENT_PREFIX)
+            if component not in spec:
+                raise RefusalError(f"The model has no component {component[:120]!r}.")
+            bound = int(spec_bytes({component: spec[component]}) * _OVERHEAD) + _SLACK
+        else:
+            bound = bounds.get(name, 0)
+        if len(content) > bound:
+            raise RefusalError(
+                f"The part {name[:120]!r} is larger than it can be ({len(content)} > {bound} bytes)."
+            )
+
+
+def _check_header(reply: SiteReply, expected: Expected) -> None:
+    header = reply.header
+    for what, got, wanted in (
+        ("run", header.run, expected.run),
+        ("round", header.round, expected.round),
+        ("phase", header.phase, expected.phase),
+        ("site", header.site, expected.site),
+    ):
+        if got != wanted:
+            raise RefusalError(f"The reply names another {what}: {got} instead of {wanted}.")
+
+
+def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
+    if expected.phase == "final" and reply.deltas:
+        raise RefusalError("The final exchange only measures, but the reply changes weights.")
+    if set(reply.header.patches) != set(reply.deltas):
+        raise RefusalError("The reply does not say for each component how many patches are behind it.")
+    for component, tensors in reply.deltas.items():
+        wanted = expected.spec.get(component)
+        if wanted is None:
+            raise RefusalError(f"The model has no component {component[:120]!r}.")
+        if set(tensors) != set(wanted):
+            raise RefusalError(f"{component} does not have exactly the tensors of the model.")
+        for name, array in tensors.items():
+            if array.shape != wanted[name].shape:
+                raise RefusalError(
+                    f"{component}: {name} has the shape {array.shape}, not {wanted[name].shape}."
+                )
+            if str(array.dtype) != wanted[name].dtype:
+                raise RefusalError(f"{component}: {name} is {array.dtype}, not {wanted[name].dtype}.")
+            _check_numbers(array, f"{component}: {name}", limits.largest_delta)
+
+
+def _check_statistics(statistics: Statistics, limits: Limits) -> None:
+    if len(statistics) > limits.statistics_arrays:
+        raise RefusalError(f"The reply has more than {limits.statistics_arrays} statistics.")
+    for name, array in statistics.items():
+        if array.dtype != np.float64:
+            raise RefusalError(f"The statistic {name[:120]!r} is {array.dtype}, not float64.")
+        _check_numbers(array, f"the statistic {name[:120]!r}", largest=1e300)
+
+
+def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:
+    if not np.isfinite(array).all():
+        raise RefusalError(f"Not all numbers of {what} are finite.")
+    if array.size and float(np.max(np.abs(array))) > largest:
+        raise RefusalError(f"{what} holds a number beyond {largest:g}.")
+
+
+def _layout(statistics: Statistics) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(sorted((name, array.shape) for name, array in statistics.items()))

@@ -1,0 +1,165 @@
+"""What crosses the wire: one job down and one reply up per site and exchange, and how large they may be.
+
+A job or a reply travels as *parts*, named blobs of bytes:
+
+    header              JSON: everything that is not an array
+    component/NAME      safetensors: the tensors of one component (float32 down, deltas up)
+    statistics          safetensors: additive float64 arrays
+
+Nothing else is read from a message, and nothing of it is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
+
+FORMAT: Final = 1
+"""Version of the parts' layout; a site and a consortium of different versions refuse each other."""
+
+HEADER = "header"
+"""The part that holds the JSON header."""
+
+STATISTICS = "statistics"
+"""The part that holds the additive arrays."""
+
+COMPONENT_PREFIX = "component/"
+"""The parts that hold components are called this and the component's name."""
+
+Components = dict[str, dict[str, NDArray[np.generic]]]
+"""Component name -> tensor name -> array, the shapes being the network's own."""
+
+Statistics = dict[str, NDArray[np.float64]]
+"""Statistic name -> additive array: the sum over sites is the consortium's."""
+
+Phase = Literal["train", "final"]
+"""`train`: measure the received model, then train it. `final`: only measure, against the references."""
+
+Parts = dict[str, bytes]
+"""A message as named blobs."""
+
+_Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+_Site = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.+/ -]{0,119}$")]
+# Each patch is one window of one study: a billion of them is a broken counter, not a round.
+_Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+_Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+
+
+class CalibrationRecord(BaseModel):
+    """One calibration sample as it travels: a bias and its spread, never pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: _Id
+    kind: Literal["cylinder", "spheres", "liver", "model-residual"]
+    measured_at: AwareDatetime
+    bias: Annotated[float, Field(ge=-1.0, le=10.0, allow_inf_nan=False)]
+    """Fraction: +0.08 reads 8 % high; below -1 a scanner would show negative activity."""
+    sd: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)] | None = None
+    n: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    detail: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
+
+
+class JobHeader(BaseModel):
+    """The header of a job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    run: _Id
+    round: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1)]
+    phase: Phase
+    site: _Site
+    seed: Annotated[int, Field(ge=0)]
+    recipe: dict[str, JsonValue]
+    confirmed: list[_Id] = Field(default_factory=list)
+    """Calibration samples of this site that the consortium has stored."""
+
+
+class ReplyHeader(BaseModel):
+    """The header of a reply; every number is finite and every count is bounded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    run: _Id
+    round: Annotated[int, Field(ge=1)]
+    phase: Phase
+    site: _Site
+    patches: dict[_Name, _Count] = Field(default_factory=dict, max_length=1_000)
+    losses: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=1_000)
+    metrics: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=20_000)
+    calibration: list[CalibrationRecord] = Field(default_factory=list, max_length=1_000)
+    seconds: dict[_Name, _Seconds] = Field(default_factory=dict, max_length=64)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one site is asked for in one exchange."""
+
+    header: JobHeader
+    components: Components
+    statistics: Statistics = field(default_factory=dict)
+    """Merged training statistics: the references of the final exchange."""
+
+
+@dataclass(frozen=True)
+class SiteReply:
+    """What one site answers. `deltas` are trained minus received, only of the components it trained."""
+
+    header: ReplyHeader
+    deltas: Components = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape and type that a tensor must have."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Spec = dict[str, dict[str, TensorSpec]]
+"""Component name -> tensor name -> what its delta must look like."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reply may hold at most."""
+
+    header_bytes: int = 8_000_000
+    statistics_bytes: int = 64_000_000
+    statistics_arrays: int = 1_000
+    largest_delta: float = 1e4
+    """Largest magnitude of a weight's change: normalised networks live within a few units."""
+
+
+def spec_of(components: Components) -> Spec:
+    """What the deltas of these components must look like: the floating-point tensors, nothing else.
+
+    Integers (a batch norm's counter) are not averaged: a mean of counters means nothing.
+    """
+    return {
+        name: {
+            tensor: TensorSpec(array.shape, "float32")
+            for tensor, array in tensors.items()
+            if np.issubdtype(array.dtype, np.floating)
+        }
+        for name, tensors in components.items()
+    }
+
+
+def spec_bytes(spec: Spec) -> int:
+    """Bytes of all tensors of the spec at full precision."""
+    return sum(
+        int(np.prod(tensor.shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+        for tensors in spec.values()
+        for tensor in tensors.values()
+    )
