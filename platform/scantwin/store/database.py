@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from scantwin.errors import InputError, MissingExtra, ScanTwinError, ServiceError
@@ -67,20 +67,16 @@ class Database:
 
         Objects stay readable after the block. A database that cannot be used is a `ServiceError`.
         """
-        try:
-            with self._sessions.begin() as session:
-                yield session
-        except (OperationalError, ProgrammingError) as error:
-            raise self._explain(error) from error
+        with self._explained(), self._sessions() as session:
+            yield session  # leaving without a commit rolls back
+            session.commit()
 
     def migrate(self) -> Database:
         """Brings the tables to the newest migration; safe when several processes call it at once."""
         from scantwin.store.migrating import upgrade
 
-        try:
+        with self._explained():
             upgrade(self.engine)
-        except (OperationalError, ProgrammingError) as error:
-            raise self._explain(error) from error
         return self
 
     def close(self) -> None:
@@ -88,7 +84,17 @@ class Database:
         if "engine" in self.__dict__:
             self.engine.dispose()
 
-    def _explain(self, error: DBAPIError) -> ScanTwinError:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what the driver says into a sentence; rows that break a rule are the caller's to handle."""
+        try:
+            yield
+        except (IntegrityError, DataError):
+            raise
+        except DatabaseError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: DatabaseError) -> ScanTwinError:
         text = str(error.orig).strip().partition("\n")[0]
         if (
             "no such table" in text
