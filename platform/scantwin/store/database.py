@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from scantwin.errors import InputError, MissingExtra, ScanTwinError, ServiceError
@@ -123,7 +123,7 @@ class Database:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # The text is not repeated: it may hold a password.
         raise InputError(
             "SCANTWIN_DATABASE_URL is not a database URL.",
@@ -131,9 +131,9 @@ def _parse(url: str) -> URL:
         ) from None
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise InputError(
-            f"A {parsed.get_backend_name()} database is not supported.",
+            f"A database of the kind {parsed.drivername} is not supported.",
             hint="Use sqlite:/// or postgresql://.",
         )
     return parsed
@@ -185,7 +185,7 @@ def _server(url: URL, read_only: bool) -> Engine:
         arguments["options"] = "-c default_transaction_read_only=on"
     try:
         return create_engine(url, pool_pre_ping=True, connect_args=arguments, json_serializer=_dumps)
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except ModuleNotFoundError:
         raise MissingExtra("A PostgreSQL database", "postgresql") from None
 
 

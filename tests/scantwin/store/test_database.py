@@ -241,7 +241,16 @@ class TestSentences:
         with pytest.raises(ServiceError, match="not a database"):
             Database(f"sqlite:///{tmp_path / 'scantwin.db'}").migrate()
 
-    @pytest.mark.parametrize("url", ["sesame", "mysql://lead:sesame@host/x", "oracle://lead:sesame@host/x"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "sesame",
+            "",
+            "mysql://lead:sesame@host/x",
+            "postgresql://u:sesame@h:abc/x",
+            "postgresql+nix://sesame@h/x",
+        ],
+    )
     def test_other_urls(self, url: str) -> None:
         with pytest.raises(InputError) as told:
             Database(url)
