@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import System
 from scantwin.learning.weights import Model, load_arrays
+
+if TYPE_CHECKING:
+    from scantwin.translation.virtual_scanner import VirtualScanner
 
 SYSTEMS: Final = {
     "pix2pix": "scantwin.translation.pix2pix:Pix2Pix",
@@ -31,3 +34,10 @@ def restore(model: Model) -> System:
     system = build(model.recipe, seed=0)
     load_arrays(system, model.components)
     return system
+
+
+def scanner_for(model: Model) -> VirtualScanner:
+    """The virtual scanner of a saved CT -> PET model."""
+    from scantwin.translation.virtual_scanner import VirtualScanner
+
+    return VirtualScanner(model, restore(model))

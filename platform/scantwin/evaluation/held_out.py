@@ -19,14 +19,14 @@ from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import System
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance, silent
-from scantwin.translation.uncertainty import key, residual_sums
+from scantwin.translation.uncertainty import RESIDUAL_SHAPE, key, residual_sums
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Sums over patients: `metrics["model/trunk/mae/sum"]` and so on, and the residuals behind the error bar."""
+    """Sums over patients, `metrics["model/trunk/mae/sum"]` and so on; the residuals behind the error bar."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=dict)
@@ -60,7 +60,9 @@ def case_of(study: PreparedStudy) -> Case:
     if study.pet is None:
         raise ValueError("a study without PET cannot be measured against")
     pet = study.pet
-    labels = resample_like(study.grid.with_array(study.labels, "label"), pet, how="nearest").array
+    labels = resample_like(study.grid.with_array(study.labels, "label"), pet, how="nearest").array.astype(
+        np.uint8
+    )
     hu = resample_like(study.grid.with_array(study.hu, "HU"), pet, outside=-1000.0).array
     body = labels > 0
     occupied = np.argwhere(body)
@@ -72,7 +74,7 @@ def case_of(study: PreparedStudy) -> Case:
     z1, y1, x1 = high
     return Case(
         hu=hu[part].astype(np.float32), true=pet.array[part].astype(np.float32), body=body[part],
-        labels=labels[part].astype(np.uint8), lesions=lesions, grid=pet.crop((z0, y0, x0), (z1, y1, x1)),
+        labels=labels[part], lesions=lesions, grid=pet.crop((z0, y0, x0), (z1, y1, x1)),
     )  # fmt: skip
 
 
@@ -91,14 +93,12 @@ def measure(
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
     metrics: dict[str, float] = {}
-    statistics: Statistics = {
-        key(d): np.zeros((3, len(residual_sums(np.zeros(1), np.zeros(1))[0]))) for d in DISTRICTS
-    }
+    statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
         pet, _, _ = scanner.synthesise(study)
-        moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array
+        moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
         _add(metrics, "model", moved, case)
         for reference in REFERENCES if references else ():
             said = say_reference(reference, references or {}, case)

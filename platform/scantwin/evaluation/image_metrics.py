@@ -42,7 +42,7 @@ def psnr(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, fl
 def ssim_map(
     predicted: Array, true: Array, body: Mask, value_range: tuple[float, float] = SUV_RANGE
 ) -> Array:
-    """Structural similarity at each voxel (z, y, x): 7-voxel uniform window, K1 0.01, K2 0.03, sample covariance.
+    """Structural similarity at each voxel (z, y, x): 7-voxel window, K1 0.01, K2 0.03, sample covariance.
 
     Outside `body` both images are set to the range's minimum; the outer 3 voxels of the array are NaN.
     """

@@ -69,7 +69,7 @@ def predict_reference(
     voxels, sums = statistics[f"curve/{district}"]
     known = np.flatnonzero(voxels)
     curve = np.interp(np.arange(len(HU_EDGES)), known, sums[known] / voxels[known])
-    return curve[_hu_bin(hu)].astype(np.float32)
+    return np.asarray(curve[_hu_bin(hu)], np.float32)
 
 
 def _hu_bin(hu: NDArray[np.float32]) -> NDArray[np.intp]:

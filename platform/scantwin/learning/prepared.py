@@ -143,7 +143,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         name=study.name, condition=study.condition,
         grid=grid, hu=hu, body=body, labels=labels, depth=depth.astype(np.float32),
         suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
-        lesions=None if lesions is None else (lesions.array > 0).astype(np.uint8),
+        lesions=None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8),
         pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
         confidence=float(confidence),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""District Pix2Pix (arXiv 2503.15555, after 1611.07004): a U-Net generator and a patch discriminator a district."""
+"""District Pix2Pix (arXiv 2503.15555, after 1611.07004): a U-Net and a patch discriminator a district."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Pix2Pix:
             raw = self._networks[f"pix2pix/{district}/generator"](
                 inputs.contiguous(memory_format=torch.channels_last_3d)
             )
-        return (raw.float() * ((high - low) / 2) + low).clamp(low, high)
+        return torch.as_tensor((raw.float() * ((high - low) / 2) + low).clamp(low, high))
 
     def _scaled(self, suv: Tensor) -> Tensor:
         low, high = self.recipe.suv_range
@@ -92,7 +92,7 @@ class Pix2Pix:
         seen = torch.cat([inputs[:, :_SEEN], (F.relu(pet + 1.0) + 1e-4).sqrt()], dim=1)
         with self._arithmetic():
             score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
-        return score.float()  # type: ignore[no-any-return]
+        return torch.as_tensor(score.float())
 
     def _arithmetic(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.optimisation.precision == "bf16")

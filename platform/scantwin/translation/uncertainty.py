@@ -17,6 +17,9 @@ from scantwin.imaging.study import District
 EDGES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0])
 """Bins of predicted SUV [g/ml]; the last is open."""
 
+RESIDUAL_SHAPE: Final = (3, len(EDGES))
+"""Of a district's sums: count, sum and sum of squares by bin."""
+
 _FEWEST: Final = 200
 """Voxels below which a bin borrows from its neighbour: a root mean square of fewer is mostly noise."""
 
@@ -38,7 +41,7 @@ def key(district: District) -> str:
 def standard_deviation(
     predicted: NDArray[np.float32], statistics: dict[str, NDArray[np.float64]], district: District
 ) -> NDArray[np.float32] | None:
-    """Error bar [g/ml] of `predicted` [g/ml], same shape; None where nothing was measured for the district."""
+    """Error bar [g/ml] of `predicted` [g/ml], same shape; None where the district was never measured."""
     sums = statistics.get(key(district))
     if sums is None or sums[0].sum() < _FEWEST:
         return None
@@ -58,5 +61,4 @@ def _table(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
             values.append(np.sqrt(squares / count))
             count = total = squares = 0.0
             low = upper[k]
-    # The hottest bins are often too thin to stand alone: the error there is no smaller than below.
     return np.array(centres), np.array(values)

@@ -59,7 +59,7 @@ class VirtualScanner:
         advance: Advance = silent,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> ScanResult:
-        """The synthetic PET of `ct` [HU]. `seed` fixes what a system draws at random (Pix2Pix draws nothing)."""
+        """The synthetic PET of `ct` [HU]. `seed` fixes what a system draws; Pix2Pix draws nothing."""
         del seed
         began = time.monotonic()
         study = prepare(Study("scan", ct=ct.canonical()), self.system.recipe.spacing_mm)
@@ -97,9 +97,9 @@ class VirtualScanner:
                 advance(number + done / of, len(masks), district)
                 if cancelled():
                     raise Cancelled("The scan was cancelled.")
-            pet = pet / np.maximum(weight, 1e-6)
-            bar = standard_deviation(pet, self.model.statistics, model)
-            total += share * pet
+            said = (pet / np.maximum(weight, 1e-6)).astype(np.float32)
+            bar = standard_deviation(said, self.model.statistics, model)
+            total += share * said
             variance += share * (np.float32(np.nan) if bar is None else bar) ** 2
             weights += share
             if bar is None:
@@ -110,9 +110,9 @@ class VirtualScanner:
         # Outside the body there is no tissue; a voxel or two of PET blur is not worth a false halo.
         inside = study.body & (weights > 1e-3)
         safe = np.maximum(weights, 1e-3)
-        pet = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
+        whole = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
         std = np.where(inside, np.sqrt(variance / safe), 0.0).astype(np.float32)
-        return pet, std, warnings
+        return whole, std, warnings
 
     def _model_for(self, district: District, warnings: list[str]) -> District:
         if self.model.trained(district):

@@ -1,0 +1,74 @@
+"""`scantwin evaluate`: a model against the real PET of studies it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, out, progress_bar
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
+    data: Annotated[Path, typer.Option(help="Folder of studies with CT and PET (DICOM or NIfTI).")],
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on studies with a known PET, beside the simple references of its training data.
+
+    \b
+    scantwin evaluate --model model/ --data held-out/
+    """
+    from scantwin.evaluation.report import evaluate_studies
+    from scantwin.imaging.reading import find_studies, read_study
+    from scantwin.learning.machine import use_threads
+    from scantwin.learning.prepared import prepare
+    from scantwin.systems import scanner_for
+    from scantwin.translation.choosing import choose_model
+
+    chosen, version = choose_model(model)
+    use_threads(threads)
+    studies = []
+    sources = find_studies(data)
+    with progress_bar("reading", quiet=as_json) as advance:
+        for number, source in enumerate(sources):
+            advance(number, len(sources))
+            study = read_study(source)
+            if study.pet is not None:
+                studies.append(prepare(study, chosen.recipe.spacing_mm))
+    if not studies:
+        raise InputError(f"No study in {data} has both a CT and a PET.", hint="Measuring needs both.")
+    with progress_bar("measuring", quiet=as_json) as advance:
+        report = evaluate_studies(scanner_for(chosen), studies, chosen.statistics or None, advance=advance)
+    said = {"notice": NOTICE, "model_version": version, **report}
+    emit(said, as_json, lambda: _people(said))
+
+
+def _people(said: dict[str, Any]) -> None:
+    table = Table(
+        "who",
+        "region",
+        "MAE [SUV]",
+        "PSNR [dB]",
+        "SSIM",
+        title=f"{said['n']} patients, SUV 0-20, in the body",
+    )
+    for who, figures in {"model": said, **said["references"]}.items():
+        rows = {"whole body": figures["whole_body"], **figures["districts"]}
+        for region, values in rows.items():
+            cells = (
+                f"{values[m]['mean']:.3f} ± {values[m]['sd']:.3f}" if m in values else ""
+                for m in ("mae", "psnr", "ssim")
+            )
+            table.add_row(who, region, *cells)
+    out.print(table)
+    lesions = said["lesions"]
+    if lesions["n"]:
+        out.print(
+            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, SUVpeak error {lesions['suvpeak_error']:.2f} SUV"
+        )

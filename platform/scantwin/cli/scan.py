@@ -1,0 +1,52 @@
+"""`scantwin scan`: the synthetic PET of one CT, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from scantwin import NOTICE
+from scantwin.terminal import Json, emit, err, out, progress_bar
+
+
+def scan(
+    ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder or zip.")],
+    model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same scan.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Scan a CT with a virtual PET scanner. SYNTHETIC, NOT FOR DIAGNOSIS.
+
+    \b
+    scantwin scan ct.nii.gz --model model/ --out scan/
+    """
+    from scantwin.imaging.reading import read_ct, read_ct_header
+    from scantwin.learning.machine import use_threads
+    from scantwin.systems import scanner_for
+    from scantwin.translation.choosing import choose_model
+    from scantwin.translation.outputs import write_scan
+
+    chosen, version = choose_model(model)
+    volume = read_ct(ct)
+    use_threads(threads)
+    with progress_bar("scanning", quiet=as_json) as advance:
+        result = scanner_for(chosen).scan(volume, seed=seed, advance=advance)
+    said = write_scan(result, volume, chosen, version, out_dir, seed=seed, like=read_ct_header(ct))
+    emit(said, as_json, lambda: _people(said))
+
+
+def _people(said: dict[str, Any]) -> None:
+    table = Table("what", "where", title=NOTICE, title_style="bold red")
+    for name in ("pet_nifti", "std_nifti", "pet_dicom", "manifest"):
+        table.add_row(name.replace("_", " "), said[name])
+    for picture in said["pictures"]:
+        table.add_row("picture", picture)
+    out.print(table)
+    out.print(f"{sum(said['seconds'].values()):.1f} s with {said['model_version']}")
+    for warning in said["warnings"]:
+        err.print(f"[yellow]warning:[/yellow] {warning}")
