@@ -1,0 +1,82 @@
+"""The measures of one body: everything that the anatomy files share.
+
+Reference: an adult man of 1760 mm (ICRP 89; height assumed). Positions are fractions of the height from
+the soles (MIRD stylised phantom); lengths in the anatomy files are for the reference man and are scaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+REFERENCE_MM: Final = 1760.0
+"""Height of the reference man [mm]; assumed."""
+
+Arms = Literal["up", "down", "one-up"]
+Sex = Literal["M", "F"]
+
+HEAD_FLOOR: Final = 0.845
+"""Height fraction of the plane C7/T1: above it is the district head."""
+LEG_TOP: Final = 0.468
+"""Height fraction of the crotch: below it is the district legs."""
+ARM_START_MM: Final = 62.0
+"""Distance from the centre of the humeral head along the humerus to the plane of the axillary fold, where
+the district arms begins (reference man) [mm]."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One body's measures."""
+
+    height: float
+    """[mm]."""
+    sex: Sex
+    bmi: float
+    arms: Arms
+    lean: float
+    """Scale of the muscles' cross-sections, 1 for the reference man."""
+    fat: float
+    """Thickness of the fat rind, 1 for about BMI 25."""
+    visceral: float
+    """How far the belly is filled beyond the reference [mm]."""
+    jitter: dict[str, NDArray[np.float64]]
+    """Small random numbers by name, standard normal, for positions and sizes."""
+
+    @property
+    def s(self) -> float:
+        """Length scale against the reference man."""
+        return self.height / REFERENCE_MM
+
+    @property
+    def female(self) -> bool:
+        """Whether the body is a woman's."""
+        return self.sex == "F"
+
+    def z(self, fraction: float) -> float:
+        """Height above the soles [mm] of a fraction of the height."""
+        return fraction * self.height
+
+    def at(self, x: float, y: float, fraction: float) -> NDArray[np.float64]:
+        """A point: x, y for the reference man [mm], z as a fraction of the height."""
+        return np.array([x * self.s, y * self.s, self.z(fraction)])
+
+    def wobble(self, name: str, k: int = 3) -> NDArray[np.float64]:
+        """`k` standard normal numbers that belong to `name` and to this patient."""
+        return self.jitter[name][:k]
+
+
+class Jitter(dict[str, "NDArray[np.float64]"]):
+    """Random numbers by name: asking for one more name does not change the others."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def __missing__(self, name: str) -> NDArray[np.float64]:
+        words = np.frombuffer(name.encode().ljust(4, b"."), np.uint8).astype(np.uint32)
+        rng = np.random.default_rng([self._seed, 77, *words.tolist()])
+        self[name] = np.clip(rng.standard_normal(8), -2.5, 2.5)
+        return self[name]
