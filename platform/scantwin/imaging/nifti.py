@@ -86,7 +86,14 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
         slope, inter = header.get_slope_inter()
         offset = int(header.get_data_offset())
         affine = header.get_best_affine()
-    except (HeaderDataError, ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError, KeyError) as error:
+    except (
+        HeaderDataError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        np.linalg.LinAlgError,
+        KeyError,
+    ) as error:
         raise reject("nifti.unreadable", path=shown, found=_short(error)) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise reject("nifti.dims", path=shown, found=f"values of type {dtype}")
@@ -118,7 +125,7 @@ def _shape(header: nib.Nifti1Header, shown: str) -> tuple[int, int, int]:
         raise reject("nifti.unreadable", path=shown, found=f"{dims[0]} dimensions")
     shape = dims[1 : dims[0] + 1] + [1] * 3
     if any(n < 1 for n in shape) or any(n != 1 for n in shape[3:]):
-        raise reject("nifti.dims", path=shown, found=f"its shape is {tuple(shape[:dims[0]])}")
+        raise reject("nifti.dims", path=shown, found=f"its shape is {tuple(shape[: dims[0]])}")
     return shape[0], shape[1], shape[2]
 
 
@@ -145,7 +152,9 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
     slope, inter = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
     if slope == 1.0 and inter == 0.0 and stored.dtype.kind in "iu":
         return stored.astype(stored.dtype.newbyteorder("="))
-    return (stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32) * slope + inter).astype(np.float32)
+    return (stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32) * slope + inter).astype(
+        np.float32
+    )
 
 
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytes:

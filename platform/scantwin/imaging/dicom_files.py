@@ -1,0 +1,192 @@
+"""Finding DICOM files: folders, nested exports, DICOMDIR, zip archives; any order, any name.
+
+A `FileRef` names a file on disk or a member of a zip; nothing is unpacked to disk. A zip is checked as a
+whole (names, sizes, encryption) before its first member is read.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final, cast
+
+from scantwin.imaging.reasons import reject
+
+MAX_ZIP_BYTES: Final = 16 << 30
+"""What a zip may unpack to [bytes]: a whole-body PET/CT with dynamic series is below 10 GiB."""
+MAX_MEMBER_BYTES: Final = 4 << 30
+"""What one member may unpack to [bytes]."""
+MAX_MEMBERS: Final = 200_000
+"""Number of files in one zip."""
+MAX_RATIO: Final = 1100
+"""Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
+
+_NOT_DICOM: Final = frozenset(
+    [
+        "nii",
+        "gz",
+        "json",
+        "txt",
+        "csv",
+        "xml",
+        "html",
+        "htm",
+        "pdf",
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "exe",
+        "dll",
+        "js",
+        "css",
+        "ini",
+        "inf",
+        "md",
+        "log",
+        "mha",
+        "mhd",
+        "nrrd",
+        "zip",
+        "db",
+        "py",
+        "bat",
+        "jar",
+        "ico",
+        "raw",
+        "zraw",
+    ]
+)
+"""Endings that are never opened as DICOM."""
+
+
+@dataclass(frozen=True, order=True)
+class FileRef:
+    """A file on disk, or the member `member` of the zip at `path`."""
+
+    path: Path
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without folders."""
+        return PurePosixPath(self.member).name if self.member else self.path.name
+
+    @property
+    def folder(self) -> str:
+        """The folder it lies in, on disk or inside its zip."""
+        return f"{self.path}!{PurePosixPath(self.member).parent}" if self.member else str(self.path.parent)
+
+    @property
+    def shown(self) -> str:
+        """How errors name it."""
+        return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes, unpacked."""
+        return _archive(self.path).getinfo(self.member).file_size if self.member else self.path.stat().st_size
+
+    def stamp(self) -> tuple[str, int, int]:
+        """Name, size and time or checksum: changes when the file's content does."""
+        if self.member:
+            info = _archive(self.path).getinfo(self.member)
+            return self.member, info.file_size, info.CRC
+        status = self.path.stat()
+        return str(self.path), status.st_size, status.st_mtime_ns
+
+    def open(self) -> BinaryIO:
+        """The bytes, as a stream that can seek; a zip's member is unpacked as far as it is read."""
+        if not self.member:
+            return self.path.open("rb")
+        return io.BufferedReader(cast(io.RawIOBase, _archive(self.path).open(self.member)), 1 << 16)
+
+
+def files_under(path: Path) -> Iterator[FileRef]:
+    """All files below a folder or in a zip, sorted; hidden ones and links that lead outside are left out."""
+    if path.is_dir():
+        root = path.resolve()
+        for child in sorted(path.iterdir()):
+            if child.name.startswith(".") or (child.is_symlink() and root not in child.resolve().parents):
+                continue
+            if child.is_dir() and not child.is_symlink():
+                yield from files_under(child)
+            elif child.is_file():
+                yield FileRef(child)
+    else:
+        yield FileRef(path)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether this file is a zip by its name or its first bytes."""
+    if path.suffix.lower() == ".zip":
+        return True
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
+
+
+def zip_members(path: Path) -> list[FileRef]:
+    """The files of a zip, after it was checked. Raises the `zip.*` rejections."""
+    archive = _archive(path)
+    return [
+        FileRef(path, info.filename)
+        for info in archive.infolist()
+        if not info.is_dir() and not _hidden(info.filename)
+    ]
+
+
+def may_be_dicom(ref: FileRef) -> bool:
+    """Whether the name speaks for or at least not against DICOM, and the first bytes are of a DICOM file."""
+    suffix = PurePosixPath(ref.name).suffix.lower().lstrip(".")
+    if suffix in _NOT_DICOM or ref.name.upper() == "DICOMDIR":
+        return False
+    with ref.open() as stream:
+        start = stream.read(132)
+    # Part 10 files have DICM after 128 bytes; older exports begin with an element of group 0002 or 0008.
+    return start[128:132] == b"DICM" or (start[:2] in (b"\x02\x00", b"\x08\x00") and len(start) == 132)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path, _size: int, _mtime: int) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise reject("zip.unreadable", path=path, found=str(error)[:120]) from None
+    _check(archive, path)
+    return archive
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        status = path.stat()
+    except OSError:
+        raise reject("study.not-found", path=path) from None
+    return _opened(path, status.st_size, status.st_mtime_ns)
+
+
+def _check(archive: zipfile.ZipFile, path: Path) -> None:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise reject("zip.bomb", path=path, found=f"{len(members)} files")
+    for info in members:
+        name = info.filename
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        linked = stat.S_ISLNK(info.external_attr >> 16)
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in name[:3] or "\0" in name or linked:
+            raise reject("zip.unsafe-path", path=path, found=repr(name[:80]))
+        if info.flag_bits & 0x1:
+            raise reject("zip.encrypted", path=path)
+        if info.file_size > MAX_MEMBER_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 1):
+            raise reject("zip.bomb", path=path, found=f"{info.file_size / 2**20:.0f} MiB in one file")
+    total = sum(info.file_size for info in members)
+    if total > MAX_ZIP_BYTES:
+        raise reject("zip.bomb", path=path, found=f"{total / 2**30:.1f} GiB")

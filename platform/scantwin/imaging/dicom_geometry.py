@@ -1,0 +1,207 @@
+"""Planes of a DICOM series -> one regular stack: order, duplicates, gaps, tilt (Part 3, C.7.6.2).
+
+A plane's voxel (row r, column c) lies at `position + row_step * r + column_step * c`, LPS [mm]. Planes are sorted
+along their common normal, whatever their names and numbers. A stack that is not regular is put on a regular grid
+by linear interpolation when little is missing, and refused when much is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.imaging.reasons import reject, warn
+
+MIN_PLANES: Final = 3
+"""Fewer make no volume."""
+MAX_MISSING_SHARE: Final = 0.1
+"""Share of a stack's slices that may be missing and are then filled by interpolation."""
+MAX_GAP_MM: Final = 25.0
+"""Longest gap between two slices that is filled [mm]: an organ can hide in a longer one."""
+_SAME_PLACE_MM: Final = 0.02
+"""Two planes closer than this lie at the same place."""
+_EVEN: Final = 0.05
+"""Share of the slice spacing by which a plane may be off its regular place: rounding of headers."""
+_MAX_STRAY_SHARE: Final = 0.2
+"""Share of planes of another size or orientation (a scout among the slices) that may be left out."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where one frame lies."""
+
+    index: int
+    """Its number in the list of frames it came from."""
+    position: tuple[float, float, float]
+    """World point (x, y, z) of the centre of its first voxel [mm]."""
+    orientation: tuple[float, ...]
+    """Direction of rising columns (3), then of rising rows (3)."""
+    spacing: tuple[float, float]
+    """Between rows, between columns [mm]."""
+    shape: tuple[int, int]
+    """Rows, columns."""
+    phase: tuple[str, ...] = ()
+    """What tells repeated passes over the same place apart (acquisition, time point)."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Planes in order along the normal, and the grid that they make."""
+
+    order: tuple[int, ...]
+    """`Plane.index` of the planes kept, in order."""
+    places: NDArray[np.float64]
+    """Where each lies along the normal, in units of the grid's slices: 0, 1, 2, .. if regular."""
+    slices: int
+    """Number of slices of the regular grid."""
+    affine: NDArray[np.float64]
+    """4 x 4: (column, row, slice) of the grid -> LPS [mm]."""
+    warnings: tuple[str, ...]
+
+    @property
+    def regular(self) -> bool:
+        """Whether the planes are the slices of the grid, without interpolation."""
+        return self.slices == len(self.order) and bool(
+            np.abs(self.places - np.arange(self.slices)).max() <= _EVEN
+        )
+
+    def fill(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """`array` (planes in order, rows, columns) on the grid's slices (z, y, x), linear between planes."""
+        if self.regular:
+            return array
+        filled = np.empty((self.slices, *array.shape[1:]), array.dtype)
+        upper = np.clip(
+            np.searchsorted(self.places, np.arange(self.slices), side="left"), 1, len(self.places) - 1
+        )
+        for k, j in enumerate(upper):
+            a, b = self.places[j - 1], self.places[j]
+            w = float(np.clip((k - a) / (b - a), 0.0, 1.0))
+            between = (1 - w) * array[j - 1].astype(np.float32) + w * array[j].astype(np.float32)
+            filled[k] = between if array.dtype.kind == "f" else np.rint(between)
+        return filled
+
+
+def stack_planes(planes: Sequence[Plane]) -> Stack:
+    """The stack that a series' planes make. Raises the `geometry.*` rejections."""
+    notes: list[str] = []
+    kept = _one_pass(_same_shape(planes, notes))
+    row, column, normal = _axes(kept[0])
+    points = np.array([p.position for p in kept])
+    along = points @ normal
+    order = np.argsort(along, kind="stable")
+    keep = np.concatenate([[True], np.diff(along[order]) > _SAME_PLACE_MM])
+    if not keep.all():
+        notes.append(warn("geometry.duplicates", found=int((~keep).sum())))
+    # Of planes at one place the one that comes first in the series is kept: argsort is stable.
+    order = order[keep]
+    if len(order) < MIN_PLANES:
+        raise reject("geometry.too-few-slices", found=len(order))
+    along, points = along[order], points[order]
+    step = _step(along)
+    places, slices = _places(along, step, notes)
+    drift = _drift(along, np.stack([points @ column, points @ row], axis=1), kept[0].spacing, step * slices)
+    slice_step = step * (normal + drift[0] * column + drift[1] * row)
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(drift))))
+    if tilt > 0:
+        notes.append(warn("geometry.tilt", found=round(tilt, 1)))
+    affine = np.eye(4)
+    affine[:3, 0] = column * kept[0].spacing[1]
+    affine[:3, 1] = row * kept[0].spacing[0]
+    affine[:3, 2] = slice_step
+    affine[:3, 3] = points[0]
+    return Stack(tuple(kept[i].index for i in order), places, slices, affine, tuple(notes))
+
+
+def _axes(plane: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Directions of rising rows, of rising columns, and the normal."""
+    column, row = np.asarray(plane.orientation[:3], float), np.asarray(plane.orientation[3:], float)
+    lengths = np.linalg.norm(column), np.linalg.norm(row)
+    if not all(0.9 < n < 1.1 for n in lengths) or abs(column @ row) > 0.01:
+        raise reject("geometry.bad", found=f"ImageOrientationPatient is {list(plane.orientation)}")
+    column, row = column / lengths[0], row / lengths[1]
+    row = row - (row @ column) * column
+    row /= np.linalg.norm(row)
+    return row, column, np.cross(column, row)
+
+
+def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
+    """The planes of the commonest size and orientation; the rest may only be few."""
+    if not planes:
+        raise reject("geometry.too-few-slices", found=0)
+    kinds = [
+        (p.shape, tuple(np.round(p.spacing, 3)), tuple(np.round(np.asarray(p.orientation) + 0.0, 2)))
+        for p in planes
+    ]
+    common, count = Counter(kinds).most_common(1)[0]
+    if count < len(planes):
+        if count < (1 - _MAX_STRAY_SHARE) * len(planes):
+            field = ("size", "voxel size", "orientation")[
+                next(i for i in range(3) if len({kind[i] for kind in kinds}) > 1)
+            ]
+            raise reject("geometry.mixed", field=field, found=f"{len(set(kinds))} kinds")
+        notes.append(warn("geometry.stray", found=len(planes) - count))
+    return [p for p, kind in zip(planes, kinds, strict=True) if kind == common]
+
+
+def _one_pass(planes: list[Plane]) -> list[Plane]:
+    """One pass over the body where a series holds several (time points, repeated acquisitions)."""
+    places = Counter(tuple(np.round(p.position, 1)) for p in planes)
+    repeated = sum(count - 1 for count in places.values())
+    if repeated <= 0.1 * len(planes):
+        return planes
+    passes: dict[tuple[str, ...], list[Plane]] = defaultdict(list)
+    for plane in planes:
+        passes[plane.phase].append(plane)
+    # The longest pass; of equals the first. If nothing tells them apart, duplicates are dropped one by one.
+    return max(passes.values(), key=len)
+
+
+def _step(along: NDArray[np.float64]) -> float:
+    """Spacing of the slices [mm]: the median, refined over the whole length where the stack is regular."""
+    gaps = np.diff(along)
+    step = float(np.median(gaps))
+    counts = np.rint(gaps / step)
+    if (np.abs(gaps - counts * step) <= _EVEN * step).all() and (counts >= 1).all():
+        return float((along[-1] - along[0]) / counts.sum())
+    return step
+
+
+def _places(along: NDArray[np.float64], step: float, notes: list[str]) -> tuple[NDArray[np.float64], int]:
+    places = (along - along[0]) / step
+    slices = round(float(places[-1])) + 1
+    gaps = np.diff(places)
+    holes = gaps[gaps > 1.5]
+    missing = int(np.rint(holes - 1).sum())
+    if missing > MAX_MISSING_SHARE * slices or (len(holes) and holes.max() * step > MAX_GAP_MM):
+        raise reject("geometry.large-gap", found=missing)
+    if missing:
+        notes.append(warn("geometry.missing-slices", found=missing))
+    off = np.abs(places - np.rint(places)).max()
+    if off > _EVEN:
+        if (gaps < 0.5).sum() > 0.5 * len(gaps):
+            raise reject(
+                "geometry.uneven", found=f"from {gaps.min() * step:.2f} to {gaps.max() * step:.2f} mm"
+            )
+        low, high = gaps.min() * step, gaps.max() * step
+        notes.append(warn("geometry.uneven-filled", found=f"{low:.2f} to {high:.2f} mm"))
+    return places, slices
+
+
+def _drift(
+    along: NDArray[np.float64], inside: NDArray[np.float64], spacing: tuple[float, float], length: float
+) -> NDArray[np.float64]:
+    """How the planes slide (column, row direction) per mm along the normal: 0, or a tilted gantry's tangent."""
+    centred = along - along.mean()
+    slope = centred @ (inside - inside.mean(axis=0)) / (centred @ centred)
+    off = inside - inside.mean(axis=0) - np.outer(centred, slope)
+    if np.abs(off).max() > max(0.5 * min(spacing), 0.5):
+        raise reject("geometry.bad", found=f"slices are shifted sideways by {np.abs(off).max():.1f} mm")
+    # Less than a tenth of a voxel over the whole stack is rounding of the positions.
+    if np.linalg.norm(slope) * length < 0.1 * min(spacing):
+        return np.zeros(2)
+    return np.asarray(slope)

@@ -1,0 +1,139 @@
+"""DICOM headers: read without pixels, one flat header per frame, classic and enhanced alike.
+
+Enhanced CT and PET (Part 3, A.38 and A.56) keep what belongs to a frame in functional groups. `frames_of` lifts
+it to where classic images have it, so everything above reads one kind of header.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from scantwin.errors import Rejection
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.reasons import reject
+
+BROKEN: Final = (
+    EOFError, OSError, zipfile.BadZipFile, zlib.error, InvalidDicomError, AttributeError, ValueError, TypeError,
+    KeyError, IndexError, NotImplementedError, RuntimeError, LookupError, ArithmeticError, AssertionError,
+    RecursionError, MemoryError,
+)  # fmt: skip
+"""What parsers raise on damaged bytes. A parser of foreign files must not take the program down with it."""
+
+MAX_FRAMES: Final = 20_000
+"""Frames of one multi-frame file."""
+
+_LIFTED: Final = (
+    ("PlanePositionSequence", ("ImagePositionPatient",)),
+    ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
+    ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")),
+    ("PixelValueTransformationSequence", ("RescaleIntercept", "RescaleSlope", "RescaleType")),
+    ("FrameContentSequence", ("FrameAcquisitionDuration", "TemporalPositionIndex", "StackID")),
+    ("PETFrameAcquisitionSequence", ()),
+    ("CTReconstructionSequence", ("ConvolutionKernel",)),
+    ("CTAcquisitionDetailsSequence", ("GantryDetectorTilt",)),
+)  # fmt: skip
+"""Functional group -> fields that a classic image has at its top level."""
+
+_CORRECTIONS: Final = (
+    ("AttenuationCorrected", "ATTN"), ("DecayCorrected", "DECY"), ("ScatterCorrected", "SCAT"),
+    ("RandomsCorrected", "RAN"), ("DeadTimeCorrected", "DTIM"), ("NormalizationFactorFormat", ""),
+)  # fmt: skip
+"""Enhanced PET says YES or NO in fields of its own; a classic PET lists codes in CorrectedImage."""
+
+
+@contextmanager
+def reading(ref: FileRef) -> Iterator[None]:
+    """Turns what a parser raises on damaged bytes into the rejection `dicom.unreadable`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns about every value that breaks a length rule
+            yield
+    except Rejection:
+        raise
+    except BROKEN as error:
+        found = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise reject("dicom.unreadable", path=ref.shown, found=found) from None
+
+
+def read_header(ref: FileRef, tags: list[str] | None = None) -> Dataset:
+    """The header of a file without its pixels; only `tags` if given."""
+    with reading(ref), ref.open() as stream:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+        if "SOPClassUID" not in header and "Modality" not in header:
+            raise reject("dicom.unreadable", path=ref.shown, found="it has no SOP class and no modality")
+    return header
+
+
+def frames_of(header: Dataset) -> list[Dataset]:
+    """One flat header per frame; a classic image is its own only frame."""
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        return [header]
+    if len(per_frame) > MAX_FRAMES:
+        raise reject("dicom.too-large", path="the series", found=f"{len(per_frame)} frames in one file")
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+    top = Dataset()
+    for element in header:
+        if element.keyword not in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+            top.add(element)
+    _correct(top)
+    return [_flat(top, [*shared, groups]) for groups in per_frame]
+
+
+def _flat(top: Dataset, groups: list[Dataset]) -> Dataset:
+    frame = Dataset()
+    frame.update(top)
+    for group in groups:
+        for sequence, fields in _LIFTED:
+            for item in group.get(sequence) or []:
+                for field in fields:
+                    if field in item:
+                        setattr(frame, field, item.get(field))
+        for kind in ("CTImageFrameTypeSequence", "PETFrameTypeSequence"):
+            for item in group.get(kind) or []:
+                if "FrameType" in item:
+                    frame.ImageType = item.FrameType
+        for item in group.get("FrameContentSequence") or []:
+            _lift_times(frame, item)
+    return frame
+
+
+def _lift_times(frame: Dataset, item: Dataset) -> None:
+    when = str(item.get("FrameAcquisitionDateTime") or "")
+    if len(when) >= 14:
+        frame.AcquisitionDate, frame.AcquisitionTime = (
+            when[:8],
+            when[8:].split("+", maxsplit=1)[0].split("-", maxsplit=1)[0],
+        )
+    reference = str(item.get("FrameReferenceDateTime") or "")
+    duration = item.get("FrameAcquisitionDuration")
+    if duration is not None:
+        frame.ActualFrameDuration = int(float(duration))
+    if len(reference) >= 14 and "FrameReferenceTime" in frame:
+        del frame.FrameReferenceTime
+
+
+def _correct(top: Dataset) -> None:
+    """CorrectedImage, DecayCorrection and the series time of an enhanced PET, in the classic fields."""
+    flags: list[tuple[str, Any]] = [(code, top.get(field)) for field, code in _CORRECTIONS if code]
+    if "CorrectedImage" not in top and any(value is not None for _, value in flags):
+        top.CorrectedImage = [code for code, value in flags if value == "YES"]
+    when = str(top.get("DecayCorrectionDateTime") or "")
+    if "DecayCorrection" not in top and len(when) >= 14:
+        # The instant that the image is corrected to: as a series time it is the reference of rule 2.
+        items = top.get("RadiopharmaceuticalInformationSequence") or []
+        injected = str(items[0].get("RadiopharmaceuticalStartDateTime") or "") if items else ""
+        top.DecayCorrection = "ADMIN" if injected[:14] == when[:14] else "START"
+        top.SeriesDate, top.SeriesTime = (
+            when[:8],
+            when[8:].split("+", maxsplit=1)[0].split("-", maxsplit=1)[0],
+        )

@@ -1,0 +1,246 @@
+"""A DICOM series -> `Volume`: CT in HU, PET in SUV. Headers first, then pixels, one file at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from scantwin.errors import Rejection
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_geometry import Plane, Stack, stack_planes
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
+from scantwin.imaging.limits import check_bytes
+from scantwin.imaging.pet_header import header_of
+from scantwin.imaging.reasons import reject, warn
+from scantwin.imaging.suv import suv_factors
+from scantwin.imaging.volume import Volume
+from scantwin.imaging.world import volume_from_affine
+from scantwin.units import AIR_HU, HU_RANGE, Unit
+
+_PADDING_BELOW_HU: Final = -500.0
+"""A PixelPaddingValue that would be tissue is a mistake of the writer and is not believed."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a series: its file, its number in the file, its flat header without pixels."""
+
+    ref: FileRef
+    number: int
+    header: Dataset
+
+
+def read_frames(refs: Sequence[FileRef]) -> list[Frame]:
+    """All frames of the files, with their headers; files with the same SOP instance count once."""
+    frames, seen = [], set()
+    for ref in refs:
+        header = read_header(ref)
+        uid = str(header.get("SOPInstanceUID") or ref.shown)
+        if uid in seen:
+            continue
+        seen.add(uid)
+        with reading(ref):
+            frames += [Frame(ref, i, flat) for i, flat in enumerate(frames_of(header))]
+    return frames
+
+
+def plane_of(header: Dataset, index: int, shown: str) -> Plane:
+    """Where a frame lies, from its flat header."""
+    fields = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+    missing = [name for name in fields if header.get(name) in (None, "")]
+    if missing:
+        raise reject("dicom.missing-field", path=shown, found=", ".join(missing))
+    try:
+        position = tuple(float(v) for v in header.ImagePositionPatient)
+        orientation = tuple(float(v) for v in header.ImageOrientationPatient)
+        spacing = tuple(float(v) for v in header.PixelSpacing)
+        shape = int(header.Rows), int(header.Columns)
+    except BROKEN:
+        raise reject("geometry.bad", found=f"a field of {shown} is not a number") from None
+    numbers = (*position, *orientation, *spacing)
+    if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or not np.isfinite(numbers).all():
+        raise reject("geometry.bad", found=f"position {position}, orientation {orientation} in {shown}")
+    if min(spacing) <= 0 or min(shape) <= 0:
+        raise reject("geometry.bad", found=f"spacing {spacing} mm, size {shape} in {shown}")
+    phase = tuple(
+        str(header.get(name, ""))
+        for name in ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber")
+    )
+    return Plane(index, position, orientation, (spacing[0], spacing[1]), shape, phase)  # type: ignore[arg-type]
+
+
+def read_ct_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset]:
+    """CT [HU] (clipped to HU_RANGE, padding set to air), warnings, and the first slice's header."""
+    frames = read_frames(refs)
+    stack, frames = _arranged(frames, bytes_per_voxel=2)
+    scales = [_rescale(frame) for frame in frames]
+    whole = all(slope == int(slope) and inter == int(inter) for slope, inter in scales)
+    padded = 0
+
+    def to_hu(stored: NDArray[np.generic], k: int) -> NDArray[np.generic]:
+        nonlocal padded
+        slope, inter = scales[k]
+        hu = stored.astype(np.float32) * np.float32(slope) + np.float32(inter)
+        padding = _padding(stored, hu, frames[k].header)
+        if padding is not None:
+            hu[padding] = AIR_HU
+            padded += int(padding.sum())
+        return np.clip(hu, *HU_RANGE)
+
+    array = _pixels(stack, frames, np.dtype(np.int16 if whole else np.float32), to_hu)
+    notes = list(stack.warnings)
+    if padded:
+        notes.append(warn("ct.padding", found=f"{100 * padded / array.size:.1f} %"))
+    return _volume(stack, array, "HU", frames[0]), notes, frames[0].header
+
+
+def read_pet_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset, str]:
+    """PET [g/ml] (SUVbw), warnings, the first slice's header, and the rule that gave the decay reference."""
+    frames = read_frames(refs)
+    if not frames:
+        raise reject("geometry.too-few-slices", found=0)
+    stack, kept = _arranged(frames, bytes_per_voxel=4)
+    with reading(frames[0].ref):
+        # Every frame counts for the earliest acquisition, also one that is left out of the stack.
+        suv = suv_factors([header_of(frame.header) for frame in frames])
+    factor = dict(zip(((f.ref, f.number) for f in frames), suv.factors, strict=True))
+    scales = [_rescale(frame) for frame in kept]
+
+    def to_suv(stored: NDArray[np.generic], k: int) -> NDArray[np.generic]:
+        slope, inter = scales[k]
+        activity = stored.astype(np.float64) * slope + inter
+        return np.asarray(activity * factor[kept[k].ref, kept[k].number])
+
+    array = _pixels(stack, kept, np.dtype(np.float32), to_suv)
+    notes = [*stack.warnings, *suv.warnings]
+    return _volume(stack, array, "SUV", kept[0]), notes, kept[0].header, str(suv.reference_rule)
+
+
+def _arranged(frames: list[Frame], bytes_per_voxel: int) -> tuple[Stack, list[Frame]]:
+    """The stack and its frames in order; sizes are checked before any pixel is read."""
+    if not frames:
+        raise reject("geometry.too-few-slices", found=0)
+    planes = [plane_of(frame.header, i, frame.ref.shown) for i, frame in enumerate(frames)]
+    stack = stack_planes(planes)
+    rows, columns = planes[stack.order[0]].shape
+    check_bytes(rows * columns * max(stack.slices, len(stack.order)) * bytes_per_voxel, frames[0].ref.folder)
+    return stack, [frames[i] for i in stack.order]
+
+
+def _pixels(
+    stack: Stack,
+    frames: list[Frame],
+    dtype: np.dtype[np.generic],
+    scale: Callable[[NDArray[np.generic], int], NDArray[np.generic]],
+) -> NDArray[np.generic]:
+    """The scaled pixels (z, y, x) on the stack's grid; each file is opened once."""
+    header = frames[0].header
+    array = np.empty((len(frames), int(header.Rows), int(header.Columns)), dtype)
+    by_file: dict[FileRef, list[int]] = defaultdict(list)
+    for k, frame in enumerate(frames):
+        by_file[frame.ref].append(k)
+    for ref, places in by_file.items():
+        with reading(ref), ref.open() as stream:
+            dataset = pydicom.dcmread(stream, force=True)
+            for k in places:
+                values = scale(_decode(dataset, frames[k], ref), k)
+                array[k] = np.rint(values) if dtype.kind == "i" else values
+    return stack.fill(array)
+
+
+def _decode(dataset: Dataset, frame: Frame, ref: FileRef) -> NDArray[np.generic]:
+    """Stored values (rows, columns) of one frame."""
+    from pydicom.pixels import pixel_array
+
+    header = frame.header
+    shape = int(header.Rows), int(header.Columns)
+    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
+        raise reject("dicom.not-images", path=ref.shown)
+    if "PixelData" not in dataset:
+        raise reject("dicom.truncated", path=ref.shown, found="it has no pixels")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    syntax = _syntax(dataset)
+    if not syntax.is_compressed or syntax.is_deflated:
+        need = shape[0] * shape[1] * frames * int(dataset.get("BitsAllocated") or 16) // 8
+        if len(dataset.PixelData) < need:
+            raise reject("dicom.truncated", path=ref.shown, found=f"{len(dataset.PixelData)} of {need} bytes")
+    try:
+        # `raw`: no colour or window is applied to stored values.
+        stored = np.asarray(pixel_array(dataset, index=frame.number if frames > 1 else None, raw=True))
+    except Rejection:
+        raise
+    except BROKEN as error:
+        if syntax.is_compressed and not syntax.is_deflated:
+            raise reject(
+                "dicom.compressed", path=ref.shown, found=f"{syntax.name}: {_first(error)}"
+            ) from None
+        raise
+    stored = stored.reshape(stored.shape[-2:]) if stored.ndim > 2 and stored.shape[0] == 1 else stored
+    if stored.shape != shape:
+        raise reject(
+            "dicom.truncated", path=ref.shown, found=f"an image of {stored.shape} instead of {shape}"
+        )
+    return stored
+
+
+def _syntax(dataset: Dataset) -> pydicom.uid.UID:
+    """The transfer syntax; an old export without file meta is Implicit VR Little Endian."""
+    uid = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if uid is None:
+        uid = pydicom.uid.ImplicitVRLittleEndian
+        if not hasattr(dataset, "file_meta"):
+            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = uid
+    uid = pydicom.uid.UID(uid)
+    if not uid.is_transfer_syntax:
+        raise reject("dicom.compressed", path="the series", found=f"transfer syntax {str(uid)[:64]}")
+    return uid
+
+
+def _rescale(frame: Frame) -> tuple[float, float]:
+    header = frame.header
+    slope, inter = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    if slope in (None, "") or inter in (None, ""):
+        missing = "RescaleSlope" if slope in (None, "") else "RescaleIntercept"
+        raise reject("dicom.missing-field", path=frame.ref.folder, found=missing)
+    try:
+        slope, inter = float(slope), float(inter)
+    except BROKEN:
+        slope = inter = float("nan")
+    if not (np.isfinite(slope) and np.isfinite(inter)) or slope == 0:
+        raise reject("geometry.bad", found=f"RescaleSlope or RescaleIntercept in {frame.ref.shown}")
+    kind = str(header.get("RescaleType") or "HU").upper()
+    if str(header.get("Modality")) == "CT" and kind not in ("HU", "US", "UNSPECIFIED"):
+        raise reject("ct.not-hu", found=f"RescaleType is {kind}")
+    return slope, inter
+
+
+def _padding(
+    stored: NDArray[np.generic], hu: NDArray[np.float32], header: Dataset
+) -> NDArray[np.bool_] | None:
+    """Which voxels are padding, or None."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = header.get("PixelPaddingRangeLimit", value)
+    try:
+        low, high = sorted((int(value), int(limit)))
+    except BROKEN:
+        return None
+    found = (stored >= low) & (stored <= high) & (hu < _PADDING_BELOW_HU)
+    return found if found.any() else None
+
+
+def _volume(stack: Stack, array: NDArray[np.generic], unit: Unit, frame: Frame) -> Volume:
+    return volume_from_affine(array, stack.affine, unit, frame.ref.folder)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__

@@ -1,0 +1,94 @@
+"""Which CT and which PET of an examination are used when there are several, and whether they belong together."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from scantwin.imaging.dicom_geometry import MIN_PLANES
+from scantwin.imaging.dicom_series import Series
+from scantwin.imaging.reasons import reject, warn
+from scantwin.imaging.volume import Volume
+
+MIN_OVERLAP: Final = 0.25
+"""Share of the shorter scan's length that CT and PET must have in common along the patient."""
+_FULL_OVERLAP: Final = 0.95
+"""Above this share of the CT nothing is said."""
+_SHARP: Final = re.compile(
+    r"LUNG|BONE|EDGE|SHARP|DETAIL|\b[BHUI][RV]?[56789]\d|FC[58]\d|\bY[CD]|\bE\b", re.IGNORECASE
+)
+"""Convolution kernels for lung and bone, whose HU overshoot at edges (GE, Siemens, Canon, Philips names)."""
+
+
+def pet_candidates(series: list[Series]) -> list[Series]:
+    """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most, with most slices."""
+    found = [s for s in series if s.modality == "PT" and s.frames >= MIN_PLANES]
+    return sorted(
+        found,
+        key=lambda s: (
+            s.measured, s.axial, "ATTN" in s.corrected, not re.search("DYNAMIC|GATED", s.series_type),
+            s.image_type.startswith("ORIGINAL"), round((s.high - s.low) / 50), len(set(s.heights)),
+        ),
+        reverse=True,
+    )  # fmt: skip
+
+
+def ct_candidates(series: list[Series], pet: Series | None) -> list[Series]:
+    """CT series, the best first. For a PET: the same frame of reference, covering it most, nearest in time."""
+    found = [s for s in series if s.modality == "CT" and s.frames >= MIN_PLANES and s.measured]
+
+    def worth(s: Series) -> tuple[object, ...]:
+        covered, apart = s.high - s.low, 0.0
+        if pet is not None:
+            covered = min(s.high, pet.high) - max(s.low, pet.low)
+            apart = abs((s.when - pet.when).total_seconds()) if s.when and pet.when else 86_400.0
+        same = pet is None or (bool(s.frame_of_reference) and s.frame_of_reference == pet.frame_of_reference)
+        original = s.image_type.startswith("ORIGINAL")
+        # Lengths within 5 cm count as equal: then a soft kernel, the time and the number of slices decide.
+        return (
+            s.axial,
+            same,
+            round(covered / 50),
+            not _SHARP.search(s.kernel),
+            original,
+            -round(apart / 60),
+            s.frames,
+        )
+
+    return sorted(found, key=worth, reverse=True)
+
+
+def check_pair(ct: Volume, pet: Volume) -> list[str]:
+    """Warnings about the overlap of CT and PET; the rejection `pair.far-apart` if they hardly have any."""
+    (ct_low, ct_high), (pet_low, pet_high) = bounds(ct), bounds(pet)
+    common = np.minimum(ct_high, pet_high) - np.maximum(ct_low, pet_low)
+    shorter = np.minimum(ct_high - ct_low, pet_high - pet_low)
+    if (common < MIN_OVERLAP * shorter).any():
+        raise reject(
+            "pair.far-apart", found=f"{max(float(common[2]), 0.0):.0f} mm in common along the patient"
+        )
+    share = float(common[2] / (ct_high - ct_low)[2])
+    return [] if share >= _FULL_OVERLAP else [warn("pair.part-overlap", found=f"{100 * share:.0f} %")]
+
+
+def check_series(ct: Series, pet: Series) -> list[str]:
+    """Warnings about the identities of CT and PET; the rejection `pair.other-patient`."""
+    if ct.patient and pet.patient and ct.patient != pet.patient:
+        raise reject("pair.other-patient")
+    notes = []
+    if ct.frame_of_reference != pet.frame_of_reference:
+        notes.append(warn("pair.other-frame"))
+    if ct.when and pet.when and abs((ct.when - pet.when).days) >= 1:
+        notes.append(
+            warn("pair.other-day", found=max(1, round(abs((ct.when - pet.when).total_seconds()) / 86_400)))
+        )
+    return notes
+
+
+def bounds(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner (x, y, z) of a volume's field of view, LPS [mm]."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1).T
+    world = volume.world(corners)
+    return world.min(axis=0), world.max(axis=0)

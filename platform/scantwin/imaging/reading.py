@@ -1,0 +1,188 @@
+"""Finding studies below a path and reading them: NIfTI folders, DICOM in any form, zips of either.
+
+`find_studies` looks at names and headers only. `read_study` gives a canonical `Study` or raises a `Rejection`
+with a code of the catalogue, never anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from scantwin.errors import InputError, Rejection
+from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, zip_members
+from scantwin.imaging.dicom_headers import BROKEN
+from scantwin.imaging.dicom_series import WANTED, IndexEntry, group_studies, index_file
+from scantwin.imaging.images import is_image, read_image
+from scantwin.imaging.reasons import reject
+from scantwin.imaging.study import Study
+from scantwin.imaging.study_dicom import read_dicom_ct, read_dicom_study
+from scantwin.imaging.study_files import CT_NAMES, as_ct, endless, read_file_study
+from scantwin.imaging.volume import Volume
+
+Kind = Literal["nifti", "dicom", "image", "archive"]
+"""`nifti`: a folder in the layout of FDG-PET-CT-Lesions; `dicom`: series; `image`: one CT file; `archive`: a zip
+that cannot be opened."""
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """Where one study lies. Holds names only; nothing of the images."""
+
+    path: Path
+    """The folder, zip or file that it was found in. May identify a patient: it stays on this machine."""
+    kind: Kind
+    key: str
+    """The same when the study is found again: StudyInstanceUID or relative path. Identifies: local only."""
+    files: tuple[FileRef, ...] = ()
+    """Every file that belongs to it."""
+
+    def fingerprint(self) -> str:
+        """Changes when a file of the study is added, taken away or written again."""
+        digest = hashlib.sha256()
+        for ref in sorted(self.files):
+            try:
+                digest.update(repr(ref.stamp()).encode())
+            except (Rejection, *BROKEN):
+                digest.update(b"gone")
+        return digest.hexdigest()
+
+
+def find_studies(
+    path: Path | str, *, index: Callable[[list[FileRef]], Iterable[IndexEntry | None]] | None = None
+) -> list[StudySource]:
+    """All studies in a folder, a zip, a DICOMDIR or a single image file, in a stable order.
+
+    `index` reads the index entries of many files; give one that does it in parallel for large folders.
+    Raises the rejections `study.not-found` and `study.empty-folder`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise reject("study.not-found", path=path)
+    if path.is_file() and is_image(path):
+        return [StudySource(path, "image", path.name, (FileRef(path),))]
+    root = path.parent if path.is_file() and path.name.upper() == "DICOMDIR" else path
+    refs, closed = _expanded(root)
+    found = [StudySource(zipped, "archive", zipped.name, (FileRef(zipped),)) for zipped in closed]
+    found += _file_studies(refs, root)
+    taken = {ref for source in found for ref in source.files}
+    others = [ref for ref in refs if ref not in taken]
+    entries = index(others) if index is not None else map(index_file, others)
+    for key, group in group_studies(entry for entry in entries if entry is not None).items():
+        wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
+        found.append(StudySource(_common(group, root), "dicom", key, wanted))
+    if not found:
+        raise reject("study.empty-folder", path=path)
+    return sorted(found, key=lambda source: (str(source.path), source.key))
+
+
+def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
+    """The study, canonical: CT [HU], PET [g/ml] if there is one, lesions. Raises `Rejection`.
+
+    A PET that is there but cannot become SUV refuses the study, since its reason is what the site must know;
+    `read_ct` takes the CT alone. With `need_pet` a study without PET is refused too.
+    """
+    with _only_rejections(source.path):
+        if source.kind == "archive":
+            zip_members(source.path)
+            raise reject("zip.unreadable", path=source.path, found="it could not be opened before")
+        if source.kind == "image":
+            study = Study(endless(source.path.name), as_ct(read_image(source.path, "HU"), source.path))
+        elif source.kind == "nifti":
+            study = read_file_study(source.path, source.files)
+        else:
+            study = read_dicom_study(source.path, source.files, _name(source.key))
+        if need_pet and study.pet is None:
+            raise reject("study.no-pet", path=source.path)
+        return study
+
+
+def read_ct(path: Path | str) -> Volume:
+    """The CT [HU], canonical, of an image file, a DICOM folder, a zip or a study folder; any PET is passed over."""
+    path = Path(path)
+    sources = find_studies(path)
+    if len(sources) > 1:
+        raise InputError(f"{path} holds {len(sources)} studies.", hint="Point to one of them.")
+    source = sources[0]
+    with _only_rejections(path):
+        if source.kind == "dicom":
+            return read_dicom_ct(path, source.files)
+        return read_study(source).ct
+
+
+def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
+    """All files with those inside zips, and the zips that cannot be opened."""
+    refs: list[FileRef] = []
+    closed: list[Path] = []
+    for ref in files_under(root):
+        if not is_zip(ref.path):
+            refs.append(ref)
+            continue
+        try:
+            refs += zip_members(ref.path)
+        except Rejection:
+            closed.append(ref.path)
+    return refs, closed
+
+
+def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
+    """Folders in the layout of FDG-PET-CT-Lesions, on disk or in a zip."""
+    folders: dict[str, list[FileRef]] = defaultdict(list)
+    for ref in refs:
+        folders[ref.folder].append(ref)
+    found = []
+    for files in folders.values():
+        if any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files):
+            first = files[0]
+            place = PurePosixPath(first.member).parent if first.member else None
+            path = first.path if place is not None else first.path.parent
+            key = f"{_relative(path, root)}{f'!{place}' if place is not None else ''}"
+            kept = tuple(r for r in files if is_image(r.name) or r.name == "study.json")
+            found.append(StudySource(path, "nifti", key, kept))
+    return found
+
+
+def _relative(path: Path, root: Path) -> str:
+    inside = path.relative_to(root) if path != root and path.is_relative_to(root) else Path(path.name)
+    return inside.as_posix()
+
+
+def _common(group: list[IndexEntry], root: Path) -> Path:
+    """The folder (or zip) that holds all files of a study."""
+    tops = {entry.ref.path if entry.ref.member else entry.ref.path.parent for entry in group}
+    first = min(tops)
+    if len(tops) == 1:
+        return first
+    parents = [p for p in (first, *first.parents) if all(t == p or p in t.parents for t in tops)]
+    return parents[0] if parents else root
+
+
+def _name(key: str) -> str:
+    return "study-" + hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+class _only_rejections:  # noqa: N801 - reads as a statement
+    """Whatever a parser raises on damaged data becomes a rejection: a study is read or refused, nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BROKEN) and not isinstance(error, InputError):
+            found = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+            raise reject("study.unreadable", path=self.path, found=found) from error
+
+
+def iter_studies(path: Path | str) -> Iterator[Study]:
+    """All studies below a path that can be read, one at a time; the refused are passed over."""
+    for source in find_studies(path):
+        try:
+            yield read_study(source)
+        except Rejection:
+            continue

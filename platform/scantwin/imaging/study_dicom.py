@@ -1,0 +1,104 @@
+"""A study of DICOM series: choose CT and PET, read them, put the lesions on the CT's grid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from scantwin.errors import Rejection
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_lesions import read_lesions
+from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
+from scantwin.imaging.dicom_series import Series, list_series
+from scantwin.imaging.pairing import check_pair, check_series, ct_candidates, pet_candidates
+from scantwin.imaging.reasons import reject, warn
+from scantwin.imaging.study import Study
+from scantwin.imaging.study_files import as_ct, as_suv
+from scantwin.imaging.volume import Volume
+
+_VENDORS: Final = (
+    "SIEMENS",
+    "GE",
+    "PHILIPS",
+    "CANON",
+    "TOSHIBA",
+    "UIH",
+    "UNITED IMAGING",
+    "MEDISO",
+    "HITACHI",
+)
+"""Only names of this list leave the header: a free text could hold a patient's name."""
+
+
+def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
+    """The study in these files. Raises `Rejection`."""
+    series, drawn, notes = _look(path, refs)
+    pets = pet_candidates(series)
+    pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets)
+    cts = ct_candidates(series, pet_series)
+    ct, ct_header, ct_notes = _read_ct(path, series, cts)
+    notes += ct_notes + pet_notes
+    if len(cts) > 1:
+        notes.append(warn("study.several-ct", found=len(cts), path=path))
+    if len(pets) > 1:
+        notes.append(warn("study.several-pet", found=len(pets), path=path))
+    source = {"format": "dicom", "ct_vendor": vendor(ct_header), "ct_series": f"1 of {len(cts)}"}
+    if pet is not None and pet_header is not None and pet_series is not None:
+        notes += check_series(cts[0], pet_series) + check_pair(ct, pet)
+        source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": f"1 of {len(pets)}"}
+    lesions, lesion_notes = read_lesions(drawn, ct) if drawn else (None, [])
+    return Study(name, ct, pet, lesions, warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source)
+
+
+def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:
+    """The CT alone [HU], canonical."""
+    series, _, _ = _look(path, refs)
+    ct, _, _ = _read_ct(path, series, ct_candidates(series, None))
+    return ct
+
+
+def vendor(header: Dataset) -> str:
+    """The maker's name if it is a known one, else `other`."""
+    said = str(header.get("Manufacturer") or "").upper()
+    return next((name for name in _VENDORS if re.match(rf"\b{name}\b", said)), "other")
+
+
+def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileRef], list[str]]:
+    series, drawn, damaged = list_series(refs)
+    if damaged and damaged == len(refs):
+        raise reject("dicom.unreadable", path=path, found=f"all {damaged} files are damaged")
+    return series, drawn, [warn("dicom.file-left-out", found=damaged)] if damaged else []
+
+
+def _read_ct(path: Path, series: list[Series], cts: list[Series]) -> tuple[Volume, Dataset, list[str]]:
+    if not cts:
+        rest = [s for s in series if s.modality == "CT"]
+        if any(not s.measured for s in rest):
+            raise reject("ct.scout")
+        if rest:
+            raise reject("geometry.too-few-slices", found=max(s.frames for s in rest))
+        raise reject("study.no-ct", path=path)
+    ct, notes, header = read_ct_series(cts[0].refs)
+    return as_ct(ct, path), header, notes
+
+
+def _read_pet(
+    pets: list[Series],
+) -> tuple[Volume | None, Dataset | None, str, list[str], Series | None]:
+    """The best PET that can become SUV; if none can, the reason of the best one is raised."""
+    refusal: Rejection | None = None
+    for series in pets:
+        try:
+            raw, notes, header, rule = read_pet_series(series.refs)
+            pet, more = as_suv(raw, "the PET series")
+        except Rejection as error:
+            refusal = refusal or error
+            continue
+        return pet, header, rule, notes + more, series
+    if refusal is not None:
+        raise refusal
+    return None, None, "", [], None

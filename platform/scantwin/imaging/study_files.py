@@ -1,0 +1,139 @@
+"""A study of image files in the layout of FDG-PET-CT-Lesions.
+
+CTres.nii.gz or CT.nii.gz   CT [HU]
+SUV.nii.gz                  PET [g/ml] (SUVbw), optional
+SEG.nii.gz or GTV.nii.gz    lesion labels, optional
+study.json                  {"condition": .., "name": ..}, optional
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.images import read_image
+from scantwin.imaging.nifti import is_nifti, read_nifti_stream
+from scantwin.imaging.pairing import check_pair
+from scantwin.imaging.reasons import reject, warn
+from scantwin.imaging.study import Condition, Study
+from scantwin.imaging.volume import Volume
+from scantwin.imaging.world import axis_aligned
+from scantwin.units import HU_RANGE, Unit
+
+CT_NAMES: Final = ("CTres", "CT")
+"""The CT's file name without its ending; the first that is there is taken."""
+PET_NAMES: Final = ("SUV",)
+LESION_NAMES: Final = ("SEG", "GTV")
+MAX_SUV: Final = 5000.0
+"""A larger maximum is an activity [Bq/ml]; the bladder of a small patient reaches some hundreds [g/ml]."""
+_ENDINGS: Final = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+_MAX_JSON: Final = 1 << 20
+
+
+def endless(name: str) -> str:
+    """The file name without the ending of an image format."""
+    return next((name[: -len(end)] for end in _ENDINGS if name.lower().endswith(end)), name)
+
+
+def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
+    """The study of these files. Raises `Rejection`."""
+    said = _description(files)
+    ct_ref = _first(files, CT_NAMES)
+    if ct_ref is None:
+        raise reject("study.no-ct", path=path)
+    ct = as_ct(_read(ct_ref, "HU"), ct_ref.shown)
+    notes: list[str] = []
+    pet = lesions = None
+    if (pet_ref := _first(files, PET_NAMES)) is not None:
+        pet, more = as_suv(_read(pet_ref, "SUV"), pet_ref.shown)
+        notes += more + check_pair(ct, pet)
+    if (lesion_ref := _first(files, LESION_NAMES)) is not None:
+        lesions = _as_labels(_read(lesion_ref, "label"), pet or ct)
+    inside = Path(ct_ref.member).parent.name if ct_ref.member else path.name
+    return Study(
+        str(said.get("name") or inside or path.stem), ct, pet, lesions,
+        condition=said.get("condition", "unknown"), warnings=tuple(notes), source={"format": "nifti"},
+    )  # fmt: skip
+
+
+def as_ct(volume: Volume, shown: Path | str) -> Volume:
+    """A canonical CT: numbers only, clipped to HU_RANGE, int16 if it holds whole numbers."""
+    array = volume.array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        # Resampling tools write NaN outside the field of view.
+        array = np.where(np.isfinite(array), array, np.float32(HU_RANGE[0]))
+    if float(array.max()) < -500 or float(array.min()) > 500:
+        raise reject("ct.empty", found=f"values from {array.min():.4g} to {array.max():.4g} in {shown}")
+    if float(array.min()) >= 0:
+        raise reject("ct.not-hu", found=f"no value is below 0 in {shown}")
+    clipped = np.clip(array, *HU_RANGE)
+    whole = array.dtype.kind in "iu" or bool((clipped == np.rint(clipped)).all())
+    return axis_aligned(volume.with_array(clipped.astype(np.int16 if whole else np.float32), "HU"))
+
+
+def as_suv(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
+    """A canonical PET [g/ml] and warnings: finite, not negative, of the size of SUV."""
+    array = volume.array.astype(np.float32)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise reject("pet.not-finite", found=f"{int(bad.sum())} voxels in {shown}")
+    notes = []
+    negative = int((array < 0).sum())
+    if negative:
+        notes.append(warn("pet.negative", found=f"{100 * negative / array.size:.2g} %"))
+        np.maximum(array, 0.0, out=array)
+    top = float(array.max())
+    if top > MAX_SUV or top == 0.0:
+        raise reject("pet.implausible", found=f"the largest value is {top:.4g}")
+    return axis_aligned(volume.with_array(array, "SUV")), notes
+
+
+def _as_labels(volume: Volume, image: Volume) -> Volume:
+    array = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0)
+    labels = volume.with_array(np.clip(np.rint(array), 0, 255).astype(np.uint8), "label")
+    from scantwin.imaging.pairing import bounds
+
+    (low, high), (image_low, image_high) = bounds(labels), bounds(image)
+    if (np.minimum(high, image_high) <= np.maximum(low, image_low)).any():
+        raise reject("pair.lesions-elsewhere", found="their fields of view do not overlap")
+    return axis_aligned(labels)
+
+
+def _first(files: Sequence[FileRef], names: tuple[str, ...]) -> FileRef | None:
+    for name in names:
+        for end in _ENDINGS:
+            for ref in files:
+                if ref.name.lower() == (name + end).lower():
+                    return ref
+    return None
+
+
+def _read(ref: FileRef, unit: Unit) -> Volume:
+    if not is_nifti(ref.name) and not ref.member:
+        return read_image(ref.path, unit)
+    with ref.open() as stream:
+        return read_nifti_stream(stream, unit, ref.shown)
+
+
+def _description(files: Sequence[FileRef]) -> dict[str, Any]:
+    ref = next((r for r in files if r.name == "study.json"), None)
+    if ref is None:
+        return {}
+    with ref.open() as stream:
+        text = stream.read(_MAX_JSON)
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise reject("study.bad-json", path=ref.shown, found=str(error)[:100]) from None
+    if not isinstance(said, dict):
+        raise reject("study.bad-json", path=ref.shown, found=f"a {type(said).__name__}")
+    condition = said.get("condition", "unknown")
+    if condition not in get_args(Condition):
+        known = ", ".join(get_args(Condition))
+        raise reject("study.bad-json", path=ref.shown, found=f"condition {condition!r}, known are {known}")
+    return said
