@@ -1,0 +1,168 @@
+"""Dates and times of PET headers: parsing, time zones, when the dose was given.
+
+All times are compared on one clock, the one of the file's own times without a zone (TimezoneOffsetFromUTC
+says which that is). A file without any date is put on `NO_DATE`, so that intervals within a day still work.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Final
+
+from scantwin.imaging.pet_header import PetHeader
+from scantwin.imaging.reasons import reject, warn
+
+NO_DATE: Final = date(1900, 1, 1)
+"""Stands for the date of a file whose dates were removed; DICOM's own dummy."""
+DAY: Final = timedelta(days=1)
+HALF_DAY: Final = timedelta(hours=12)
+LONGEST_UPTAKE_HALF_LIVES: Final = 6.0
+"""No patient is scanned after six half-lives (11 h for F-18): 1.6 % of the dose is left. A longer interval is
+a wrong date."""
+
+_TM: Final = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?", re.ASCII)
+_DA: Final = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})", re.ASCII)
+_DT: Final = re.compile(r"(\d{8})(\d{4}(?:\d{2}(?:\.\d{1,6})?)?)([+-]\d{4})?", re.ASCII)
+_ZONE: Final = re.compile(r"([+-])(\d{2})(\d{2})", re.ASCII)
+
+
+def parse_time(value: str) -> time | None:
+    """A DICOM TM with at least minutes, or the colons of ACR-NEMA; None if it is not one."""
+    match = _TM.fullmatch(value.strip())
+    if not match:
+        return None
+    hour, minute, second, fraction = match.groups()
+    try:
+        # 60 is DICOM's leap second.
+        return time(int(hour), int(minute), min(int(second or 0), 59), int((fraction or "").ljust(6, "0")))
+    except ValueError:
+        return None
+
+
+def parse_date(value: str) -> date | None:
+    """A DICOM DA, or the separators of ACR-NEMA; None if it is not one."""
+    match = _DA.fullmatch(value.strip())
+    try:
+        return date(int(match[1]), int(match[3]), int(match[4])) if match else None
+    except ValueError:
+        return None
+
+
+def parse_datetime(value: str, zone: str = "") -> datetime | None:
+    """A DICOM DT with at least minutes, on the clock of `zone`; None if it is not one.
+
+    A zone in the value is converted to `zone`; if `zone` is not known, the clock reading is kept.
+    """
+    match = _DT.fullmatch(value.strip())
+    if not match:
+        return None
+    day, clock = parse_date(match[1]), parse_time(match[2])
+    if day is None or clock is None:
+        return None
+    at = datetime.combine(day, clock)
+    own, files = parse_zone(match[3] or ""), parse_zone(zone)
+    if own is None or files is None:
+        return at
+    try:
+        return at.replace(tzinfo=own).astimezone(files).replace(tzinfo=None)
+    except OverflowError:
+        return None
+
+
+def parse_zone(value: str) -> timezone | None:
+    """An offset from UTC like +0100; None if it is not one."""
+    match = _ZONE.fullmatch(value.strip())
+    if not match:
+        return None
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    if offset > timedelta(hours=14) or int(match[3]) > 59:
+        return None
+    return timezone(-offset if match[1] == "-" else offset)
+
+
+def acquisition_at(header: PetHeader) -> datetime | None:
+    """When the acquisition of this instance began; None if that is missing or not a time."""
+    clock = parse_time(header.acquisition_time)
+    if clock is None:
+        return None
+    own = parse_date(header.acquisition_date)
+    at = datetime.combine(own or parse_date(header.series_date) or NO_DATE, clock)
+    series = parse_time(header.series_time)
+    if own is None and series is not None and datetime.combine(at.date(), series) - at > HALF_DAY:
+        at = _moved(at, 1)  # the series began before midnight and only its date is known
+    return at
+
+
+def series_at(header: PetHeader) -> datetime | None:
+    """Series date and time; None if that is missing or not a time."""
+    clock = parse_time(header.series_time)
+    if clock is None:
+        return None
+    own = parse_date(header.series_date)
+    at = datetime.combine(own or parse_date(header.acquisition_date) or NO_DATE, clock)
+    acquisition = acquisition_at(header)
+    if own is None and acquisition is not None and at - acquisition > HALF_DAY:
+        at = _moved(at, -1)
+    return at
+
+
+def days_off(at: datetime, expected: datetime) -> int:
+    """By how many whole days `at` must be moved to come nearest to `expected`."""
+    return round((expected - at) / DAY)
+
+
+def administration_at(
+    header: PetHeader, scan: datetime, half_life: float
+) -> tuple[datetime, tuple[str, ...]]:
+    """When the dose was given, on the clock of `scan`, and the warnings about it.
+
+    The date-time (0018,1078) comes first, then the time (0018,1072) on the day of the scan, then GE's private
+    one. One that lies after the scan, or longer ago than anybody waits, keeps its clock reading and is put on
+    the last such time before the scan. Raises `suv.no-time`.
+    """
+    warnings: list[str] = []
+    clock = parse_time(header.start_time)
+    stamp = parse_datetime(header.start_datetime, header.zone)
+    zoned = re.search(r"[+-]\d{4}\s*$", header.start_datetime) is not None
+    if stamp is not None and zoned and parse_zone(header.zone) is None:
+        # The file does not say which clock its other times are on.
+        if clock is not None:
+            stamp = None
+        else:
+            warnings.append(warn("suv.zone-unknown", found=header.start_datetime))
+    if stamp is None and clock is None:
+        stamp = parse_datetime(header.vendor_start, header.zone)
+    if stamp is None and clock is None:
+        found = " ".join(filter(None, (header.start_datetime, header.start_time))) or "(missing)"
+        raise reject("suv.no-time", which="injection", found=found)
+
+    if stamp is None:
+        assert clock is not None  # noqa: S101 - checked above
+        given, moved = _last_before(clock, scan)
+        if moved:
+            warnings.append(warn("suv.midnight", found=clock.strftime("%H:%M:%S")))
+        return given, tuple(warnings)
+    given = stamp
+    if stamp > scan or (scan - stamp).total_seconds() > LONGEST_UPTAKE_HALF_LIVES * half_life:
+        given, _ = _last_before(stamp.time(), scan)
+        code = "suv.midnight" if stamp - given == DAY else "suv.start-date-off"
+        warnings.append(warn(code, found=f"{stamp:%Y-%m-%d %H:%M:%S}"))
+    if clock is not None:
+        apart = abs((given - _last_before(clock, given + HALF_DAY)[0]).total_seconds())
+        if apart > 60:
+            warnings.append(warn("suv.start-times-differ", found=f"{apart:.0f}"))
+    return given, tuple(warnings)
+
+
+def _last_before(clock: time, scan: datetime) -> tuple[datetime, bool]:
+    """The last moment up to `scan` with this clock reading, and whether that is the day before."""
+    same_day = datetime.combine(scan.date(), clock)
+    return (same_day, False) if same_day <= scan else (_moved(same_day, -1), True)
+
+
+def _moved(at: datetime, days: int) -> datetime:
+    try:
+        return at + days * DAY
+    except OverflowError:
+        return at
