@@ -106,6 +106,9 @@ def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
         raise RefusalError("The final exchange only measures, but the reply changes weights.")
     if set(reply.header.patches) != set(reply.deltas):
         raise RefusalError("The reply does not say for each component how many patches are behind it.")
+    for component, count in reply.header.patches.items():
+        if count > limits.patches:
+            raise RefusalError(f"{component} claims {count} patches; a round has {limits.patches} at most.")
     for component, tensors in reply.deltas.items():
         wanted = expected.spec.get(component)
         if wanted is None:

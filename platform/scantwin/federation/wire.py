@@ -78,6 +78,8 @@ class JobHeader(BaseModel):
     site: _Site
     seed: Annotated[int, Field(ge=0)]
     recipe: dict[str, JsonValue]
+    patches: dict[str, int] = Field(default_factory=dict)
+    """Patches behind each component so far, of all sites: a component without any is not scanned with."""
     confirmed: list[_Id] = Field(default_factory=list)
     """Calibration samples of this site that the consortium has stored."""
 
@@ -134,6 +136,8 @@ Spec = dict[str, dict[str, TensorSpec]]
 class Limits:
     """What a reply may hold at most."""
 
+    patches: int = 1_000_000_000
+    """Most patches that one site can have trained a component with in one round."""
     header_bytes: int = 8_000_000
     statistics_bytes: int = 64_000_000
     statistics_arrays: int = 1_000

@@ -1,0 +1,82 @@
+"""The consortium's process that starts a ServerApp for each run (`python -m scantwin.federation.conductor`).
+
+Each run has a process of its own (`--run`), which gets its token on standard input, never on a command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from scantwin.federation.executor import take_tasks
+from scantwin.federation.ticket import read_ticket
+
+SERVER_TASK = "flwr-serverapp"
+"""The only kind of task that a consortium executes (`flwr.supercore.constant.TaskType.SERVER_APP`)."""
+
+
+def conduct(address: str, ca: Path, secret: bytes) -> None:
+    """Starts a process for each run that the SuperLink has for us, for ever."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(token: str) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, "--run", "--address", address, "--ca", str(ca)],
+            stdin=subprocess.PIPE,
+        )
+        running.append(process)
+        if process.stdin is not None:
+            process.stdin.write(token.encode() + b"\n")
+            process.stdin.close()
+
+    def reap() -> None:
+        running[:] = [process for process in running if process.poll() is None]
+
+    take_tasks(address, ca, secret, task_type=SERVER_TASK, handle=start, each_look=reap)
+
+
+def run_one(address: str, ca: Path, token: str) -> None:
+    """Runs one ServerApp as Flower does, after a look into its bundle. It ends the process."""
+    from flwr.supercore.logger import mirror_output_to_queue
+
+    # The package exports a function of the same name, so the module is asked for by its full name.
+    runtime: Any = importlib.import_module("flwr.superlink.runtime.run_serverapp")
+    install = runtime.install_from_fab
+
+    def install_ticket(bundle: bytes, skip_prompt: bool = False) -> Path:
+        read_ticket(bundle)
+        return Path(install(bundle, skip_prompt=skip_prompt))
+
+    runtime.install_from_fab = install_ticket
+    lines: Queue[str | None] = Queue()
+    mirror_output_to_queue(lines)
+    runtime.run_serverapp(
+        runtime_api_address=address, log_queue=lines, token=token, insecure=False,
+        certificates=ca.read_bytes(), parent_pid=os.getppid(), runtime_dependency_install=False,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(description="Starts ServerApps for the SuperLink.")
+    parser.add_argument("--run", action="store_true", help="Run one ServerApp; its token is on stdin.")
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--ca", type=Path, required=True)
+    parser.add_argument("--secret-file", type=Path)
+    arguments = parser.parse_args()
+    if arguments.run:
+        run_one(arguments.address, arguments.ca, sys.stdin.readline().strip())
+    elif arguments.secret_file is None:
+        parser.error("--secret-file is missing")
+    else:
+        conduct(arguments.address, arguments.ca, arguments.secret_file.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

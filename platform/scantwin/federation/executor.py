@@ -1,0 +1,56 @@
+"""Taking tasks from Flower's Runtime API: ours instead of Flower's SuperExec.
+
+Flower's SuperExec starts a program per task that unpacks the bundle and imports what it finds there, with
+the task's token on its command line. Ours only takes one kind of task and hands the token to `handle`,
+which looks into the bundle first. See docs/decisions/0003-job-ticket.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scantwin.federation.flower import TASK_POLL_S
+
+Handle = Callable[[str], None]
+"""Called with a task's token; what it raises ends the executor."""
+
+
+def runtime_client(address: str, ca: Path | None, *, component: str, interceptor: Any) -> Any:
+    """A client of the Runtime API at `address` (host:port); without `ca` it is plain HTTP on loopback."""
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supercore.retry import make_simple_http_retry_invoker
+    from flwr.supercore.runtime import RuntimeHttpClient
+
+    return RuntimeHttpClient.from_server_address(
+        server_address=address,
+        insecure=ca is None,
+        root_certificates=None if ca is None else ca.read_bytes(),
+        interceptors=[RuntimeVersionHttpInterceptor(component_name=component), interceptor],
+        retry_invoker=make_simple_http_retry_invoker(),
+    )
+
+
+def take_tasks(
+    address: str, ca: Path | None, secret: bytes, *, task_type: str, handle: Handle,
+    poll_s: float = TASK_POLL_S, each_look: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
+    """Asks for tasks of `task_type` for ever and hands each token to `handle`, one after the other."""
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
+
+    signing = SuperExecAuthHttpInterceptor(
+        master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
+    )
+    client = runtime_client(address, ca, component="SuperExec", interceptor=signing)
+    request = AcquireTaskRequest(supported_task_types=[task_type])
+    while True:
+        answer = client.AcquireTask(request)
+        if answer.HasField("task") and answer.token:
+            handle(answer.token)
+            continue
+        if each_look is not None:
+            each_look()
+        time.sleep(poll_s)

@@ -1,0 +1,86 @@
+"""Flower's programs as we start them: their environment, their command lines, their one-shot commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from scantwin.errors import FederationError
+from scantwin.federation.processes import program
+from scantwin.files import whole_file
+
+CONNECTION = "consortium"
+"""What `config.toml` calls our SuperLink."""
+
+TASK_POLL_S = 0.2
+"""How often the SuperExec asks for work [s]; Flower's default of 1 s is felt at the start of every run."""
+
+_CALL_TIMEOUT_S = 60.0
+
+
+def flower_env(flower_home: Path) -> dict[str, str]:
+    """The environment of a Flower program: our own folder, nothing sent, nothing installed at run time."""
+    flower_home.mkdir(parents=True, exist_ok=True)
+    return {
+        **os.environ,
+        # Flower starts its helpers by name: they must be those beside our interpreter.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(TASK_POLL_S),
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def write_connection(flower_home: Path, address: str, ca: Path) -> None:
+    """Writes the `config.toml` with which `flwr` finds our SuperLink."""
+    with whole_file(flower_home / "config.toml") as aside:
+        aside.write_text(
+            f"[superlink]\ndefault = {json.dumps(CONNECTION)}\n\n"
+            f"[superlink.{CONNECTION}]\n"
+            f"address = {json.dumps(address)}\n"
+            f"root-certificates = {json.dumps(str(ca))}\n"
+        )
+
+
+def call_flwr(flower_home: Path, *arguments: str) -> dict[str, Any]:
+    """Runs `flwr ... --format json` and returns its answer. Raises `FederationError` with its own words."""
+    argv = [program("flwr"), *arguments, "--format", "json"]
+    try:
+        done = subprocess.run(
+            argv, env=flower_env(flower_home), capture_output=True, text=True, timeout=_CALL_TIMEOUT_S,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise FederationError(
+            f"flwr {arguments[0]} did not answer within {_CALL_TIMEOUT_S:g} s.",
+            hint="Look at the SuperLink's log.",
+        ) from None
+    answer = _last_json(done.stdout)
+    if answer is None or answer.get("success") is False:
+        words = (answer or {}).get("error-message") or done.stderr.strip() or done.stdout.strip()
+        raise FederationError(
+            f"flwr {arguments[0]} failed: {str(words).strip()[-400:]}",
+            hint="Is the consortium running? scantwin consortium start",
+        )
+    return answer
+
+
+def _last_json(text: str) -> dict[str, Any] | None:
+    """The JSON object in `text`; Flower may print notes before it."""
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text[start:])
+        except ValueError:
+            start = text.find("{", start + 1)
+            continue
+        return value if isinstance(value, dict) else None
+    return None

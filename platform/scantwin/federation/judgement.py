@@ -1,0 +1,55 @@
+"""What becomes of each site's answer: accepted, refused or missing, always with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from scantwin.federation.exchange import Answer
+from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
+from scantwin.federation.wire import Limits, Phase, SiteReply, Spec
+from scantwin.store.models import UpdateStatus
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one site in one exchange."""
+
+    answer: Answer
+    status: UpdateStatus
+    reason: str = ""
+    reply: SiteReply | None = None
+    """The checked reply, when it was accepted."""
+
+    @property
+    def site(self) -> str:
+        """The site's name."""
+        return self.answer.site
+
+
+def judge(
+    answers: Iterable[Answer], *, run: str, number: int, phase: Phase, spec: Spec, limits: Limits
+) -> list[Outcome]:
+    """Checks every answer against what its site was asked for."""
+    outcomes = [
+        _judge_one(answer, Expected(run, number, phase, answer.site, spec), limits) for answer in answers
+    ]
+    odd = odd_statistics({one.site: one.reply.statistics for one in outcomes if one.reply})
+    return [
+        replace(one, status="refused", reason=odd[one.site], reply=None) if one.site in odd else one
+        for one in outcomes
+    ]
+
+
+def suspended(site: str) -> Outcome:
+    """The outcome of a site that is left out until someone explains what is wrong with it."""
+    return Outcome(Answer(site), "refused", "The site is suspended.")
+
+
+def _judge_one(answer: Answer, expected: Expected, limits: Limits) -> Outcome:
+    if answer.parts is None:
+        return Outcome(answer, "refused" if answer.refused else "missing", answer.reason)
+    try:
+        return Outcome(answer, "accepted", reply=read_reply(answer.parts, expected, limits))
+    except RefusalError as error:
+        return Outcome(answer, "refused", str(error))

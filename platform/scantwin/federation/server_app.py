@@ -1,0 +1,213 @@
+"""The consortium's ServerApp: one exchange per round, then one that only measures.
+
+In exchange r every site measures the model that it receives (that of round r - 1), trains it, and answers
+once. `conduct` is the whole story and reads from top to bottom.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flwr.serverapp import ServerApp
+
+from scantwin.errors import FederationError, ScanTwinError
+from scantwin.federation.aggregation import Contribution, aggregate, patches_per_component
+from scantwin.federation.codec import encode_job
+from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_for_sites
+from scantwin.federation.judgement import judge, suspended
+from scantwin.federation.logbook import Logbook
+from scantwin.federation.merging import Merged, add_statistics, merge
+from scantwin.federation.ticket import Ticket, ticket_from_config
+from scantwin.federation.wire import Job, JobHeader, Limits, Phase, SiteReply, Statistics, spec_of
+from scantwin.learning.weights import Model
+from scantwin.store.database import Database
+from scantwin.store.registry import Registry
+
+if TYPE_CHECKING:
+    from flwr.app import Context
+    from flwr.serverapp import Grid
+
+log = logging.getLogger("scantwin.federation")
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Flower's entry point: the ticket comes as run configuration, everything else from the database."""
+    ticket = ticket_from_config(dict(context.run_config))
+    database = Database.from_settings().migrate()
+    conduct(grid, ticket, database, Registry.from_settings(database), flower_run_id=str(context.run_id))
+
+
+def conduct(
+    link: Link, ticket: Ticket, database: Database, registry: Registry, *, flower_run_id: str
+) -> None:
+    """A whole run. Whatever happens, the database says how it ended."""
+    book = Logbook(database, ticket.run)
+    run = book.begin(flower_run_id)
+    state = _State(link, ticket, book, registry, run.name)
+    try:
+        done, version = book.last_version()
+        state.number = max(done, 1)
+        state.load(version or run.base_version)
+        for number in range(done + 1, ticket.rounds + 1):
+            state.number = number
+            book.open_round(number)
+            replies = state.ask("train")
+            if number > 1:
+                book.measured(number - 1, state.measured(replies))
+            state.learn(replies)
+            book.aggregated(number, None if number == ticket.rounds else state.publish())
+        replies = state.ask("final")
+        merged = state.measured(replies)
+        version = state.publish_final(replies, merged)
+        book.aggregated(ticket.rounds, version)
+        book.measured(ticket.rounds, merged)
+        book.finish(version, state.remark(replies))
+    except ScanTwinError as error:
+        book.end_early("failed", f"{error.message} {error.hint}".strip(), state.number)
+        raise
+    except Exception as error:
+        book.end_early("failed", f"{type(error).__name__}: {error}", state.number)
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        book.end_early("stopped", "The run was stopped.", state.number)
+        raise
+
+
+@dataclass
+class _State:
+    """What a run knows while it goes on."""
+
+    link: Link
+    ticket: Ticket
+    book: Logbook
+    registry: Registry
+    name: str
+    number: int = 1
+    model: Model = field(init=False)
+    version: str = ""
+    patches: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, dict[str, float]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    training_statistics: dict[str, Statistics] = field(default_factory=dict)
+    confirmed: dict[str, list[str]] = field(default_factory=dict)
+
+    def load(self, version: str) -> None:
+        """Starts from this version of the registry."""
+        with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
+            self.model = Model.load(self.registry.fetch(version, folder))
+        self.version = version
+        self.patches = {k: int(v) for k, v in self.model.record.get("patches", {}).items()}
+        self.history = list(self.model.record.get("held_out_by_round", []))
+
+    def ask(self, phase: Phase) -> list[SiteReply]:
+        """One exchange: the accepted replies, by site. Everything else is written down and left out."""
+        members, left_out = self.book.members()
+        quorum = self.ticket.min_sites
+        if len(members) < quorum:
+            raise FederationError(
+                f"{len(members)} sites may take part, but {quorum} are needed.",
+                hint="Enrol sites with scantwin consortium enrol, or lower --min-sites.",
+            )
+        # Later rounds do not wait for a site that was away in the round before.
+        grace_s = 0.0 if self.confirmed else GRACE_S
+        wait_for_sites(self.link, members, quorum=quorum, wait_s=self.ticket.gather_s, grace_s=grace_s)
+        jobs = {site: encode_job(self.job(phase, site)) for site in members}
+        answers = exchange(
+            self.link, members, jobs, kind="train" if phase == "train" else "evaluate",
+            group=str(self.number), deadline_s=self.ticket.deadline_s, on_answer=_tell,
+        )  # fmt: skip
+        recipe = self.model.recipe
+        outcomes = judge(
+            answers, run=self.ticket.run, number=self.number, phase=phase,
+            spec=spec_of(self.model.components),
+            limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.batch),
+        )  # fmt: skip
+        outcomes += [suspended(site) for site in left_out]
+        accepted = [one.reply for one in outcomes if one.reply is not None]
+        for reply in accepted:
+            site = reply.header.site
+            self.confirmed[site] = self.book.write_samples(site, reply.header.calibration)
+        if phase == "train":
+            self.book.write_outcomes(self.number, outcomes)
+            if len(accepted) < quorum:
+                raise FederationError(
+                    f"Round {self.number} ended with {len(accepted)} of {quorum} sites that are needed: "
+                    + " ".join(f"{one.site}: {one.reason}" for one in outcomes if one.reason),
+                    hint=f"Go on later with scantwin consortium train --resume {self.ticket.run}.",
+                )
+        return accepted
+
+    def job(self, phase: Phase, site: str) -> Job:
+        """What a site is asked for in this exchange."""
+        header = JobHeader(
+            run=self.ticket.run, round=self.number, rounds=self.ticket.rounds, phase=phase, site=site,
+            seed=self.ticket.seed, recipe=self.ticket.recipe, patches=self.patches,
+            confirmed=self.confirmed.get(site, []),
+        )  # fmt: skip
+        return Job(header, self.model.components, self.references() if phase == "final" else {})
+
+    def learn(self, replies: list[SiteReply]) -> None:
+        """Merges the sites' deltas into the model."""
+        contributions = [Contribution(r.header.site, r.deltas, dict(r.header.patches)) for r in replies]
+        components = aggregate(self.model.components, contributions)
+        for name, count in patches_per_component(contributions).items():
+            self.patches[name] = self.patches.get(name, 0) + count
+        self.losses = {r.header.site: dict(r.header.losses) for r in replies}
+        self.training_statistics.update({r.header.site: r.statistics for r in replies if r.statistics})
+        self.model = Model(self.model.recipe, components, self.record(), {})
+
+    def references(self) -> Statistics:
+        """The sites' training statistics, summed in the order of their names."""
+        return add_statistics(self.training_statistics[site] for site in sorted(self.training_statistics))
+
+    def measured(self, replies: list[SiteReply]) -> Merged:
+        """What all sites together measured of the model that they received."""
+        merged = merge([reply.header.metrics for reply in replies])
+        if merged:
+            self.history.append(merged.get("model", {}))
+        return merged
+
+    def record(self, **more: Any) -> dict[str, Any]:
+        """The training record of the present model."""
+        return {
+            "run": self.ticket.run, "name": self.name, "round": self.number, "rounds": self.ticket.rounds,
+            "seed": self.ticket.seed, "sites": sorted(self.losses),
+            "patches": dict(sorted(self.patches.items())),
+            "losses": self.losses, "held_out_by_round": list(self.history), **more,
+        }  # fmt: skip
+
+    def publish(self) -> str:
+        """Publishes the present round's model; returns its version."""
+        return self._publish(self.model, f"{self.name}-round-{self.number}")
+
+    def publish_final(self, replies: list[SiteReply], merged: Merged) -> str:
+        """Publishes the last model with what was measured of it and the sums behind its error bar."""
+        residuals = add_statistics(reply.statistics for reply in replies)
+        record = self.record(
+            held_out=merged.get("model", {}), references={k: v for k, v in merged.items() if k != "model"}
+        )
+        final = Model(self.model.recipe, self.model.components, record, {**self.references(), **residuals})
+        return self._publish(final, self.name)
+
+    def remark(self, replies: list[SiteReply]) -> str | None:
+        """What a person should know about a run that went well."""
+        if len(replies) >= self.ticket.min_sites:
+            return None
+        return f"The final model was measured by {len(replies)} sites only."
+
+    def _publish(self, model: Model, name: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
+            saved = model.save(Path(folder) / "model")
+            published = self.registry.publish(saved, name=name, parent=self.version, actor="consortium")
+        self.version = published.id
+        return published.id
+
+
+def _tell(answer: Answer) -> None:
+    log.info("%s: %s", answer.site, answer.reason or f"answered after {answer.seconds:.1f} s")

@@ -1,0 +1,99 @@
+"""Keeping child processes alive: restarts with backoff, an orderly end on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from scantwin.federation.processes import Child, end_all
+
+FIRST_DELAY_S = 1.0
+"""Delay before the first restart [s]; it doubles up to `LONGEST_DELAY_S`."""
+
+LONGEST_DELAY_S = 30.0
+"""Longest delay between restarts [s]. Flower refuses a crashed site's key for up to about 70 s."""
+
+STEADY_S = 60.0
+"""A child that ran this long has recovered: its next restart is prompt again [s]."""
+
+_LOOK_EVERY_S = 0.2
+
+Report = Callable[[str, str], None]
+"""Called with a child's name and what happened to it."""
+
+
+@dataclass
+class _State:
+    started: float = 0.0
+    delay: float = FIRST_DELAY_S
+    restart_at: float | None = None
+
+
+@dataclass
+class Supervisor:
+    """Starts children in order, restarts those that end, and ends all of them."""
+
+    children: Sequence[Child]
+    report: Report
+    _states: dict[str, _State] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Starts all children. From the main thread only."""
+        for child in self.children:
+            self._start(child)
+
+    def look(self) -> None:
+        """Looks after the children once: notes who ended, restarts whose delay is over."""
+        now = time.monotonic()
+        for child in self.children:
+            state = self._states.setdefault(child.name, _State())
+            if child.running:
+                continue
+            if state.restart_at is None:
+                if now - state.started > STEADY_S:
+                    state.delay = FIRST_DELAY_S
+                self.report(child.name, f"ended with code {child.exit_code}; restart in {state.delay:g} s")
+                state.restart_at = now + state.delay
+                state.delay = min(2 * state.delay, LONGEST_DELAY_S)
+            elif now >= state.restart_at:
+                end_all([child], grace_s=1.0)  # what it left behind may hold its port
+                self._start(child)
+                self.report(child.name, "started again")
+
+    def end(self, grace_s: float = 8.0) -> None:
+        """Ends all children and what they started."""
+        end_all(self.children, grace_s)
+
+    def _start(self, child: Child) -> None:
+        child.start()
+        state = self._states.setdefault(child.name, _State())
+        state.started, state.restart_at = time.monotonic(), None
+
+
+def watch(supervisor: Supervisor, stop: threading.Event, each_look: Callable[[], None] | None = None) -> None:
+    """Looks after the children until `stop` is set; `each_look` is called about five times a second."""
+    while not stop.wait(_LOOK_EVERY_S):
+        supervisor.look()
+        if each_look is not None:
+            each_look()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; the former handlers return afterwards."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
