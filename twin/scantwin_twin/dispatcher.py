@@ -1,0 +1,132 @@
+"""Takes scans off the queue and gives them to an executor: one thread per slot."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from scantwin.errors import ScanTwinError
+
+from scantwin_twin.catalogue import public
+from scantwin_twin.executor import Executor, Outcome, Work
+from scantwin_twin.jobs import Jobs, ScanState
+from scantwin_twin.models import ModelShelf
+
+log = logging.getLogger(__name__)
+
+RESULTS: Final = "results"
+"""The folder of a scan's results, in the scan's folder."""
+
+_LOOK_S: Final = 2.0
+"""The queue is looked at this often [s] without being woken: another process may have filled it."""
+
+
+class Dispatcher:
+    """Runs the queue until it is stopped."""
+
+    def __init__(self, jobs: Jobs, models: ModelShelf, executor: Executor) -> None:
+        self._jobs, self._models, self._executor = jobs, models, executor
+        self._stopping = threading.Event()
+        self._running: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"twin-dispatcher-{n}", daemon=True)
+            for n in range(executor.slots)
+        ]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is going down."""
+        return self._stopping.is_set()
+
+    def start(self) -> None:
+        """Queues what a crash left running, then begins."""
+        for scan_id in self._jobs.recover():
+            log.info("scan %s was running when the service went down; it is queued again", scan_id)
+        for thread in self._threads:
+            thread.start()
+
+    def cancel(self, scan_id: str) -> None:
+        """Stops the work on a scan, if there is any."""
+        with self._lock:
+            if stop := self._running.get(scan_id):
+                stop.set()
+
+    def stop(self) -> None:
+        """Ends all work; what was running is queued again."""
+        self._stopping.set()
+        with self._lock:
+            for stop in self._running.values():
+                stop.set()
+        self._jobs.ring()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._executor.close()
+
+    def _loop(self) -> None:
+        seen = -1
+        while not self._stopping.is_set():
+            try:
+                scan = self._jobs.claim()
+                if scan is not None:
+                    self._run(scan)
+                    continue
+            except ScanTwinError as error:
+                log.error("the queue cannot be read: %s", error.message)
+            except Exception:
+                log.exception("the queue cannot be read")
+            seen = self._jobs.wait(seen, _LOOK_S)
+
+    def _run(self, scan: ScanState) -> None:
+        stop = threading.Event()
+        with self._lock:
+            self._running[scan.id] = stop
+        try:
+            if (
+                self._stopping.is_set() or self._jobs.get(scan.id).ended
+            ):  # cancelled before it could be stopped
+                stop.set()
+            outcome = self._outcome(scan, stop)
+            if outcome.summary is not None:
+                self._jobs.finish(scan.id, outcome.summary)
+            elif outcome.error is not None:
+                self._jobs.fail(scan.id, outcome.error)
+            elif self._stopping.is_set():
+                self._jobs.requeue(scan.id, "the service was stopped")
+        finally:
+            with self._lock:
+                del self._running[scan.id]
+            self._tidy(scan)
+
+    def _outcome(self, scan: ScanState, stop: threading.Event) -> Outcome:
+        try:
+            model = self._models.folder(scan.model)
+            request = scan.request
+            work = Work(
+                scan.id, str(scan.folder / request["input"]), str(model), scan.model, int(request["seed"]),
+                str(scan.folder / RESULTS),
+            )  # fmt: skip
+            return self._executor.run(work, self._listener(scan.id), stop)
+        except Exception as error:
+            _status, detail = public(error)
+            return Outcome(error={"code": detail.code, "message": detail.message, "hint": detail.hint})
+
+    def _listener(self, scan_id: str) -> Callable[[float, str], None]:
+        def listen(progress: float, stage: str) -> None:
+            # A database that is locked for a moment must not cost the scan.
+            with suppress(ScanTwinError):
+                self._jobs.advance(scan_id, progress, stage)
+
+        return listen
+
+    def _tidy(self, scan: ScanState) -> None:
+        """Removes what a stopped writer left half-written; a scan that is not done keeps its CT only."""
+        for path in scan.folder.glob(".part-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        if self._jobs.get(scan.id).status != "done":
+            shutil.rmtree(scan.folder / RESULTS, ignore_errors=True)

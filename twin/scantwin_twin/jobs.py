@@ -1,0 +1,287 @@
+"""The queue of scans, kept in the database; every step along a scan's life cycle goes through here.
+
+The transition table is `scantwin.store.lifecycles.SCAN`:
+queued -> running | cancelled | failed, running -> done | failed | cancelled | queued (again), the rest final.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from scantwin.store.audit import record
+from scantwin.store.database import Database
+from scantwin.store.lifecycles import IllegalTransitionError, transition
+from scantwin.store.models import AuditEntry, Scan, Twin
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from scantwin_twin.catalogue import refuse
+
+FINAL: Final = frozenset({"done", "failed", "cancelled"})
+"""Statuses that a scan never leaves."""
+
+MOST_ATTEMPTS: Final = 3
+"""A scan that was running this many times when the service went down is not tried again."""
+
+SERVICE: Final = "twin-service"
+"""Actor of what nobody asked for: recovery and the worker's reports."""
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """A scan as the database shows it at one moment."""
+
+    id: str
+    twin: str
+    model: str
+    status: str
+    progress: float
+    stage: str
+    folder: Path
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    error: dict[str, Any] | None
+    summary: dict[str, Any]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked for: seed, format, input, size, sha256."""
+        return dict(self.summary.get("request", {}))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class TwinState:
+    """A twin as the database shows it at one moment."""
+
+    pseudonym: str
+    created: datetime
+    note: str
+    scans: int
+
+
+class Jobs:
+    """Scans and twins in the database, and a bell that rings at every change."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._bell = threading.Condition()
+        self._changes = 0
+
+    # --- watching
+
+    def wait(self, seen: int, seconds: float) -> int:
+        """Blocks until something changed since `seen`, or for `seconds`; gives the new count of changes."""
+        with self._bell:
+            self._bell.wait_for(lambda: self._changes != seen, seconds)
+            return self._changes
+
+    def ring(self) -> None:
+        """Wakes everybody who waits."""
+        with self._bell:
+            self._changes += 1
+            self._bell.notify_all()
+
+    # --- reading
+
+    def get(self, scan_id: str) -> ScanState:
+        """The scan, or the refusal "unknown-scan"."""
+        with self._database.session() as session:
+            return _state(_scan(session, scan_id))
+
+    def find(self, scan_id: str) -> ScanState | None:
+        """The scan, or None."""
+        with self._database.session() as session:
+            scan = session.get(Scan, scan_id)
+            return None if scan is None else _state(scan)
+
+    def scans(
+        self, *, twin: str = "", status: str = "", limit: int = 100, offset: int = 0
+    ) -> list[ScanState]:
+        """Scans, newest first."""
+        query = select(Scan).join(Twin).order_by(Scan.created_at.desc(), Scan.id).limit(limit).offset(offset)
+        if twin:
+            query = query.where(Twin.pseudonym == twin)
+        if status:
+            query = query.where(Scan.status == status)
+        with self._database.session() as session:
+            return [_state(scan) for scan in session.scalars(query)]
+
+    def waiting(self) -> int:
+        """Number of queued scans."""
+        with self._database.session() as session:
+            return session.scalar(select(func.count()).select_from(Scan).where(Scan.status == "queued")) or 0
+
+    def twin(self, pseudonym: str) -> TwinState:
+        """The twin, or the refusal "unknown-twin"."""
+        found = self.twins(pseudonym=pseudonym)
+        if not found:
+            raise refuse("unknown-twin", pseudonym=pseudonym[:64])
+        return found[0]
+
+    def twins(self, *, pseudonym: str = "", limit: int = 100, offset: int = 0) -> list[TwinState]:
+        """Twins by pseudonym, each with the number of its scans."""
+        query = select(Twin, func.count(Scan.id)).outerjoin(Scan).group_by(Twin.id)
+        if pseudonym:
+            query = query.where(Twin.pseudonym == pseudonym)
+        query = query.order_by(Twin.pseudonym).limit(limit).offset(offset)
+        with self._database.session() as session:
+            return [TwinState(t.pseudonym, t.created_at, t.note, n) for t, n in session.execute(query)]
+
+    # --- the life cycle
+
+    def create(
+        self, scan_id: str, *, twin: str, model: str, folder: Path, request: dict[str, Any], actor: str,
+        place: Callable[[], object],
+    ) -> ScanState:  # fmt: skip
+        """A queued scan; `place` puts its input into `folder` before the row can be seen by a worker.
+
+        When another call made the same scan meanwhile (same idempotency key), that one is given.
+        """
+        for last in (False, True):
+            try:
+                with self._database.session() as session:
+                    scan = Scan(
+                        id=scan_id, twin=_twin(session, twin), model_version=model, folder=str(folder)
+                    )
+                    scan.summary = {"request": request}
+                    session.add(scan)
+                    session.flush()
+                    detail = {"twin": twin, "model": model, "seed": request["seed"]}
+                    record(session, actor, "scan.submit", scan_id, detail)
+                    place()
+                    state = _state(scan)
+                self.ring()
+                return state
+            except IntegrityError:
+                # Another call made this scan, or this twin, in the same moment.
+                existing = self.find(scan_id)
+                if existing is not None:
+                    return existing
+                if last:
+                    raise
+        raise AssertionError("not reached")
+
+    def claim(self) -> ScanState | None:
+        """The oldest queued scan, now running; None when the queue is empty."""
+        while True:
+            with self._database.session() as session:
+                query = (
+                    select(Scan).where(Scan.status == "queued").order_by(Scan.created_at, Scan.id).limit(1)
+                )
+                scan = session.scalar(query)
+                if scan is None:
+                    return None
+                try:
+                    transition(scan, "running")
+                except IllegalTransitionError:
+                    continue  # cancelled between the two statements
+                scan.progress, scan.stage = 0.0, "starting"
+                record(session, SERVICE, "scan.run", scan.id)
+                state = _state(scan)
+            self.ring()
+            return state
+
+    def advance(self, scan_id: str, progress: float, stage: str) -> None:
+        """How far a running scan is (0 to 1); nothing happens to one that is not running."""
+        statement = update(Scan).where(Scan.id == scan_id, Scan.status == "running")
+        with self._database.session() as session:
+            session.execute(statement.values(progress=min(max(progress, 0.0), 1.0), stage=stage[:200]))
+        self.ring()
+
+    def finish(self, scan_id: str, summary: dict[str, Any]) -> bool:
+        """running -> done. False when the scan was cancelled meanwhile."""
+        return self._move(scan_id, "done", SERVICE, progress=1.0, stage="done", summary=summary)
+
+    def fail(self, scan_id: str, error: dict[str, Any]) -> bool:
+        """-> failed, with {code, message, hint}. False when the scan had ended already."""
+        return self._move(scan_id, "failed", SERVICE, stage="failed", error=error)
+
+    def cancel(self, scan_id: str, actor: str) -> ScanState:
+        """-> cancelled; a scan that has ended stays as it is."""
+        self.get(scan_id)
+        self._move(scan_id, "cancelled", actor, stage="cancelled")
+        return self.get(scan_id)
+
+    def requeue(self, scan_id: str, why: str) -> bool:
+        """running -> queued: its CT is on disk, so it can start over. Failed when that was done too often."""
+        with self._database.session() as session:
+            query = select(func.count()).select_from(AuditEntry)
+            query = query.where(AuditEntry.subject == scan_id, AuditEntry.action == "scan.queued")
+            attempts = (session.scalar(query) or 0) + 1
+        if attempts >= MOST_ATTEMPTS:
+            message = f"The scan was interrupted {attempts} times; it is not tried again."
+            hint = "Look at the service's log and memory, then submit the CT again."
+            return self.fail(scan_id, {"code": "interrupted", "message": message, "hint": hint})
+        return self._move(
+            scan_id, "queued", SERVICE, detail={"why": why}, progress=0.0, stage="waiting again"
+        )
+
+    def recover(self) -> list[str]:
+        """Queues the scans that were running when the service went down; gives their ids."""
+        with self._database.session() as session:
+            ids = list(
+                session.scalars(select(Scan.id).where(Scan.status == "running").order_by(Scan.created_at))
+            )
+        for scan_id in ids:
+            self.requeue(scan_id, "the service went down")
+        return ids
+
+    def audit(self, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None) -> None:
+        """Notes who did what."""
+        with self._database.session() as session:
+            record(session, actor, action, subject, detail)
+
+    def _move(
+        self, scan_id: str, to: str, actor: str, *, detail: dict[str, Any] | None = None,
+        summary: dict[str, Any] | None = None, **values: Any,
+    ) -> bool:  # fmt: skip
+        with self._database.session() as session:
+            scan = _scan(session, scan_id)
+            try:
+                transition(scan, to)
+            except IllegalTransitionError:
+                return False
+            for name, value in values.items():
+                setattr(scan, name, value)
+            if summary is not None:
+                scan.summary = {**scan.summary, **summary}
+            code = {"code": scan.error["code"]} if to == "failed" and scan.error else {}
+            record(session, actor, f"scan.{to}", scan_id, {**(detail or {}), **code})
+        self.ring()
+        return True
+
+
+def _scan(session: Session, scan_id: str) -> Scan:
+    scan = session.get(Scan, scan_id)
+    if scan is None:
+        raise refuse("unknown-scan", id=repr(scan_id[:40]))
+    return scan
+
+
+def _twin(session: Session, pseudonym: str) -> Twin:
+    twin = session.scalar(select(Twin).where(Twin.pseudonym == pseudonym))
+    if twin is None:
+        twin = Twin(pseudonym=pseudonym)
+        session.add(twin)
+        session.flush()
+    return twin
+
+
+def _state(scan: Scan) -> ScanState:
+    return ScanState(
+        scan.id, scan.twin.pseudonym, scan.model_version, scan.status, scan.progress, scan.stage,
+        Path(scan.folder), scan.created_at, scan.started_at, scan.finished_at,
+        dict(scan.error) if scan.error else None, dict(scan.summary),
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""The models that the service offers: those of the registry, copied to this machine when first used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scantwin.errors import InputError
+from scantwin.store.models import ModelVersion
+from scantwin.store.registry import Registry
+
+from scantwin_twin.catalogue import refuse
+
+
+class ModelShelf:
+    """Versions by id or name, and their folders."""
+
+    def __init__(self, registry: Registry, folder: Path) -> None:
+        """`folder`: where the copies are kept, one folder per version."""
+        self._registry, self._folder = registry, folder
+
+    def version(self, wanted: str) -> str:
+        """The version that an id or a name means now, or the refusal "unknown-model"."""
+        try:
+            return self._registry.find(wanted).id
+        except InputError:
+            raise refuse("unknown-model", model=repr(wanted[:80])) from None
+
+    def folder(self, version: str) -> Path:
+        """The folder of a version, its files checked by their hashes."""
+        return self._registry.fetch(version, self._folder)
+
+    def list(self) -> list[ModelVersion]:
+        """All versions, newest first."""
+        return self._registry.list()
+
+    def publish(self, folder: Path) -> ModelVersion:
+        """Takes a model's folder into the registry under the folder's name."""
+        name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.absolute().name.lower()).strip(
+            "._-"
+        )
+        return self._registry.publish(folder, name=name[:64] or "model", actor="twin-service")

@@ -1,0 +1,65 @@
+"""A CT as one file to send: a NIfTI file or a zip as it is, a DICOM folder zipped on the fly.
+
+Of a folder only slices of modality CT are taken, under plain numbers: file names often hold a name.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scantwin.errors import InputError
+from scantwin.imaging.dicom_files import files_under, is_zip, may_be_dicom
+from scantwin.imaging.dicom_headers import read_header
+from scantwin.imaging.nifti import is_nifti
+
+from scantwin_twin.v1 import twin_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A file to send."""
+
+    path: Path
+    format: pb.Format
+    suffix: str
+    """All that is told of the file's name."""
+
+
+@contextmanager
+def packed(ct: Path) -> Iterator[Pack]:
+    """The CT as one file; what was made for it is removed at the end."""
+    if ct.is_dir():
+        with tempfile.TemporaryDirectory(prefix="scantwin-") as scratch:
+            yield Pack(_zipped(ct, Path(scratch) / "ct.zip"), pb.FORMAT_DICOM_ZIP, ".zip")
+    elif not ct.is_file():
+        raise InputError(
+            f"There is no CT at {ct}.", hint="Give a NIfTI file, a DICOM folder or a zip of one."
+        )
+    elif is_nifti(ct):
+        yield Pack(ct, pb.FORMAT_NIFTI, ".nii.gz" if ct.suffix.lower() == ".gz" else ".nii")
+    elif is_zip(ct):
+        yield Pack(ct, pb.FORMAT_DICOM_ZIP, ".zip")
+    else:
+        raise InputError(
+            f"{ct} is neither a NIfTI file nor a zip.",
+            hint="Give .nii, .nii.gz, a DICOM folder or a zip of one.",
+        )
+
+
+def _zipped(folder: Path, target: Path) -> Path:
+    number = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for ref in files_under(folder):
+            if may_be_dicom(ref) and read_header(ref).get("Modality") == "CT":
+                number += 1
+                archive.write(ref.path, f"{number:05d}.dcm")
+    if number == 0:
+        raise InputError(
+            f"The folder {folder} holds no CT slices.", hint="Point to the folder of the CT series."
+        )
+    return target

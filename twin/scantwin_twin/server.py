@@ -1,0 +1,189 @@
+"""Building and running the twin service."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from scantwin import NOTICE
+from scantwin.errors import ResourceError
+from scantwin.settings import Settings
+from scantwin.store.database import Database
+from scantwin.store.registry import Registry
+
+from scantwin_twin.dispatcher import Dispatcher
+from scantwin_twin.executor import Executor, LocalExecutor
+from scantwin_twin.jobs import Jobs
+from scantwin_twin.models import ModelShelf
+from scantwin_twin.security import Exposure, TokenGate, join
+from scantwin_twin.service import THREADS, Guard, TwinService
+from scantwin_twin.uploads import MAX_MESSAGE_BYTES, Limits
+from scantwin_twin.v1 import twin_pb2, twin_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+SERVICE: Final = twin_pb2.DESCRIPTOR.services_by_name["TwinService"].full_name
+"""`scantwin.twin.v1.TwinService`."""
+
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # by default two services would share a port and each take half of the calls
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.keepalive_time_ms", 30_000),  # a client that vanished without a word is noticed
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+_STOP_S: Final = 5.0
+"""How long running calls may take to end when the service stops."""
+
+
+@dataclass
+class TwinServer:
+    """A built service; `start` it, `stop` it."""
+
+    exposure: Exposure
+    database: Database
+    jobs: Jobs
+    models: ModelShelf
+    dispatcher: Dispatcher
+    _server: Any
+    _health: health.HealthServicer
+    _lock: IO[str]
+    port: int = field(default=0)
+
+    @property
+    def address(self) -> str:
+        """`host:port` as it really listens."""
+        return join(self.exposure.host, self.port)
+
+    def start(self) -> None:
+        """Begins with the queue and with answering."""
+        self.dispatcher.start()
+        self._server.start()
+        for name in ("", SERVICE):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self) -> None:
+        """Takes no more calls, ends the worker, queues what was running."""
+        self._health.enter_graceful_shutdown()
+        ending = self._server.stop(_STOP_S)
+        self.dispatcher.stop()
+        ending.wait()
+        self.database.close()
+        self._lock.close()
+
+
+def build(
+    settings: Settings,
+    exposure: Exposure,
+    *,
+    models: Sequence[Path] = (),
+    limits: Limits | None = None,
+    executor: Executor | None = None,
+) -> TwinServer:
+    """A service on the state of `settings.home`. `models`: folders of models to publish first."""
+    home = settings.home.absolute()
+    scans = home / "scans"
+    scans.mkdir(parents=True, exist_ok=True)
+    scans.chmod(0o700)
+    lock = _sole(home)
+    for left in scans.glob(".upload-*"):  # of uploads that a crash cut off
+        shutil.rmtree(left, ignore_errors=True)
+    database = Database.from_settings(settings).migrate()
+    jobs = Jobs(database)
+    shelf = ModelShelf(Registry.from_settings(database, settings), home / "twin-models")
+    for folder in models:
+        log.info("the model %s is version %s", folder, shelf.publish(folder).id)
+    dispatcher = Dispatcher(jobs, shelf, executor or LocalExecutor())
+    service = TwinService(jobs, shelf, dispatcher, scans, limits or Limits())
+    gates = [TokenGate(exposure.token)] if exposure.token else []
+    server = grpc.server(
+        ThreadPoolExecutor(THREADS, thread_name_prefix="twin-call"),
+        interceptors=(*gates, Guard()),
+        options=_OPTIONS,
+        maximum_concurrent_rpcs=THREADS,
+    )
+    twin_pb2_grpc.add_TwinServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    condition = health.HealthServicer(experimental_non_blocking=True)
+    health_pb2_grpc.add_HealthServicer_to_server(condition, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    built = TwinServer(exposure, database, jobs, shelf, dispatcher, server, condition, lock)
+    built.port = _listen(server, exposure)
+    return built
+
+
+def serve(server: TwinServer, *, as_json: bool) -> None:
+    """Runs until SIGINT or SIGTERM, in the foreground."""
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    server.start()
+    ready = {
+        "ready": True, "address": server.address, "port": server.port, "tls": server.exposure.tls,
+        "token": server.exposure.token is not None, "models": len(server.models.list()),
+        "queued": server.jobs.waiting(), "notice": NOTICE,
+    }  # fmt: skip
+    sys.stdout.write((json.dumps(ready) if as_json else _sentence(ready)) + "\n")
+    sys.stdout.flush()
+    asked.wait()
+    log.info("stopping")
+    server.stop()
+
+
+def _sentence(ready: dict[str, Any]) -> str:
+    guard = (
+        "TLS and a token"
+        if ready["tls"] and ready["token"]
+        else "a token"
+        if ready["token"]
+        else "loopback only"
+    )
+    return f"The twin service answers at {ready['address']} ({guard}), {ready['models']} model(s). {NOTICE}."
+
+
+def _sole(home: Path) -> IO[str]:
+    """Two services on one home would take each other's scans."""
+    lock = (home / "twin.lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ResourceError(
+            f"Another twin service runs on {home}.", hint="Stop it, or choose another folder with --home."
+        ) from None
+    return lock
+
+
+def _listen(server: Any, exposure: Exposure) -> int:
+    """Binds the port, tried with a plain socket first: gRPC writes lines of its own about a busy one."""
+    bare = exposure.host.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((bare, exposure.port))
+        credentials = exposure.credentials()
+        address = join(exposure.host, exposure.port)
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except (OSError, RuntimeError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "it cannot be bound"
+        raise ResourceError(
+            f"The service cannot listen at {join(exposure.host, exposure.port)}: {why}.",
+            hint="Choose another port with --port, or stop what holds it.",
+        ) from None

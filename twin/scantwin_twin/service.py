@@ -1,0 +1,245 @@
+"""The calls of the twin service. A call raises what went wrong; `Guard` makes a status of it."""
+# ruff: noqa: N802, ARG002  # gRPC names the methods and hands every one of them a request and a context
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from scantwin import NOTICE
+
+from scantwin_twin import messages, uploads
+from scantwin_twin.catalogue import abort, refuse
+from scantwin_twin.dispatcher import RESULTS, Dispatcher
+from scantwin_twin.jobs import Jobs, ScanState
+from scantwin_twin.models import ModelShelf
+from scantwin_twin.v1 import twin_pb2 as pb
+from scantwin_twin.v1 import twin_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 200
+"""Queued scans; more would wait for days."""
+MOST_WATCHERS: Final = 24
+MOST_TRANSFERS: Final = 12
+"""Uploads and downloads at once. Each of these streams holds one of the server's threads."""
+THREADS: Final = MOST_WATCHERS + MOST_TRANSFERS + 12
+"""Twelve threads stay for the short calls."""
+
+_PAGE: Final = 100
+_LARGEST_PAGE: Final = 500
+_LOOK_S: Final = 1.0
+"""A watcher looks at least this often [s] whether its client is still there."""
+
+
+@dataclass
+class Slots:
+    """At most `limit` at once; the next is refused rather than made to wait."""
+
+    what: str
+    limit: int
+    _free: threading.BoundedSemaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = threading.BoundedSemaphore(self.limit)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """One of the slots, for the length of the block."""
+        if not self._free.acquire(blocking=False):
+            raise refuse("too-many-streams", what=self.what, limit=self.limit)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class TwinService(twin_pb2_grpc.TwinServiceServicer):
+    """Submit, watch, fetch."""
+
+    def __init__(
+        self, jobs: Jobs, models: ModelShelf, dispatcher: Dispatcher, folder: Path, limits: uploads.Limits
+    ) -> None:
+        """`folder`: of all scans, one folder each."""
+        self._jobs, self._models, self._dispatcher = jobs, models, dispatcher
+        self._folder, self._limits = folder, limits
+        self._watchers = Slots("watchers", MOST_WATCHERS)
+        self._transfers = Slots("transfers", MOST_TRANSFERS)
+
+    def SubmitScan(self, request_iterator: Iterator[pb.SubmitScanRequest], context: Any) -> pb.Scan:
+        """Takes a CT in and queues its scan."""
+        with (
+            self._transfers.taken(),
+            uploads.heard(request_iterator, context, self._limits.stall_s) as incoming,
+        ):
+            metadata = uploads.first(incoming)
+            uploads.check(metadata, self._limits)
+            version = self._models.version(metadata.model)
+            scan_id = _scan_id(metadata)
+            request = {
+                "seed": metadata.seed, "size": metadata.size, "sha256": metadata.sha256.lower(),
+                "format": uploads.FORMATS[metadata.format],
+            }  # fmt: skip
+            if (known := self._jobs.find(scan_id)) is not None:
+                return messages.scan(_same(known, version, request))
+            waiting = self._jobs.waiting()
+            if waiting >= MOST_WAITING:
+                raise refuse("queue-full", waiting=waiting)
+            uploads.check_disk(metadata.size, self._folder, self._limits)
+            with uploads.private_folder(self._folder / f".upload-{secrets.token_hex(8)}") as aside:
+                ct = uploads.receive(incoming, metadata, aside, self._limits)
+                request["input"] = ct.name
+                home = self._folder / scan_id
+                state = self._jobs.create(
+                    scan_id, twin=metadata.twin, model=version, folder=home, request=request,
+                    actor=actor(context), place=lambda: _place(aside, home),
+                )  # fmt: skip
+        return messages.scan(state)
+
+    def WatchScan(self, request: pb.WatchScanRequest, context: Any) -> Iterator[pb.ScanEvent]:
+        """The state now, then every change, until the scan has ended."""
+        with self._watchers.taken():
+            seen, shown = -1, None
+            while context.is_active():
+                state = self._jobs.get(request.id)
+                message = messages.event(state)
+                if message != shown:
+                    yield message
+                    shown = message
+                if state.ended:
+                    return
+                if self._dispatcher.stopping:
+                    raise refuse("stopping", id=state.id)
+                seen = self._jobs.wait(seen, _LOOK_S)
+
+    def GetScan(self, request: pb.GetScanRequest, context: Any) -> pb.Scan:
+        """One scan."""
+        return messages.scan(self._jobs.get(request.id))
+
+    def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:
+        """Scans, newest first."""
+        limit = _limit(request.limit)
+        status = messages.WORD.get(request.status, "")
+        found = self._jobs.scans(twin=request.twin, status=status, limit=limit + 1, offset=request.offset)
+        shown = [messages.scan(state) for state in found[:limit]]
+        return pb.ListScansResponse(scans=shown, more=len(found) > limit, notice=NOTICE)
+
+    def CancelScan(self, request: pb.CancelScanRequest, context: Any) -> pb.Scan:
+        """Ends a scan that has not ended."""
+        state = self._jobs.cancel(request.id, actor(context))
+        self._dispatcher.cancel(request.id)
+        return messages.scan(state)
+
+    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        """The models of the registry, newest first."""
+        return pb.ListModelsResponse(models=[messages.model(m) for m in self._models.list()], notice=NOTICE)
+
+    def FetchResult(self, request: pb.FetchResultRequest, context: Any) -> Iterator[pb.FetchResultResponse]:
+        """One file of a scan's results."""
+        with self._transfers.taken():
+            state = self._jobs.get(request.id)
+            if state.status != "done":
+                raise refuse("scan-not-done", id=state.id, status=state.status)
+            entry = next((e for e in state.summary["results"] if e["name"] == request.name), None)
+            if entry is None:
+                raise refuse("unknown-result", id=state.id, name=repr(request.name[:80]))
+            path = state.folder / RESULTS / entry["name"]
+            if not path.is_file() or path.stat().st_size != entry["size"]:
+                raise refuse("result-changed", name=entry["name"], id=state.id)
+            self._jobs.audit(actor(context), "scan.fetch", state.id, {"name": entry["name"]})
+            yield pb.FetchResultResponse(head=pb.ResultHead(file=messages.result(entry), notice=NOTICE))
+            with path.open("rb") as file:
+                while context.is_active() and (block := file.read(uploads.CHUNK_BYTES)):
+                    yield pb.FetchResultResponse(chunk=block)
+
+    def GetTwin(self, request: pb.GetTwinRequest, context: Any) -> pb.Twin:
+        """One twin."""
+        return messages.twin(self._jobs.twin(request.pseudonym))
+
+    def ListTwins(self, request: pb.ListTwinsRequest, context: Any) -> pb.ListTwinsResponse:
+        """Twins by pseudonym."""
+        limit = _limit(request.limit)
+        found = self._jobs.twins(limit=limit + 1, offset=request.offset)
+        shown = [messages.twin(state) for state in found[:limit]]
+        return pb.ListTwinsResponse(twins=shown, more=len(found) > limit, notice=NOTICE)
+
+
+class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types
+    """Makes of every exception of a call what the client may know of it."""
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        """gRPC asks this before every call."""
+        handler = continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/scantwin."):
+            return handler
+        if handler.unary_unary:
+            return handler._replace(unary_unary=_guarded(handler.unary_unary))
+        if handler.stream_unary:
+            return handler._replace(stream_unary=_guarded(handler.stream_unary))
+        return handler._replace(unary_stream=_guarded_stream(handler.unary_stream))
+
+
+def actor(context: Any) -> str:
+    """Who calls, for the audit log: the address, without the port, which says nothing."""
+    return "twin-client " + str(context.peer()).rpartition(":")[0]
+
+
+def _guarded(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def guarded(request: Any, context: Any) -> Any:
+        try:
+            return call(request, context)
+        except Exception as error:
+            return _end(context, error)
+
+    return guarded
+
+
+def _guarded_stream(call: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
+    def guarded(request: Any, context: Any) -> Iterator[Any]:
+        try:
+            yield from call(request, context)
+        except Exception as error:
+            _end(context, error)
+
+    return guarded
+
+
+def _end(context: Any, error: Exception) -> None:
+    if not context.is_active():
+        # The client is gone or its deadline is over; the iterator of its messages raised.
+        log.info("a call of %s ended early", actor(context))
+        return
+    abort(context, error)
+
+
+def _place(aside: Path, home: Path) -> None:
+    if home.exists():  # a crash between this and the row's commit, and now the same idempotency key again
+        shutil.rmtree(home)
+    aside.rename(home)
+
+
+def _limit(asked: int) -> int:
+    return min(asked or _PAGE, _LARGEST_PAGE)
+
+
+def _scan_id(metadata: pb.ScanMetadata) -> str:
+    """A new id; with an idempotency key, the id that this key always gives for this twin."""
+    if not metadata.idempotency_key:
+        return secrets.token_hex(16)
+    return hashlib.sha256(f"{metadata.twin}\0{metadata.idempotency_key}".encode()).hexdigest()[:32]
+
+
+def _same(known: ScanState, version: str, request: dict[str, Any]) -> ScanState:
+    """The scan that an idempotency key made before, if it was for the same."""
+    if known.model != version or any(known.request.get(key) != value for key, value in request.items()):
+        raise refuse("key-reused")
+    return known

@@ -1,0 +1,63 @@
+"""A first look at a scan, for the person who reads the PET.
+
+A PET made from a CT shows what the model has learnt to expect of such a CT. Whether a lesion of this patient
+takes up FDG is not in the CT, so the answer is "cannot tell" until a model's record shows, on studies held
+out from training, that it can. What is given instead is what a reader should know of this one scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scantwin.imaging.volume import Volume
+
+CANNOT_TELL: Final = "cannot tell"
+
+WIDE: Final = 0.5
+"""A voxel is uncertain when its standard deviation is more than half of its SUV."""
+
+LOWEST_SUV: Final = 0.5
+"""[g/ml] Below it nothing is read from a PET, so its uncertainty is not counted."""
+
+
+@dataclass(frozen=True)
+class Triage:
+    """The answer and the reasons for it, each one sentence."""
+
+    answer: str
+    reasons: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As the scan's summary keeps it."""
+        return {"answer": self.answer, "reasons": list(self.reasons)}
+
+
+def triage(pet: Volume, std: Volume, *, warnings: Sequence[str], districts: int) -> Triage:
+    """What can be said of a scan.
+
+    `pet`, `std`: SUV and its standard deviation [g/ml] on one grid; NaN where the error was never measured.
+    `warnings`: of the scan. `districts`: how many of them were found in the CT.
+    """
+    reasons = [
+        "The model was not shown to find lesions: its PET is what such a CT lets expect, not measured."
+    ]
+    suv, error = np.asarray(pet.array, np.float32), np.asarray(std.array, np.float32)
+    seen = suv > LOWEST_SUV
+    above = f"of the voxels above SUV {LOWEST_SUV:g}"
+    if not seen.any():
+        reasons.append(f"No voxel is above SUV {LOWEST_SUV:g}: the PET is empty.")
+    else:
+        unknown = np.isnan(error[seen])
+        wide = error[seen] > WIDE * suv[seen]  # False where unknown
+        if unknown.any():
+            reasons.append(f"The error of {np.mean(unknown):.0%} {above} was never measured.")
+        if wide.any():
+            reasons.append(f"The error bar of {np.mean(wide):.0%} {above} is more than half of the SUV.")
+    if districts == 0:
+        reasons.append("No part of a body was found in the CT.")
+    if warnings:
+        reasons.append(f"The scan carries {len(warnings)} warning(s): read them first.")
+    return Triage(CANNOT_TELL, tuple(reasons))

@@ -1,0 +1,170 @@
+"""The child process that computes scans: works come as JSON lines, reports go as JSON lines.
+
+    <- {"scan", "ct", "model", "version", "seed", "out"}
+    -> {"progress": 0..1, "stage"} ... then {"done": summary} or {"failed": {code, message, hint}}
+
+It ends when its input ends, so it never outlives the service.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from scantwin.errors import InputError, ScanTwinError, from_os_error
+
+if TYPE_CHECKING:
+    from scantwin.learning.weights import Model
+    from scantwin.translation.virtual_scanner import VirtualScanner
+
+_READ: Final = 0.05
+"""Share of the progress that is over when the CT is read."""
+_SCANNED: Final = 0.9
+"""Share of the progress that is over when the PET is computed and is to be written."""
+_REPORT_EVERY_S: Final = 0.2
+
+Say = Callable[[float, str], None]
+
+log = logging.getLogger("scantwin_twin.worker")
+
+
+def main() -> None:
+    """Computes works until there are none for the time [s] of the first argument, or the service is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(5)  # the service answers first
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    # Whatever a library prints goes to the log: the real output belongs to the reports.
+    reports = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    works: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(works,), daemon=True).start()
+    shelf = _Shelf()
+    idle_s = float(sys.argv[1])
+    while True:
+        try:
+            line = works.get(timeout=idle_s)
+        except queue.Empty:
+            return
+        _answer(json.loads(line), shelf, reports)
+
+
+def _listen(works: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        works.put(line)
+    os._exit(0)  # the service is gone: nobody wants what the main thread is computing
+
+
+def _answer(work: dict[str, Any], shelf: _Shelf, reports: TextIO) -> None:
+    last = 0.0
+
+    def say(fraction: float, stage: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _REPORT_EVERY_S or fraction in (0.0, _READ, _SCANNED):
+            last = now
+            _send(reports, {"progress": round(fraction, 4), "stage": stage})
+
+    try:
+        _send(reports, {"done": compute(work, shelf, say)})
+    except Exception as error:
+        _send(reports, {"failed": _public(error, work)})
+
+
+def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
+    """Reads the CT, scans it, writes the results whole; gives the summary that the service keeps."""
+    from scantwin.imaging.ct_header import ct_header
+    from scantwin.imaging.reading import read_ct
+    from scantwin.translation.outputs import write_scan
+
+    from scantwin_twin.results import listing
+    from scantwin_twin.triage import triage
+
+    say(0.0, "reading the CT")
+    ct_file, out, seed = Path(work["ct"]), Path(work["out"]), int(work["seed"])
+    ct = read_ct(ct_file)
+    say(_READ, "loading the model")
+    model, scanner = shelf.take(Path(work["model"]))
+
+    def advance(done: float, total: float, text: str = "") -> None:
+        say(
+            _READ + (_SCANNED - _READ) * done / max(total, 1e-9),
+            f"scanning the {text}" if text else "scanning",
+        )
+
+    result = scanner.scan(ct, seed=seed, advance=advance)
+    say(_SCANNED, "writing the results")
+    contract = write_scan(result, ct, model, work["version"], out, seed=seed, like=ct_header(ct_file))
+    look = triage(result.pet, result.std, warnings=result.warnings, districts=len(result.present))
+    return {
+        "results": listing(contract, out),
+        "seconds": contract["seconds"],
+        "districts": contract["districts"],
+        "confidence": contract["confidence"],
+        "warnings": [str(warning) for warning in contract["warnings"]],
+        "triage": look.as_json(),
+    }
+
+
+@dataclass
+class _Shelf:
+    """The model in use, kept between scans."""
+
+    folder: Path | None = None
+    kept: tuple[Model, VirtualScanner] | None = None
+
+    def take(self, folder: Path) -> tuple[Model, VirtualScanner]:
+        from scantwin.learning.weights import Model
+        from scantwin.systems import scanner_for
+
+        if self.kept is None or self.folder != folder:
+            self.kept = None  # two models at once may be more than the memory holds
+            model = Model.load(folder)
+            self.kept, self.folder = (model, scanner_for(model)), folder
+        return self.kept
+
+
+def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
+    """What the one who asked may know: our sentences, without the service's paths, and no traceback."""
+    if isinstance(error, OSError):
+        bare = from_os_error(OSError(error.errno, error.strerror))
+        error = ScanTwinError(
+            bare.message, hint="Ask who runs the service to look at its log.", code="system"
+        )
+    if isinstance(error, MemoryError):
+        error = ScanTwinError(
+            "There is not enough memory for this CT.", hint="Choose a smaller CT.", code="memory"
+        )
+    if isinstance(error, ScanTwinError):
+        shown: dict[str, Any] = {**error.as_json(), "bad_input": isinstance(error, InputError)}
+        for path, word in (
+            (work["ct"], "the CT"),
+            (work["model"], work["version"]),
+            (work["out"], "the results"),
+        ):
+            shown["message"] = shown["message"].replace(path, word)
+        return shown
+    log.error("scan %s failed\n%s", work["scan"], "".join(traceback.format_exception(error)))
+    return {
+        "code": "internal", "message": "The scan failed in a way that was not foreseen.",
+        "hint": f"Ask who runs the service to look for scan {work['scan']} in its log.",
+    }  # fmt: skip
+
+
+def _send(reports: TextIO, message: dict[str, Any]) -> None:
+    reports.write(json.dumps(message, allow_nan=False) + "\n")
+    reports.flush()
+
+
+if __name__ == "__main__":
+    main()
