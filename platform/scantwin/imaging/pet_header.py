@@ -74,7 +74,7 @@ class PetHeader:
     decay_factor: float | None = None
     """DecayFactor (0054,1321)."""
     slope: float | None = 1.0
-    """RescaleSlope (0028,1053); 1 in a header dump that does not carry it."""
+    """RescaleSlope (0028,1053); 1 in a header dump, which need not carry it."""
     intercept: float | None = 0.0
     """RescaleIntercept (0028,1052)."""
     vendor_reference: str = ""
@@ -136,7 +136,6 @@ def header_of(dataset: Dataset) -> PetHeader:
     name = _first_item(drug("RadiopharmaceuticalCodeSequence"))
     ge = text(_private(dataset, 0x0009, GE_CREATOR, 0x0D))
     siemens = text(_private(dataset, 0x0071, SIEMENS_CREATOR, 0x22))
-    slope = number(get("RescaleSlope"))
     return _build(
         get,
         drug,
@@ -145,8 +144,7 @@ def header_of(dataset: Dataset) -> PetHeader:
         manufacturer=text(get("Manufacturer")) or ("GE MEDICAL SYSTEMS" if ge else ""),
         nuclide=f"{text(code('CodeValue'))} {text(code('CodeMeaning'))}".strip(),
         tracer=text(drug("Radiopharmaceutical")) or text(name("CodeMeaning")),
-        # Type 1 in the PET IOD: a file without it is broken, a dump without it is not.
-        slope=math.nan if slope is None else slope,
+        slope=number(get("RescaleSlope")),
         vendor_reference=ge or siemens,
         vendor_start=text(_private(dataset, 0x0009, GE_CREATOR, 0x3B)),
         philips_suv=number(_private(dataset, 0x7053, PHILIPS_CREATOR, 0x00)),

@@ -58,7 +58,10 @@ def check_series(headers: Sequence[PetHeader], *, any_nuclide: bool) -> tuple[st
     first = headers[0]
     if first.administrations > 1:
         raise reject("suv.several-doses", found=first.administrations)
-    warnings = list(_check_nuclide(first, any_nuclide=any_nuclide))
+    warnings: list[str] = []
+    if any(h.slope is None for h in headers):
+        warnings.append(warn("suv.no-slope"))
+    warnings += list(_check_nuclide(first, any_nuclide=any_nuclide))
     beds = len({h.acquisition_date + h.acquisition_time for h in headers})
     if 1 < beds < len(headers):
         warnings.append(warn("suv.acquisition-times", found=beds))
@@ -76,7 +79,7 @@ def _check_instance(header: PetHeader) -> None:
     if "DECY" not in header.corrected and not by_formula:
         raise reject("pet.no-decay-correction", corrected=corrected)
     slope, intercept = header.slope, header.intercept
-    if slope is None or not slope > 0:
+    if slope is not None and not slope > 0:
         raise reject("suv.bad-slope", found=slope)
     if intercept is None or intercept != 0:
         raise reject("suv.intercept", found=intercept)

@@ -1,0 +1,125 @@
+"""`scantwin suv`: SUV factors of PET series from their headers, and how each was derived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.imaging.suv_body import SUV_TYPES, SuvType
+from scantwin.terminal import Json, emit, out, progress_bar
+
+if TYPE_CHECKING:
+    from scantwin.imaging.suv_series import Found, PetSeries
+
+
+def suv(
+    path: Annotated[Path, typer.Argument(help="Folder, DICOM file, zip, or header dump (.json).")],
+    suv_type: Annotated[str, typer.Option("--type", help=", ".join(SUV_TYPES))] = "bw",
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write the PET as NIfTI, SUVbw.")] = None,
+    any_nuclide: Annotated[bool, typer.Option(help="Convert tracers that are not F-18 too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say how each PET series becomes SUV: the factor, the reference of decay, and every doubt.
+
+    \b
+    scantwin suv /data/patient-1             all PET series below a folder
+    scantwin suv export.zip --type lbm       lean mass instead of weight
+    scantwin suv series/ --out SUV.nii.gz    the image in SUV
+    scantwin suv headers.json --json         a dump of headers, no pixels
+
+    A series that cannot become SUV stays in Bq/ml; the reason is given. Exit 2 if there is no PET series.
+    """
+    # pydicom takes 0.3 s: `scantwin --help`, which loads this module, does without it.
+    from scantwin.imaging.suv_series import find_pet_series
+
+    wanted = _type(suv_type)
+    if out_file is not None:
+        _check_out(out_file, wanted)
+    with progress_bar("headers", quiet=as_json) as advance:
+        found = find_pet_series(path, advance)
+    reports = [series.report(wanted, any_nuclide=any_nuclide) for series in found.series]
+    result: dict[str, Any] = {"notice": NOTICE, "series": reports}
+    if found.unreadable:
+        result["unreadable"] = [refusal.as_json() for refusal in found.unreadable]
+    if out_file is not None:
+        result["out"] = str(_write(found, reports, out_file))
+    emit(result, as_json, lambda: _people(result))
+
+
+def _type(text: str) -> SuvType:
+    for known in SUV_TYPES:
+        if text.lower() == known:
+            return known
+    raise InputError(f"{text!r} is not an SUV type.", hint=f"One of: {', '.join(SUV_TYPES)}.")
+
+
+def _check_out(out_file: Path, wanted: SuvType) -> None:
+    if not out_file.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{out_file} is not a NIfTI name.", hint="Name it like SUV.nii.gz.")
+    if wanted != "bw":
+        raise InputError(
+            "--out writes SUVbw, the SUV of every model and metric here.", hint="Leave --type out."
+        )
+
+
+def _write(found: Found, reports: list[dict[str, Any]], out_file: Path) -> Path:
+    """The one series with a factor, as NIfTI in SUV."""
+    usable = [s for s, r in zip(found.series, reports, strict=True) if r["factor"] is not None]
+    if not usable:
+        error = reports[0]["error"]
+        raise InputError(error["message"], hint=error["hint"], code=error["code"])
+    if len(usable) > 1:
+        paths = ", ".join(series.path for series in usable[:3])
+        raise InputError(
+            f"There are {len(usable)} PET series ({paths}), --out takes one.", hint="Give one series' folder."
+        )
+    return _image(usable[0], out_file)
+
+
+def _image(series: PetSeries, out_file: Path) -> Path:
+    if not series.refs:
+        raise InputError("A header dump holds no pixels.", hint="Leave --out out, or give the DICOM series.")
+    from scantwin.imaging.dicom_read import read_pet_series
+    from scantwin.imaging.nifti import write_nifti
+
+    volume, *_ = read_pet_series(series.refs)
+    return write_nifti(volume, out_file)
+
+
+def _people(result: dict[str, Any]) -> None:
+    table = Table("", "units", "slices", "factor", "reference of decay", "dose then")
+    for number, entry in enumerate(result["series"], 1):
+        units = escape(entry["units"] or "none")
+        table.add_row(str(number), units, str(entry["instances"]), *_cells(entry))
+    out.print(table)
+    for number, entry in enumerate(result["series"], 1):
+        out.print(f"\n[bold]{number}  {escape(entry['path'])}[/bold]")
+        if entry["error"]:
+            out.print(f"  [red]stays in {_stays(entry)}[/red]: {escape(entry['error']['message'])}")
+            out.print(f"  [bold]hint:[/bold] {escape(entry['error']['hint'])} ({entry['error']['code']})")
+        for line in entry["derivation"]:
+            out.print(f"  {escape(line)}")
+        for line in entry["warnings"]:
+            out.print(f"  [yellow]{escape(line)}[/yellow]")
+    for refusal in result.get("unreadable", []):
+        out.print(f"[yellow]{escape(refusal['message'])}[/yellow]")
+    if "out" in result:
+        out.print(f"\nWritten: {escape(result['out'])} (SUVbw, g/ml)")
+
+
+def _stays(entry: dict[str, Any]) -> str:
+    return "Bq/ml" if entry["units"] == "BQML" else escape(entry["units"] or "its own units")
+
+
+def _cells(entry: dict[str, Any]) -> tuple[str, str, str]:
+    factor, dose = entry["factor"], entry["dose_at_reference_bq"]
+    if factor is None:
+        return f"[red]none[/red] ({entry['error']['code']})", "", ""
+    shown = f"{factor:.8g}" if isinstance(factor, float) else f"{min(factor):.6g} .. {max(factor):.6g}"
+    return shown, entry["reference_rule"], "" if dose is None else f"{dose / 1e6:.3f} MBq"
