@@ -7,6 +7,7 @@ whole (names, sizes, encryption) before its first member is read.
 from __future__ import annotations
 
 import io
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -26,41 +27,10 @@ MAX_MEMBERS: Final = 200_000
 MAX_RATIO: Final = 1100
 """Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
 
-_NOT_DICOM: Final = frozenset(
-    [
-        "nii",
-        "gz",
-        "json",
-        "txt",
-        "csv",
-        "xml",
-        "html",
-        "htm",
-        "pdf",
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "exe",
-        "dll",
-        "js",
-        "css",
-        "ini",
-        "inf",
-        "md",
-        "log",
-        "mha",
-        "mhd",
-        "nrrd",
-        "zip",
-        "db",
-        "py",
-        "bat",
-        "jar",
-        "ico",
-        "raw",
-        "zraw",
-    ]
+_NOT_DICOM: Final = re.compile(
+    r"\.(nii|gz|json|txt|csv|xml|html?|pdf|png|jpe?g|gif|exe|dll|js|css|ini|inf|md|log|mh[ad]|nrrd|zip|db|py|bat"
+    r"|jar|ico|z?raw)$",
+    re.IGNORECASE,
 )
 """Endings that are never opened as DICOM."""
 
@@ -142,8 +112,7 @@ def zip_members(path: Path) -> list[FileRef]:
 
 def may_be_dicom(ref: FileRef) -> bool:
     """Whether the name speaks for or at least not against DICOM, and the first bytes are of a DICOM file."""
-    suffix = PurePosixPath(ref.name).suffix.lower().lstrip(".")
-    if suffix in _NOT_DICOM or ref.name.upper() == "DICOMDIR":
+    if _NOT_DICOM.search(ref.name) or ref.name.upper() == "DICOMDIR":
         return False
     with ref.open() as stream:
         start = stream.read(132)

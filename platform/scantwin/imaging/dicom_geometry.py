@@ -1,8 +1,8 @@
 """Planes of a DICOM series -> one regular stack: order, duplicates, gaps, tilt (Part 3, C.7.6.2).
 
-A plane's voxel (row r, column c) lies at `position + row_step * r + column_step * c`, LPS [mm]. Planes are sorted
-along their common normal, whatever their names and numbers. A stack that is not regular is put on a regular grid
-by linear interpolation when little is missing, and refused when much is.
+A plane's voxel (row r, column c) lies at `position + row_step * r + column_step * c`, LPS [mm]. Planes are
+sorted along their common normal, whatever their names and numbers. A stack that is not regular is put on a
+regular grid by linear interpolation when little is missing, and refused when much is.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _places(along: NDArray[np.float64], step: float, notes: list[str]) -> tuple[
 def _drift(
     along: NDArray[np.float64], inside: NDArray[np.float64], spacing: tuple[float, float], length: float
 ) -> NDArray[np.float64]:
-    """How the planes slide (column, row direction) per mm along the normal: 0, or a tilted gantry's tangent."""
+    """How planes slide (column, row direction) per mm along the normal: 0, or a tilted gantry's tangent."""
     centred = along - along.mean()
     slope = centred @ (inside - inside.mean(axis=0)) / (centred @ centred)
     off = inside - inside.mean(axis=0) - np.outer(centred, slope)

@@ -1,11 +1,12 @@
 """DICOM headers: read without pixels, one flat header per frame, classic and enhanced alike.
 
-Enhanced CT and PET (Part 3, A.38 and A.56) keep what belongs to a frame in functional groups. `frames_of` lifts
-it to where classic images have it, so everything above reads one kind of header.
+Enhanced CT and PET (Part 3, A.38 and A.56) keep what belongs to a frame in functional groups. `frames_of`
+lifts it to where classic images have it, so everything above reads one kind of header.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 import zlib
@@ -22,9 +23,8 @@ from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.reasons import reject
 
 BROKEN: Final = (
-    EOFError, OSError, zipfile.BadZipFile, zlib.error, InvalidDicomError, AttributeError, ValueError, TypeError,
-    KeyError, IndexError, NotImplementedError, RuntimeError, LookupError, ArithmeticError, AssertionError,
-    RecursionError, MemoryError,
+    EOFError, OSError, zipfile.BadZipFile, zlib.error, InvalidDicomError, AttributeError, ValueError,
+    TypeError, LookupError, NotImplementedError, RuntimeError, ArithmeticError, AssertionError, MemoryError,
 )  # fmt: skip
 """What parsers raise on damaged bytes. A parser of foreign files must not take the program down with it."""
 
@@ -110,10 +110,7 @@ def _flat(top: Dataset, groups: list[Dataset]) -> Dataset:
 def _lift_times(frame: Dataset, item: Dataset) -> None:
     when = str(item.get("FrameAcquisitionDateTime") or "")
     if len(when) >= 14:
-        frame.AcquisitionDate, frame.AcquisitionTime = (
-            when[:8],
-            when[8:].split("+", maxsplit=1)[0].split("-", maxsplit=1)[0],
-        )
+        frame.AcquisitionDate, frame.AcquisitionTime = _date_and_time(when)
     reference = str(item.get("FrameReferenceDateTime") or "")
     duration = item.get("FrameAcquisitionDuration")
     if duration is not None:
@@ -133,7 +130,9 @@ def _correct(top: Dataset) -> None:
         items = top.get("RadiopharmaceuticalInformationSequence") or []
         injected = str(items[0].get("RadiopharmaceuticalStartDateTime") or "") if items else ""
         top.DecayCorrection = "ADMIN" if injected[:14] == when[:14] else "START"
-        top.SeriesDate, top.SeriesTime = (
-            when[:8],
-            when[8:].split("+", maxsplit=1)[0].split("-", maxsplit=1)[0],
-        )
+        top.SeriesDate, top.SeriesTime = _date_and_time(when)
+
+
+def _date_and_time(when: str) -> tuple[str, str]:
+    """A DICOM date-time without its zone, as date and time."""
+    return when[:8], re.split(r"[+-]", when[8:], maxsplit=1)[0]

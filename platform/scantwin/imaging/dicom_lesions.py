@@ -1,7 +1,7 @@
 """Lesions drawn by people: RTSTRUCT contours and DICOM SEG -> labels on the CT's grid.
 
-Contours are filled by the even-odd rule on voxel centres, so that a contour inside another is a hole. A contour
-stands for a slab as thick as the distance to its neighbours; each CT slice takes the nearest contour plane.
+Contours are filled by the even-odd rule on voxel centres, so that a contour inside another is a hole. A
+contour stands for a slab as thick as the distance to its neighbours; each CT slice takes the nearest plane.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def _contours(dataset: Dataset, grid: Volume) -> list[tuple[str, NDArray[np.bool
 
 
 def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> NDArray[np.bool_] | None:
-    """The voxels (z, y, x) inside planar polygons of fractional indices (point, zyx); None if not along slices."""
+    """The voxels (z, y, x) inside planar polygons of fractional indices (point, zyx).
+
+    None if a polygon does not lie along the slices.
+    """
     planes: dict[float, list[NDArray[np.float64]]] = defaultdict(list)
     for polygon in polygons:
         z = float(polygon[:, 0].mean())

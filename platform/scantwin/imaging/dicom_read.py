@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
@@ -92,7 +93,7 @@ def read_ct_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset]
         if padding is not None:
             hu[padding] = AIR_HU
             padded += int(padding.sum())
-        return np.clip(hu, *HU_RANGE)
+        return np.asarray(np.clip(hu, *HU_RANGE))
 
     array = _pixels(stack, frames, np.dtype(np.int16 if whole else np.float32), to_hu)
     notes = list(stack.warnings)
@@ -157,8 +158,6 @@ def _pixels(
 
 def _decode(dataset: Dataset, frame: Frame, ref: FileRef) -> NDArray[np.generic]:
     """Stored values (rows, columns) of one frame."""
-    from pydicom.pixels import pixel_array
-
     header = frame.header
     shape = int(header.Rows), int(header.Columns)
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
@@ -234,7 +233,8 @@ def _padding(
         low, high = sorted((int(value), int(limit)))
     except BROKEN:
         return None
-    found = (stored >= low) & (stored <= high) & (hu < _PADDING_BELOW_HU)
+    found: NDArray[np.bool_] = np.greater_equal(stored, low) & np.less_equal(stored, high)
+    found &= hu < _PADDING_BELOW_HU
     return found if found.any() else None
 
 

@@ -88,7 +88,7 @@ class Series:
     @property
     def axial(self) -> bool:
         """Whether the slices lie across the patient, within 45 degrees."""
-        return abs(self.normal[2]) > np.sqrt(0.5)
+        return abs(self.normal[2]) > 0.5**0.5
 
     @property
     def measured(self) -> bool:
@@ -106,7 +106,7 @@ def index_file(ref: FileRef) -> IndexEntry | None:
     try:
         with warnings.catch_warnings(), ref.open() as stream:
             warnings.simplefilter("ignore")
-            header = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_INDEX_TAG, force=True)  # type: ignore[arg-type]
+            header = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_INDEX_TAG, force=True)
             if "SOPClassUID" not in header and "Modality" not in header:
                 return IndexEntry(ref, "", "", "", "", "", readable=False)
             if str(header.get("SOPClassUID")) == pydicom.uid.MediaStorageDirectoryStorage:
@@ -137,11 +137,25 @@ def group_studies(entries: Iterable[IndexEntry]) -> dict[str, list[IndexEntry]]:
         by_folder.setdefault(entry.ref.folder, key)
     for entry in damaged:
         groups[by_folder.get(entry.ref.folder, f"folder:{entry.ref.folder}")].append(entry)
-    return _joined(groups)
+    return _joined(_one_patient_each(groups))
+
+
+def _one_patient_each(groups: dict[str, list[IndexEntry]]) -> dict[str, list[IndexEntry]]:
+    """Parts studies that hold the CTs of several patients: careless exports give all one study UID."""
+    parted: dict[str, list[IndexEntry]] = {}
+    for key, entries in groups.items():
+        patients = {e.patient for e in entries if e.modality == "CT"}
+        if len(patients) < 2:
+            parted[key] = entries
+            continue
+        for entry in entries:
+            home = entry.patient if entry.patient in patients else min(patients)
+            parted.setdefault(f"{key} {home}", []).append(entry)
+    return parted
 
 
 def _joined(groups: dict[str, list[IndexEntry]]) -> dict[str, list[IndexEntry]]:
-    """A PET and a CT stored as two studies, but with one patient and one frame of reference, are put together."""
+    """A PET and a CT stored as two studies, with one patient and one frame of reference, are put together."""
     kinds = {key: {e.modality for e in entries} for key, entries in groups.items()}
     homes = {
         (e.patient, e.frame_of_reference): key

@@ -1,7 +1,7 @@
 """NIfTI in and out.
 
 NIfTI keeps arrays as (i, j, k) with an affine to RAS [mm]; a `Volume` is (z, y, x) in LPS. Reading therefore
-transposes the array and turns the first two world axes round. Only the header is read before sizes are checked.
+transposes the array and turns the first two world axes round. Sizes are checked on the header alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ _TO_MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 """NIfTI-1 standard, xyzt_units; unknown is taken as mm, as every reader does."""
 _PLAUSIBLE_VOXEL_MM: Final = (0.05, 60.0)
 """From micro-CT to the slice gap of an old scout: outside, the unit is wrong."""
+
+
+_BROKEN_HEADER: Final = (HeaderDataError, ValueError, TypeError, ArithmeticError, KeyError)
+"""What nibabel raises on fields that make no sense (LinAlgError is a ValueError)."""
 
 
 def is_nifti(path: Path | str) -> bool:
@@ -86,14 +90,7 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
         slope, inter = header.get_slope_inter()
         offset = int(header.get_data_offset())
         affine = header.get_best_affine()
-    except (
-        HeaderDataError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        np.linalg.LinAlgError,
-        KeyError,
-    ) as error:
+    except _BROKEN_HEADER as error:
         raise reject("nifti.unreadable", path=shown, found=_short(error)) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise reject("nifti.dims", path=shown, found=f"values of type {dtype}")
@@ -114,7 +111,7 @@ def _header(stream: BinaryIO, shown: str) -> nib.Nifti1Header:
             block = start + _read_exactly(stream, size - 4, shown)
             try:
                 return kind.from_fileobj(io.BytesIO(block + b"\0\0\0\0"), check=False)
-            except (HeaderDataError, ValueError, TypeError, ArithmeticError, KeyError) as error:
+            except _BROKEN_HEADER as error:
                 raise reject("nifti.unreadable", path=shown, found=_short(error)) from None
     raise reject("nifti.unreadable", path=shown, found="it does not begin with a NIfTI header")
 
@@ -148,13 +145,12 @@ def _lps(affine: NDArray[np.float64], header: nib.Nifti1Header, shown: str) -> N
 
 
 def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | None) -> NDArray[np.generic]:
-    """Stored values with the header's scale, in native byte order; float32 unless they are integers as stored."""
+    """Stored values with the header's scale, in native byte order; float32 unless stored as integers."""
     slope, inter = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
     if slope == 1.0 and inter == 0.0 and stored.dtype.kind in "iu":
         return stored.astype(stored.dtype.newbyteorder("="))
-    return (stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32) * slope + inter).astype(
-        np.float32
-    )
+    wide: NDArray[np.floating] = stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32)
+    return np.asarray(wide * slope + inter, np.float32)
 
 
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytes:

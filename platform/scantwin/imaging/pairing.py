@@ -1,4 +1,4 @@
-"""Which CT and which PET of an examination are used when there are several, and whether they belong together."""
+"""Which CT and PET of an examination are used when there are several, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARP: Final = re.compile(
 
 
 def pet_candidates(series: list[Series]) -> list[Series]:
-    """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most, with most slices."""
+    """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most."""
     found = [s for s in series if s.modality == "PT" and s.frames >= MIN_PLANES]
     return sorted(
         found,
@@ -36,7 +36,7 @@ def pet_candidates(series: list[Series]) -> list[Series]:
 
 
 def ct_candidates(series: list[Series], pet: Series | None) -> list[Series]:
-    """CT series, the best first. For a PET: the same frame of reference, covering it most, nearest in time."""
+    """CT series, the best first. For a PET: of its frame of reference, covering it most, nearest in time."""
     found = [s for s in series if s.modality == "CT" and s.frames >= MIN_PLANES and s.measured]
 
     def worth(s: Series) -> tuple[object, ...]:
@@ -80,10 +80,9 @@ def check_series(ct: Series, pet: Series) -> list[str]:
     notes = []
     if ct.frame_of_reference != pet.frame_of_reference:
         notes.append(warn("pair.other-frame"))
-    if ct.when and pet.when and abs((ct.when - pet.when).days) >= 1:
-        notes.append(
-            warn("pair.other-day", found=max(1, round(abs((ct.when - pet.when).total_seconds()) / 86_400)))
-        )
+    days = round(abs((ct.when - pet.when).total_seconds()) / 86_400) if ct.when and pet.when else 0
+    if days:
+        notes.append(warn("pair.other-day", found=days))
     return notes
 
 

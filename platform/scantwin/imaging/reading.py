@@ -25,8 +25,8 @@ from scantwin.imaging.study_files import CT_NAMES, as_ct, endless, read_file_stu
 from scantwin.imaging.volume import Volume
 
 Kind = Literal["nifti", "dicom", "image", "archive"]
-"""`nifti`: a folder in the layout of FDG-PET-CT-Lesions; `dicom`: series; `image`: one CT file; `archive`: a zip
-that cannot be opened."""
+"""`nifti`: a folder in the layout of FDG-PET-CT-Lesions; `dicom`: series; `image`: one CT file; `archive`: a
+zip that cannot be opened."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class StudySource:
     """The same when the study is found again: StudyInstanceUID or relative path. Identifies: local only."""
     files: tuple[FileRef, ...] = ()
     """Every file that belongs to it."""
+    patient: str = ""
+    """Whose it is, the same for all studies of one patient; empty if not known. Identifies: local only."""
+    place: str = ""
+    """The folder inside a zip that a study of image files lies in."""
 
     def fingerprint(self) -> str:
         """Changes when a file of the study is added, taken away or written again."""
@@ -74,7 +78,8 @@ def find_studies(
     entries = index(others) if index is not None else map(index_file, others)
     for key, group in group_studies(entry for entry in entries if entry is not None).items():
         wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
-        found.append(StudySource(_common(group, root), "dicom", key, wanted))
+        patient = next((e.patient for e in group if e.patient), "")
+        found.append(StudySource(_common(group, root), "dicom", key, wanted, patient))
     if not found:
         raise reject("study.empty-folder", path=path)
     return sorted(found, key=lambda source: (str(source.path), source.key))
@@ -102,7 +107,7 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
 
 
 def read_ct(path: Path | str) -> Volume:
-    """The CT [HU], canonical, of an image file, a DICOM folder, a zip or a study folder; any PET is passed over."""
+    """The CT [HU], canonical, of an image file, a DICOM folder, a zip or a study folder, without any PET."""
     path = Path(path)
     sources = find_studies(path)
     if len(sources) > 1:
@@ -138,12 +143,18 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
     for files in folders.values():
         if any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files):
             first = files[0]
-            place = PurePosixPath(first.member).parent if first.member else None
-            path = first.path if place is not None else first.path.parent
-            key = f"{_relative(path, root)}{f'!{place}' if place is not None else ''}"
+            place = str(PurePosixPath(first.member).parent) if first.member else ""
+            path = first.path if place else first.path.parent
+            key = f"{_relative(path, root)}/{place}".removesuffix("/")
             kept = tuple(r for r in files if is_image(r.name) or r.name == "study.json")
-            found.append(StudySource(path, "nifti", key, kept))
+            found.append(StudySource(path, "nifti", key, kept, _patient(path, place), place))
     return found
+
+
+def _patient(path: Path, place: str) -> str:
+    """FDG-PET-CT-Lesions keeps a patient's studies in a folder PETCT_<hash>; other folders are a patient each."""
+    parts = (*path.parts, *PurePosixPath(place).parts)
+    return next((part for part in reversed(parts) if part.startswith("PETCT_")), "")
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -166,7 +177,7 @@ def _name(key: str) -> str:
 
 
 class _only_rejections:  # noqa: N801 - reads as a statement
-    """Whatever a parser raises on damaged data becomes a rejection: a study is read or refused, nothing else."""
+    """Whatever a parser raises on damaged data becomes a rejection: a study is read or it is refused."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

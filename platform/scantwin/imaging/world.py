@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.imaging.reasons import reject
-from scantwin.imaging.resampling import to_spacing
+from scantwin.imaging.resampling import Interpolation, to_spacing
 from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU, Unit
 
@@ -52,10 +52,9 @@ def outside_of(unit: Unit) -> float:
 
 
 def axis_aligned(volume: Volume) -> Volume:
-    """The volume canonical and along the world's axes; resampled (linear) only if it was oblique or sheared."""
+    """The volume canonical and along the world's axes; resampled only if it was oblique or sheared."""
     volume = volume.canonical()
     if volume.is_canonical:
         return volume
-    how = "nearest" if volume.unit == "label" else "linear"
-    moved = to_spacing(volume, volume.spacing, how=how, outside=outside_of(volume.unit))  # type: ignore[arg-type]
-    return moved
+    how: Interpolation = "nearest" if volume.unit == "label" else "linear"
+    return to_spacing(volume, volume.spacing, how=how, outside=outside_of(volume.unit))

@@ -1,0 +1,181 @@
+"""The catalogue of a site's studies: what was taken in, what was refused, and why.
+
+`catalogue.db` (SQLite, owner only) lies in the site's folder and never leaves it. It holds pseudonyms,
+codes, voxel sizes and the local path of each study - the path may name a patient, and is kept because a
+person at the site must find the study that a message is about. It holds no other identifier, no UID and no
+date: intervals only. Texts from files are not stored; messages are made from the catalogue of reasons.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from scantwin.errors import InputError
+from scantwin.imaging.reading import StudySource, find_studies, read_study
+from scantwin.imaging.reasons import reject
+from scantwin.imaging.study import Study
+from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from scantwin_clients.pseudonyms import digest, study_pseudonym
+
+Status = Literal["accepted", "warned", "rejected"]
+"""`warned` studies are used like accepted ones; somebody should look at the warning."""
+
+STATUSES: Final[tuple[Status, ...]] = ("accepted", "warned", "rejected")
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _Row(_Base):
+    __tablename__ = "studies"
+
+    study: Mapped[str] = mapped_column(String, primary_key=True)
+    root: Mapped[str]
+    path: Mapped[str]
+    place: Mapped[str]
+    kind: Mapped[str]
+    fingerprint: Mapped[str]
+    status: Mapped[str] = mapped_column(index=True)
+    codes: Mapped[list[str]] = mapped_column(JSON)
+    message: Mapped[str]
+    condition: Mapped[str]
+    has_pet: Mapped[bool] = mapped_column(Boolean)
+    has_lesions: Mapped[bool] = mapped_column(Boolean)
+    ct_voxel_mm: Mapped[list[float] | None] = mapped_column(JSON)
+    pet_voxel_mm: Mapped[list[float] | None] = mapped_column(JSON)
+    facts: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study of the catalogue."""
+
+    study: str
+    """Its pseudonym."""
+    root: str
+    """The folder that was taken in, local."""
+    path: str
+    """The folder, zip or file of the study, local. May identify the patient."""
+    place: str
+    """The folder inside a zip."""
+    kind: str
+    fingerprint: str
+    """HMAC of the names, sizes and times of its files: an unchanged study is not read again."""
+    status: str
+    codes: list[str]
+    """Codes of the catalogue of reasons."""
+    message: str
+    condition: str = "unknown"
+    has_pet: bool = False
+    has_lesions: bool = False
+    ct_voxel_mm: list[float] | None = None
+    """Voxel size (z, y, x) [mm]."""
+    pet_voxel_mm: list[float] | None = None
+    """Voxel size (z, y, x) [mm]."""
+    facts: dict[str, str] | None = None
+    """Format, vendor, SUV rule, days from CT to PET: no texts from the file."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as the JSON contract of `scantwin site ingest` carries it."""
+        return {
+            "study": self.study, "status": self.status, "codes": self.codes, "message": self.message,
+            "path": self.path if not self.place else f"{self.path}!{self.place}",
+        }  # fmt: skip
+
+
+class Catalogue:
+    """The studies of one site."""
+
+    def __init__(self, site_folder: Path | str) -> None:
+        """Opens (or begins) the catalogue in a site's folder, the one that holds `secret`."""
+        self.folder = Path(site_folder)
+        secret = self.folder / "secret"
+        if not secret.is_file():
+            raise InputError(f"{self.folder} is not a site's folder.", hint="scantwin site init NAME")
+        self._secret = secret.read_bytes()
+        self._engine = _engine(self.folder / "catalogue.db")
+        self._found: dict[str, list[StudySource]] = {}
+
+    def entries(self, status: Status | Iterable[Status] | None = None) -> list[Entry]:
+        """All entries, or those of the given status, sorted by pseudonym."""
+        query = select(_Row).order_by(_Row.study)
+        if status is not None:
+            wanted = [status] if isinstance(status, str) else list(status)
+            query = query.where(_Row.status.in_(wanted))
+        with Session(self._engine) as session:
+            return [_entry(row) for row in session.scalars(query)]
+
+    def counts(self) -> dict[str, int]:
+        """Number of studies by status."""
+        found = [entry.status for entry in self.entries()]
+        return {status: found.count(status) for status in STATUSES}
+
+    def usable(self) -> list[tuple[str, Callable[[], Study]]]:
+        """Pseudonym and how to read it, for each accepted or warned study."""
+        return [(entry.study, partial(self.read, entry)) for entry in self.entries(("accepted", "warned"))]
+
+    def read(self, entry: Entry) -> Study:
+        """The study of an entry; its name is the pseudonym. Raises `Rejection`."""
+        if entry.path not in self._found:
+            # The index of one folder is kept: reading all studies of a mixed export looks it through once.
+            self._found = {entry.path: find_studies(entry.path)}
+        for source in self._found[entry.path]:
+            same_place = (
+                source.kind != "dicom" and source.path == Path(entry.path) and source.place == entry.place
+            )
+            if same_place or (source.kind == "dicom" and self.pseudonym(source) == entry.study):
+                return replace(read_study(source), name=entry.study)
+        raise reject("study.not-found", path=entry.path)
+
+    def pseudonym(self, source: StudySource) -> str:
+        """The pseudonym of a study at this site."""
+        # A folder of image files has no UID; where it lies is its identity, whichever folder was taken in.
+        identity = source.key if source.kind == "dicom" else f"{source.path}!{source.place}"
+        return study_pseudonym(self._secret, source.patient, identity)
+
+    def mark(self, source: StudySource) -> str:
+        """What changes when a file of the study does; keyed, since file names may hold identifiers."""
+        return digest(self._secret, "files", source.fingerprint())
+
+    def put(self, entry: Entry) -> None:
+        """Adds an entry, or replaces the one of the same study."""
+        with Session(self._engine) as session:
+            session.merge(_Row(**{c.key: getattr(entry, c.key) for c in _Row.__table__.columns}))
+            session.commit()
+
+    def forget(self, studies: Iterable[str]) -> None:
+        """Takes entries out; the studies themselves are not touched."""
+        with Session(self._engine) as session:
+            session.execute(delete(_Row).where(_Row.study.in_(list(studies))))
+            session.commit()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._engine.dispose()
+
+
+def _entry(row: _Row) -> Entry:
+    return Entry(**{c.key: getattr(row, c.key) for c in _Row.__table__.columns})
+
+
+def _engine(path: Path) -> Engine:
+    if not path.exists():
+        # Owner only from its first byte on: the local paths may name patients.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _secure(connection: Any, _record: Any) -> None:
+        # What is deleted is overwritten, so that nothing of a forgotten study stays in free pages.
+        connection.execute("PRAGMA secure_delete = ON")
+
+    _Base.metadata.create_all(engine)
+    return engine

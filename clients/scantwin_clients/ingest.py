@@ -1,0 +1,139 @@
+"""Taking in a site's studies: find, read once in parallel, note what is usable and why the rest is not.
+
+Unchanged studies are not read again, an interrupted run goes on where it stopped, and a study that brings its
+reader down is refused like any other. Workers give back summaries only: memory is bounded by one study each.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scantwin import NOTICE
+from scantwin.errors import InputError, Rejection
+from scantwin.imaging.reading import StudySource, find_studies, read_study
+from scantwin.imaging.reasons import REASONS, code_of, reject, warn
+from scantwin.imaging.study import Study
+from scantwin.terminal import Advance, silent
+
+from scantwin_clients.catalogue import Catalogue, Entry, Status
+from scantwin_clients.messages import said_safely
+from scantwin_clients.reading_pool import ReadingPool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a worker found out about one study: no voxels, no identifiers."""
+
+    warnings: list[str] = field(default_factory=list)
+    refusal: tuple[str, str] | None = None
+    """Code and sentence."""
+    condition: str = "unknown"
+    has_pet: bool = False
+    has_lesions: bool = False
+    ct_voxel_mm: list[float] | None = None
+    pet_voxel_mm: list[float] | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def ingest(
+    site_folder: Path | str, folder: Path | str, workers: int | None = None, advance: Advance = silent
+) -> dict[str, Any]:
+    """Takes in all studies below `folder` and gives the JSON contract of `scantwin site ingest`.
+
+    Raises `InputError` if there is no such folder or nothing in it.
+    """
+    root = Path(folder).absolute()
+    if not root.exists():
+        raise InputError(f"There is no such file or folder: {folder}.", hint="Check the path.")
+    catalogue = Catalogue(site_folder)
+    pool = ReadingPool(workers or max(1, (os.cpu_count() or 2) - 1), read_one, _crashed())
+    try:
+        sources = _find(root, pool)
+        known = {entry.study: entry for entry in catalogue.entries()}
+        named = {catalogue.pseudonym(source): source for source in sources}
+        marks = {name: catalogue.mark(source) for name, source in named.items()}
+        waiting = {n: s for n, s in named.items() if n not in known or known[n].fingerprint != marks[n]}
+        gone = [n for n, e in known.items() if e.root == str(root) and n not in named]
+        _forget_prepared(catalogue.folder, [n for n in (*waiting, *gone) if n in known])
+        catalogue.forget(gone)
+        done = len(named) - len(waiting)
+        advance(done, len(named))
+        for name, reading in pool.answers(waiting):
+            catalogue.put(_entry_of(name, named[name], root, marks[name], reading))
+            done += 1
+            advance(done, len(named), name)
+        entries = [entry for entry in catalogue.entries() if entry.study in named]
+    finally:
+        pool.close()
+        catalogue.close()
+    counts = {s: sum(e.status == s for e in entries) for s in ("accepted", "warned", "rejected")}
+    studies = [entry.as_json() for entry in entries]
+    return {
+        "studies": studies,
+        "counts": {**counts, "read": len(waiting), "total": len(entries)},
+        "notice": NOTICE,
+    }
+
+
+def read_one(source: StudySource) -> Reading:
+    """Reads one study and gives what the catalogue keeps of it. Never raises for a damaged study."""
+    try:
+        study = read_study(source)
+    except Rejection as refusal:
+        return Reading(refusal=(refusal.code, refusal.message))
+    return _summary(study)
+
+
+def _crashed() -> Reading:
+    refusal = reject("study.reader-crashed")
+    return Reading(refusal=(refusal.code, refusal.message))
+
+
+def _summary(study: Study) -> Reading:
+    notes = list(study.warnings)
+    if study.pet is None:
+        notes.append(warn("study.ct-only"))
+    lesions = study.lesions
+    return Reading(
+        warnings=notes, condition=study.condition, has_pet=study.pet is not None,
+        has_lesions=lesions is not None and bool(lesions.array.any()),
+        ct_voxel_mm=[round(s, 4) for s in study.ct.spacing],
+        pet_voxel_mm=None if study.pet is None else [round(s, 4) for s in study.pet.spacing],
+        facts=dict(study.source),
+    )  # fmt: skip
+
+
+def _entry_of(name: str, source: StudySource, root: Path, mark: str, reading: Reading) -> Entry:
+    if reading.refusal is not None:
+        code, sentence = reading.refusal
+        codes, message = [code], said_safely(code, sentence)
+        status: Status = "rejected"
+    else:
+        codes = list(dict.fromkeys(code_of(note) for note in reading.warnings if code_of(note)))
+        message = " ".join(said_safely(code_of(note), note.partition(": ")[2]) for note in reading.warnings)
+        # A warning without a hint asks nothing of anybody.
+        status = "warned" if any(REASONS[code].hint for code in codes) else "accepted"
+    return Entry(
+        name, str(root), str(source.path), source.place, source.kind, mark, status, codes, message,
+        reading.condition, reading.has_pet, reading.has_lesions, reading.ct_voxel_mm, reading.pet_voxel_mm,
+        reading.facts,
+    )  # fmt: skip
+
+
+def _find(root: Path, pool: ReadingPool[StudySource, Reading]) -> list[StudySource]:
+    try:
+        return find_studies(root, index=pool.index)
+    except Rejection as refusal:
+        if refusal.code == "study.empty-folder":
+            raise InputError(refusal.message, hint=refusal.hint) from None
+        raise
+
+
+def _forget_prepared(folder: Path, studies: list[str]) -> None:
+    """Drops the prepared studies when one of them changed: they are named by pseudonym, not by content."""
+    if studies:
+        for path in (folder / "cache").glob("*.safetensors"):
+            path.unlink(missing_ok=True)
