@@ -84,6 +84,16 @@ def decode_reply(parts: Parts) -> SiteReply:
     return SiteReply(_read_header(parts, ReplyHeader), _read_components(parts), _read_statistics(parts))
 
 
+def with_header(parts: Parts, header: BaseModel) -> Parts:
+    """The same parts under another header."""
+    return {**parts, HEADER: _header_bytes(header)}
+
+
+def reply_header(parts: Parts) -> ReplyHeader:
+    """The header of a reply, without reading its arrays. Raises `PartsError`."""
+    return _read_header(parts, ReplyHeader)
+
+
 def pack_tensors(tensors: Mapping[str, NDArray[Any]], precision: Precision = "float32") -> bytes:
     """Named arrays as safetensors bytes; `float16` only touches floating-point arrays."""
     names = sorted(tensors)

@@ -1,0 +1,104 @@
+"""The site's ClientApp: a message in, a message out. It is ours, installed here; no bundle brings another."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flwr.app import Error, Message
+from flwr.clientapp import ClientApp
+from scantwin.errors import FederationError, ScanTwinError
+from scantwin.federation.codec import (
+    PartsError,
+    decode_job,
+    encode_reply,
+    from_record,
+    reply_header,
+    to_record,
+    with_header,
+)
+from scantwin.federation.exchange import REFUSED_BY_SITE
+from scantwin.federation.wire import Job, Parts, SiteReply
+from scantwin.learning.recipe import Recipe
+
+from scantwin_clients.outbox import Outbox
+from scantwin_clients.policy import check_job
+from scantwin_clients.samples import WaitingSamples
+from scantwin_clients.site import Site
+from scantwin_clients.site_round import take_part
+
+if TYPE_CHECKING:
+    from flwr.app import Context
+    from scantwin.learning.cohort import Cohort
+
+log = logging.getLogger("scantwin.site")
+app = ClientApp()
+
+_cohorts: dict[tuple[str, ...], Cohort] = {}
+"""The cohort last used by this process: reading it anew would cost every round."""
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """A round: measure, train, answer."""
+    return answer(message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """The final exchange: measure, answer."""
+    return answer(message, context)
+
+
+def answer(message: Message, context: Context) -> Message:
+    """The reply to a job, or the site's refusal in one sentence."""
+    site = Site.open(str(context.node_config["site-name"]), Path(str(context.node_config["home"])))
+    try:
+        return Message(to_record(do_job(site, from_record(message.content))), reply_to=message)
+    except (ScanTwinError, PartsError) as error:
+        words = f"{error.message} {error.hint}".strip() if isinstance(error, ScanTwinError) else str(error)
+        log.error("refused: %s", words)
+        return Message(Error(code=REFUSED_BY_SITE, reason=words), reply_to=message)
+
+
+def do_job(site: Site, asked: Parts) -> Parts:
+    """The parts of a reply to the parts of a job: from the outbox when it was finished before."""
+    job = decode_job(asked)
+    samples = WaitingSamples(site.calibration)
+    samples.confirm(job.header.confirmed)
+    outbox = Outbox(site.outbox)
+    finished = outbox.find(job.header, asked)
+    if finished is None:
+        reply = encode_reply(_work(site, job))
+        outbox.store(job.header, asked, reply)
+    else:
+        log.info("round %d was finished before: sent again from the outbox", job.header.round)
+        reply = finished
+    return _with_samples(reply, samples)
+
+
+def _work(site: Site, job: Job) -> SiteReply:
+    from scantwin_clients.catalogue import Catalogue
+
+    recipe = Recipe.read(job.header.recipe, "of the job")
+    studies = Catalogue(site.folder).usable()
+    check_job(job.header, recipe, site, len(studies))
+    key = (str(site.folder), recipe.model_dump_json(), *(name for name, _ in studies))
+    if key not in _cohorts:
+        from scantwin.learning.cohort import Cohort
+
+        _cohorts.clear()
+        _cohorts[key] = Cohort.prepare(
+            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name
+        )
+    cohort = _cohorts[key]
+    if not cohort.training:
+        raise FederationError("This site has no study to train on.", hint="Take in more studies.")
+    return take_part(cohort, recipe, job)
+
+
+def _with_samples(reply: Parts, samples: WaitingSamples) -> Parts:
+    """The reply with the samples that wait now: those of a reply from the outbox may be old."""
+    header = reply_header(reply).model_copy(update={"calibration": samples.waiting()})
+    return with_header(reply, header)

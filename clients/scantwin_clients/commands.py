@@ -1,0 +1,106 @@
+"""`scantwin site`: set up a site, feed it, check its scanner, take part in training."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from scantwin import NOTICE
+from scantwin.terminal import Json, emit, err, out
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="A site: its studies, its scanner, its part in training."
+)
+
+SiteName = Annotated[str | None, typer.Option("--site", help="The site; not needed when there is only one.")]
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="1 to 32 small letters, digits and hyphens.")],
+    kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
+    threads: Annotated[int, typer.Option(min=1, help="Threads for training; 1 repeats to the bit.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Makes a site on this machine: its folder, its secret and its key.
+
+    Example: scantwin site init rural-1 --kind rural-clinic
+    """
+    from scantwin_clients.site import Site
+
+    site = Site.create(name, kind=kind, threads=threads)
+    data = {"site": name, "folder": str(site.folder), "key": str(site.public_key), "notice": NOTICE}
+
+    def people() -> None:
+        out.print(f"The site [bold]{name}[/bold] is in {site.folder}.")
+        out.print(f"Send {site.public_key} to the consortium; next: scantwin site ingest DIR --site {name}")
+
+    emit(data, as_json, people)
+
+
+@app.command()
+def run(
+    superlink: Annotated[str, typer.Option(help="The consortium's address, host:port.")],
+    ca: Annotated[Path, typer.Option(help="The consortium's ca.crt.")],
+    site: SiteName = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; 0 takes a free one.")] = 0,
+    poll: Annotated[float, typer.Option(min=0.05, max=60, help="Ask for work this often [s].")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Takes part in training until Ctrl-C; what crashes is started again.
+
+    Prints one line of JSON when connected. Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
+    """
+    from scantwin.settings import load_settings
+
+    from scantwin_clients.site import Site
+    from scantwin_clients.supervisor import Duty, free_port, on_duty
+
+    opened = Site.open(site)
+    home = load_settings().home.absolute()
+
+    def report(child: str, what: str) -> None:
+        err.print(f"{opened.name} {child} {what}", markup=False)
+
+    def ready(data: dict[str, Any]) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps({"ready": True, "pid": os.getpid(), **data, "notice": NOTICE}) + "\n")
+            sys.stdout.flush()
+        else:
+            out.print(f"{opened.name} is connected to {superlink}. Ctrl-C ends it.")
+
+    on_duty(
+        Duty(opened, home, superlink, ca.absolute(), port or free_port(), poll), report=report, ready=ready
+    )
+
+
+@app.command()
+def status(site: SiteName = None, as_json: Json = False) -> None:
+    """Shows what a site has: studies, waiting calibration samples, its policy.
+
+    Example: scantwin site status --site rural-1
+    """
+    from scantwin_clients.catalogue import Catalogue
+    from scantwin_clients.samples import WaitingSamples
+    from scantwin_clients.site import Site
+
+    opened = Site.open(site)
+    data = {
+        "site": opened.name, "kind": opened.config.kind, "folder": str(opened.folder),
+        "studies": Catalogue(opened.folder).counts(),
+        "waiting_samples": len(WaitingSamples(opened.calibration).waiting()),
+        "finished_updates": sum(1 for _ in opened.outbox.glob("*/*.zip")),
+        "policy": opened.config.policy.model_dump(mode="json"), "threads": opened.config.threads,
+        "notice": NOTICE,
+    }  # fmt: skip
+
+    def people() -> None:
+        out.print(f"[bold]{opened.name}[/bold] ({opened.config.kind}) in {opened.folder}")
+        for key in ("studies", "waiting_samples", "finished_updates", "policy"):
+            out.print(f"  {key.replace('_', ' ')}: {data[key]}")
+
+    emit(data, as_json, people)

@@ -1,0 +1,38 @@
+"""What a site refuses, whoever asks: bundles with code, and jobs beyond what it agreed to."""
+
+from __future__ import annotations
+
+from scantwin.errors import FederationError
+from scantwin.federation.ticket import Ticket, read_ticket
+from scantwin.federation.wire import JobHeader
+from scantwin.learning.recipe import Recipe
+
+from scantwin_clients.site import Site
+
+
+def check_bundle(bundle: bytes) -> Ticket:
+    """The ticket in Flower's bundle. Raises `FederationError` when the bundle is more than a ticket."""
+    return read_ticket(bundle)
+
+
+def check_job(job: JobHeader, recipe: Recipe, site: Site, studies: int) -> None:
+    """Raises `FederationError` when the site, with `studies` usable studies, does not agree to this job."""
+    policy = site.config.policy
+    if job.site != site.name:
+        raise FederationError(f"The job is for {job.site}, but this is {site.name}.")
+    if policy.systems is not None and recipe.system not in policy.systems:
+        raise FederationError(
+            f"This site does not train {recipe.system}.", hint="Its physicist can allow it in site.json."
+        )
+    if recipe.steps_per_round > policy.max_steps_per_round:
+        raise FederationError(
+            f"The job asks for {recipe.steps_per_round} steps, more than this site's "
+            f"{policy.max_steps_per_round}.",
+            hint="Use fewer steps per round, or ask the site to raise max_steps_per_round.",
+        )
+    if studies < policy.min_studies:
+        # Fail closed: with so few patients even sums would speak of single ones.
+        raise FederationError(
+            f"This site has fewer usable studies than the {policy.min_studies} that its policy asks for.",
+            hint="Take in more studies with scantwin site ingest.",
+        )

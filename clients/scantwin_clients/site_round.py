@@ -1,0 +1,72 @@
+"""What a site does in one exchange: measure the model that came, train it, answer once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import numpy as np
+from scantwin.federation.wire import Components, Job, ReplyHeader, SiteReply
+from scantwin.learning.cohort import Cohort
+from scantwin.learning.recipe import Recipe
+from scantwin.terminal import Advance, silent
+
+
+def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = silent) -> SiteReply:
+    """The site's reply to `job`: a function of its arguments, the same to the bit on the same machine.
+
+    `train`: measures the received model on the held-out patients, trains it on the others, and gives the
+    deltas of the components that it trained. `final`: measures only, beside the references.
+    """
+    import torch
+    from scantwin.evaluation.held_out import measure
+    from scantwin.evaluation.references import training_statistics
+    from scantwin.learning.training import train
+    from scantwin.learning.weights import load_arrays, system_arrays
+    from scantwin.systems import build
+
+    header = job.header
+    seed = training_seed(header.seed, header.round, header.site)
+    torch.manual_seed(seed)
+    system = build(recipe, seed=seed)
+    load_arrays(system, job.components)
+    began = time.monotonic()
+    measured = measure(
+        system, cohort.held_out, job.statistics or None, trained=header.patches, advance=advance
+    )
+    seconds = {"measuring": time.monotonic() - began}
+    about = {"run": header.run, "round": header.round, "phase": header.phase, "site": header.site}
+    if header.phase == "final":
+        return SiteReply(
+            ReplyHeader.model_validate({**about, "metrics": measured.metrics, "seconds": seconds}),
+            statistics=measured.statistics,
+        )
+    result = train(
+        system, cohort.training, steps=recipe.steps_per_round, seed=seed, advance=advance,
+        span=((header.round - 1) / header.rounds, header.round / header.rounds),
+    )  # fmt: skip
+    seconds["training"] = result.seconds
+    patches = {name: count for name, count in result.patches.items() if count > 0}
+    learnt = {"patches": patches, "losses": result.losses, "metrics": measured.metrics, "seconds": seconds}
+    return SiteReply(
+        ReplyHeader.model_validate({**about, **learnt}),
+        deltas=_deltas(job.components, system_arrays(system), set(patches)),
+        statistics=training_statistics(cohort.training),
+    )
+
+
+def training_seed(run_seed: int, number: int, site: str) -> int:
+    """The seed of one site in one round: others for each, the same at every rerun."""
+    digest = hashlib.sha256(f"{run_seed}:{number}:{site}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _deltas(before: Components, after: Components, trained: set[str]) -> Components:
+    return {
+        name: {
+            tensor: np.asarray(array, np.float32) - np.asarray(before[name][tensor], np.float32)
+            for tensor, array in after[name].items()
+            if np.issubdtype(array.dtype, np.floating)
+        }
+        for name in sorted(trained)
+    }

@@ -1,0 +1,54 @@
+"""Flower's SuperNode with two habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
+
+It asks for messages more often than every 3 s, and it ends when its connection is lost for good. Flower's own
+keeps its HTTP server running then, deaf and with a healthy face, until someone notices.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+CONNECTION_LOST = 75
+"""Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor starts us again."""
+
+_FLOWERS_POLL_S = 3
+
+
+class _Clock:
+    """The `time` module as Flower's loop sees it: its pause between questions is ours."""
+
+    def __init__(self, poll_s: float) -> None:
+        self._poll_s = poll_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Flower's 3 s between two questions become `poll_s`, its 0.5 s between two looks for a reply too."""
+        time.sleep(min(seconds, self._poll_s) if seconds <= _FLOWERS_POLL_S else seconds)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    poll_s = float(sys.argv[sys.argv.index("--poll") + 1])
+    flags = sys.argv[sys.argv.index("--") + 1 :]
+    sys.argv = ["flower-supernode", *flags]
+    loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
+    loop.time = _Clock(poll_s)
+    from flwr.supernode.cli.flower_supernode import flower_supernode
+
+    flower_supernode()
+    # It only returns when the connection broke; the thread of its HTTP server would keep us alive.
+    logging.getLogger("scantwin.site").error("The connection to the SuperLink was lost.")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(CONNECTION_LOST)
+
+
+if __name__ == "__main__":
+    main()

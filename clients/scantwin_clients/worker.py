@@ -1,0 +1,103 @@
+"""The site's worker: does the jobs that arrive, in one process that stays.
+
+It takes the place of Flower's `flwr-clientapp`, which starts anew for every message, unpacks the bundle and
+imports what it finds in it. The worker looks into the bundle, never unpacks it, and runs the installed app.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scantwin.errors import FederationError
+from scantwin.federation.exchange import REFUSED_BY_SITE
+from scantwin.federation.executor import runtime_client, take_tasks
+
+from scantwin_clients.policy import check_bundle
+from scantwin_clients.site import Site
+
+if TYPE_CHECKING:
+    from flwr.clientapp import ClientApp
+
+CLIENT_TASK = "flwr-clientapp"
+"""The only kind of task that a site does (`flwr.supercore.constant.TaskType.CLIENT_APP`)."""
+
+READY = "ready for jobs"
+"""What the worker logs when it can take jobs."""
+
+log = logging.getLogger("scantwin.site")
+
+
+def do_task(app: ClientApp, address: str, token: str) -> None:
+    """Does one task of the SuperNode at `address` as `flwr-clientapp` would, but with the installed app."""
+    from flwr.app import Error, Message
+    from flwr.common.constant import ErrorCode, SubStatus
+    from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+    from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
+    from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+    client = runtime_client(
+        address, None, component="flwr-clientapp", interceptor=RuntimeTokenHttpInterceptor(token)
+    )
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    status, details, context = SubStatus.FAILED, "", None
+    began = time.monotonic()
+    try:
+        message, context, _run, bundle = pull_task_input(client)
+        try:
+            check_bundle(bundle.content)
+            reply = app(message=message, context=context)
+            status = SubStatus.COMPLETED
+        except FederationError as error:
+            details = error.message
+            log.error("refused: %s", details)
+            reply = Message(Error(code=REFUSED_BY_SITE, reason=details), reply_to=message)
+        except Exception as error:
+            details = f"{type(error).__name__}: {error}"
+            log.exception("the job failed")
+            reply = Message(
+                Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=details), reply_to=message
+            )
+        log.info("answered after %.1f s", time.monotonic() - began)
+        push_message(client, reply, context)
+    finally:
+        push_task_output(client=client, context=context, sub_status=status, details=details)
+        heartbeat.stop()
+        client.close()
+
+
+def work(site: Site, address: str, secret: bytes, *, poll_s: float) -> None:
+    """Does jobs for ever. Heavy imports come first, so that no round waits for them."""
+    import torch
+    from scantwin.systems import SYSTEMS
+
+    from scantwin_clients.client_app import app
+
+    torch.set_num_threads(site.config.threads)
+    log.info("%s is %s with %d systems", site.name, READY, len(SYSTEMS))
+
+    def handle(token: str) -> None:
+        do_task(app, address, token)
+
+    take_tasks(address, None, secret, task_type=CLIENT_TASK, handle=handle, poll_s=poll_s)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(description="Does the jobs that a site's SuperNode receives.")
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--address", required=True, help="The SuperNode's Runtime API, on loopback.")
+    parser.add_argument("--secret-file", type=Path, required=True)
+    parser.add_argument("--poll", type=float, required=True)
+    given: Any = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    work(Site.open(given.site, given.home), given.address, given.secret_file.read_bytes(), poll_s=given.poll)
+
+
+if __name__ == "__main__":
+    main()

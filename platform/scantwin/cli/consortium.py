@@ -1,0 +1,234 @@
+"""`scantwin consortium`: found it, run it, enrol sites, train."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, err, out
+
+if TYPE_CHECKING:
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.launching import Order
+    from scantwin.store.database import Database
+    from scantwin.store.registry import Registry
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Lead a consortium: enrol sites, train models in rounds."
+)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="The consortium's name, as in its certificate.")] = "ScanTwin",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the SuperLink.")] = 9443,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Further host names or addresses for the certificate.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Makes the consortium of this machine: its authority, its certificate, its folder.
+
+    Example: scantwin consortium init --name "North Sea PET" --host pet.example.org
+    """
+    from scantwin.federation.consortium import Consortium
+    from scantwin.store.database import Database
+
+    consortium = Consortium.create(name, port=port, hosts=tuple(host or ()))
+    Database.from_settings().migrate().close()
+    data = {
+        "name": name, "folder": str(consortium.folder), "ca": str(consortium.ca),
+        "superlink": consortium.address, "notice": NOTICE,
+    }  # fmt: skip
+
+    def people() -> None:
+        out.print(f"The consortium [bold]{name}[/bold] is in {consortium.folder}.")
+        out.print(f"Give every site {consortium.ca}; next: scantwin consortium start")
+
+    emit(data, as_json, people)
+
+
+@app.command()
+def start(as_json: Json = False) -> None:
+    """Runs the consortium in the foreground until Ctrl-C; what crashes is started again.
+
+    Prints one line of JSON when sites can connect. Example: scantwin consortium start --json
+    """
+    import json
+    import os
+    import sys
+
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
+    from scantwin.store.database import Database
+
+    consortium = Consortium.open()
+    Database.from_settings().migrate().close()
+
+    def report(child: str, what: str) -> None:
+        err.print(f"[yellow]{child}[/yellow] {what}", markup=not as_json)
+
+    supervisor = Supervisor(consortium.children(), report)
+    with stop_on_signals() as stop:
+        try:
+            supervisor.start()
+            consortium.wait_until_up(supervisor.children[0])
+            data = {
+                "ready": True, "pid": os.getpid(), "superlink": consortium.address, "ca": str(consortium.ca),
+                "notice": NOTICE,
+            }  # fmt: skip
+            if as_json:
+                sys.stdout.write(json.dumps(data) + "\n")
+                sys.stdout.flush()
+            else:
+                out.print(f"Ready at {consortium.address}. Ctrl-C ends it.")
+            watch(supervisor, stop)
+        finally:
+            supervisor.end()
+
+
+@app.command()
+def enrol(
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    key: Annotated[Path, typer.Option(help="The site's key.pub.")],
+    kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
+    as_json: Json = False,
+) -> None:
+    """Lets a site take part. The consortium must be running.
+
+    Example: scantwin consortium enrol rural-1 --key key.pub
+    """
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.enrolment import enrol as enrol_site
+    from scantwin.store.database import Database
+
+    row = enrol_site(Consortium.open(), Database.from_settings().migrate(), site, key, kind=kind)
+    data = {"site": row.name, "node_id": row.node_id, "status": row.status, "notice": NOTICE}
+    emit(data, as_json, lambda: out.print(f"{row.name} is enrolled (node {row.node_id})."))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 4,
+    base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
+    min_sites: Annotated[int, typer.Option(min=1, help="A round with fewer updates fails.")] = 1,
+    deadline: Annotated[str, typer.Option(help="A round ends after this long: 90s, 30m, 2h.")] = "30m",
+    gather: Annotated[str, typer.Option(help="Wait this long for sites at the start.")] = "2m",
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this run after its last whole round.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Trains a model with the sites that are online, round by round, and publishes it.
+
+    Example: scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
+    """
+    from scantwin.cli.consortium_view import LiveRun, run_as_json, say_end
+    from scantwin.cli.durations import seconds_of
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.launching import Order, create_run, follow, submit
+    from scantwin.learning.recipe import Recipe
+    from scantwin.store.database import Database
+    from scantwin.store.registry import Registry
+
+    consortium = Consortium.open()
+    consortium.require_running()
+    database = Database.from_settings().migrate()
+    times = {"deadline_s": seconds_of(deadline), "gather_s": seconds_of(gather)}
+    if resume is not None:
+        run_id, order = _old_order(database, resume, min_sites, times)
+    else:
+        chosen = Recipe.load(recipe)
+        called = name or f"{chosen.name or chosen.system}-{secrets.token_hex(3)}"
+        order = Order(chosen, rounds, seed, called, min_sites, **times)
+        registry = Registry.from_settings(database)
+        version = registry.find(base) if base else None
+        if version is not None and version.recipe.get("system") != chosen.system:
+            raise InputError(
+                f"The version {version.id} is a {version.system}, the recipe a {chosen.system}.",
+                hint="Choose a base of the same system.",
+            )
+        base_id = version.id if version is not None else _initial(registry, order)
+        run_id = create_run(database, order, base_id)
+    flower_run_id = submit(consortium, database, run_id, order)
+    with LiveRun(order.rounds, quiet=as_json) as live:
+        run = follow(consortium, database, run_id, flower_run_id, look=live.show)
+    emit(run_as_json(run), as_json, lambda: say_end(run))
+    if run.status != "finished":
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Shows the sites and the last runs.
+
+    Example: scantwin consortium status --json
+    """
+    from sqlalchemy import select
+
+    from scantwin.cli.consortium_view import run_as_json, say_status
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.processes import wait_for_port
+    from scantwin.store.database import Database
+    from scantwin.store.models import Run, Site
+
+    consortium = Consortium.open()
+    running = wait_for_port(consortium.config.host, consortium.config.port, timeout_s=0.5)
+    links = _links(consortium) if running else {}
+    with Database.from_settings().migrate().session() as session:
+        sites = [*session.scalars(select(Site).order_by(Site.name))]
+        runs = [*session.scalars(select(Run).order_by(Run.started_at.desc()).limit(10))]
+        listed = [run_as_json(run) for run in runs]
+    data = {
+        "name": consortium.config.name, "superlink": consortium.address, "running": running,
+        "sites": [
+            {
+                "site": one.name, "kind": one.kind, "status": one.status, "node_id": one.node_id,
+                "link": links.get(one.node_id or "", "unknown"),
+            }
+            for one in sites
+        ],
+        "runs": listed, "notice": NOTICE,
+    }  # fmt: skip
+    emit(data, as_json, lambda: say_status(data))
+
+
+def _links(consortium: Consortium) -> dict[str, str]:
+    """Node id -> how Flower sees the node: registered, online, offline."""
+    from scantwin.federation.flower import CONNECTION, call_flwr
+
+    nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
+    return {str(node["node-id"]): str(node["status"]) for node in nodes}
+
+
+def _initial(registry: Registry, order: Order) -> str:
+    """The version id of a freshly built model of the order's recipe."""
+    from scantwin.federation.launching import publish_initial
+    from scantwin.learning.weights import system_arrays
+    from scantwin.systems import build
+
+    components = system_arrays(build(order.recipe, seed=order.seed))
+    return publish_initial(registry, order.recipe, components, name=order.name, seed=order.seed)
+
+
+def _old_order(database: Database, run_id: str, min_sites: int, times: dict[str, float]) -> tuple[str, Order]:
+    """The order of a run that failed or was stopped."""
+    from scantwin.federation.launching import Order
+    from scantwin.learning.recipe import Recipe
+    from scantwin.store.models import Run
+
+    with database.session() as session:
+        run = session.get(Run, run_id)
+    if run is None or run.status not in ("created", "failed", "stopped"):
+        what = "is unknown" if run is None else f"is {run.status}"
+        raise InputError(f"The run {run_id} {what}; it cannot go on.", hint="scantwin consortium status")
+    recipe = Recipe.read(run.recipe, f"of the run {run.id}")
+    return run.id, Order(recipe, run.rounds_planned, run.seed, run.name, min_sites, **times)

@@ -1,0 +1,134 @@
+"""Starting a run: a base version, a row in the database, a ticket, `flwr run`; and following it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scantwin.errors import FederationError, InputError
+from scantwin.federation.consortium import Consortium
+from scantwin.federation.flower import CONNECTION, call_flwr
+from scantwin.federation.ticket import Ticket, write_ticket
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
+from scantwin.store import audit
+from scantwin.store.database import Database
+from scantwin.store.lifecycles import transition
+from scantwin.store.models import Run
+from scantwin.store.registry import Registry
+
+LOOK_EVERY_S = 0.5
+"""How often the database is asked how the run goes [s]."""
+
+_ASK_FLOWER_EVERY_S = 15.0
+_ENDED = ("finished", "failed", "stopped")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the lead of the consortium asked for."""
+
+    recipe: Recipe
+    rounds: int
+    seed: int
+    name: str
+    min_sites: int
+    deadline_s: float
+    gather_s: float
+
+
+def publish_initial(registry: Registry, recipe: Recipe, components: Any, *, name: str, seed: int) -> str:
+    """Publishes untrained components as the version that a run starts from; returns its id."""
+    model = Model(recipe, components, {"seed": seed, "round": 0, "patches": {}}, {})
+    with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
+        saved = model.save(Path(folder) / "model")
+        return registry.publish(saved, name=f"{name}-initial", actor="consortium").id
+
+
+def create_run(database: Database, order: Order, base_version: str) -> str:
+    """Writes the run's row; returns its id."""
+    if not _NAME.fullmatch(order.name):
+        raise InputError(
+            f"{order.name!r} cannot be the name of a run.",
+            hint="Use 1 to 48 of a-z, 0-9, dot, dash and underscore, beginning with a letter or digit.",
+        )
+    with database.session() as session:
+        run = Run(
+            name=order.name, system=order.recipe.system, recipe=order.recipe.model_dump(mode="json"),
+            status="created", rounds_planned=order.rounds, base_version=base_version, seed=order.seed,
+        )  # fmt: skip
+        session.add(run)
+        session.flush()
+        audit.record(
+            session, "consortium", "run.created", run.id, {"name": order.name, "rounds": order.rounds}
+        )
+        return run.id
+
+
+def submit(consortium: Consortium, database: Database, run_id: str, order: Order) -> str:
+    """Hands the run's ticket to the SuperLink; returns Flower's run id."""
+    ticket = Ticket(
+        run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
+        deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
+    )  # fmt: skip
+    try:
+        folder = write_ticket(ticket, consortium.tickets / run_id / "scantwin-job")
+        answer = call_flwr(consortium.flower_home, "run", str(folder), CONNECTION)
+    except BaseException as error:
+        _note(database, run_id, "failed", f"The run could not be started: {error}")
+        raise
+    return str(answer["run-id"])
+
+
+def follow(
+    consortium: Consortium,
+    database: Database,
+    run_id: str,
+    flower_run_id: str,
+    *,
+    look: Callable[[Run], None],
+) -> Run:
+    """Waits until the run has ended, calling `look` with its row; ends it here when its process died."""
+    asked = time.monotonic()
+    while True:
+        with database.session() as session:
+            run = session.get_one(Run, run_id)
+            _ = [
+                update.site.name for one in run.rounds for update in one.updates
+            ]  # read before the session ends
+        look(run)
+        if run.status in _ENDED:
+            return run
+        if time.monotonic() - asked > _ASK_FLOWER_EVERY_S:
+            asked = time.monotonic()
+            ended = _flower_says_ended(consortium, flower_run_id)
+            if ended is not None:
+                time.sleep(1.0)  # its last words may be on their way into the database
+                _note(database, run_id, "failed", f"Flower ended the run: {ended}.")
+        time.sleep(LOOK_EVERY_S)
+
+
+def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None:
+    try:
+        runs = call_flwr(consortium.flower_home, "list", CONNECTION, "--run-id", flower_run_id)["runs"]
+    except (FederationError, KeyError):
+        return None  # the SuperLink may be restarting; the run goes on meanwhile
+    for run in runs:
+        status = str(run.get("status", ""))
+        if status.startswith("finished"):
+            return status
+    return None
+
+
+def _note(database: Database, run_id: str, status: str, reason: str) -> None:
+    with database.session() as session:
+        run = session.get(Run, run_id)
+        if run is not None and run.status in ("created", "running"):
+            transition(run, status)
+            run.error = reason[:2000]
