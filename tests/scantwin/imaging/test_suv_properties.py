@@ -173,7 +173,8 @@ json_values = st.recursive(
 keywords = (
     "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight", "PatientSize", "PatientSex",
     "Modality", "RadionuclideTotalDose", "RadionuclideHalfLife", "RadiopharmaceuticalStartTime", "SeriesTime",
-    "SeriesDate", "RadiopharmaceuticalStartDateTime", "AcquisitionTime", "FrameReferenceTime", "ActualFrameDuration",
+    "SeriesDate", "RadiopharmaceuticalStartDateTime", "AcquisitionTime", "FrameReferenceTime",
+    "ActualFrameDuration",
     "PhilipsPETPrivateGroup", "RadiopharmaceuticalInformationSequence", "GEPrivatePostInjectionDateTime",
 )  # fmt: skip
 
