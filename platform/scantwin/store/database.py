@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, NullPool, QueuePool, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -149,7 +149,13 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
             url = url.set(database=f"file:{path}").update_query_dict({"mode": "rw", "uri": "true"})
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, json_serializer=_dumps)
+        engine = create_engine(
+            url,
+            # A reader opens the file anew each time: whoever writes it may put another in its place.
+            poolclass=NullPool if read_only else QueuePool,
+            connect_args={"timeout": _PATIENCE_S},
+            json_serializer=_dumps,
+        )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

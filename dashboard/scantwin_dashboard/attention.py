@@ -1,0 +1,88 @@
+"""What a person should look at first. Pure rules over rows; each says what, where and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from scantwin_dashboard.look import ago, percent
+from scantwin_dashboard.queries import RunRow, ScanRow, SiteRow
+
+RECHECK: Final = 0.05
+"""Recheck when a calibration is off by more than about 5 % (fraction)."""
+
+EARL: Final = 0.10
+"""EARL: a uniform cylinder reads within 10 % of the truth (fraction)."""
+
+PHANTOM_SD: Final = 0.035
+"""Variability of phantom scans over time that remains even with quality assurance: CV 3.5 % (fraction)."""
+
+QUARTER: Final = timedelta(days=92)
+"""EARL asks for a cylinder each quarter."""
+
+Level = Literal["act", "look"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to look at; `act` cannot wait, `look` should not be forgotten."""
+
+    level: Level
+    subject: str
+    sentence: str
+    advice: str
+
+
+def notices(
+    sites: Iterable[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow], *, now: datetime | None = None
+) -> list[Notice]:
+    """All of them, the most urgent first."""
+    at = now or datetime.now(UTC)
+    found = [n for site in sites if (n := _calibration(site, at)) is not None]
+    found += [
+        Notice("look", s.name, "is suspended: its updates are left out.", "Explain why, then resume it.")
+        for s in sites if s.status == "suspended"
+    ]  # fmt: skip
+    found += [
+        Notice("act", r.name, f"failed after round {r.rounds_done}: {r.error or 'no reason was given'}",
+               "Start it again: it goes on from its last round.")
+        for r in runs[:5] if r.status == "failed"
+    ]  # fmt: skip
+    recent = [s for s in scans if s.status == "failed" and at - s.created_at < timedelta(days=7)]
+    found += [
+        Notice("look", f"Scan of {s.pseudonym}", (s.error or {}).get("message", "failed."),
+               (s.error or {}).get("hint", "See the scan's page."))
+        for s in recent[:5]
+    ]  # fmt: skip
+    return sorted(found, key=lambda n: n.level != "act")
+
+
+def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:
+    """Where a phantom's bias (fraction) lies between the limits."""
+    if abs(bias) > EARL:
+        return "beyond"
+    return "recheck" if abs(bias) > RECHECK else "inside"
+
+
+def _calibration(site: SiteRow, now: datetime) -> Notice | None:
+    if site.bias is None or site.measured_at is None:
+        return Notice(
+            "look", site.name, "has measured no calibration phantom yet.", "Scan a uniform cylinder."
+        )
+    where = zone(site.bias)
+    reads = f"reads {percent(site.bias)} on its newest cylinder ({ago(site.measured_at, now)})"
+    if where == "beyond":
+        return Notice(
+            "act", site.name, f"{reads}: beyond the 10 % of EARL.",
+            "Recalibrate the scanner and scan the cylinder again.",
+        )  # fmt: skip
+    if where == "recheck":
+        return Notice("look", site.name, f"{reads}: more than 5 %.", "Scan the cylinder again.")
+    if now - site.measured_at > QUARTER:
+        return Notice(
+            "look", site.name, f"measured its last cylinder {ago(site.measured_at, now)}.",
+            "EARL asks for one each quarter.",
+        )  # fmt: skip
+    return None

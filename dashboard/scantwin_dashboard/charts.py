@@ -1,0 +1,246 @@
+"""Charts as pure functions: a data frame in, an Altair chart out. Every axis has its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from scantwin_dashboard.attention import EARL, PHANTOM_SD, RECHECK
+from scantwin_dashboard.look import (
+    DISTRICT_COLOUR,
+    INK,
+    METRIC,
+    REFERENCE_DASH,
+    STATUS_COLOUR,
+    STATUS_SIGN,
+)
+
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+
+_ROUND_AXIS = alt.Axis(format="d", tickMinStep=1, grid=False)
+
+
+def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int = 230) -> Chart:
+    """One held-out metric of one district over the rounds, with the simple references as dashed lines.
+
+    `frame` as `queries.metrics_frame` gives it. The band is one standard deviation over patients.
+    """
+    _, title, digits = METRIC[metric]
+    part = frame[(frame.district == district) & (frame.metric == metric)]
+    model, references = part[part.who == "model"], part[part.who != "model"]
+    colour = DISTRICT_COLOUR.get(district, INK)
+    x = alt.X("round:Q", title="Round", axis=_ROUND_AXIS, scale=alt.Scale(nice=False, padding=12))
+    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False, nice=True))
+    tooltip = [
+        alt.Tooltip("who:N", title="Who"),
+        alt.Tooltip("round:Q", title="Round"),
+        alt.Tooltip("mean:Q", title=title, format=f".{digits}f"),
+        alt.Tooltip("sd:Q", title="SD over patients", format=f".{digits}f"),
+        alt.Tooltip("n:Q", title="Patients", format=".0f"),
+    ]
+    lines = alt.Chart(references).mark_line(color=INK, strokeWidth=1.3, opacity=0.9)
+    lines = lines.encode(
+        x=x,
+        y=y,
+        tooltip=tooltip,
+        strokeDash=alt.StrokeDash(
+            "who:N",
+            title=None,
+            scale=alt.Scale(domain=list(REFERENCE_DASH), range=list(REFERENCE_DASH.values())),
+            legend=alt.Legend(orient="bottom", symbolStrokeColor=INK, symbolType="stroke"),
+        ),
+    )
+    learnt = alt.Chart(model).encode(x=x, y=y, tooltip=tooltip)
+    low_high = model.assign(low=model["mean"] - model["sd"], high=model["mean"] + model["sd"])
+    band = alt.Chart(low_high).mark_area(color=colour, opacity=0.12)
+    band = band.encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q")
+    line = learnt.mark_line(color=colour, strokeWidth=2.6)
+    points = learnt.mark_point(color=colour, filled=True, size=55, opacity=1)
+    return alt.layer(band, lines, line, points).properties(height=height)
+
+
+def updates_chart(frame: pd.DataFrame, sites: Sequence[str]) -> Chart:
+    """Site by round: accepted, refused or missing, with the reason on hover. `queries.updates_frame`."""
+    x = alt.X("round:O", title="Round", axis=alt.Axis(labelAngle=0, format="d"))
+    y = alt.Y("site:N", title=None, sort=list(sites), axis=alt.Axis(labelLimit=160))
+    signed = frame.assign(sign=frame.status.map(STATUS_SIGN))
+    base = alt.Chart(signed).encode(
+        x=x,
+        y=y,
+        tooltip=[
+            alt.Tooltip("site:N", title="Site"),
+            alt.Tooltip("round:O", title="Round"),
+            alt.Tooltip("status:N", title="Update"),
+            alt.Tooltip("reason:N", title="Reason"),
+            alt.Tooltip("patches:Q", title="Patches", format=",d"),
+            alt.Tooltip("seconds:Q", title="Seconds", format=".0f"),
+        ],
+    )
+    cells = base.mark_rect(cornerRadius=4, stroke="transparent", strokeWidth=3).encode(
+        color=alt.Color(
+            "status:N",
+            title=None,
+            scale=alt.Scale(domain=list(STATUS_COLOUR), range=list(STATUS_COLOUR.values())),
+            legend=alt.Legend(orient="top"),
+        )
+    )
+    signs = base.mark_text(color="white", fontSize=13, fontWeight="bold").encode(text="sign:N")
+    return alt.layer(cells, signs).properties(height=alt.Step(34))
+
+
+def cost_chart(frame: pd.DataFrame, colours: Mapping[str, str], what: str, title: str) -> Chart:
+    """A cost of each update over the rounds, one line a site: `what` is a column, `title` has its unit."""
+    chart: alt.Chart = (
+        alt.Chart(frame)
+        .mark_line(point=alt.OverlayMarkDef(size=45, filled=True), strokeWidth=1.8)
+        .encode(
+            x=alt.X("round:Q", title="Round", axis=_ROUND_AXIS, scale=alt.Scale(nice=False, padding=12)),
+            y=alt.Y(f"{what}:Q", title=title, scale=alt.Scale(zero=True)),
+            color=_by_site(colours),
+            tooltip=[
+                alt.Tooltip("site:N", title="Site"),
+                alt.Tooltip("round:Q", title="Round"),
+                alt.Tooltip(f"{what}:Q", title=title, format=",.1f"),
+            ],
+        )
+        .properties(height=210)
+    )
+    return chart
+
+
+def patches_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
+    """Who taught what: the patches behind each district, by site, summed over rounds."""
+    summed = frame.groupby(["district", "site"], as_index=False).patches.sum()
+    chart: alt.Chart = (
+        alt.Chart(summed)
+        .mark_bar(cornerRadius=2, height={"band": 0.7})
+        .encode(
+            x=alt.X("patches:Q", title="Patches [1]", axis=alt.Axis(format="~s")),
+            y=alt.Y("district:N", title=None, sort=list(DISTRICT_COLOUR)),
+            color=_by_site(colours),
+            order=alt.Order("site:N"),
+            tooltip=[
+                alt.Tooltip("site:N", title="Site"),
+                alt.Tooltip("district:N", title="District"),
+                alt.Tooltip("patches:Q", title="Patches", format=",d"),
+            ],
+        )
+        .properties(height=210)
+    )
+    return chart
+
+
+def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
+    """The newest cylinder of every site against the limits: columns site, bias (fraction), measured."""
+    top = max(0.15, float(frame.bias.abs().max()) * 1.15) if len(frame) else 0.15
+    x = alt.X("bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top]), axis=_percent_axis())
+    points = (
+        alt.Chart(frame)
+        .mark_circle(size=150, opacity=1)
+        .encode(
+            x=x,
+            y=alt.Y("site:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=160, grid=True)),
+            color=_by_site(colours, legend=False),
+            tooltip=[
+                alt.Tooltip("site:N", title="Site"),
+                alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
+                alt.Tooltip("measured:N", title="Measured (UTC)"),
+            ],
+        )
+    )
+    return alt.layer(*_limits("x", top), points).properties(height=alt.Step(36))
+
+
+def control_chart(
+    frame: pd.DataFrame, colour: str, *, phantom: bool, events: pd.DataFrame | None = None, height: int = 320
+) -> Chart:
+    """SUV bias of one site over time. `frame` as `queries.samples_frame` gives it, one kind only.
+
+    A phantom has Shewhart's zones at 1, 2 and 3 standard deviations (3.5 % each, METRICS.md), and EARL's
+    limits. In vivo a point is a mean over patients with its 95 % interval, for single patients vary by 22 %.
+    `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.
+    """
+    spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5
+    shown = frame.assign(low=frame.bias - spread, high=frame.bias + spread)
+    reach = float(pd.concat([shown.low.abs(), shown.high.abs()]).max()) if len(shown) else 0.0
+    top = max(0.13, reach * 1.12)
+    x = alt.X("measured_at:T", title="Measured (UTC)", axis=alt.Axis(grid=False, format="%b %Y"))
+    y = alt.Y("bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top]), axis=_percent_axis())
+    base = alt.Chart(shown).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("measured_at:T", title="Measured", format="%Y-%m-%d %H:%M"),
+            alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
+            alt.Tooltip("sd:Q", title="SD", format=".1%"),
+            alt.Tooltip("n:Q", title="n", format=",d"),
+            alt.Tooltip("detail:N", title="Detail"),
+        ],
+    )
+    layers: list[Any] = _zones(colour, top) if phantom else []
+    layers += _limits("y", top)
+    layers.append(base.mark_rule(color=colour, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"))
+    layers.append(base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y))
+    beyond = alt.condition(abs(alt.datum.bias) > EARL, alt.value(STATUS_COLOUR["refused"]), alt.value(colour))
+    layers.append(base.mark_circle(size=70, opacity=1).encode(y=y, color=beyond))
+    if events is not None and len(events):
+        marks = alt.Chart(events).encode(x="at:T", tooltip=[alt.Tooltip("what:N", title="Logged")])
+        layers.append(marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5))
+        layers.append(
+            marks.mark_text(align="left", dx=5, color=INK, fontSize=11).encode(text="what:N", y=alt.value(10))
+        )
+    return alt.layer(*layers).properties(height=height)
+
+
+def _by_site(colours: Mapping[str, str], *, legend: bool = True) -> alt.Color:
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    place = alt.Legend(orient="bottom", columns=4, labelLimit=160) if legend else None
+    return alt.Color("site:N", title=None, scale=scale, legend=place)
+
+
+def _percent_axis() -> alt.Axis:
+    # The axis says [%]; a fraction of 0.05 is labelled +5.
+    return alt.Axis(labelExpr="format(datum.value * 100, '+.0f')", grid=False, tickCount=7)
+
+
+def _zones(colour: str, top: float) -> list[Any]:
+    """Shewhart's zones: three bands of one standard deviation each on both sides of zero."""
+    edges = pd.DataFrame(
+        {"low": [-k * PHANTOM_SD for k in (1, 2, 3)], "high": [k * PHANTOM_SD for k in (1, 2, 3)]}
+    )
+    return [
+        alt.Chart(edges.clip(-top, top))
+        .mark_rect(color=colour, opacity=0.055)
+        .encode(y=alt.Y("low:Q"), y2="high:Q")
+    ]
+
+
+def _limits(axis: str, top: float) -> list[Any]:
+    """Rules at zero, at 5 % (recheck) and at 10 % (EARL), named at their end."""
+    rows = [
+        {"at": sign * limit, "name": name}
+        for limit, name in ((RECHECK, "recheck 5 %"), (EARL, "EARL 10 %"))
+        for sign in (-1, 1)
+        if limit <= top
+    ]
+    rows.append({"at": 0.0, "name": ""})
+    frame = pd.DataFrame(rows)
+    names = ["", "recheck 5 %", "EARL 10 %"]
+    dash = alt.StrokeDash(
+        "name:N", legend=None, scale=alt.Scale(domain=names, range=[[1, 0], [3, 3], [7, 3]])
+    )
+    colour = alt.Color(
+        "name:N",
+        legend=None,
+        scale=alt.Scale(domain=names, range=[INK, "#C98A00", STATUS_COLOUR["refused"]]),
+    )
+    base = alt.Chart(frame).encode(color=colour)
+    if axis == "y":
+        rules = base.mark_rule(strokeWidth=1.2).encode(y="at:Q", strokeDash=dash)
+        words = base.mark_text(align="right", dy=-6, dx=-4, fontSize=10.5)
+        return [rules, words.encode(y="at:Q", text="name:N", x=alt.value("width"))]
+    rules = base.mark_rule(strokeWidth=1.2).encode(x="at:Q", strokeDash=dash)
+    words = base.mark_text(baseline="bottom", dy=-3, fontSize=10.5)
+    return [rules, words.encode(x="at:Q", text="name:N", y=alt.value(0))]

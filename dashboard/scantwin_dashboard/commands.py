@@ -1,0 +1,166 @@
+"""`scantwin dashboard`: Streamlit as a child process that ends with this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from scantwin import NOTICE
+from scantwin.errors import MissingExtra, ResourceError
+from scantwin.settings import load_settings
+from scantwin.store.database import Database
+from scantwin.terminal import Json, emit, err, out
+
+_START_S = 60.0
+"""How long Streamlit may take to answer [s]; it takes 2 s on a laptop."""
+
+_GRACE_S = 5.0
+"""How long it may take to end when asked [s]."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+# Runs between us and Streamlit, in its process: the kernel ends it when we die, however we die
+# (prctl PR_SET_PDEATHSIG = 1 with SIGTERM = 15, kept across exec). Linux only; elsewhere it does nothing.
+_TIE = (
+    "import ctypes,os,sys;"
+    "sys.platform=='linux' and ctypes.CDLL(None).prctl(1,15);"
+    "os.getppid()==int(sys.argv[1]) or os._exit(143);"
+    "os.execv(sys.argv[2],sys.argv[2:])"
+)
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; this machine only by default.")
+    ] = "127.0.0.1",
+    home: Annotated[
+        Path | None, typer.Option(help="The folder of all state, instead of SCANTWIN_HOME.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start it, see that it answers, and end it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Shows the consortium, its rounds, its sites' calibration and its scans in a browser.
+
+    \b
+    scantwin dashboard                        at http://127.0.0.1:8501 until Ctrl-C
+    scantwin dashboard --home scantwin-demo   what a demo has left
+    scantwin dashboard --check --json         does it start here?
+    """
+    settings = load_settings(**({} if home is None else {"home": home}))
+    database = Database.from_settings(settings, read_only=True)
+    _require_streamlit()
+    _require_free(host, port)
+    if host not in _LOOPBACK:
+        who = f"whoever reaches {escape(host)}:{port} can read it"
+        err.print(f"[yellow]warning:[/yellow] the dashboard has no login; {who}.")
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    child = _start(host, port, settings.home)
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        _wait_until_it_answers(child, url)
+        facts = {"url": url, "pid": child.pid, "database": database.place, "checked": check, "notice": NOTICE}
+        emit(facts, as_json, lambda: _say(url, database.place, check))
+        if not check and (code := child.wait()) != 0:
+            raise ResourceError(
+                f"The dashboard ended by itself with code {code}.", hint="Its last words are above."
+            )
+    except KeyboardInterrupt:
+        if not as_json:
+            err.print("The dashboard has ended.")
+    finally:
+        _end(child)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
+    script = Path(__file__).with_name("main.py")
+    flags = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    options = [f"--{name}={value}" for name, value in flags.items()]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()),
+         sys.executable, "-m", "streamlit", "run", str(script), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # its greeting; what goes wrong comes on standard error
+        env={**os.environ, "SCANTWIN_HOME": str(home.absolute())},
+        start_new_session=True,  # Ctrl-C reaches us, and we end it
+    )  # fmt: skip
+
+
+def _wait_until_it_answers(child: subprocess.Popen[bytes], url: str) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until:
+        if child.poll() is not None:
+            raise ResourceError(
+                f"Streamlit ended at once with code {child.returncode}.", hint="Its last words are above."
+            )
+        with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:  # noqa: S310
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    raise ResourceError(f"The dashboard did not answer at {url} within {_START_S:.0f} s.", hint="Try again.")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_streamlit() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("streamlit") is None:
+        raise MissingExtra("scantwin dashboard", "dashboard")
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: a port that only waits for old connections to fade is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ResourceError(
+                f"The dashboard cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}.",
+                hint="Choose another port with --port, or stop what holds it.",
+            ) from None
+
+
+def _say(url: str, place: str, check: bool) -> None:
+    if check:
+        out.print(f"The dashboard starts and answers at {url}.")
+        return
+    out.print(f"The dashboard is at [bold]{url}[/bold]  ({NOTICE})")
+    out.print(f"It reads {escape(place)}. Press Ctrl-C to end it.")

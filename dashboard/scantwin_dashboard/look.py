@@ -1,0 +1,114 @@
+"""What things look like: colours, words and numbers. One colour means one thing on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+DISTRICT_COLOUR: Final = {
+    "head": "#E69F00",
+    "trunk": "#56B4E9",
+    "arms": "#009E73",
+    "legs": "#CC79A7",
+    "whole-body": "#7F7F7F",
+}
+"""Okabe and Ito's colours, as in the pictures of `scantwin.imaging`; their yellow is grey on a white page."""
+
+_SITE_COLOURS: Final = (
+    "#332288", "#CC6677", "#44AA99", "#999933", "#AA4499", "#117733", "#882255", "#88CCEE",
+)  # fmt: skip
+"""Paul Tol's muted scheme, told apart by the colour-blind, and unlike the districts' colours."""
+
+STATUS_COLOUR: Final = {"accepted": "#2A8C82", "refused": "#D55E00", "missing": "#A7B1B7"}
+"""Green-blue, vermilion, grey: also unlike in lightness."""
+
+STATUS_SIGN: Final = {"accepted": "✓", "refused": "✕", "missing": "–"}
+"""So that no status is told by its colour alone."""
+
+REFERENCE_DASH: Final = {"training-mean": [2, 3], "training-median": [6, 3], "hu-curve": [1, 0]}
+"""The dash of each simple reference [pixels on, off]."""
+
+INK: Final = "#7A8790"
+"""Rules, labels and references; legible on the light and on the dark page."""
+
+BADGE: Final = {
+    "active": "green", "enrolled": "blue", "suspended": "orange",
+    "created": "gray", "running": "blue", "finished": "green", "failed": "red", "stopped": "orange",
+    "aggregated": "blue", "evaluated": "green",
+    "queued": "gray", "done": "green", "cancelled": "gray",
+    "accepted": "green", "refused": "red", "missing": "gray",
+}  # fmt: skip
+"""The badge colour of each status."""
+
+METRIC: Final = {
+    "mae": ("MAE", "MAE [SUV]", 3),
+    "psnr": ("PSNR", "PSNR [dB]", 2),
+    "ssim": ("SSIM", "SSIM [1]", 3),
+}
+"""Metric -> name, axis title with unit, digits."""
+
+KIND: Final = {
+    "cylinder": "Uniform cylinder",
+    "spheres": "Sphere phantom",
+    "liver": "Liver, in vivo",
+    "model-residual": "Model residual, in vivo",
+}
+"""Kinds of calibration samples, in words."""
+
+
+def site_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each site, given in order of enrolment, so that a site keeps its colour."""
+    return {name: _SITE_COLOURS[i % len(_SITE_COLOURS)] for i, name in enumerate(names)}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with fixed digits and a true minus sign; a dash for none."""
+    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A signed percentage of a fraction: +0.08 -> +8.0 %."""
+    return "–" if fraction is None else f"{fraction * 100:+.{digits}f} %".replace("-", "−")
+
+
+def size(count: float | None) -> str:
+    """Bytes in the unit that suits them: 12.3 MB."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in the unit that suits it: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, below, part in ((86400, "d", 3600), (3600, "h", 60), (60, "min", 1)):
+        if whole >= unit:
+            rest = whole % unit // part
+            name = {3600: "h", 60: "min", 1: "s"}[part]
+            return f"{whole // unit} {below} {rest} {name}" if rest else f"{whole // unit} {below}"
+    return f"{whole} s"
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, roughly: 5 min ago."""
+    if moment is None:
+        return "never"
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} ago"
+    return "just now"
+
+
+def moment(at: datetime | None) -> str:
+    """A time in UTC: 2026-11-20 14:05."""
+    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,146 @@
+"""The consortium at a glance: what needs attention, sites, runs, model versions, the audit log."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from scantwin_dashboard import attention, charts, queries
+from scantwin_dashboard.look import ago, duration, moment, percent, site_colours, size
+from scantwin_dashboard.parts import empty, facts, following, heading
+from scantwin_dashboard.state import ask, live, told
+
+
+@told
+def show() -> None:
+    """Draws the page."""
+    heading("Consortium", "Sites that train together, what they are doing, and what needs a person.")
+    running = any(run.status == "running" for run in ask(queries.runs))
+    live(_body, every_s=following(running))
+
+
+def _body() -> None:
+    sites, runs, scans = ask(queries.sites), ask(queries.runs), ask(queries.scans)
+    models = ask(queries.models)
+    if not (sites or runs or scans or models):
+        empty("No site is enrolled and nothing has been trained yet.", "scantwin demo")
+        return
+    active = sum(site.status == "active" for site in sites)
+    facts(
+        [
+            (
+                "Active sites",
+                f"{active} of {len(sites)}",
+                "Sites that have joined a round, of those enrolled.",
+            ),
+            ("Runs", str(len(runs)), "Federated trainings, whatever became of them."),
+            ("Running now", str(sum(run.status == "running" for run in runs)), "Runs under way."),
+            ("Model versions", str(len(models)), "The newest 20 at most."),
+            ("Scans", str(len(scans)), "Virtual PETs, the newest 200 at most."),
+        ]
+    )
+    left, right = st.columns([5, 4], gap="large")
+    with left:
+        _attention(attention.notices(sites, runs, scans))
+    with right:
+        _bias(sites)
+    _sites(sites)
+    _runs(runs)
+    below, audit = st.columns([5, 4], gap="large")
+    with below:
+        _models(models)
+    with audit:
+        _audit()
+
+
+def _attention(notices: list[attention.Notice]) -> None:
+    st.subheader("Needs attention", anchor=False)
+    if not notices:
+        st.success("Nothing. Every site reads within 5 % and nothing has failed.", icon="✅")
+    for notice in notices[:8]:
+        box = st.error if notice.level == "act" else st.warning
+        icon = ":material/priority_high:" if notice.level == "act" else ":material/visibility:"
+        box(f"**{notice.subject}** {notice.sentence}  \n{notice.advice}", icon=icon)
+    if len(notices) > 8:
+        st.caption(f"and {len(notices) - 8} more")
+
+
+def _bias(sites: list[queries.SiteRow]) -> None:
+    st.subheader("SUV calibration now", anchor=False)
+    rows = [
+        {"site": s.name, "bias": s.bias, "measured": f"{s.measured_at:%Y-%m-%d %H:%M}"}
+        for s in sites if s.bias is not None and s.measured_at
+    ]  # fmt: skip
+    if not rows:
+        empty("No site has measured a calibration phantom yet.", "scantwin site qc --help")
+        return
+    chart = charts.bias_overview(pd.DataFrame(rows), site_colours([s.name for s in sites]))
+    st.altair_chart(chart, alt="Newest SUV bias of each site against the limits of 5 % and 10 %")
+    st.caption("The newest uniform cylinder of each site; 0 % reads right.")
+
+
+def _sites(sites: list[queries.SiteRow]) -> None:
+    st.subheader("Sites", anchor=False)
+    if not sites:
+        empty("No site is enrolled yet.", "scantwin consortium enrol --help")
+        return
+    rows = [
+        {
+            "Site": s.name, "Kind": s.kind, "Status": s.status, "SUV bias": percent(s.bias),
+            "Measured": ago(s.measured_at), "Accepted": s.accepted, "Refused": s.refused,
+            "Missing": s.missing, "Last heard": ago(s.last_update), "Enrolled (UTC)": moment(s.enrolled_at),
+        }
+        for s in sites
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)
+
+
+def _runs(runs: list[queries.RunRow]) -> None:
+    st.subheader("Runs", anchor=False)
+    if not runs:
+        empty("Nothing has been trained together yet.", "scantwin consortium train --help")
+        return
+    rows = [
+        {
+            "Run": r.name, "System": r.system, "Status": r.status,
+            "Rounds": r.rounds_done / r.rounds_planned if r.rounds_planned else 0.0,
+            "Done": f"{r.rounds_done} of {r.rounds_planned}", "Started (UTC)": moment(r.started_at),
+            "Took": duration((r.finished_at - r.started_at).total_seconds())
+            if r.finished_at and r.started_at else "–",
+            "Version": r.final_version or r.base_version, "Remark": r.error or "",
+        }
+        for r in runs
+    ]  # fmt: skip
+    bar = st.column_config.ProgressColumn("Rounds", format="percent", min_value=0.0, max_value=1.0)
+    st.dataframe(rows, hide_index=True, column_config={"Rounds": bar})
+
+
+def _models(models: list[queries.ModelRow]) -> None:
+    st.subheader("Model versions", anchor=False)
+    if not models:
+        empty("The registry is empty.", "scantwin models publish DIR --name NAME")
+        return
+    rows = [
+        {
+            "Version": m.id, "Name": m.name, "Size": size(m.size_bytes),
+            "Published (UTC)": moment(m.created_at), "From": m.parent or "–",
+        }
+        for m in models
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)
+
+
+def _audit() -> None:
+    st.subheader("Audit log", anchor=False)
+    entries = ask(queries.audit_tail)
+    if not entries:
+        empty("Nobody has done anything yet.")
+        return
+    rows = [
+        {
+            "When (UTC)": moment(e.at), "Who": e.actor, "What": e.action, "To what": e.subject,
+            "Detail": ", ".join(f"{key}: {value}" for key, value in e.detail.items()),
+        }
+        for e in entries
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)

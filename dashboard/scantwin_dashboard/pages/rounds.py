@@ -1,0 +1,173 @@
+"""One run: is the model getting better than the simple references, and what did each site send?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from scantwin_dashboard import charts, queries
+from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, duration, moment, number, site_colours, size
+from scantwin_dashboard.parts import choose, empty, facts, following, heading, status_badge
+from scantwin_dashboard.state import ask, live, told
+
+
+@told
+def show() -> None:
+    """Draws the page."""
+    heading(
+        "Rounds and metrics",
+        "Held-out error of every round beside the simple references, and what became of each site's update.",
+    )
+    runs = {run.id: run for run in ask(queries.runs)}
+    if not runs:
+        empty("Nothing has been trained together yet.", "scantwin demo")
+        return
+    run_id = choose(
+        "Run",
+        "run",
+        {r.id: f"{r.name} · {r.system} · {moment(r.started_at)} · {r.status}" for r in runs.values()},
+    )
+    live(lambda: _body(run_id), every_s=following(runs[run_id].status == "running"))
+
+
+def _body(run_id: str) -> None:
+    run = next(r for r in ask(queries.runs) if r.id == run_id)
+    metrics, rounds = ask(queries.metrics_frame, run_id), ask(queries.rounds_frame, run_id)
+    updates = ask(queries.updates_frame, run_id=run_id)
+    sites = [site.name for site in ask(queries.sites)]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        status_badge(run.status)
+        st.caption(
+            f"seed {run.seed} · from `{run.base_version}` to `{run.final_version or 'no final version yet'}`"
+        )
+    if run.error:
+        st.warning(run.error, icon=":material/sticky_note_2:")
+    _figures(run, rounds, metrics, updates)
+    _metrics(metrics)
+    _updates(updates, sites)
+    if len(updates):
+        _contributions(run_id, updates, sites)
+
+
+def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, updates: pd.DataFrame) -> None:
+    mae = metrics[metrics.metric == "mae"]
+    newest = mae[(mae["round"] == mae[mae.who == "model"]["round"].max())]
+    model = newest[newest.who == "model"]["mean"].mean() if len(newest) else None
+    median = newest[newest.who == "training-median"]["mean"].mean() if len(newest) else None
+    took = rounds.seconds.dropna()
+    counts = updates.status.value_counts()
+    facts(
+        [
+            ("Rounds", f"{run.rounds_done} of {run.rounds_planned}", "Rounds whose updates were merged."),
+            ("MAE now [SUV]", number(model, 3), "Mean over the districts of the newest measured round."),
+            (
+                "Median's MAE [SUV]",
+                number(_real(median), 3),
+                "The best constant: each district's training median.",
+            ),
+            (
+                "Updates taken",
+                f"{counts.get('accepted', 0)} of {len(updates)}",
+                "The others were refused or missing.",
+            ),
+            ("One round", duration(took.median()) if len(took) else "–", "Median over the rounds."),
+            ("Received", size(updates.bytes_in.sum()), "From all sites, over all rounds."),
+        ]
+    )
+
+
+def _metrics(metrics: pd.DataFrame) -> None:
+    st.subheader("Held-out patients", anchor=False)
+    if metrics.empty:
+        empty("No round has been measured yet: the first figures come after its evaluation.")
+        return
+    present = [m for m in METRIC if m in set(metrics.metric)]
+    metric = (
+        st.segmented_control(
+            "Metric",
+            present,
+            default=present[0],
+            format_func=lambda m: METRIC[m][0],
+            label_visibility="collapsed",
+        )
+        or present[0]
+    )
+    found = set(metrics.district)
+    districts = [d for d in DISTRICT_COLOUR if d in found] + sorted(found - set(DISTRICT_COLOUR))
+    width = min(len(districts), 3) or 1
+    for start in range(0, len(districts), width):
+        for column, district in zip(st.columns(width), districts[start : start + width], strict=False):
+            with column:
+                st.markdown(f"**{district.capitalize()}**")
+                chart = charts.metric_chart(metrics, district, metric)
+                st.altair_chart(chart, alt=f"{METRIC[metric][0]} in the {district} over the rounds")
+    better = "Higher" if metric != "mae" else "Lower"
+    st.caption(
+        f"{better} is better. Coloured: the model, with one standard deviation over patients. Grey: what a"
+        " constant or a curve of the HU achieves on the same patients; a model worth having beats them."
+        " SUV range 0–20, inside the body."
+    )
+    with st.expander("Figures of the newest round"):
+        _table(metrics)
+
+
+def _table(metrics: pd.DataFrame) -> None:
+    newest = metrics[metrics["round"] == metrics["round"].max()]
+    rows = [
+        {
+            "District": district, "Who": who,
+            **{METRIC[m][1]: _mean_sd(part[part.metric == m], METRIC[m][2]) for m in METRIC},
+            "Patients": number(part["n"].max(), 0),
+        }
+        for (district, who), part in newest.groupby(["district", "who"], sort=False)
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)
+
+
+def _updates(updates: pd.DataFrame, sites: list[str]) -> None:
+    st.subheader("Updates of the sites", anchor=False)
+    if updates.empty:
+        empty("No site has answered yet.")
+        return
+    st.altair_chart(charts.updates_chart(updates, sites), alt="Accepted, refused and missing updates")
+    reasons = updates[updates.reason != ""]
+    if len(reasons):
+        st.markdown("**Why updates were left out**")
+        st.dataframe(
+            [
+                {"Round": row["round"], "Site": row["site"], "Update": row["status"], "Reason": row["reason"]}
+                for row in reasons.to_dict("records")
+            ],
+            hide_index=True,
+            column_config={"Reason": st.column_config.TextColumn(width="large")},
+        )
+
+
+def _contributions(run_id: str, updates: pd.DataFrame, sites: list[str]) -> None:
+    colours = site_colours(sites)
+    colours = {name: colour for name, colour in colours.items() if name in set(updates.site)}
+    answered = updates[updates.status != "missing"].assign(mb_in=updates.bytes_in / 1e6)
+    titles = ("Patches by district", "Received from a site", "Time of a site's round")
+    patches = ask(queries.patches_frame, run_id=run_id)
+    drawn = (
+        charts.patches_chart(patches, colours) if len(patches) else None,
+        charts.cost_chart(answered, colours, "mb_in", "Received [MB]") if len(answered) else None,
+        charts.cost_chart(answered, colours, "seconds", "Time [s]") if len(answered) else None,
+    )
+    for column, title, chart in zip(st.columns(3, gap="medium"), titles, drawn, strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            if chart is None:
+                st.caption("Nothing yet.")
+            else:
+                st.altair_chart(chart, alt=title)
+
+
+def _mean_sd(part: pd.DataFrame, digits: int) -> str:
+    if part.empty:
+        return "–"
+    return f"{number(part['mean'].iloc[0], digits)} ± {number(_real(part['sd'].iloc[0]), digits)}"
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)

@@ -1,0 +1,142 @@
+"""One site: does its SUV drift, what is in its cohort, what became of its updates?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from scantwin_dashboard import charts, queries
+from scantwin_dashboard.attention import zone
+from scantwin_dashboard.look import KIND, ago, moment, number, percent, site_colours, size
+from scantwin_dashboard.parts import choose, empty, facts, heading, status_badge
+from scantwin_dashboard.state import ask, told
+
+_ZONE = {
+    "inside": "within 5 %",
+    "recheck": "beyond 5 %: recheck",
+    "beyond": "beyond EARL's 10 %: recalibrate",
+}
+_EVENTS = ("recalibration", "repair", "software-update")
+"""Audited actions on a site after which its chart starts anew (the last word of `site.recalibration`)."""
+
+
+@told
+def show() -> None:
+    """Draws the page."""
+    heading("Sites", "The SUV calibration of one site over time, its cohort in numbers, and its updates.")
+    sites = {site.name: site for site in ask(queries.sites)}
+    if not sites:
+        empty("No site is enrolled yet.", "scantwin consortium enrol --help")
+        return
+    name = choose("Site", "site", {s.name: f"{s.name} · {s.kind}" for s in sites.values()})
+    site, colour = sites[name], site_colours(list(sites))[name]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        status_badge(site.status)
+        st.caption(f"enrolled {moment(site.enrolled_at)} · last heard {ago(site.last_update)}")
+    samples = ask(queries.samples_frame, site.id)
+    cylinders = samples[samples.kind == "cylinder"]
+    spread = cylinders.bias.tail(8).std() if len(cylinders) > 2 else None
+    facts(
+        [
+            ("SUV bias now", percent(site.bias), _ZONE[zone(site.bias)] if site.bias is not None else ""),
+            ("Measured", ago(site.measured_at), "The newest uniform cylinder."),
+            (
+                "Spread",
+                "–" if spread is None else f"{spread * 100:.1f} %",
+                "SD of the last 8 cylinders; about 3.5 % stays.",
+            ),
+            ("Updates accepted", str(site.accepted), "Over all runs."),
+            ("Refused", str(site.refused), "Over all runs."),
+            ("Missing", str(site.missing), "Rounds without an answer."),
+        ]
+    )
+    _calibration(site, samples, colour)
+    _cohort(site, colour)
+    _updates(site)
+
+
+def _calibration(site: queries.SiteRow, samples: pd.DataFrame, colour: str) -> None:
+    st.subheader("SUV calibration", anchor=False)
+    if samples.empty:
+        empty("This site has measured nothing yet.", "scantwin site qc --help")
+        return
+    kinds = [kind for kind in KIND if kind in set(samples.kind)]
+    for tab, kind in zip(st.tabs([KIND[kind] for kind in kinds]), kinds, strict=True):
+        with tab:
+            phantom = kind in queries.PHANTOMS
+            part = samples[samples.kind == kind]
+            chart = charts.control_chart(part, colour, phantom=phantom, events=_events(site.name))
+            st.altair_chart(chart, alt=f"SUV bias of {site.name}: {KIND[kind]}")
+            st.caption(_explanation(phantom))
+    st.download_button(
+        "Samples as CSV",
+        samples.to_csv(index=False),
+        file_name=f"scantwin-{site.name}-calibration.csv",
+        mime="text/csv",
+        icon=":material/download:",
+    )
+
+
+def _explanation(phantom: bool) -> str:
+    if phantom:
+        return (
+            "Shaded: one, two and three standard deviations of a phantom that is looked after (3.5 % each)."
+            " Beyond 5 % scan again, beyond 10 % (EARL) recalibrate. Rules mark logged recalibrations,"
+            " repairs and updates; read on from there."
+        )
+    return (
+        "Each point is a mean over n patients with its 95 % interval. Patients differ by about 22 %, so one"
+        " point says little: a 10 % drift shows after 35 to 50 patients."
+    )
+
+
+def _events(site: str) -> pd.DataFrame:
+    rows = [
+        {"at": entry.at, "what": entry.action.rpartition(".")[2]}
+        for entry in ask(queries.audit_tail, 1000)
+        if entry.subject == site and entry.action.rpartition(".")[2] in _EVENTS
+    ]
+    return pd.DataFrame(rows, columns=["at", "what"])
+
+
+def _cohort(site: queries.SiteRow, colour: str) -> None:
+    st.subheader("Cohort", anchor=False)
+    patches = ask(queries.patches_frame, site_id=site.id)
+    if patches.empty:
+        empty("No update of this site was accepted yet, so its cohort is not known here.")
+        return
+    left, right = st.columns([4, 5], gap="large")
+    newest = patches.groupby("district", as_index=False).last()
+    with left:
+        rows = [
+            {
+                "District": row["district"], "Patches, newest round": row["patches"],
+                "Held-out patients": number(None if pd.isna(row["held_out"]) else row["held_out"], 0),
+            }
+            for row in newest.to_dict("records")
+        ]  # fmt: skip
+        st.dataframe(rows, hide_index=True)
+        st.caption("Counts only; images never leave a site.")
+    with right:
+        st.altair_chart(charts.patches_chart(patches, {site.name: colour}), alt="Patches by district")
+
+
+def _updates(site: queries.SiteRow) -> None:
+    st.subheader("Updates", anchor=False)
+    updates = ask(queries.updates_frame, site_id=site.id)
+    if updates.empty:
+        empty("This site has not been asked for an update yet.")
+        return
+    rows = [
+        {
+            "Run": row["run"], "Round": row["round"], "Update": row["status"], "Reason": row["reason"],
+            "Patches": row["patches"], "Sent": size(row["bytes_in"]), "Received": size(row["bytes_out"]),
+            "Time [s]": number(row["seconds"], 0), "When (UTC)": moment(_time(row["at"])),
+        }
+        for row in updates.iloc[::-1].to_dict("records")
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)
+
+
+def _time(value: pd.Timestamp) -> pd.Timestamp | None:
+    return None if pd.isna(value) else value

@@ -1,0 +1,56 @@
+"""Parts that several pages use: heading, choice, badges, empty states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from scantwin_dashboard.look import BADGE
+
+FOLLOW_S = 5.0
+"""How often a page draws itself again while work is running [s]."""
+
+
+def heading(title: str, sentence: str) -> None:
+    """The title of a page and one sentence about it."""
+    st.title(title, anchor=False)
+    st.caption(sentence)
+
+
+def choose(label: str, key: str, names: Mapping[str, str]) -> str:
+    """A choice that stays in the address (`?key=..`), so that it can be sent to a colleague."""
+    options = list(names)
+    wanted = st.query_params.get(key, "")
+    chosen = st.selectbox(
+        label,
+        options,
+        index=options.index(wanted) if wanted in names else 0,
+        format_func=lambda option: names.get(option, option),
+        key=f"choose-{key}",
+    )
+    st.query_params[key] = chosen
+    return chosen
+
+
+def status_badge(status: str) -> None:
+    """A status as a coloured word."""
+    st.badge(status, color=BADGE.get(status, "gray"))  # type: ignore[arg-type]
+
+
+def facts(values: Sequence[tuple[str, str, str]]) -> None:
+    """A row of figures: label, value, what it means."""
+    for column, (label, value, meaning) in zip(st.columns(len(values)), values, strict=True):
+        column.metric(label, value, help=meaning or None, border=True)
+
+
+def empty(sentence: str, command: str = "") -> None:
+    """Says that there is nothing yet, and the command that changes it."""
+    st.info(sentence, icon="🌱")
+    if command:
+        st.code(command, None)
+
+
+def following(running: bool) -> float | None:
+    """How often to draw again [s]: only while something runs and the reader wants to follow."""
+    return FOLLOW_S if running and st.session_state.get("follow", True) else None

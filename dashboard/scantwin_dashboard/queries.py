@@ -1,0 +1,292 @@
+"""What the pages ask of the database: sessions in, plain rows and data frames out. No Streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+PHANTOMS = ("cylinder", "spheres")
+"""Kinds of samples whose true activity is known."""
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """A site and its newest measures."""
+
+    id: int
+    name: str
+    kind: str
+    status: str
+    enrolled_at: datetime
+    accepted: int
+    refused: int
+    missing: int
+    last_update: datetime | None
+    bias: float | None
+    """The newest bias of a uniform cylinder, a fraction; None before the first."""
+    measured_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run and how far it is."""
+
+    id: str
+    name: str
+    system: str
+    status: str
+    rounds_planned: int
+    rounds_done: int
+    base_version: str
+    final_version: str | None
+    seed: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model version."""
+
+    id: str
+    name: str
+    system: str
+    parent: str | None
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ScanRow:
+    """A scan and its twin's pseudonym."""
+
+    id: str
+    pseudonym: str
+    model_version: str
+    status: str
+    progress: float
+    stage: str
+    folder: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: dict[str, Any] | None
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """Who did what to what."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+def sites(session: Session) -> list[SiteRow]:
+    """The sites in order of enrolment, which also fixes their colours."""
+    counts: dict[tuple[int, str], int] = {
+        (site_id, status): n
+        for site_id, status, n in session.execute(
+            select(Update.site_id, Update.status, func.count()).group_by(Update.site_id, Update.status)
+        )
+    }
+    heard: dict[int, datetime] = dict(
+        session.execute(
+            select(Update.site_id, func.max(func.coalesce(Round.finished_at, Round.started_at)))
+            .join(Round)
+            .where(Update.status != "missing")
+            .group_by(Update.site_id)
+        )
+        .tuples()
+        .all()
+    )
+    newest = (
+        select(CalibrationSample.site_id, func.max(CalibrationSample.measured_at).label("at"))
+        .where(CalibrationSample.kind == "cylinder")
+        .group_by(CalibrationSample.site_id)
+        .subquery()
+    )
+    measured = {
+        sample.site_id: sample
+        for sample in session.scalars(
+            select(CalibrationSample)
+            .join(
+                newest,
+                (CalibrationSample.site_id == newest.c.site_id)
+                & (CalibrationSample.measured_at == newest.c.at),
+            )
+            .where(CalibrationSample.kind == "cylinder")
+        )
+    }
+    rows = []
+    for site in session.scalars(select(Site).order_by(Site.id)):
+        sample = measured.get(site.id)
+        accepted, refused, missing = (
+            counts.get((site.id, status), 0) for status in ("accepted", "refused", "missing")
+        )
+        rows.append(
+            SiteRow(
+                site.id, site.name, site.kind, site.status, site.enrolled_at, accepted, refused, missing,
+                heard.get(site.id), sample.bias if sample else None, sample.measured_at if sample else None,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def runs(session: Session) -> list[RunRow]:
+    """The runs, newest first; those that have not started come before all."""
+    done: dict[str, int] = dict(
+        session.execute(
+            select(Round.run_id, func.count())
+            .where(Round.status.in_(("aggregated", "evaluated")))
+            .group_by(Round.run_id)
+        )
+        .tuples()
+        .all()
+    )
+    found = session.scalars(select(Run)).all()
+    order = sorted(found, key=lambda r: (r.started_at is None, r.started_at, r.id), reverse=True)
+    return [
+        RunRow(
+            r.id, r.name, r.system, r.status, r.rounds_planned, done.get(r.id, 0), r.base_version,
+            r.final_version, r.seed, r.started_at, r.finished_at, r.error,
+        )
+        for r in order
+    ]  # fmt: skip
+
+
+def models(session: Session, limit: int = 20) -> list[ModelRow]:
+    """The newest model versions."""
+    query = select(ModelVersion).order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(limit)
+    return [
+        ModelRow(m.id, m.name, m.system, m.parent, m.size_bytes, m.created_at) for m in session.scalars(query)
+    ]
+
+
+def scans(session: Session, limit: int = 200) -> list[ScanRow]:
+    """The newest scans."""
+    query = select(Scan).options(joinedload(Scan.twin)).order_by(Scan.created_at.desc(), Scan.id).limit(limit)
+    return [
+        ScanRow(
+            s.id, s.twin.pseudonym, s.model_version, s.status, s.progress, s.stage, s.folder, s.created_at,
+            s.started_at, s.finished_at, dict(s.error) if s.error else None, dict(s.summary),
+        )
+        for s in session.scalars(query)
+    ]  # fmt: skip
+
+
+def audit_tail(session: Session, limit: int = 30) -> list[AuditRow]:
+    """The newest entries of the audit log."""
+    query = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
+    return [AuditRow(e.at, e.actor, e.action, e.subject, dict(e.detail)) for e in session.scalars(query)]
+
+
+def metrics_frame(session: Session, run_id: str) -> pd.DataFrame:
+    """Held-out measures: round, who (`model` or a reference), district, metric, mean, sd, n (patients)."""
+    rows = []
+    for one in session.scalars(select(Round).where(Round.run_id == run_id).order_by(Round.number)):
+        for who, districts in {"model": one.held_out, **one.references}.items():
+            rows += [
+                (one.number, who, district, metric, value.get("mean"), value.get("sd"), value.get("n"))
+                for district, measured in (districts or {}).items()
+                for metric, value in measured.items()
+                if isinstance(value, dict)
+            ]
+    frame = pd.DataFrame(rows, columns=["round", "who", "district", "metric", "mean", "sd", "n"])
+    return frame.astype({"mean": float, "sd": float, "n": float}).dropna(subset=["mean"])
+
+
+def rounds_frame(session: Session, run_id: str) -> pd.DataFrame:
+    """The rounds of a run: round, status, started_at, seconds, model_version."""
+    rows = [
+        (r.number, r.status, r.started_at, _seconds(r.started_at, r.finished_at), r.model_version)
+        for r in session.scalars(select(Round).where(Round.run_id == run_id).order_by(Round.number))
+    ]
+    return pd.DataFrame(rows, columns=["round", "status", "started_at", "seconds", "model_version"])
+
+
+def updates_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
+    """One row an update: run, round, site, status, reason, patches, bytes_in, bytes_out, seconds, at."""
+    rows = [
+        (
+            u.round.run.name, u.round.number, u.site.name, u.status, u.reason,
+            sum(_by_district(u.patches).values()), u.bytes_in, u.bytes_out, u.seconds,
+            u.round.finished_at or u.round.started_at,
+        )
+        for u in _updates(session, run_id, site_id)
+    ]  # fmt: skip
+    columns = [
+        "run", "round", "site", "status", "reason", "patches", "bytes_in", "bytes_out", "seconds", "at",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def patches_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
+    """Patches behind accepted updates: round, site, district, patches, held_out (patients)."""
+    rows = [
+        (u.round.number, u.site.name, district, count, _held_out(u.metrics, district))
+        for u in _updates(session, run_id, site_id)
+        if u.status == "accepted"
+        for district, count in _by_district(u.patches).items()
+    ]
+    frame = pd.DataFrame(rows, columns=["round", "site", "district", "patches", "held_out"])
+    return frame.astype({"held_out": float})
+
+
+def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
+    """A site's calibration samples in time: measured_at, kind, bias and sd (fractions), n, detail (text)."""
+    query = (
+        select(CalibrationSample)
+        .where(CalibrationSample.site_id == site_id)
+        .order_by(CalibrationSample.measured_at)
+    )
+    rows = [
+        (s.measured_at, s.kind, s.bias, s.sd, s.n, ", ".join(f"{k}: {v}" for k, v in s.detail.items()))
+        for s in session.scalars(query)
+    ]
+    frame = pd.DataFrame(rows, columns=["measured_at", "kind", "bias", "sd", "n", "detail"])
+    return frame.astype({"sd": float, "bias": float})
+
+
+def _updates(session: Session, run_id: str | None, site_id: int | None) -> Iterable[Update]:
+    query = (
+        select(Update)
+        .join(Round)
+        .options(selectinload(Update.site), selectinload(Update.round).selectinload(Round.run))
+        .order_by(Round.started_at, Round.number, Update.site_id, Update.id)
+    )
+    if run_id is not None:
+        query = query.where(Round.run_id == run_id)
+    if site_id is not None:
+        query = query.where(Update.site_id == site_id)
+    return session.scalars(query)
+
+
+def _by_district(patches: dict[str, Any]) -> dict[str, int]:
+    """Patches of each district. The components of a district see the same patches, so they are not added."""
+    counts: dict[str, int] = {}
+    for component, count in patches.items():
+        district = component.split("/")[1] if "/" in component else component
+        counts[district] = max(counts.get(district, 0), int(count or 0))
+    return counts
+
+
+def _held_out(metrics: dict[str, Any], district: str) -> float | None:
+    """Patients that the site measured the model on before it trained."""
+    measured = (metrics.get("measured_before") or {}).get(district) or {}
+    return (measured.get("mae") or {}).get("n")
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start and end else None

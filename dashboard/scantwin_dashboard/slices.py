@@ -1,0 +1,149 @@
+"""The pictures of a scan's folder, cut on demand: slices, projections, and where a slice lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+from PIL import Image
+from scantwin.errors import InputError
+from scantwin.imaging.nifti import read_nifti
+from scantwin.imaging.picture_marks import Palette, scale_bar
+from scantwin.imaging.pictures import (
+    Plane,
+    View,
+    best_coronal_mm,
+    ct_slice_image,
+    districts_image,
+    fused_image,
+    mip_image,
+    pet_slice_image,
+    slice_frame,
+)
+from scantwin.imaging.volume import Volume
+
+Layer = Literal["CT", "PET", "CT + PET", "Uncertainty", "Districts"]
+LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
+PLANES: Final[tuple[Plane, ...]] = get_args(Plane)
+
+FILES: Final = {
+    "pet.nii.gz": "Synthetic PET, NIfTI [SUV]",
+    "std.nii.gz": "Standard deviation, NIfTI [SUV]",
+    "ct.nii.gz": "CT on the PET's voxels, NIfTI [HU]",
+    "districts.nii.gz": "Districts, NIfTI [label]",
+    "manifest.json": "Manifest, JSON",
+}
+"""The files of a scan's folder that may be downloaded, and what they are."""
+
+_AXIS: Final[dict[Plane, int]] = {"axial": 0, "coronal": 1, "sagittal": 2}
+_SMALLEST_TOP: Final = 0.5
+"""Smallest top of the scale of the standard deviation [SUV]."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanVolumes:
+    """What a scan's folder holds, all on the voxels of the PET, canonical."""
+
+    ct: Volume
+    """CT [HU]."""
+    pet: Volume
+    """Synthetic PET [SUV]."""
+    std: Volume | None
+    """Its standard deviation [SUV]."""
+    districts: Volume | None
+    """District labels."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The pictures that can be shown."""
+        absent = {"Uncertainty" if self.std is None else "", "Districts" if self.districts is None else ""}
+        return tuple(layer for layer in LAYERS if layer not in absent)
+
+
+def load(folder: Path) -> ScanVolumes:
+    """Reads a scan's folder. Raises `InputError` when it is gone or not whole."""
+    if not (folder / "pet.nii.gz").is_file() or not (folder / "ct.nii.gz").is_file():
+        raise InputError(
+            f"The scan's folder {folder} is not on this machine, or its pictures were removed.",
+            hint="Open the dashboard where the twin service keeps its scans, or scan again.",
+        )
+    std, districts = folder / "std.nii.gz", folder / "districts.nii.gz"
+    return ScanVolumes(
+        ct=read_nifti(folder / "ct.nii.gz", "HU").canonical(),
+        pet=read_nifti(folder / "pet.nii.gz", "SUV").canonical(),
+        std=_known(read_nifti(std, "SUV")).canonical() if std.is_file() else None,
+        districts=read_nifti(districts, "label").canonical() if districts.is_file() else None,
+    )
+
+
+def _known(std: Volume) -> Volume:
+    """The standard deviation [SUV] with zero where none is known (not-a-number in the file)."""
+    return std.with_array(np.nan_to_num(np.asarray(std.array, np.float32)))
+
+
+def count(volumes: ScanVolumes, plane: Plane) -> int:
+    """Number of slices across a plane."""
+    return volumes.pet.shape[_AXIS[plane]]
+
+
+def place_mm(volumes: ScanVolumes, plane: Plane, index: int) -> float:
+    """World coordinate (LPS) of a slice [mm]: z axial, y coronal, x sagittal."""
+    at = [0, 0, 0]
+    at[_AXIS[plane]] = index
+    return float(volumes.pet.world(tuple(at))[2 - _AXIS[plane]])
+
+
+def first_index(volumes: ScanVolumes, plane: Plane) -> int:
+    """The slice to begin with: through the body for coronal, the middle otherwise."""
+    if plane != "coronal":
+        return count(volumes, plane) // 2
+    low, step = place_mm(volumes, plane, 0), volumes.pet.spacing[1]
+    return int(np.clip(round((best_coronal_mm(volumes.ct) - low) / step), 0, count(volumes, plane) - 1))
+
+
+def spread_top(volumes: ScanVolumes) -> float:
+    """Top of the scale of the standard deviation [SUV]: nearly all of it, in steps of 0.5."""
+    if volumes.std is None:
+        return _SMALLEST_TOP
+    values = np.asarray(volumes.std.array)
+    inside = values[values > 0]
+    return (
+        max(_SMALLEST_TOP, float(np.ceil(2 * np.percentile(inside, 99.5)) / 2))
+        if inside.size
+        else _SMALLEST_TOP
+    )
+
+
+def slice_image(volumes: ScanVolumes, layer: Layer, plane: Plane, index: int, top: float) -> Image.Image:
+    """One slice with its scale; `top` is the SUV [g/ml] at the end of the scale."""
+    frame = slice_frame(volumes.pet, plane, place_mm(volumes, plane, index))
+    if layer == "CT":
+        return ct_slice_image(volumes.ct, frame=frame)
+    if layer == "PET":
+        return _with_bar(pet_slice_image(volumes.pet, frame=frame, top=top), top, "inverse-grey", "SUV")
+    if layer == "CT + PET":
+        return _with_bar(fused_image(volumes.ct, volumes.pet, frame=frame, top=top), top, "hot", "SUV")
+    if layer == "Districts" and volumes.districts is not None:
+        return districts_image(volumes.ct, volumes.districts, frame=frame)
+    if volumes.std is None:
+        raise InputError(
+            "This scan has no standard deviation.", hint="Scan again with a newer model version."
+        )
+    most = spread_top(volumes)
+    picture = pet_slice_image(volumes.std, frame=frame, top=most, palette="spread")
+    return _with_bar(picture, most, "spread", "SD SUV")
+
+
+def projection(volumes: ScanVolumes, view: View, top: float) -> Image.Image:
+    """The maximum intensity projection with its scale."""
+    return _with_bar(mip_image(volumes.pet, view=view, top=top), top, "inverse-grey", "SUV")
+
+
+def _with_bar(picture: Image.Image, top: float, palette: Palette, label: str) -> Image.Image:
+    bar = scale_bar(picture.height, top, palette, label)
+    both = Image.new("RGB", (picture.width + bar.width + 4, picture.height), (16, 16, 16))
+    both.paste(picture, (0, 0))
+    both.paste(bar, (picture.width + 4, 0))
+    return both
