@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.phantoms.canvas import Canvas
 from scantwin.phantoms.frame import ARM_START_MM, HEAD_FLOOR, LEG_TOP, Frame
+from scantwin.phantoms.masses import organ_ml
 from scantwin.phantoms.shapes import Array, Shape, ellipsoid, smooth_union, stack, tube
 
 # Lean trunk of the reference man: height fraction, half-width, front, back [mm], exponent. Drawn after the
@@ -74,7 +75,7 @@ def trunk_rows(f: Frame, *, fat: bool) -> NDArray[np.float64]:
         t[:, 1] *= _TRUNK_FEMALE
         t[:, 2:4] *= 0.96
     u = t[:, 0]
-    t[:, 1:4] *= (f.s * f.lean) ** 1.0 if False else f.s * np.sqrt(f.lean)
+    t[:, 1:4] *= f.s * np.sqrt(f.lean)
     belly = np.exp(-(((u - 0.615) / 0.05) ** 2))
     t[:, 2] += belly * f.visceral
     t[:, 1] += belly * f.visceral * 0.55
@@ -82,6 +83,7 @@ def trunk_rows(f: Frame, *, fat: bool) -> NDArray[np.float64]:
         # Raised arms pull the shoulders up and in.
         lift = np.clip((u - 0.79) / 0.03, 0, 1) * np.clip((0.86 - u) / 0.03, 0, 1)
         t[:, 0] = u + 0.006 * lift
+        t[:, 1] *= 1 - 0.10 * np.clip((u - 0.77) / 0.03, 0, 1) * np.clip((0.845 - u) / 0.015, 0, 1)
     if fat:
         rind = [np.interp(u, _RIND[:, 0], _RIND[:, (4 if f.female else 1) + k]) for k in range(3)]
         for k in range(3):
@@ -164,6 +166,16 @@ def foot(f: Frame, side: int) -> Shape:
     return tube([heel, ankle * 0.6 + ball * 0.4, ball, toes], np.array([30, 34, 32, 17]) * s)
 
 
+def breast(f: Frame, side: int) -> Shape:
+    """A breast of a supine woman: flat, and sunk to the side."""
+    wall = float(np.interp(f.z(0.748), *trunk_rows(f, fat=False)[:, (0, 3)].T))
+    volume = organ_ml(f, "breasts") / 2
+    # About half of the ellipsoid stands out from the chest.
+    size = np.cbrt(volume * 1000 * 1.7 / (4 / 3 * np.pi * 62 * 30 * 62))
+    centre = np.array([side * 82 * f.s, 0.9 * wall - 2 * f.s, f.z(0.748)])
+    return ellipsoid(centre, np.array([62, 30, 62]) * size, (0, 0, side * 14))
+
+
 def outline(f: Frame) -> dict[str, Shape]:
     """The outer (skin) and lean (muscle) solids of every part, by name."""
     parts = {
@@ -176,6 +188,14 @@ def outline(f: Frame) -> dict[str, Shape]:
         parts[f"arm-{name}"] = (a.shape(), a.shape(fat=False))
         parts[f"leg-{name}"] = (g.shape(), g.shape(fat=False))
         parts[f"foot-{name}"] = (foot(f, side).grown(3.0), foot(f, side))
+    for side, name in ((1, "left"), (-1, "right")):
+        if f.female:
+            parts[f"breast-{name}"] = (breast(f, side), breast(f, side).grown(-40.0))
+        ear = ellipsoid(f.at(side * 80, HEAD_Y + 8, 0.926), np.array([6, 16, 28]) * f.s, (0, 0, side * 20))
+        parts[f"ear-{name}"] = (ear, ear.grown(-2.0))
+    if not f.female:
+        sac = ellipsoid(f.at(0, -66, 0.452), np.array([31, 22, 28]) * f.s)
+        parts["scrotum"] = (sac, sac.grown(-3.0))
     nose = ellipsoid(f.at(0, HEAD_Y - 92, 0.912), np.array([13, 17, 22]) * f.s)
     parts["nose"] = (nose.grown(2.0), nose)
     return {

@@ -13,8 +13,8 @@ from scantwin.phantoms.shapes import Array, Points, Shape, everywhere, stack
 # Inside of the rib cage and the belly: height fraction, half-width, front, back [mm]; assumed.
 _CAVITY: Final = np.array([
     (0.492, 52, 48, 62), (0.505, 66, 60, 72), (0.53, 84, 72, 78), (0.56, 108, 76, 70), (0.59, 118, 76, 62),
-    (0.62, 119, 78, 60), (0.65, 121, 82, 64), (0.68, 126, 86, 72), (0.71, 132, 88, 80), (0.74, 133, 86, 84),
-    (0.77, 126, 74, 82), (0.79, 112, 62, 78), (0.81, 88, 44, 70), (0.825, 62, 24, 58), (0.84, 34, 4, 46),
+    (0.62, 119, 78, 60), (0.65, 121, 82, 64), (0.68, 129, 89, 73), (0.71, 136, 92, 81), (0.74, 139, 91, 85),
+    (0.77, 134, 80, 84), (0.79, 122, 68, 80), (0.81, 98, 48, 72), (0.826, 70, 26, 60), (0.842, 38, 4, 47),
 ])  # fmt: skip
 
 # Centre of the vertebral bodies: height fraction, y [mm]; lordosis, kyphosis, lordosis; assumed.
@@ -52,7 +52,7 @@ def diaphragm(f: Frame) -> Shape:
     """Everything above the diaphragm: two domes, the right one higher."""
     wob = f.wobble("diaphragm", 3)
     low, s = f.z(0.655), f.s
-    right_top, left_top = (0.733 + 0.004 * wob[0]) * f.height, (0.722 + 0.004 * wob[1]) * f.height
+    right_top, left_top = (0.726 + 0.005 * wob[0]) * f.height, (0.716 + 0.005 * wob[1]) * f.height
     width, depth = 92 * s * (0.9 if f.female else 1.0), 118 * s
 
     def distance(p: Points) -> Array:

@@ -6,6 +6,7 @@ Random fields live on lattices in the world, not on voxels: one patient looks th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from scantwin.phantoms.tissues import ORGANS, TISSUES
 
 _SPLINE_RMS = 0.4794**1.5
 """SD of a 3D cubic B-spline surface over unit-variance coefficients (mean of the squared basis, cubed)."""
+
+
+_KEEP_VOXELS = 16_000_000
+"""Up to this many voxels the warped points of the whole grid are kept (200 MB); beyond, box by box."""
 
 
 class Lattice:
@@ -84,19 +89,17 @@ class Canvas:
     """SD of the smooth displacement that makes two bodies differ [mm]; assumed."""
 
     def __init__(
-        self, grid: Grid, spacing: tuple[float, float, float], rng: np.random.Generator,
+        self, grid: Grid, spacing: tuple[float, float, float], seed: int,
         values: dict[str, tuple[float, float]],
     ) -> None:  # fmt: skip
         self.grid, self.spacing = grid, spacing
         self.values = values  # tissue -> (HU, SUV)
-        low = np.array([a[0] - s for a, s in zip((grid.z, grid.y, grid.x), spacing, strict=True)])
-        # Anchored to round world positions so that the lattice does not depend on the voxel size.
-        self.low = np.array([-100.0, -500.0, -500.0])
-        self.high = np.array([2600.0, 500.0, 500.0])
-        if (low < self.low - 1).any():
-            raise ValueError("the grid leaves the world of the lattices")
-        self._warps = [Lattice(rng, self.low, self.high, 170.0) for _ in range(3)]
-        self._rough = Lattice(rng, self.low, self.high, 14.0)
+        # Anchored to round world positions so that the lattices do not depend on the voxel size.
+        self.low = np.array([-60.0, -300.0, -400.0])
+        self.high = np.array([2300.0, 260.0, 400.0])
+        self._seed = seed
+        self._lattices: dict[tuple[str, float], Lattice] = {}
+        self._whole: tuple[Array, Array, Array] | None = None
         self.labels = np.zeros(grid.shape, np.uint8)
         self.hu = np.full(grid.shape, -1000, np.float32)
         self.suv = np.zeros(grid.shape, np.float32)
@@ -116,15 +119,30 @@ class Canvas:
 
     def points(self, box: tuple[slice, slice, slice]) -> Points:
         """The warped points of a box."""
+        if self._whole is None and self.labels.size <= _KEEP_VOXELS:
+            self._whole = self._warped((slice(None), slice(None), slice(None)))
+        px, py, pz = (a[box] for a in self._whole) if self._whole is not None else self._warped(box)
         z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
-        dz, dy, dx = (warp.at(z, y, x) for warp in self._warps)
-        scale = np.float32(self.warp_mm)
-        return Points(
-            x[None, None, :].astype(np.float32) + scale * dx,
-            y[None, :, None].astype(np.float32) + scale * dy,
-            z[:, None, None].astype(np.float32) + scale * dz,
-            lambda: self._rough.at(z, y, x),
-        )
+        return Points(px, py, pz, lambda name, step, stretch=1.0: self.lattice(name, step).at(z / stretch, y, x))
+
+    def _warped(self, box: tuple[slice, slice, slice]) -> tuple[Array, Array, Array]:
+        """x, y, z [mm] of a box, displaced by the patient's own smooth warp."""
+        z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
+        dz, dy, dx = (self.lattice(f"warp-{axis}", 170.0).at(z, y, x) for axis in "zyx")
+        for d in (dz, dy, dx):
+            d *= np.float32(self.warp_mm)
+        dx += x.astype(np.float32)
+        dy += y.astype(np.float32)[:, None]
+        dz += z.astype(np.float32)[:, None, None]
+        return dx, dy, dz
+
+    def lattice(self, name: str, step: float) -> Lattice:
+        """The random field of that name, made when first asked for."""
+        key = (name, step)
+        if key not in self._lattices:
+            rng = np.random.default_rng([self._seed, 5, crc32(f"{name}/{step}".encode())])
+            self._lattices[key] = Lattice(rng, self.low, self.high, step)
+        return self._lattices[key]
 
     def paint(
         self, tissue: str, shape: Shape, *, only: tuple[str, ...] = (), spare: tuple[str, ...] = ()
@@ -140,24 +158,29 @@ class Canvas:
         *, only: tuple[str, ...] = (), spare: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """Paints `tissue` where `distance` [mm] in `box` is negative, with the partial volume of its edge."""
-        alpha = np.clip(np.float32(0.5) - distance / self.voxel, 0, 1)
-        labels = self.labels[box]
+        # Most of a box is empty: only the voxels that the shape touches are worked on.
+        hit = np.nonzero(distance < np.float32(0.5) * self.voxel)
+        labels, hu, suv = self.labels[box], self.hu[box], self.suv[box]
+        old = labels[hit]
         if only or spare:
             allowed = np.ones(256, bool) if not only else np.zeros(256, bool)
             allowed[[ORGANS[name] for name in only]] = True
             allowed[[ORGANS[name] for name in spare]] = False
-            alpha *= allowed[labels]
-        hu, suv = self.values[tissue]
-        self.hu[box] += alpha * (np.float32(hu) - self.hu[box])
-        self.suv[box] += alpha * (np.float32(suv) - self.suv[box])
-        labels[alpha >= 0.5] = ORGANS[tissue]
+            keep = allowed[old]
+            hit, old = (hit[0][keep], hit[1][keep], hit[2][keep]), old[keep]
+        alpha = np.minimum(np.float32(0.5) - distance[hit] / self.voxel, np.float32(1))
+        new_hu, new_suv = (np.float32(v) for v in self.values[tissue])
+        hu[hit] = (1 - alpha) * hu[hit] + alpha * new_hu
+        suv[hit] = (1 - alpha) * suv[hit] + alpha * new_suv
+        labels[hit] = np.where(alpha >= 0.5, np.uint8(ORGANS[tissue]), old)
 
-    def texture(self, rng: np.random.Generator) -> None:
-        """Makes organs uneven: smooth noise on HU (fine) and on SUV (fine and coarse)."""
+    def texture(self, cv: dict[str, float]) -> None:
+        """Makes organs uneven: smooth noise on HU and on SUV, fine and coarse; `cv` overrides a tissue's
+        SD of uptake over its mean."""
         z, y, x = self.grid.z, self.grid.y, self.grid.x
-        fine = Lattice(rng, self.low, self.high, 9.0).at(z, y, x)
-        coarse = Lattice(rng, self.low, self.high, 32.0).at(z, y, x)
+        noise = 0.8 * self.lattice("fine", 9.0).at(z, y, x)
+        noise += 0.6 * self.lattice("coarse", 32.0).at(z, y, x)
         hu_sd = np.array([TISSUES[name].hu_texture for name in ORGANS], np.float32)
-        suv_sd = np.array([TISSUES[name].suv_texture for name in ORGANS], np.float32)
-        self.hu += hu_sd[self.labels] * (0.8 * fine + 0.6 * coarse)
-        self.suv *= np.maximum(1 + suv_sd[self.labels] * (0.6 * fine + 0.8 * coarse), 0.1)
+        suv_sd = np.array([cv.get(name, TISSUES[name].suv_texture) for name in ORGANS], np.float32)
+        self.hu += hu_sd[self.labels] * noise
+        self.suv *= np.maximum(1 + suv_sd[self.labels] * noise, np.float32(0.1))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scantwin.imaging.study import Condition
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.anatomy_body import body_distances, districts, lean_volume_ml, table_y
-from scantwin.phantoms.anatomy_thin import paint_organs
+from scantwin.phantoms.anatomy import paint_organs
 from scantwin.phantoms.canvas import Canvas, Grid
 from scantwin.phantoms.frame import Frame, Jitter
 from scantwin.phantoms.tissues import ORGANS, TISSUES
@@ -112,7 +112,6 @@ def frame_of(spec: PatientSpec) -> Frame:
 def build_patient(spec: PatientSpec, spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)) -> Phantom:
     """Paints the patient on a canonical grid of `spacing_mm` (z, y, x)."""
     f = frame_of(spec)
-    rng = np.random.default_rng([spec.seed, 2])
     suv = sample_uptake(np.random.default_rng([spec.seed, 3]))
     values = {name: (t.hu_venous if spec.contrast else t.hu_plain, suv[name]) for name, t in TISSUES.items()}
     top = f.height + (190 * f.s if spec.arms != "down" else 25)
@@ -120,14 +119,14 @@ def build_patient(spec: PatientSpec, spacing_mm: tuple[float, float, float] = (4
     low = np.array([-30.0, -260.0, -half])
     high = np.array([top, 220.0, half])
     grid = Grid.over(low, high, spacing_mm)
-    canvas = Canvas(grid, spacing_mm, rng, values)
+    canvas = Canvas(grid, spacing_mm, spec.seed, values)
     skin, lean = body_distances(canvas, f)
     whole = (slice(None), slice(None), slice(None))
     canvas.cover("skin", whole, skin)
     canvas.cover("subcutaneous-fat", whole, skin + np.float32(2.0))
     canvas.cover("muscle", whole, np.maximum(lean, skin + np.float32(2.5)))
     paint_organs(canvas, f)
-    canvas.texture(rng)
+    canvas.texture({})
     body = skin < 0
     origin = (float(grid.x[0]), float(grid.y[0]), float(grid.z[0]))
     labels = Volume(canvas.labels, spacing_mm, origin, unit="label")

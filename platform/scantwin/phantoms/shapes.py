@@ -8,24 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
 
 Array: TypeAlias = NDArray[np.float32]
 """float32 values with axes (z, y, x), or broadcastable to them."""
 
 
+class Noise(Protocol):
+    """A smooth random field of unit variance at the points of a box."""
+
+    def __call__(self, name: str, step: float, stretch: float = 1.0) -> Array:
+        """The field of that name: lattice step [mm], correlated over about 1.5 steps, `stretch` times as
+        long along z."""
+
+
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points of one box of the grid: `x`, `y`, `z` [mm], and a smooth random field for rough edges."""
+    """Points of one box of the grid: `x`, `y`, `z` [mm], and smooth random fields."""
 
     x: Array
     y: Array
     z: Array
-    rough: Callable[[], Array]
-    """Unit-variance noise at the points, correlated over about 15 mm."""
+    noise: Noise
+    """Unit-variance noise at the points."""
 
 
 Distance: TypeAlias = Callable[[Points], Array]
@@ -58,11 +67,25 @@ class Shape:
         """The shape with its surface moved outwards by `mm` (inwards when negative)."""
         return Shape(self.low - mm, self.high + mm, lambda p: self.distance(p) - np.float32(mm))
 
-    def rough(self, mm: float) -> Shape:
-        """The shape with an uneven surface, SD `mm`."""
+    def rough(self, mm: float, step: float = 14.0) -> Shape:
+        """The shape with an uneven surface, SD `mm`, bumps about `step` mm apart."""
         return Shape(
-            self.low - 2 * mm, self.high + 2 * mm, lambda p: self.distance(p) + np.float32(mm) * p.rough()
+            self.low - 2 * mm,
+            self.high + 2 * mm,
+            lambda p: self.distance(p) + np.float32(mm) * p.noise("rough", step),
         )
+
+    def scaled(self, factor: float) -> Shape:
+        """The shape made larger about the middle of its box."""
+        middle = (self.low + self.high) / 2
+        m = middle.astype(np.float32)
+        k = np.float32(1 / factor)
+
+        def distance(p: Points) -> Array:
+            q = Points(m[0] + (p.x - m[0]) * k, m[1] + (p.y - m[1]) * k, m[2] + (p.z - m[2]) * k, p.noise)
+            return np.asarray(self.distance(q) * np.float32(factor), np.float32)
+
+        return Shape(middle + (self.low - middle) * factor, middle + (self.high - middle) * factor, distance)
 
 
 def everywhere(distance: Distance) -> Shape:
@@ -70,10 +93,13 @@ def everywhere(distance: Distance) -> Shape:
     return Shape(np.full(3, -np.inf), np.full(3, np.inf), distance)
 
 
-def ellipsoid(centre: ArrayLike, axes: ArrayLike, turn: ArrayLike = (0.0, 0.0, 0.0)) -> Shape:
-    """An ellipsoid: centre and half-axes (x, y, z) [mm], turned about x, y, z [degrees]."""
+def ellipsoid(
+    centre: ArrayLike, axes: ArrayLike, turn: ArrayLike = (0.0, 0.0, 0.0), *, along: ArrayLike | None = None
+) -> Shape:
+    """An ellipsoid: centre and half-axes (x, y, z) [mm], turned about x, y, z [degrees], or with its own
+    z axis laid along the world direction `along`."""
     c, a = np.asarray(centre, float), np.asarray(axes, float)
-    rotation = _rotation(np.radians(np.asarray(turn, float)))
+    rotation = _rotation(np.radians(np.asarray(turn, float))) if along is None else _towards(along)
     reach = np.sqrt((rotation**2) @ (a**2))
     m = (rotation / a).T.astype(np.float32)  # (own axis, world axis), scaled to the unit sphere
     plain = bool(np.allclose(rotation, np.eye(3)))
@@ -101,16 +127,41 @@ def tube(points: ArrayLike, radii: ArrayLike, flat: float = 1.0) -> Shape:
     grow = radius[:, None] * np.array([1.0, flat, 1.0])
     squeeze = np.float32(1.0 / flat)
 
+    if len(path) < 2:
+        raise ValueError("a tube needs two points")
+
     def distance(p: Points) -> Array:
-        best: Array | None = None
+        best = np.full(np.broadcast_shapes(p.x.shape, p.y.shape, p.z.shape), _FAR, np.float32)
         for k in range(len(path) - 1):
-            d = _segment(p, path[k], path[k + 1], radius[k], radius[k + 1], squeeze)
-            best = d if best is None else np.minimum(best, d)
-        if best is None:
-            raise ValueError("a tube needs two points")
+            ends, reach = path[k : k + 2], grow[k : k + 2]
+            part, q = _near(p, (ends - reach).min(axis=0) - _MARGIN, (ends + reach).max(axis=0) + _MARGIN)
+            d = _segment(q, path[k], path[k + 1], radius[k], radius[k + 1], squeeze)
+            np.minimum(best[part], d, out=best[part])
         return best
 
     return Shape((path - grow).min(axis=0), (path + grow).max(axis=0), distance)
+
+
+_FAR: Final = 60.0
+"""Distance that stands for "not near" [mm]: more than any edge or fillet needs."""
+_MARGIN: Final = 42.0
+"""Room around one segment of a tube within which its distance is worked out [mm]: warp and fillets."""
+
+
+def _near(
+    p: Points, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[tuple[slice, slice, slice], Points]:
+    """The part of a box of points that lies about within low..high (x, y, z) [mm]."""
+    parts = []
+    for axis, line in ((2, p.z[:, 0, 0]), (1, p.y[0, :, 0]), (0, p.x[0, 0, :])):
+        inside = np.flatnonzero((line >= low[axis]) & (line <= high[axis]))
+        parts.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
+    z, y, x = parts
+
+    def cut(a: Array) -> Array:
+        return a[tuple(s if n > 1 else slice(None) for s, n in zip((z, y, x), a.shape, strict=True))]
+
+    return (z, y, x), Points(cut(p.x), cut(p.y), cut(p.z), p.noise)
 
 
 def _segment(
@@ -136,14 +187,22 @@ def stack(rows: ArrayLike) -> Shape:
     low = np.array([(table[:, 1] - table[:, 2]).min(), table[:, 3].min(), z[0]])
     high = np.array([(table[:, 1] + table[:, 2]).max(), table[:, 4].max(), z[-1]])
 
+    curves = _curves(z, table[:, 1:])
+    constant = [bool(np.ptp(curve) < 1e-3) for curve in curves]
+    steps = np.float32((_FINE - 1) / (z[-1] - z[0]))
+
     def distance(p: Points) -> Array:
-        cx, half, front, back, power, wide = (_smooth(p.z, z, table[:, k]) for k in range(1, 7))
-        u = np.abs(p.x - cx) / half
+        at = np.clip((p.z - np.float32(z[0])) * steps + np.float32(0.5), 0, _FINE - 1).astype(np.int32)
+        cx, half, front, back, power, wide = (
+            curve[0] if flat else curve[at] for curve, flat in zip(curves, constant, strict=True)
+        )
+        dx = p.x - cx
+        u = np.abs(dx) / half
         dy = p.y - wide
         reach = np.maximum(np.where(dy < 0, wide - front, back - wide), np.float32(1))
         v = np.abs(dy) / reach
         big = np.maximum(np.maximum(u, v), np.float32(1e-6))
-        f = big * ((u / big) ** power + (v / big) ** power) ** (1 / power)
+        f = big * (1 + (np.minimum(u, v) / big) ** power) ** (1 / power)
         # Scaled by the half-axis in the direction of the point: exact on both axes.
         scale = np.sqrt((u * half) ** 2 + (v * reach) ** 2) / np.maximum(
             np.sqrt(u * u + v * v), np.float32(1e-6)
@@ -161,13 +220,14 @@ def half_space(axis: int, at: float, *, above: bool) -> Shape:
     return everywhere(lambda p: np.asarray(sign * ((p.x, p.y, p.z)[axis] - np.float32(at)), np.float32))
 
 
-def _smooth(at: Array, knots: NDArray[np.float64], values: NDArray[np.float64]) -> Array:
-    """Monotone cubic through the rows' values (no overshoot between them), constant beyond the ends."""
-    from scipy.interpolate import PchipInterpolator
+_FINE = 1024
+"""Steps in which the rows of a stack are interpolated: below 2 mm for a whole body."""
 
-    fine = np.linspace(knots[0], knots[-1], 512)
-    curve = PchipInterpolator(knots, values)(fine)
-    return np.interp(at, fine, curve).astype(np.float32)
+
+def _curves(knots: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Monotone cubics through the rows (no overshoot between them), axes (column, step)."""
+    fine = np.linspace(knots[0], knots[-1], _FINE)
+    return np.asarray(PchipInterpolator(knots, columns, axis=0)(fine).T, np.float32)
 
 
 def smooth_union(a: Array, b: Array, k: float) -> Array:
@@ -176,9 +236,45 @@ def smooth_union(a: Array, b: Array, k: float) -> Array:
     return np.asarray(np.minimum(a, b) - h * h * np.float32(k / 4), np.float32)
 
 
+def _towards(along: ArrayLike) -> NDArray[np.float64]:
+    """A rotation that takes +z to `along`."""
+    w = np.asarray(along, float) / np.linalg.norm(np.asarray(along, float))
+    u = np.cross([0.0, 1.0, 0.0] if abs(w[1]) < 0.9 else [1.0, 0.0, 0.0], w)
+    u /= np.linalg.norm(u)
+    return np.stack([u, np.cross(w, u), w], axis=1)
+
+
 def _rotation(turn: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     (cx, sx), (cy, sy), (cz, sz) = ((np.cos(t), np.sin(t)) for t in turn)
     rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     return np.asarray(rz @ ry @ rx, float)
+
+
+def no_noise(name: str, step: float, stretch: float = 1.0) -> Array:  # noqa: ARG001
+    """Stands for the random fields where only a mean volume is wanted."""
+    return np.zeros((1, 1, 1), np.float32)
+
+
+def volume_ml(shape: Shape, step: float = 6.0) -> float:
+    """Volume [ml] of a bounded shape, sampled every `step` mm."""
+    axes = [np.arange(a + step / 2, b, step, dtype=np.float32) for a, b in zip(shape.low, shape.high, strict=True)]
+    x, y, z = axes
+    p = Points(x[None, None, :], y[None, :, None], z[:, None, None], no_noise)
+    d = np.broadcast_to(shape.distance(p), (len(z), len(y), len(x)))
+    return float(np.clip(0.5 - d / step, 0, 1).sum() * step**3 / 1000)
+
+
+def sized(make: Callable[[float], Shape], target_ml: float) -> Shape:
+    """`make(scale)` with the scale that gives `target_ml`: organs that are clipped by their neighbours keep
+    their mass."""
+    scale = 1.0
+    for _ in range(3):
+        shape = make(scale)
+        step = float(np.clip(np.prod(shape.high - shape.low) ** (1 / 3) / 28, 1.0, 6.0))
+        found = max(volume_ml(shape, step), 1e-3)
+        if abs(found / target_ml - 1) < 0.01:
+            break
+        scale *= float(np.clip(target_ml / found, 0.3, 3.0)) ** (1 / 3)
+    return make(scale)
