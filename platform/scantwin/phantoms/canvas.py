@@ -95,8 +95,8 @@ class Canvas:
         self.grid, self.spacing = grid, spacing
         self.values = values  # tissue -> (HU, SUV)
         # Anchored to round world positions so that the lattices do not depend on the voxel size.
-        self.low = np.array([-60.0, -300.0, -400.0])
-        self.high = np.array([2300.0, 260.0, 400.0])
+        self.low = np.array([-60.0, -340.0, -440.0])
+        self.high = np.array([2320.0, 300.0, 440.0])
         self._seed = seed
         self._lattices: dict[tuple[str, float], Lattice] = {}
         self._whole: tuple[Array, Array, Array] | None = None
@@ -124,6 +124,16 @@ class Canvas:
         px, py, pz = (a[box] for a in self._whole) if self._whole is not None else self._warped(box)
         z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
         return Points(px, py, pz, lambda name, step, stretch=1.0: self.lattice(name, step).at(z / stretch, y, x))
+
+    def plain_points(self, box: tuple[slice, slice, slice]) -> Points:
+        """The points of a box as they lie in the world, not warped."""
+        z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
+        return Points(
+            x.astype(np.float32)[None, None, :],
+            y.astype(np.float32)[None, :, None],
+            z.astype(np.float32)[:, None, None],
+            lambda name, step, stretch=1.0: self.lattice(name, step).at(z / stretch, y, x),
+        )
 
     def _warped(self, box: tuple[slice, slice, slice]) -> tuple[Array, Array, Array]:
         """x, y, z [mm] of a box, displaced by the patient's own smooth warp."""

@@ -41,7 +41,7 @@ def image_ct(phantom: Phantom, scanner: ScannerSpec, grid: Grid, rng: np.random.
     ct = apply(phantom.hu.array.astype(np.float32) - np.float32(AIR_HU), (weights[0], weights[1], weights[2]))
     ct += np.float32(AIR_HU)
     if scanner.table:
-        _add_table(ct, grid, phantom.table_y_mm)
+        _add_table(ct, grid, phantom.landmarks["table"][1])
     ct += _noise(ct, scanner, rng)
     ct += np.float32(scanner.hu_shift)
     if scanner.truncate_arms:

@@ -80,3 +80,8 @@ class Jitter(dict[str, "NDArray[np.float64]"]):
         rng = np.random.default_rng([self._seed, 77, *words.tolist()])
         self[name] = np.clip(rng.standard_normal(8), -2.5, 2.5)
         return self[name]
+
+    def even(self, name: str) -> float:
+        """A number in 0..1, evenly spread, that belongs to `name`."""
+        words = np.frombuffer(name.encode().ljust(4, b"."), np.uint8).astype(np.uint32)
+        return float(np.random.default_rng([self._seed, 78, *words.tolist()]).random())

@@ -88,13 +88,14 @@ def image_patient(
     ct = image_ct(phantom, scanner, ct_grid, np.random.default_rng([seed, 12]))
     factor = scanner.suv_factor(when)
     pet = image_pet(
-        phantom.suv, scanner, pet_grid, np.random.default_rng([seed, 13]), dome_z=phantom.dome_z_mm
+        phantom.suv, scanner, pet_grid, np.random.default_rng([seed, 13]), dome_z=phantom.landmarks["liver-dome"][2]
     )
     pet = pet.with_array(pet.array * np.float32(factor))
     truth = {
         "spec": phantom.spec.model_dump(mode="json"),
         "scanner": scanner.model_dump(mode="json"),
         "suv_factor": factor,
+        "lesions": [lesion.as_json() for lesion in phantom.truth],
         "when": when.isoformat() if when else None,
     }
     return ImagedPatient(
