@@ -101,7 +101,7 @@ def _people(result: dict[str, Any]) -> None:
     for number, entry in enumerate(result["series"], 1):
         out.print(f"\n[bold]{number}  {escape(entry['path'])}[/bold]")
         if entry["error"]:
-            out.print(f"  [red]stays in {_stays(entry)}[/red]: {escape(entry['error']['message'])}")
+            out.print(f"  [red]no SUV:[/red] {escape(entry['error']['message'])}")
             out.print(f"  [bold]hint:[/bold] {escape(entry['error']['hint'])} ({entry['error']['code']})")
         for line in entry["derivation"]:
             out.print(f"  {escape(line)}")
@@ -111,10 +111,6 @@ def _people(result: dict[str, Any]) -> None:
         out.print(f"[yellow]{escape(refusal['message'])}[/yellow]")
     if "out" in result:
         out.print(f"\nWritten: {escape(result['out'])} (SUVbw, g/ml)")
-
-
-def _stays(entry: dict[str, Any]) -> str:
-    return "Bq/ml" if entry["units"] == "BQML" else escape(entry["units"] or "its own units")
 
 
 def _cells(entry: dict[str, Any]) -> tuple[str, str, str]:

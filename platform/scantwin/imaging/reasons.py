@@ -239,7 +239,8 @@ _CATALOGUE: Final[tuple[tuple[str, Severity, str, str], ...]] = (
      "The PET holds values that are not numbers: {found}.",
      "Send the series again."),
     ("pet.implausible", "rejected", "The PET's values are not SUV: {found}.", "Check the unit of the file."),
-    ("pet.as-activity", "warned", "The PET stays in Bq/ml, since SUV cannot be computed: {found}", ""),
+    ("pet.as-activity", "warned", "SUV cannot be computed ({found}); the values stay an activity in Bq/ml.",
+     ""),
     # --- NIfTI
     ("nifti.unreadable", "rejected", "{path} cannot be read as NIfTI: {found}.", "Copy the file again."),
     ("nifti.dims", "rejected", "{path} is not a 3D image: {found}.", "Give one volume per file."),

@@ -18,8 +18,8 @@ from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, may_be_dicom, zip_members
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
-from scantwin.imaging.reasons import reject
-from scantwin.imaging.suv import SuvFactors, suv_factors
+from scantwin.imaging.reasons import reject, warn
+from scantwin.imaging.suv import SuvFactors, activity_scales, suv_factors
 from scantwin.imaging.suv_body import SuvType
 
 _PET_CLASSES: Final = (
@@ -55,8 +55,16 @@ class PetSeries:
         try:
             result = suv_factors(self.headers, suv_type, any_nuclide=any_nuclide)
         except Rejection as refusal:
-            return entry | {"error": refusal.as_json()}
+            return entry | {"error": refusal.as_json(), "warnings": self._activity(refusal)}
         return entry | _answer(result)
+
+    def _activity(self, refusal: Rejection) -> list[str]:
+        """Says so if the values are an honest activity all the same."""
+        try:
+            activity_scales(self.headers)
+        except Rejection:
+            return []
+        return [warn("pet.as-activity", found=refusal.code)]
 
 
 @dataclass(frozen=True)

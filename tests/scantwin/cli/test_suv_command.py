@@ -18,6 +18,7 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 from scantwin.cli.main import main
+from scantwin.imaging.reasons import code_of
 
 KEYS = (
     "path", "series_uid", "modality", "units", "suv_type", "factor", "reference_rule", "reference_time",
@@ -109,6 +110,7 @@ def test_a_refused_series_is_reported_beside_a_good_one(suv: Any, tmp_path: Path
     assert good["factor"] and good["error"] is None
     assert (nac["factor"], nac["error"]["code"]) == (None, "pet.no-attenuation-correction")
     assert no_weight["error"]["code"] == "suv.no-weight"
+    assert [code_of(w) for w in no_weight["warnings"]] == ["pet.as-activity"]
     assert no_weight["error"]["message"] and no_weight["error"]["hint"]
 
 
@@ -184,7 +186,8 @@ def test_for_people(
     for part in (
         "rule 2",
         "0.000277778",
-        "stays in Bq/ml",
+        "no SUV",
+        "stay an activity in Bq/ml",
         "suv.no-weight",
         "Restore PatientWeight",
         "[b]/1.dcm",

@@ -190,6 +190,7 @@ def test_any_dump_gives_factors_or_a_refusal(changes: dict[str, Any]) -> None:
     judge(headers_of_dump([good | changes]), "lbm")
 
 
+@pytest.mark.filterwarnings("ignore:Found unknown escape sequence")
 @given(
     st.dictionaries(
         st.sampled_from(
