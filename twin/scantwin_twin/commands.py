@@ -214,12 +214,15 @@ def _people(contract: dict[str, Any]) -> None:
 
 
 def _table(shown: dict[str, Any]) -> None:
-    table = Table(
-        "scan", "twin", "model", "status", "progress", "created", title=NOTICE, title_style="bold red"
-    )
+    table = Table(title=NOTICE, title_style="bold red")
+    table.add_column("scan", no_wrap=True, min_width=32)  # an id that is cut short is of no use
+    for name in ("twin", "model", "status", "progress", "created"):
+        table.add_column(name, overflow="fold")
     for scan in shown["scans"]:
-        progress = f"{scan['progress']:.0%} {scan['stage']}"
-        table.add_row(scan["id"], scan["twin"], scan["model"], scan["status"], progress, scan["created"])
+        created = scan["created"][:16].replace("T", " ")
+        table.add_row(
+            scan["id"], scan["twin"], scan["model"], scan["status"], f"{scan['progress']:.0%}", created
+        )  # fmt: skip
     out.print(table)
     if shown["more"]:
         out.print("There are more: raise --limit.")

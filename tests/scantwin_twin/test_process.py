@@ -1,0 +1,172 @@
+"""`scantwin twin serve` as a process: readiness, signals, crashes, busy ports. No child is ever left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import grpc
+import psutil
+import pytest
+from scantwin.store.database import Database
+from scantwin.store.models import AuditEntry, Scan
+from scantwin_twin.client import TwinClient
+from scantwin_twin.v1 import twin_pb2 as pb
+
+SCANTWIN = [sys.executable, "-c", "from scantwin.cli.main import main; main()", "twin"]
+
+
+@contextmanager
+def serving(home, *arguments, port=0):
+    """The service as a process, its readiness line read; killed at the end with all of its children."""
+    environment = {**os.environ, "SCANTWIN_HOME": str(home)}
+    process = subprocess.Popen(
+        [*SCANTWIN, "serve", "--json", "--port", str(port), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
+    )  # fmt: skip
+    try:
+        line = process.stdout.readline()
+        if not line.startswith('{"ready"'):
+            raise AssertionError(line + process.stderr.read())
+        yield process, json.loads(line)
+    finally:
+        for child in (*_children(process), process):
+            child.kill()
+        process.communicate()
+
+
+def _children(process) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _run(*arguments, home) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "SCANTWIN_HOME": str(home)}
+    return subprocess.run(
+        [*SCANTWIN, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+
+
+def _until_running(client, scan_id, process) -> list[psutil.Process]:
+    for _ in range(1000):
+        if client.get(scan_id).status == pb.STATUS_RUNNING and (children := _children(process)):
+            return children
+        time.sleep(0.005)
+    raise AssertionError("the scan never ran")
+
+
+def _status(home, scan_id) -> tuple[str, int]:
+    with Database(f"sqlite:///{home / 'scantwin.db'}").session() as session:
+        again = session.query(AuditEntry).filter_by(subject=scan_id, action="scan.queued").count()
+        return session.get(Scan, scan_id).status, again
+
+
+def test_what_was_running_when_the_service_was_killed_is_done_after_a_restart(
+    tmp_path, ct_file, model_folder
+):
+    with serving(tmp_path, "--model", model_folder) as (process, ready):
+        assert ready["ready"] and ready["models"] == 1 and not ready["tls"]
+        with TwinClient(ready["address"]) as client:
+            scan = client.submit(ct_file, model="tiny").id
+            children = _until_running(client, scan, process)
+            process.kill()
+            process.wait()
+        # The worker notices that its input ended, although nobody could tell it.
+        gone, alive = psutil.wait_procs(children, timeout=10)
+        assert gone and not alive
+        assert _status(tmp_path, scan) == ("running", 0)
+    (tmp_path / "scans" / ".upload-cut").mkdir()
+
+    with serving(tmp_path) as (process, ready):
+        with TwinClient(ready["address"]) as client:
+            assert client.wait(scan).status == pb.STATUS_DONE
+            assert not (tmp_path / "scans" / ".upload-cut").exists()
+            # And once more, asked to stop this time, with the watcher looking on.
+            second = client.submit(ct_file, model="tiny", seed=1).id
+            children = _until_running(client, second, process)
+            events = client._calls.WatchScan(pb.WatchScanRequest(id=second))
+            assert next(events).status == pb.STATUS_RUNNING
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            with pytest.raises(grpc.RpcError, match="goes on when it is started again"):
+                list(events)
+        assert not psutil.wait_procs(children, timeout=1)[1]
+        assert _status(tmp_path, second) == ("queued", 1)
+        assert "Traceback" not in process.stderr.read()
+    assert _status(tmp_path, scan) == ("done", 1)
+
+
+def test_interrupt_ends_it_like_terminate_and_the_commands_speak_json(tmp_path, ct_file, model_folder):
+    with serving(tmp_path, "--model", model_folder) as (process, ready):
+        address = ("--address", ready["address"])
+        sent = _run(
+            "submit", ct_file, "--model", "tiny", "--out", tmp_path / "out", *address, "--json", home=tmp_path
+        )
+        assert sent.returncode == 0, sent.stderr
+        contract = json.loads(sent.stdout)
+        for key in (
+            "pet_nifti",
+            "std_nifti",
+            "pet_dicom",
+            "pictures",
+            "manifest",
+            "seconds",
+            "districts",
+            "scan",
+        ):
+            assert contract[key], key
+        assert contract["notice"] == "SYNTHETIC, NOT FOR DIAGNOSIS"
+        assert contract["twin"].startswith("ct-")
+
+        listed = _run("list", *address, home=tmp_path)
+        assert contract["scan"] in listed.stdout and "NOT FOR DIAGNOSIS" in listed.stdout
+        wrong = _run(
+            "submit", ct_file, "--model", "none", "--out", tmp_path / "o", *address, "--json", home=tmp_path
+        )
+        assert wrong.returncode == 2 and json.loads(wrong.stdout)["error"]["code"] == "unknown-model"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_a_busy_port_is_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = _run("serve", "--port", taken.getsockname()[1], home=tmp_path)
+    assert refused.returncode == 1
+    assert "cannot listen at 127.0.0.1" in refused.stderr and "hint" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 2, refused.stderr
+    assert "error" not in refused.stdout
+
+
+def test_a_second_service_on_one_home_or_an_open_address_is_refused(tmp_path, free_port):
+    with serving(tmp_path):
+        refused = _run("serve", "--port", free_port, home=tmp_path)
+        assert refused.returncode == 1 and "Another twin service runs on" in refused.stderr
+    opened = _run("serve", "--host", "0.0.0.0", "--port", free_port, home=tmp_path)  # noqa: S104
+    assert opened.returncode == 2 and "--tls-cert" in opened.stderr and "Traceback" not in opened.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "submit", "watch", "list", "export", "cancel"])
+def test_help_has_an_example_and_needs_no_grpc(command):
+    code = (
+        "import sys; sys.modules['grpc'] = sys.modules['torch'] = None\n"
+        "from typer.testing import CliRunner; from scantwin_twin.commands import app\n"
+        f"print(CliRunner().invoke(app, ['{command}', '--help']).output)"
+    )
+    arguments = [sys.executable, "-c", code]
+    shown = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=30)
+    assert f"scantwin twin {command}" in shown.stdout, shown.stderr
