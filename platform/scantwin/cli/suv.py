@@ -11,6 +11,7 @@ from rich.table import Table
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
+from scantwin.imaging.reasons import code_of
 from scantwin.imaging.suv_body import SUV_TYPES, SuvType
 from scantwin.terminal import Json, emit, out, progress_bar
 
@@ -79,6 +80,8 @@ def _write(found: Found, reports: list[dict[str, Any]], out_file: Path) -> Path:
         raise InputError(
             f"There are {len(usable)} PET series ({paths}), --out takes one.", hint="Give one series' folder."
         )
+    if any(code_of(w) == "pet.other-nuclide" for r in reports for w in r["warnings"]):
+        raise InputError("--out writes FDG only.", hint="Use the factor of the report for other tracers.")
     return _image(usable[0], out_file)
 
 

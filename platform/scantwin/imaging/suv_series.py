@@ -124,12 +124,13 @@ def _is_pet(ref: FileRef) -> bool:
 
 def _add(series: dict[str, PetSeries], seen: set[str], ref: FileRef) -> None:
     dataset = read_header(ref)
-    instance = str(dataset.get("SOPInstanceUID") or ref.shown)
-    if instance in seen:
-        return  # the same export twice, for instance in a folder and in a zip beside it
     with reading(ref):
         headers = [header_of(frame) for frame in frames_of(dataset)]
-    seen.add(instance)
+        instance = str(dataset.get("SOPInstanceUID") or ref.shown)
+        key = f"{instance} {dataset.get('ImagePositionPatient')} {headers}"
+    if key in seen:
+        return  # the same export twice, for instance in a folder and in a zip beside it
+    seen.add(key)
     uid = _uid(dataset) or ref.folder
     one = series.setdefault(uid, PetSeries(ref.folder, _uid(dataset)))
     one.refs.append(ref)

@@ -134,6 +134,12 @@ def test_a_zip_and_the_same_slices_beside_it_count_once(suv: Any, tmp_path: Path
     assert [entry["instances"] for entry in said["series"]] == [1]
 
 
+def test_two_series_of_a_careless_writer_with_one_instance_uid(suv: Any, tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", series="1.2.3", SOPInstanceUID="1.9")
+    write_slice(tmp_path / "b.dcm", series="1.2.4", SOPInstanceUID="1.9")
+    assert len(suv(tmp_path)[1]["series"]) == 2
+
+
 def test_a_single_file(suv: Any, tmp_path: Path) -> None:
     path = write_slice(tmp_path / "1.dcm")
     assert suv(path)[1]["series"][0]["path"] == str(path)
@@ -228,6 +234,13 @@ def test_out_is_refused_where_it_would_not_be_suv(suv: Any, tmp_path: Path) -> N
     write_slice(tmp_path / "two/2.dcm", series="1.2.8")
     code, said = suv(tmp_path / "two", "--out", target)
     assert (code, "--out takes one" in said["error"]["message"]) == (2, True)
+    drug = pydicom.Dataset()
+    drug.RadionuclideTotalDose, drug.RadionuclideHalfLife = "150000000", "4069"
+    drug.RadiopharmaceuticalStartTime = "100000"
+    gallium = write_slice(tmp_path / "ga.dcm", RadiopharmaceuticalInformationSequence=[drug])
+    assert suv(gallium)[1]["series"][0]["error"]["code"] == "pet.not-fdg"
+    assert suv(gallium, "--any-nuclide")[1]["series"][0]["factor"] > 0
+    assert suv(gallium, "--any-nuclide", "--out", target)[0] == 2
     assert not target.exists()
 
 
