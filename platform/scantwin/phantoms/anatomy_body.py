@@ -18,7 +18,7 @@ from scantwin.phantoms.shapes import Array, Shape, ellipsoid, smooth_union, stac
 # Lean trunk of the reference man: height fraction, half-width, front, back [mm], exponent. Drawn after the
 # trunk of 20 x 10 cm half-axes and 70 cm (MIRD) with common body breadths; assumed.
 _TRUNK: Final = np.array([
-    (0.462, 150, 62, 82, 2.3), (0.485, 158, 78, 104, 2.4), (0.51, 160, 86, 106, 2.4), (0.54, 156, 90, 98, 2.4),
+    (0.462, 143, 60, 80, 2.2), (0.485, 156, 78, 104, 2.4), (0.51, 160, 86, 106, 2.4), (0.54, 156, 90, 98, 2.4),
     (0.57, 150, 92, 88, 2.4), (0.60, 142, 92, 80, 2.4), (0.63, 137, 93, 78, 2.4), (0.67, 141, 98, 83, 2.4),
     (0.71, 149, 105, 90, 2.4), (0.75, 156, 108, 95, 2.4), (0.78, 163, 100, 96, 2.5), (0.80, 170, 86, 92, 2.6),
     (0.815, 168, 70, 84, 2.5), (0.828, 132, 58, 74, 2.2), (0.84, 88, 52, 68, 2.0), (0.853, 64, 48, 64, 2.0),
@@ -31,7 +31,7 @@ _TRUNK_FEMALE: Final = np.interp(
 
 # Fat rind: height fraction; side, front, back [mm] for a man, then for a woman, of about BMI 25; assumed.
 _RIND: Final = np.array([
-    (0.462, 20, 14, 22, 28, 18, 30), (0.49, 22, 18, 26, 32, 22, 36), (0.53, 22, 22, 26, 28, 26, 34),
+    (0.462, 13, 11, 18, 17, 13, 22), (0.49, 19, 16, 26, 25, 20, 34), (0.53, 22, 22, 26, 28, 26, 34),
     (0.57, 22, 25, 20, 24, 28, 24), (0.60, 20, 26, 16, 20, 27, 19), (0.65, 16, 22, 13, 16, 21, 15),
     (0.70, 12, 15, 11, 12, 14, 12), (0.75, 10, 10, 10, 11, 11, 11), (0.80, 9, 8, 10, 10, 9, 11),
     (0.83, 7, 7, 10, 8, 7, 10), (0.853, 5, 5, 7, 6, 6, 7), (0.90, 4, 4, 5, 4, 4, 5),
@@ -151,7 +151,7 @@ def leg(f: Frame, side: int) -> Limb:
     x = hip_x + splay * np.array([0, 0.1, 0.5, 1.0, 1.4, 2.0, 2.4])
     points = np.stack([x, np.array([y, y, y, y + 6, y + 12, y + 18, y + 20]), fractions * f.height], 1)
     lean = np.array([74, 76, 66, 50, 49, 33, 29.0]) * s * np.sqrt(f.lean) * (0.96 if f.female else 1.0)
-    rind = np.array([12, 12, 10, 6, 6, 4, 3.0]) * s * f.fat * (1.5 if f.female else 1.0)
+    rind = np.array([14, 15, 11, 6, 6, 4, 3.0]) * s * f.fat * (1.5 if f.female else 1.0)
     points[:, 0] *= side
     return Limb(side, points, lean, rind)
 

@@ -157,11 +157,14 @@ class Canvas:
     def paint(
         self, tissue: str, shape: Shape, *, only: tuple[str, ...] = (), spare: tuple[str, ...] = ()
     ) -> None:
-        """Paints `tissue` over `shape`: on the tissues in `only` (all when empty), never on those in `spare`."""
+        """Paints `tissue` over `shape`: on the tissues in `only` (all when empty), never on those in `spare`
+        nor outside the body."""
         box = self.box(shape)
         if box is None:
             return
-        self.cover(tissue, box, shape.distance(self.points(box)), only=only, spare=spare)
+        self.cover(
+            tissue, box, shape.distance(self.points(box)), only=only, spare=(*spare, "air-outside")
+        )
 
     def cover(
         self, tissue: str, box: tuple[slice, slice, slice], distance: Array,

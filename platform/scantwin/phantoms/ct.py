@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from scantwin.imaging.volume import Volume
@@ -16,7 +15,6 @@ from scantwin.phantoms.shapes import Array
 from scantwin.units import AIR_HU, HU_RANGE
 
 if TYPE_CHECKING:
-    from scantwin.phantoms.patient import Phantom
     from scantwin.phantoms.scanner import ScannerSpec
 
 NOISE_HU = 11.0
@@ -31,17 +29,23 @@ KERNEL_NOISE = {"soft": 1.0, "sharp": 1.9}
 """SD against the soft kernel; assumed."""
 
 
-def image_ct(phantom: Phantom, scanner: ScannerSpec, grid: Grid, rng: np.random.Generator) -> Volume:
-    """The CT [HU], int16, of a phantom on `grid`."""
+def image_ct(
+    hu: Volume, scanner: ScannerSpec, grid: Grid, rng: np.random.Generator,
+    *, table_y: float | None = None, metal: tuple[float, float, float] | None = None,
+) -> Volume:  # fmt: skip
+    """The CT [HU], int16, of the true `hu` [HU] on `grid`; `table_y` is the table's top [mm], `metal` the
+    centre of a prosthesis (x, y, z) [mm]."""
     weights = [
         axis_weights(a, b, KERNEL_SD_MM[scanner.kernel], s)
-        for a, b, s in zip(axes_of(phantom.hu), (grid.z, grid.y, grid.x), scanner.ct_spacing_mm, strict=True)
+        for a, b, s in zip(axes_of(hu), (grid.z, grid.y, grid.x), scanner.ct_spacing_mm, strict=True)
     ]
     # Air is zero here, so that nothing outside the phantom's grid is air.
-    ct = apply(phantom.hu.array.astype(np.float32) - np.float32(AIR_HU), (weights[0], weights[1], weights[2]))
+    ct = apply(hu.array.astype(np.float32) - np.float32(AIR_HU), (weights[0], weights[1], weights[2]))
     ct += np.float32(AIR_HU)
-    if scanner.table:
-        _add_table(ct, grid, phantom.landmarks["table"][1])
+    if scanner.table and table_y is not None:
+        _add_table(ct, grid, table_y)
+    if metal is not None:
+        _add_metal(ct, grid, metal)
     ct += _noise(ct, scanner, rng)
     ct += np.float32(scanner.hu_shift)
     if scanner.truncate_arms:
@@ -77,7 +81,18 @@ def _add_table(ct: Array, grid: Grid, top: float) -> None:
     np.maximum(ct, profile[None], out=ct)
 
 
-def water_diameter_mm(ct: Volume) -> NDArray[np.float64]:
-    """Water-equivalent diameter of every slice [mm]."""
-    water = np.maximum(ct.array.astype(np.float64) + 1000, 0).sum(axis=(1, 2)) / 1000
-    return np.asarray(2 * np.sqrt(water * np.prod(ct.spacing[1:]) / np.pi), float)
+def _add_metal(ct: Array, grid: Grid, centre: tuple[float, float, float]) -> None:
+    """A hip prosthesis (head and stem) with dark and bright streaks; strengths assumed."""
+    x, y = grid.x[None, :] - centre[0], grid.y[:, None] - centre[1]
+    r, turn = np.hypot(x, y), np.arctan2(y, x)
+    streaks = np.exp(-r / 75.0) * (260 * np.cos(7 * turn) * (r > 14) - 380 * np.cos(turn) ** 12)
+    for k, z in enumerate(grid.z - centre[2]):
+        if not -120 < z < 30:
+            continue
+        if z > -20:
+            metal = r**2 + z**2 < 24.0**2
+        else:
+            metal = np.hypot(x - min(36.0, -0.9 * (z + 12)) * np.sign(centre[0]), y) < 8.0
+        present = float(np.clip(metal.sum() * np.prod([grid.y[1] - grid.y[0], grid.x[1] - grid.x[0]]) / 600, 0, 1))
+        ct[k] += (present * streaks * (ct[k] > -900)).astype(np.float32)
+        ct[k][metal] = HU_RANGE[1]

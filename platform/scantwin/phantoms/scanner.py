@@ -85,7 +85,10 @@ def image_patient(
     ct_grid = Grid.over(low, high, scanner.ct_spacing_mm)
     # The PET starts a little aside of the CT, as on a real scanner.
     pet_grid = Grid.over(low + np.array([0.0, 1.3, 1.1]), high, scanner.pet_spacing_mm)
-    ct = image_ct(phantom, scanner, ct_grid, np.random.default_rng([seed, 12]))
+    ct = image_ct(
+        phantom.hu, scanner, ct_grid, np.random.default_rng([seed, 12]), table_y=phantom.landmarks["table"][1],
+        metal=phantom.landmarks["hip-left"] if scanner.metal or phantom.spec.prosthesis else None,
+    )  # fmt: skip
     factor = scanner.suv_factor(when)
     pet = image_pet(
         phantom.suv, scanner, pet_grid, np.random.default_rng([seed, 13]), dome_z=phantom.landmarks["liver-dome"][2]

@@ -1,0 +1,1 @@
+"""Measuring a scanner's calibration and charting it. No torch here."""
