@@ -70,5 +70,6 @@ def _people(said: dict[str, Any]) -> None:
     lesions = said["lesions"]
     if lesions["n"]:
         out.print(
-            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, SUVpeak error {lesions['suvpeak_error']:.2f} SUV"
+            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, "
+            f"SUVpeak error {lesions['suvpeak_error']:.2f} SUV"
         )

@@ -24,11 +24,11 @@ _ORDER = (
 class _Commands(click.Group):
     """Loads a command's module only when it is asked for: `--help` stays instant and needs no torch."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         names = {point.name for point in entry_points(group="scantwin.commands")}
         return [n for n in _ORDER if n in names] + sorted(names - set(_ORDER))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         found = list(entry_points(group="scantwin.commands", name=cmd_name))
         return _load(found[0]) if found else None
 

@@ -25,7 +25,8 @@ def scan(
     \b
     scantwin scan ct.nii.gz --model model/ --out scan/
     """
-    from scantwin.imaging.reading import read_ct, read_ct_header
+    from scantwin.imaging.ct_header import ct_header
+    from scantwin.imaging.reading import read_ct
     from scantwin.learning.machine import use_threads
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
@@ -36,7 +37,7 @@ def scan(
     use_threads(threads)
     with progress_bar("scanning", quiet=as_json) as advance:
         result = scanner_for(chosen).scan(volume, seed=seed, advance=advance)
-    said = write_scan(result, volume, chosen, version, out_dir, seed=seed, like=read_ct_header(ct))
+    said = write_scan(result, volume, chosen, version, out_dir, seed=seed, like=ct_header(ct))
     emit(said, as_json, lambda: _people(said))
 
 

@@ -39,6 +39,7 @@ def train(
     """
     from scantwin import systems
     from scantwin.evaluation.held_out import measure
+    from scantwin.evaluation.references import training_statistics
     from scantwin.learning.machine import use_threads
     from scantwin.learning.recipe import Recipe
     from scantwin.learning.training import train as run
@@ -62,7 +63,7 @@ def train(
         "steps": result.steps, "seed": seed, "losses": result.losses, "held_out": len(cohort.held_out),
         "seconds": result.seconds,
     }  # fmt: skip
-    statistics = measured.statistics if cohort.held_out else {}
+    statistics = {**training_statistics(cohort.training), **(measured.statistics if cohort.held_out else {})}
     Model(plan, system_arrays(system), record, statistics).save(out_dir)
     state.unlink(missing_ok=True)
     said = {

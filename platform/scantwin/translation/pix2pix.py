@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.imaging.study import District
+from scantwin.learning.machine import arithmetic
 from scantwin.learning.prepared import INPUTS
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import Batch
@@ -59,7 +60,7 @@ class Pix2Pix:
         generator = f"pix2pix/{district}/generator"
         inputs = batch.inputs.contiguous(memory_format=torch.channels_last_3d)
         real = self._scaled(batch.suv)
-        with self._arithmetic():
+        with arithmetic(self.recipe.optimisation.precision):
             fake = self._networks[generator](inputs)
         fake = fake.float() - 1.0  # the head's zero is SUV 0
         losses = {"l1": ((fake - real).abs() * batch.weight).sum() / batch.weight.sum()}
@@ -77,7 +78,7 @@ class Pix2Pix:
     def predict(self, district: District, inputs: Tensor) -> Tensor:
         """PET [g/ml] (B, 1, D, H, W) of inputs (B, C, D, H, W)."""
         low, high = self.recipe.suv_range
-        with self._arithmetic():
+        with arithmetic(self.recipe.optimisation.precision):
             raw = self._networks[f"pix2pix/{district}/generator"](
                 inputs.contiguous(memory_format=torch.channels_last_3d)
             )
@@ -90,12 +91,9 @@ class Pix2Pix:
     def _judge(self, critic: str, inputs: Tensor, pet: Tensor) -> Tensor:
         # Uptake spans decades; its square root shows the discriminator fat and tumour alike.
         seen = torch.cat([inputs[:, :_SEEN], (F.relu(pet + 1.0) + 1e-4).sqrt()], dim=1)
-        with self._arithmetic():
+        with arithmetic(self.recipe.optimisation.precision):
             score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(score.float())
-
-    def _arithmetic(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.optimisation.precision == "bf16")
 
 
 def _step(optimiser: torch.optim.Optimizer, loss: Tensor, clip: nn.Module | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Sliding windows over a district: air is skipped, overlaps are blended with weights that leave no seam."""
+"""Windows over a district: air is skipped, overlaps are blended with weights that leave no seam."""
 
 from __future__ import annotations
 
@@ -18,39 +18,49 @@ from scantwin.learning.system import System
 _BLEND_MM = 10.0
 """SD of the blend across a border of districts [mm]: about two PET resolutions (TISSUES.md, 4)."""
 
-Start = tuple[int, int, int]
+Window = tuple[slice, slice, slice]
+"""A part of the working grid (z, y, x); it may reach beyond the grid, where there is air."""
 
 
-def window_starts(mask: NDArray[np.bool_], window: int, overlap: int) -> list[Start]:
-    """Starts (z, y, x) of windows that cover every voxel of `mask` (z, y, x); empty windows are left out."""
-    if not mask.any():
-        return []
-    box = ndimage.find_objects(mask.view(np.uint8))[0]
-    axes = [_starts_along(side.start, side.stop, window, overlap) for side in box]
-    found = []
-    for z in axes[0]:
-        for y in axes[1]:
-            for x in axes[2]:
-                part = tuple(slice(max(a, 0), a + window) for a in (z, y, x))
-                if mask[part].any():
-                    found.append((z, y, x))
-    return found
+def windows_over(mask: NDArray[np.bool_], largest: int, overlap: int, multiple: int) -> list[Window]:
+    """Windows that cover every voxel of `mask` (z, y, x).
+
+    Each connected part gets windows of its own, as large as `largest` [voxels] allows: a whole limb is one
+    window, and no air between two arms is computed. Edges are divisible by `multiple`.
+    """
+    parts, _ = ndimage.label(mask, ndimage.generate_binary_structure(3, 3))
+    windows: list[Window] = []
+    for box in ndimage.find_objects(parts):
+        z, y, x = (_along(side.start, side.stop, largest, overlap, multiple) for side in box)
+        windows += [(a, b, c) for a in z for b in y for c in x if _touches(mask, (a, b, c))]
+    return windows
 
 
-def _starts_along(first: int, stop: int, window: int, overlap: int) -> list[int]:
-    length, step = stop - first, window - overlap
-    if length <= window:
-        return [first - (window - length) // 2]
-    count = int(np.ceil((length - window) / step)) + 1
-    return [first + round(i * (length - window) / (count - 1)) for i in range(count)]
+def _along(first: int, stop: int, largest: int, overlap: int, multiple: int) -> list[slice]:
+    length = stop - first
+    if length <= largest:
+        edge = -(-length // multiple) * multiple
+        start = first - (edge - length) // 2
+        return [slice(start, start + edge)]
+    count = int(np.ceil((length - largest) / (largest - overlap))) + 1
+    starts = [first + round(i * (length - largest) / (count - 1)) for i in range(count)]
+    return [slice(start, start + largest) for start in starts]
 
 
-@lru_cache(maxsize=4)
-def blend_weight(window: int) -> NDArray[np.float32]:
+def _touches(mask: NDArray[np.bool_], window: Window) -> bool:
+    return bool(mask[_inside(window, mask.shape)].any())
+
+
+def _inside(window: Window, shape: tuple[int, ...]) -> Window:
+    z, y, x = (slice(max(w.start, 0), min(w.stop, n)) for w, n in zip(window, shape, strict=True))
+    return z, y, x
+
+
+@lru_cache(maxsize=8)
+def blend_weight(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """Weight of each voxel of a window (z, y, x): falls smoothly towards every face, never to zero."""
-    edge = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2 + 1e-3
-    cube = edge[:, None, None] * edge[None, :, None] * edge[None, None, :]
-    weight: NDArray[np.float32] = cube.astype(np.float32)
+    z, y, x = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 + 1e-3 for n in shape)
+    weight: NDArray[np.float32] = (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
     return weight
 
 
@@ -63,21 +73,21 @@ def predict_district(
     (z, y, x) are the running sums and are the same objects every time.
     """
     rules = system.recipe.sampling
-    starts = window_starts(mask, rules.window, rules.overlap)
+    multiple = 2 ** (len(system.recipe.network.channels) - 1)
+    windows = windows_over(mask, rules.window, rules.overlap, multiple)
     total = np.zeros(mask.shape, np.float32)
     weights = np.zeros(mask.shape, np.float32)
-    weight = blend_weight(rules.window)
-    shape = (rules.window,) * 3
-    for number, start in enumerate(starts, 1):
+    for number, window in enumerate(windows, 1):
+        z, y, x = window
+        start, shape = (z.start, y.start, x.start), (z.stop - z.start, y.stop - y.start, x.stop - x.start)
         inputs = torch.from_numpy(study.inputs(district, start, shape))[None]
         pet = system.predict(district, inputs)[0, 0].numpy()
-        inside = tuple(
-            slice(max(a, 0), min(a + n, m)) for a, n, m in zip(start, shape, mask.shape, strict=True)
-        )
+        inside = _inside(window, mask.shape)
         own = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
-        total[inside] += pet[own] * weight[own]
-        weights[inside] += weight[own]
-        yield number, len(starts), total, weights
+        weight = blend_weight(shape)[own]
+        total[inside] += pet[own] * weight
+        weights[inside] += weight
+        yield number, len(windows), total, weights
 
 
 def reach(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:

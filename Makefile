@@ -1,0 +1,41 @@
+# `make demo` and `make test` are all a newcomer needs; each installs what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test install check lint types floors slow proto docs clean
+
+demo: install ## three sites train, one patient is scanned: make demo ARGS='--no-serve --out DIR'
+	$(BIN)/scantwin demo $(ARGS)
+
+test: install ## style, types, floors, then the tests; says what it skipped and why
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest -q
+
+check: lint types floors
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+floors:
+	$(BIN)/lint-imports
+
+install: $(VENV)/.installed
+
+# torch is pinned so that a CPU build is taken where one is offered; the rest follows constraints.txt.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+proto: install ## regenerates the gRPC stubs
+	$(BIN)/python -m grpc_tools.protoc -I twin/scantwin_twin/proto --python_out=twin --pyi_out=twin --grpc_python_out=twin twin/scantwin_twin/proto/*.proto
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,6 @@
+"""`python -m scantwin` is `scantwin`."""
+
+from scantwin.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`scantwin demo`: three sites train, one patient is scanned, everything real but the patients."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, err, out
+
+
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path(
+        "scantwin-demo"
+    ),
+    data: Annotated[Path | None, typer.Option(help="Real studies (NIfTI) instead of phantoms.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 2026,
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Leave dashboard and twin up until Ctrl-C.")
+    ] = True,
+    port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    as_json: Json = False,
+) -> None:
+    """Three sites train a CT -> PET model together, then a new patient is scanned. About five minutes.
+
+    \b
+    scantwin demo                                    phantoms; opens a dashboard at the end
+    scantwin demo --no-serve --out /tmp/demo --json
+    scantwin demo --data studies/ --no-serve         the same on real studies
+    """
+    from scantwin.demo.plan import DemoOptions
+    from scantwin.demo.runner import Runner
+    from scantwin.demo.stages import run_demo
+    from scantwin.demo.story import Story, closing_table
+    from scantwin.federation.processes import require_free_port
+
+    if serve:
+        require_free_port("127.0.0.1", port, what="The dashboard")
+    folder = _empty_folder(out_dir)
+    options = DemoOptions(out=folder, data=data, rounds=rounds, sites=sites, seed=seed, serve=serve)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with Runner(folder / "state", folder / "logs") as runner:
+        with Story(quiet=as_json) as story:
+            result = run_demo(options, runner, story)
+        if not as_json:
+            out.print(closing_table(result))
+            out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
+        if serve:
+            ready = runner.serve("service-dashboard", "dashboard", "--port", str(port))
+            err.print(f"\nThe dashboard is at [bold]{ready['url']}[/bold], the twin is up. Ctrl-C ends both.")
+            _wait(runner.check)
+    emit(result, as_json, lambda: None)
+
+
+_MARK = ".scantwin-demo"
+
+
+def _empty_folder(folder: Path) -> Path:
+    """A folder of the demo's own: new, empty, or that of an earlier demo, which is replaced."""
+    folder = folder.absolute()
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / _MARK).is_file():
+            raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
+        for item in folder.iterdir():
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
+    return folder
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _wait(check: object) -> None:
+    try:
+        while True:
+            time.sleep(1.0)
+            check()  # type: ignore[operator]
+    except KeyboardInterrupt:
+        err.print("Ending.")

@@ -1,0 +1,51 @@
+"""Who takes part in the demo, and how much of everything: sized for 2 cores and 6 minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+RECIPE: Final = "demo"
+"""The recipe shipped for the demo: the district Pix2Pix, small enough for minutes."""
+
+SLUGGISH_S: Final = 420.0
+"""A round that takes longer than this is given up [s]."""
+
+
+class DemoSite(BaseModel):
+    """One site of the demo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    preset: str
+    """Its scanner: a preset of `scantwin phantom cohort --site`."""
+    patients: int
+
+
+SITES: Final = (
+    DemoSite(name="university-hospital", preset="university", patients=6),
+    DemoSite(name="regional-hospital", preset="regional", patients=5),
+    DemoSite(name="rural-clinic", preset="rural", patients=4),
+    DemoSite(name="district-hospital", preset="regional", patients=4),
+    DemoSite(name="mission-clinic", preset="rural", patients=4),
+)
+"""The first three are the demo's own; `--sites` takes more or fewer."""
+
+QC_MONTHS: Final = (3, 2, 1, 0)
+"""How many months ago each site scanned its cylinder."""
+
+
+class DemoOptions(BaseModel):
+    """What was asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path
+    data: Path | None = None
+    rounds: int = 3
+    sites: int = 3
+    seed: int = 2026
+    serve: bool = True

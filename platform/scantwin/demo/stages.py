@@ -1,0 +1,196 @@
+"""The demo from top to bottom: patients, consortium, calibration, training, one scan."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from scantwin import NOTICE, __version__
+from scantwin.demo.plan import QC_MONTHS, RECIPE, SITES, DemoOptions, DemoSite
+from scantwin.demo.progress import follow_rounds, read_rounds
+from scantwin.demo.runner import Runner
+from scantwin.demo.story import Story
+from scantwin.errors import InputError
+from scantwin.files import write_json
+
+_CORES = 2
+"""Commands that work side by side: the demo is sized for two cores."""
+
+
+def run_demo(options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
+    """Runs every stage and gives what `demo.json` holds. Services stay up until `runner` ends."""
+    with story.stage(
+        "patients", "Patients are scanned at three sites" if options.data is None else "Real patients"
+    ):
+        sites, new_patient = (_phantoms if options.data is None else _real)(options, runner, story)
+    with story.stage("consortium", "A consortium is founded, sites are enrolled"):
+        link = _found(sites, runner, story)
+    with story.stage("ingest", "Each site reads its own studies"):
+        counts = _ingest(sites, options, runner, story)
+    calibration: dict[str, Any] = {}
+    if options.data is None:
+        with story.stage("calibration", "Each site measures its SUV calibration"):
+            calibration = _calibrate(sites, options, runner, story)
+    with story.stage("training", f"Federated training, {options.rounds} rounds; no scan leaves a site"):
+        trained = _train(sites, link, options, runner, story)
+    with story.stage("scan", "A new patient is scanned by the twin"):
+        scan = _scan(trained["final_version"], new_patient, options, runner)
+        story.say(f"{', '.join(scan['districts'])} in {sum(scan['seconds'].values()):.0f} s")
+    result: dict[str, Any] = {
+        "notice": NOTICE, "scantwin": __version__, "seed": options.seed,
+        "data": "phantoms" if options.data is None else str(options.data),
+        "sites": [site.name for site in sites], "studies": counts, **read_rounds(runner.home, trained["run"]),
+        "model_version": trained["final_version"], "scan": scan, "calibration": calibration,
+        "seconds": dict(story.seconds),
+    }  # fmt: skip
+    write_json(options.out / "demo.json", result)
+    return result
+
+
+def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[DemoSite], Path]:
+    sites = list(SITES[: options.sites])
+    total = sum(site.patients for site in sites) + 1
+    calls: list[tuple[str, ...]] = [
+        ("phantom", "cohort", "--out", str(options.out / "studies" / site.name), "--n", str(site.patients),
+         "--site", site.preset, "--seed", str(options.seed + 100 * number), "--workers", "1")
+        for number, site in enumerate(sites)
+    ]  # fmt: skip
+    new = options.out / "new-patient"
+    calls.append(
+        ("phantom", "cohort", "--out", str(new), "--n", "1", "--site", "university",
+         "--seed", str(options.seed + 99), "--condition", "lung-cancer", "--workers", "1")
+    )  # fmt: skip
+    story.say(f"{total} phantom patients")
+    runner.call_all(
+        calls, _CORES, lambda done: story.say(f"{total} phantom patients, {done} of {len(calls)} cohorts")
+    )
+    return sites, _only_ct(next(path for path in sorted(new.iterdir()) if path.is_dir()))
+
+
+def _real(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[DemoSite], Path]:
+    """Real studies become sites by the voxel size of their PET: that is what tells scanners apart."""
+    del runner
+    from scantwin.imaging.reading import find_studies, read_study
+
+    if options.data is None or not options.data.is_dir():
+        raise InputError(f"There is no folder {options.data}.", hint="Check --data.")
+    groups: dict[tuple[float, ...], list[Path]] = defaultdict(list)
+    for source in find_studies(options.data):
+        study = read_study(source)
+        if study.pet is not None:
+            groups[tuple(round(s, 2) for s in study.pet.spacing)].append(source.path)
+    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[: options.sites]
+    if sum(len(paths) for _, paths in largest) < len(largest) + 2:
+        raise InputError(
+            f"{options.data} holds too few studies with CT and PET for a demo.", hint="Three are the fewest."
+        )
+    # The new patient is nobody's: the last of the largest site, taken out before anyone trains.
+    new = largest[0][1].pop()
+    sites = []
+    for spacing, paths in largest:
+        site = DemoSite(name=f"site-{spacing[-1]:.2f}mm".replace(".", "-"), preset="", patients=len(paths))
+        for path in paths:
+            shutil.copytree(path, options.out / "studies" / site.name / path.name, dirs_exist_ok=True)
+        sites.append(site)
+    story.say(", ".join(f"{site.name}: {site.patients}" for site in sites))
+    shutil.copytree(new, options.out / "new-patient" / "patient", dirs_exist_ok=True)
+    return sites, _only_ct(options.out / "new-patient" / "patient")
+
+
+def _only_ct(folder: Path) -> Path:
+    """The CT of the new patient; the PET beside it is what the clinic does not have."""
+    for name in ("CTres.nii.gz", "CT.nii.gz"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"There is no NIfTI CT in {folder}.", hint="The demo reads studies in NIfTI layout.")
+
+
+def _found(sites: list[DemoSite], runner: Runner, story: Story) -> dict[str, Any]:
+    port, *site_ports = free_ports(1 + len(sites))
+    runner.call("consortium", "init", "--name", "demo", "--port", str(port))
+    ready = runner.serve("service-consortium", "consortium", "start")
+    for number, (site, own_port) in enumerate(zip(sites, site_ports, strict=True), 1):
+        made = runner.call("site", "init", "--name", site.name)
+        runner.call("consortium", "enrol", site.name, "--key", made["public_key"])
+        story.say(f"{number} of {len(sites)} sites have keys")
+        ready[site.name] = own_port
+    return ready
+
+
+def _ingest(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
+    calls: list[tuple[str, ...]] = [
+        ("site", "ingest", str(options.out / "studies" / site.name), "--site", site.name, "--workers", "1")
+        for site in sites
+    ]
+    answers = runner.call_all(calls, _CORES, lambda done: story.say(f"{done} of {len(calls)} sites"))
+    counts = {site.name: answer["counts"] for site, answer in zip(sites, answers, strict=True)}
+    usable = sum(c.get("accepted", 0) + c.get("warned", 0) for c in counts.values())
+    story.say(f"{usable} studies accepted")
+    return counts
+
+
+def _calibrate(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
+    """Each site scans a uniform cylinder as the months go by; what it measures travels with its updates."""
+    today = datetime.now(UTC).date()
+    made: list[tuple[str, ...]] = []
+    for site in sites:
+        for month in QC_MONTHS:
+            when = (today - timedelta(days=30 * month)).isoformat()
+            folder = options.out / "qc" / site.name / when
+            made.append(
+                ("phantom", "qc", "--kind", "cylinder", "--out", str(folder), "--site", site.preset,
+                 "--when", when, "--seed", str(options.seed + month))
+            )  # fmt: skip
+    true = runner.call_all(made, _CORES, lambda done: story.say(f"{done} of {len(made)} cylinders scanned"))
+    measured = runner.call_all(
+        [("site", "qc", w[5], "--site", Path(w[5]).parent.name, "--when", w[9]) for w in made],
+        _CORES, lambda done: story.say(f"{done} of {len(made)} cylinders measured"),
+    )  # fmt: skip
+    out = {}
+    for number, site in enumerate(sites):
+        last = (number + 1) * len(QC_MONTHS) - 1
+        out[site.name] = {"true_bias": true[last]["true_bias"], "measured_bias": measured[last]["bias"]}
+    worst = max(out, key=lambda name: abs(out[name]["measured_bias"]))
+    story.say(f"{worst} reads {100 * out[worst]['measured_bias']:+.1f} %")
+    return out
+
+
+def _train(
+    sites: list[DemoSite], link: dict[str, Any], options: DemoOptions, runner: Runner, story: Story
+) -> dict[str, Any]:
+    for site in sites:
+        runner.start_service(
+            f"service-{site.name}", "site", "run", "--site", site.name, "--superlink", link["superlink"],
+            "--ca", link["ca"], "--port", str(link[site.name]),
+        )  # fmt: skip
+    return runner.call(
+        "consortium", "train", "--recipe", RECIPE, "--rounds", str(options.rounds),
+        "--seed", str(options.seed),
+        "--min-sites", str(len(sites)), "--name", "demo",
+        meanwhile=lambda: follow_rounds(runner, story, options.rounds),
+    )  # fmt: skip
+
+
+def _scan(version: str, ct: Path, options: DemoOptions, runner: Runner) -> dict[str, Any]:
+    (port,) = free_ports(1)
+    ready = runner.serve("service-twin", "twin", "serve", "--port", str(port))
+    return runner.call(
+        "twin", "submit", str(ct), "--model", version, "--out", str(options.out / "scan"),
+        "--address", ready["address"], "--seed", str(options.seed),
+    )  # fmt: skip
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody holds right now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

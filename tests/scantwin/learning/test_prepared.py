@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scantwin.learning.cohort import load_prepared, save_prepared
+from scantwin.learning.prepared import INPUTS, cut
+
+
+@given(
+    start=st.tuples(*[st.integers(-9, 9)] * 3),
+    shape=st.tuples(*[st.integers(1, 8)] * 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_cut_is_padding_then_slicing(start, shape):
+    array = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
+    padded = np.pad(array, 20, constant_values=-5.0)
+    wanted = padded[tuple(slice(a + 20, a + 20 + n) for a, n in zip(start, shape, strict=True))]
+    assert np.array_equal(cut(array, start, shape, -5.0), wanted)
+
+
+def test_inputs_are_bounded_and_tell_the_place(bar_cohort):
+    study = bar_cohort.training[0]
+    window = study.inputs("trunk", (20, 4, 6), (16, 16, 16))
+    assert window.shape == (len(INPUTS), 16, 16, 16)
+    assert np.isfinite(window).all() and np.abs(window).max() <= 3.0
+    above = window[INPUTS.index("above-bottom")]
+    assert (np.diff(above[:, 0, 0]) > 0).all(), "higher slices are further above the district's bottom"
+    left = window[INPUTS.index("left")]
+    assert (np.diff(left[0, 0, :]) > 0).all()
+
+
+def test_a_cached_study_comes_back(bar_cohort, tmp_path):
+    study = bar_cohort.training[0]
+    save_prepared(study, tmp_path / "s.safetensors")
+    again = load_prepared(tmp_path / "s.safetensors")
+    assert again.name == study.name and again.condition == "melanoma"
+    for field in ("hu", "suv", "labels", "lesions", "body", "depth", "pet_lesions"):
+        assert np.array_equal(getattr(again, field), getattr(study, field)), field
+    assert again.pet.same_grid(study.pet) and again.grid.same_grid(study.grid)
+
+
+def test_a_patient_is_taught_from_or_held_out_never_both(bar_cohort):
+    taught, kept = ({s.name for s in part} for part in (bar_cohort.training, bar_cohort.held_out))
+    assert len(kept) == 1 and len(taught) == 3 and not taught & kept
+    assert set(bar_cohort.patches_available) == {"trunk", "legs", "whole-body"}

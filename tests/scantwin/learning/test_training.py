@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from scantwin import systems
+from scantwin.errors import InputError
+from scantwin.learning.patches import Sampler
+from scantwin.learning.training import take_turns, train
+from scantwin.learning.weights import system_arrays
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def same(a, b):
+    return all(np.array_equal(a[n][k], b[n][k]) for n in a for k in a[n])
+
+
+def test_turns_follow_the_shares_evenly():
+    turns = take_turns({"trunk": 3.0, "head": 1.0}, 40)
+    assert Counter(turns) == {"trunk": 30, "head": 10}
+    for start in range(0, 40, 4):  # no district waits longer than its share says
+        assert turns[start : start + 4].count("head") == 1
+
+
+def test_a_batch_depends_on_seed_and_step_only(bar_cohort, tiny_recipe):
+    sampler = Sampler(bar_cohort.training, tiny_recipe, "trunk", 7)
+    first = sampler.batch(3)
+    sampler.batch(9)
+    again = Sampler(bar_cohort.training, tiny_recipe, "trunk", 7).batch(3)
+    assert torch.equal(first.inputs, again.inputs) and torch.equal(first.suv, again.suv)
+    other = Sampler(bar_cohort.training, tiny_recipe, "trunk", 8).batch(3)
+    assert not torch.equal(first.inputs, other.inputs)
+
+
+def test_training_lowers_the_error_and_counts_its_patches(bar_cohort, tiny_recipe):
+    system = systems.build(tiny_recipe, seed=1)
+    early = train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=6, seed=2)
+    late = train(system, bar_cohort.training, steps=90, seed=2)
+    assert late.losses["trunk/l1"] < 0.7 * early.losses["trunk/l1"]
+    assert late.patches["pix2pix/trunk/generator"] == 30 * tiny_recipe.optimisation.batch
+    assert set(late.patches) == set(system.components())
+
+
+def test_a_district_that_a_site_lacks_stays_as_it_was(bar_cohort, tiny_recipe):
+    recipe = tiny_recipe.model_copy(update={"districts": ("trunk", "arms")})
+    system = systems.build(recipe, seed=1)
+    before = system_arrays(system)
+    result = train(system, bar_cohort.training, steps=4, seed=2)
+    after = system_arrays(system)
+    arms = [name for name in before if "/arms/" in name]
+    assert arms and not any(name in result.patches for name in arms)
+    assert same({n: before[n] for n in arms}, {n: after[n] for n in arms})
+    assert not same({n: before[n] for n in before if n not in arms}, after)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(bar_cohort, tiny_recipe, tmp_path):
+    whole = systems.build(tiny_recipe, seed=1)
+    train(whole, bar_cohort.training, steps=14, seed=3)
+
+    class Killed(Exception):
+        pass
+
+    def kill(step):
+        if step == 9:
+            raise Killed
+
+    state = tmp_path / "state.safetensors"
+    parts = systems.build(tiny_recipe, seed=1)
+    # The checkpoint of an orderly stop stands in for the timed one; then it is killed further on.
+    from scantwin.learning import training
+
+    training._CHECKPOINT_EVERY_S, before = 0.0, training._CHECKPOINT_EVERY_S
+    try:
+        with pytest.raises(Killed):
+            train(parts, bar_cohort.training, steps=14, seed=3, resume=state, after_step=kill)
+    finally:
+        training._CHECKPOINT_EVERY_S = before
+    resumed = systems.build(tiny_recipe, seed=99)  # its own weights must not matter
+    result = train(resumed, bar_cohort.training, steps=14, seed=3, resume=state)
+    assert result.steps == 14
+    assert same(system_arrays(whole), system_arrays(resumed))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(bar_cohort, tiny_recipe, tmp_path):
+    state = tmp_path / "state.safetensors"
+    train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
+    other = tiny_recipe.model_copy(update={"name": "other"})
+    with pytest.raises(InputError, match="another recipe"):
+        train(systems.build(other, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
+
+
+def test_nothing_to_learn_is_said(tiny_recipe):
+    with pytest.raises(InputError, match="district"):
+        train(systems.build(tiny_recipe, seed=1), [], steps=2, seed=3)
