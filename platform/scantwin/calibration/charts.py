@@ -102,7 +102,11 @@ def run_lengths(name: ChartName, z: Floats, *, limit: float | None = None) -> ND
     series without a signal gets its length + 1."""
     count, length = z.shape
     result = np.full(count, length + 1, np.int64)
-    level = {"shewhart": SHEWHART_LIMIT, "ewma": EWMA_LIMIT, "cusum": CUSUM_LIMIT}[name] if limit is None else limit
+    level = (
+        {"shewhart": SHEWHART_LIMIT, "ewma": EWMA_LIMIT, "cusum": CUSUM_LIMIT}[name]
+        if limit is None
+        else limit
+    )
     up, down = np.zeros(count), np.zeros(count)
     for t in range(length):
         if name == "shewhart":

@@ -58,7 +58,9 @@ def find_cylinder(pet: Volume, ct: Volume | None) -> Cylinder:
     usual = float(np.median(areas[areas > 0.5 * areas.max()]))
     full = np.flatnonzero((areas > 0.8 * usual) & (areas < 1.25 * usual))
     if len(full) < 4:
-        raise InputError("This is not a uniform cylinder: its slices differ.", hint="Give the cylinder's scan.")
+        raise InputError(
+            "This is not a uniform cylinder: its slices differ.", hint="Give the cylinder's scan."
+        )
     y, x = np.indices(mask.shape[1:])
     centres = np.array([(x[mask[k]].mean(), y[mask[k]].mean()) for k in full])
     every = np.arange(mask.shape[0])

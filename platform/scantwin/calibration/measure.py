@@ -72,14 +72,16 @@ def measure_cylinder(pet: Volume, ct: Volume | None = None, expected_suv: float 
     cylinder = find_cylinder(pet, ct)
     if cylinder.radius_mm <= EDGE_MM + 10:
         raise InputError(
-            f"The cylinder is only {2 * cylinder.radius_mm:.0f} mm across.", hint="Give the scan of the 20 cm cylinder."
+            f"The cylinder is only {2 * cylinder.radius_mm:.0f} mm across.",
+            hint="Give the scan of the 20 cm cylinder.",
         )
     z, y, x = (np.arange(n) for n in pet.shape)
     wx = pet.origin[0] + x * pet.spacing[2]
     wy = pet.origin[1] + y * pet.spacing[1]
     wz = pet.origin[2] + z * pet.spacing[0]
     away = np.hypot(
-        wx[None, None, :] - cylinder.centre_x[:, None, None], wy[None, :, None] - cylinder.centre_y[:, None, None]
+        wx[None, None, :] - cylinder.centre_x[:, None, None],
+        wy[None, :, None] - cylinder.centre_y[:, None, None],
     )
     along = (wz >= cylinder.bottom_mm + EDGE_MM) & (wz <= cylinder.top_mm - EDGE_MM)
     core = (away <= cylinder.radius_mm - EDGE_MM) & along[:, None, None]
@@ -87,7 +89,8 @@ def measure_cylinder(pet: Volume, ct: Volume | None = None, expected_suv: float 
     if len(values) < 10:
         raise InputError("Nothing of the cylinder is 15 mm from its wall.", hint="Scan the whole cylinder.")
     profile = [
-        [round(float(wz[k]), 1), round(float(pet.array[k][core[k]].mean() / expected_suv), 4)] for k in np.flatnonzero(along)
+        [round(float(wz[k]), 1), round(float(pet.array[k][core[k]].mean() / expected_suv), 4)]
+        for k in np.flatnonzero(along)
     ]
     means = np.array([value for _, value in profile])
     detail = {
@@ -99,7 +102,9 @@ def measure_cylinder(pet: Volume, ct: Volume | None = None, expected_suv: float 
         "largest_slice_deviation": float(np.abs(means / means.mean() - 1).max()),
     }
     bias = float(values.mean() / expected_suv - 1)
-    return Measurement("cylinder", bias, float(values.std(ddof=1) / expected_suv), len(values), len(values), detail)
+    return Measurement(
+        "cylinder", bias, float(values.std(ddof=1) / expected_suv), len(values), len(values), detail
+    )
 
 
 def measure_spheres(
@@ -111,7 +116,9 @@ def measure_spheres(
     The measurement's bias is that of the background; `n` counts the spheres found.
     """
     pet = pet.canonical()
-    inside = ndimage.binary_erosion(find_object(pet, ct), iterations=max(1, round(EDGE_MM / min(pet.spacing))))
+    inside = ndimage.binary_erosion(
+        find_object(pet, ct), iterations=max(1, round(EDGE_MM / min(pet.spacing)))
+    )
     values = pet.array.astype(np.float64)
     if not inside.any():
         raise InputError("There is no phantom in this scan.", hint="Give the PET of the body phantom.")
@@ -137,12 +144,19 @@ def measure_spheres(
         limits = EARL1_LIMITS[diameter]
         good = limits[0][0] <= mean <= limits[0][1] and limits[1][0] <= hottest / truth <= limits[1][1]
         recoveries.append(Recovery(diameter, mean, hottest / truth, good))
-    quiet = inside & ~ndimage.binary_dilation(values > 1.5 * background, iterations=max(1, round(20 / min(pet.spacing))))
+    quiet = inside & ~ndimage.binary_dilation(
+        values > 1.5 * background, iterations=max(1, round(20 / min(pet.spacing)))
+    )
     calm = values[quiet] if quiet.sum() > 100 else values[inside & (values < 1.4 * background)]
     detail = {
         "ratio": ratio,
         "recovery": [
-            {"diameter_mm": r.diameter_mm, "mean": round(r.mean, 4), "max": round(r.maximum, 4), "inside_earl1": r.inside}
+            {
+                "diameter_mm": r.diameter_mm,
+                "mean": round(r.mean, 4),
+                "max": round(r.maximum, 4),
+                "inside_earl1": r.inside,
+            }
             for r in recoveries
         ],
     }

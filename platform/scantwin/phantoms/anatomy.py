@@ -34,4 +34,8 @@ def paint_brown_fat(canvas: Canvas, f: Frame) -> None:
         for k in range(6):
             z = 0.82 - 0.0152 * k
             spot = f.at(side * 27, 0, z) + np.array([0, spine_y(f, z) + 6 * f.s, 0])
-            canvas.paint("brown-fat", ellipsoid(spot, np.full(3, 7.0) * f.s), spare=("cortical-bone", "vertebral-marrow"))
+            canvas.paint(
+                "brown-fat",
+                ellipsoid(spot, np.full(3, 7.0) * f.s),
+                spare=("cortical-bone", "vertebral-marrow"),
+            )

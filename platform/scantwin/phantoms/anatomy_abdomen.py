@@ -30,15 +30,30 @@ def paint_abdomen(canvas: Canvas, f: Frame) -> None:
     belly = below_diaphragm(f)
     s = f.s
     for side in (1, -1):
-        psoas = [f.at(side * 34, 44, 0.65), f.at(side * 44, 34, 0.60), f.at(side * 62, 12, 0.55), f.at(side * 84, -14, 0.51)]
-        canvas.paint("muscle", tube(psoas, np.array([11, 20, 21, 14]) * s * np.sqrt(f.lean)), only=("visceral-fat",))
+        psoas = [
+            f.at(side * 34, 44, 0.65),
+            f.at(side * 44, 34, 0.60),
+            f.at(side * 62, 12, 0.55),
+            f.at(side * 84, -14, 0.51),
+        ]
+        canvas.paint(
+            "muscle", tube(psoas, np.array([11, 20, 21, 14]) * s * np.sqrt(f.lean)), only=("visceral-fat",)
+        )
     _small_bowel(canvas, f, belly)
     _colon(canvas, f, belly)
     _stomach(canvas, f, belly)
-    pancreas = [f.at(-34, -4, 0.644), f.at(-24, -10, 0.66), f.at(8, -8, 0.667), f.at(46, 14, 0.675), f.at(72, 34, 0.684)]
+    pancreas = [
+        f.at(-34, -4, 0.644),
+        f.at(-24, -10, 0.66),
+        f.at(8, -8, 0.667),
+        f.at(46, 14, 0.675),
+        f.at(72, 34, 0.684),
+    ]
     canvas.paint(
         "pancreas",
-        sized(lambda k: tube(pancreas, np.array([14, 13, 10, 9, 7]) * s * k).rough(2.0), organ_ml(f, "pancreas")),
+        sized(
+            lambda k: tube(pancreas, np.array([14, 13, 10, 9, 7]) * s * k).rough(2.0), organ_ml(f, "pancreas")
+        ),
         only=("visceral-fat", "small-bowel", "stomach-wall"),
     )
     spleen = sized(
@@ -57,9 +72,13 @@ def _liver(canvas: Canvas, f: Frame, belly: Shape) -> None:
     right_kidney = ellipsoid(f.at(-62, 44, 0.638), np.array([36, 34, 58]) * s)
 
     def make(k: float) -> Shape:
-        right = ellipsoid(f.at(-72, 2, 0.684), np.array([72, 92, 74 * (1 + 0.08 * wob[0])]) * s * k, (0, 12, 0))
+        right = ellipsoid(
+            f.at(-72, 2, 0.684), np.array([72, 92, 74 * (1 + 0.08 * wob[0])]) * s * k, (0, 12, 0)
+        )
         front = ellipsoid(f.at(-40, -32, 0.682), np.array([62, 56, 62]) * s * k, (0, 25, 0))
-        left = ellipsoid(f.at(12, -48, 0.697), np.array([78, 34, 28 * (1 + 0.15 * wob[1])]) * s * k, (0, -8, 0))
+        left = ellipsoid(
+            f.at(12, -48, 0.697), np.array([78, 34, 28 * (1 + 0.15 * wob[1])]) * s * k, (0, -8, 0)
+        )
         return ((right | front | left) & belly) - right_kidney
 
     liver = sized(make, organ_ml(f, "liver"))
@@ -70,9 +89,14 @@ def _liver(canvas: Canvas, f: Frame, belly: Shape) -> None:
         return np.asarray(30.0 * np.sqrt(a * a + b * b) - 3.2, np.float32)
 
     canvas.paint("vessels", liver.grown(-6) & everywhere(branches), only=("liver",))
-    canvas.paint("vessels", tube([f.at(-4, -14, 0.652), f.at(-30, -16, 0.672), f.at(-56, -10, 0.685)], 7 * s), only=("liver", "visceral-fat"))
+    canvas.paint(
+        "vessels",
+        tube([f.at(-4, -14, 0.652), f.at(-30, -16, 0.672), f.at(-56, -10, 0.685)], 7 * s),
+        only=("liver", "visceral-fat"),
+    )
     gall = sized(
-        lambda k: ellipsoid(f.at(-52, -52, 0.648), np.array([17, 19, 34]) * s * k, (25, 15, 0)), organ_ml(f, "gallbladder")
+        lambda k: ellipsoid(f.at(-52, -52, 0.648), np.array([17, 19, 34]) * s * k, (25, 15, 0)),
+        organ_ml(f, "gallbladder"),
     )
     canvas.paint("gallbladder", gall)
 
@@ -92,17 +116,26 @@ def _kidneys(canvas: Canvas, f: Frame) -> None:
         bean = sized(kidney, volume * 1.1)
         hilum = centre + np.array([-side * 15, -12, 0]) * s
         canvas.paint("kidney-cortex", bean, spare=("cortical-bone",))
-        canvas.paint("visceral-fat", ellipsoid(hilum, np.array([12, 11, 24]) * s, turn), only=("kidney-cortex",))
+        canvas.paint(
+            "visceral-fat", ellipsoid(hilum, np.array([12, 11, 24]) * s, turn), only=("kidney-cortex",)
+        )
         pelvis = ellipsoid(hilum + np.array([side * 2, 2, 0]), np.array([8, 7, 17]) * s, turn)
         canvas.paint("kidney-pelvis", pelvis, only=("kidney-cortex", "visceral-fat"))
         if wob[2] > 0.3:  # a stretch of ureter that happened to hold urine
             low, high = sorted(np.interp(f.wobble(f"ureter{side}", 2), (-1.5, 1.5), (0.54, 0.63)))
             span = np.linspace(low, max(high, low + 0.02), 4)
-            line = np.stack([np.full(4, side * 38 * s), spine_y(f, span) - 30 * s - (0.6 - span) * 200, span * f.height], 1)
+            line = np.stack(
+                [np.full(4, side * 38 * s), spine_y(f, span) - 30 * s - (0.6 - span) * 200, span * f.height],
+                1,
+            )
             canvas.paint("kidney-pelvis", tube(line, 2.8 * s), only=_SOFT)
         gland = [centre + np.array([-side * 26, -14, 50]) * s, centre + np.array([-side * 12, -10, 66]) * s]
         volume = organ_ml(f, "adrenals") / 2
-        canvas.paint("adrenal", sized(lambda k, g=gland: tube(g, np.array([5, 6]) * s * k), volume), only=("visceral-fat",))  # type: ignore[misc]
+        canvas.paint(
+            "adrenal",
+            sized(lambda k, g=gland: tube(g, np.array([5, 6]) * s * k), volume),
+            only=("visceral-fat",),
+        )  # type: ignore[misc]
 
 
 def _stomach(canvas: Canvas, f: Frame, belly: Shape) -> None:
@@ -112,13 +145,21 @@ def _stomach(canvas: Canvas, f: Frame, belly: Shape) -> None:
         f.at(64, 22, 0.70), f.at(76, 4, 0.684), f.at(74, -28, 0.66), f.at(44, -58, 0.642 - 0.006 * wob[0]),
         f.at(4, -52, 0.648),
     ]  # fmt: skip
-    whole = sized(lambda k: tube(line, np.array([34, 34, 27, 21, 14]) * s * k) & belly, organ_ml(f, "stomach"))
+    whole = sized(
+        lambda k: tube(line, np.array([34, 34, 27, 21, 14]) * s * k) & belly, organ_ml(f, "stomach")
+    )
     canvas.paint("stomach-wall", whole.rough(1.5), only=_SOFT)
     inner = whole.grown(-6.0 * s)
     canvas.paint("stomach-content", inner, only=("stomach-wall",))
     bubble = half_space(1, (-38 - 8 * wob[1]) * s, above=False)
     canvas.paint("bowel-gas", inner & bubble, only=("stomach-content",))
-    duodenum = [f.at(-6, -50, 0.648), f.at(-42, -30, 0.65), f.at(-44, -10, 0.625), f.at(-10, -4, 0.615), f.at(24, -14, 0.63)]
+    duodenum = [
+        f.at(-6, -50, 0.648),
+        f.at(-42, -30, 0.65),
+        f.at(-44, -10, 0.625),
+        f.at(-10, -4, 0.615),
+        f.at(24, -14, 0.63),
+    ]
     canvas.paint("small-bowel", tube(duodenum, 12 * s), only=("visceral-fat",))
 
 
@@ -173,11 +214,15 @@ def _pelvis(canvas: Canvas, f: Frame) -> None:
     centre = np.array([3 * f.wobble("bladder", 2)[1], -44 * s + 0.25 * size, floor + axes[2]])
     if f.female:
         uterus = sized(
-            lambda k: ellipsoid(f.at(4, 10, 0.535) + [0, 0, 0.3 * size], np.array([25, 20, 38]) * s * k, (50, 0, 0)),
+            lambda k: ellipsoid(
+                f.at(4, 10, 0.535) + [0, 0, 0.3 * size], np.array([25, 20, 38]) * s * k, (50, 0, 0)
+            ),
             organ_ml(f, "uterus"),
         )
         canvas.paint("uterus", uterus, only=_SOFT)
-        ovary = sized(lambda k: ellipsoid(f.at(44, 12, 0.55), np.array([9, 8, 15]) * s * k), organ_ml(f, "ovaries") / 2)
+        ovary = sized(
+            lambda k: ellipsoid(f.at(44, 12, 0.55), np.array([9, 8, 15]) * s * k), organ_ml(f, "ovaries") / 2
+        )
         canvas.paint("ovary", ovary, only=_SOFT)
         canvas.paint("ovary", mirrored(ovary), only=_SOFT)
     else:
@@ -193,6 +238,14 @@ def _pelvis(canvas: Canvas, f: Frame) -> None:
             f.at(4, 6, 0.607), f.at(side * 34, 10, 0.572), f.at(side * 58, -12, 0.54), f.at(side * 72, -46, 0.505),
             f.at(side * 74, -42, 0.46), f.at(side * 78, -18, 0.38),
         ]  # fmt: skip
-        canvas.paint("vessels", tube(iliac, np.array([7.5, 6.5, 6, 5.5, 5, 4]) * s), only=("visceral-fat", "muscle", "subcutaneous-fat"))
+        canvas.paint(
+            "vessels",
+            tube(iliac, np.array([7.5, 6.5, 6, 5.5, 5, 4]) * s),
+            only=("visceral-fat", "muscle", "subcutaneous-fat"),
+        )
         vein = [point + np.array([-side * 4, 11, 0]) * s for point in iliac]
-        canvas.paint("vessels", tube(vein, np.array([8, 7.5, 7, 6.5, 5.5, 4]) * s), only=("visceral-fat", "muscle", "subcutaneous-fat"))
+        canvas.paint(
+            "vessels",
+            tube(vein, np.array([8, 7.5, 7, 6.5, 5.5, 4]) * s),
+            only=("visceral-fat", "muscle", "subcutaneous-fat"),
+        )

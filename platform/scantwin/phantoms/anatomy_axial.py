@@ -23,6 +23,7 @@ _BODY: Final = np.array([
     (0.845, 13, 8.5, 10.5), (0.89, 11.5, 7.5, 11), (0.909, 11, 7, 11.5),
 ])  # fmt: skip
 
+
 def paint_axial(canvas: Canvas, f: Frame) -> None:
     """Paints the spine, the ribs, the sternum and the pelvis."""
     _ribs(canvas, f)
@@ -37,7 +38,9 @@ def paint_axial(canvas: Canvas, f: Frame) -> None:
 def _column(f: Frame) -> tuple[NDArray[np.float64], ...]:
     """z [mm], y of the bodies, half-widths, half-depths, canal half-widths along the spine [mm]."""
     u = np.linspace(0.575, 0.909, 60)
-    wide, deep, canal = (np.interp(u, _BODY[:, 0], _BODY[:, k]) * f.s * (0.93 if f.female else 1) for k in (1, 2, 3))
+    wide, deep, canal = (
+        np.interp(u, _BODY[:, 0], _BODY[:, k]) * f.s * (0.93 if f.female else 1) for k in (1, 2, 3)
+    )
     return u * f.height, spine_y(f, u), wide, deep, canal
 
 
@@ -46,7 +49,9 @@ def _spine(canvas: Canvas, f: Frame) -> None:
     zero = np.zeros_like(z)
     rows = np.stack([z, zero, wide, y - deep, y + deep, np.full_like(z, 2.4), y], 1)
     back = y + deep + 0.75 * canal
-    ring = stack(np.stack([z, zero, canal + 5 * f.s, back - canal - 1, back + canal + 5 * f.s, zero + 2.0, back], 1))
+    ring = stack(
+        np.stack([z, zero, canal + 5 * f.s, back - canal - 1, back + canal + 5 * f.s, zero + 2.0, back], 1)
+    )
     hole = stack(np.stack([z, zero, canal, back - 0.8 * canal, back + 0.8 * canal, zero + 2.0, back], 1))
     body = stack(rows)
 
@@ -99,7 +104,9 @@ def stack_curve(z: NDArray[np.float64], values: NDArray[np.float64]) -> Distance
     fine = np.linspace(z[0], z[-1], 1024)
     table = np.interp(fine, z, values).astype(np.float32)
     step = np.float32(fine[1] - fine[0])
-    return lambda p: np.asarray(table[np.clip((p.z - np.float32(z[0])) / step, 0, 1023).astype(np.int32)], np.float32)
+    return lambda p: np.asarray(
+        table[np.clip((p.z - np.float32(z[0])) / step, 0, 1023).astype(np.int32)], np.float32
+    )
 
 
 def _ribs(canvas: Canvas, f: Frame) -> None:
@@ -131,7 +138,13 @@ def _ribs(canvas: Canvas, f: Frame) -> None:
 
 def _sternum(canvas: Canvas, f: Frame) -> None:
     s = f.s
-    line = [f.at(0, -52, 0.813), f.at(0, -70, 0.793), f.at(0, -85, 0.765), f.at(0, -96, 0.735), f.at(0, -98, 0.722)]
+    line = [
+        f.at(0, -52, 0.813),
+        f.at(0, -70, 0.793),
+        f.at(0, -85, 0.765),
+        f.at(0, -96, 0.735),
+        f.at(0, -98, 0.722),
+    ]
     slab = tube(line, np.array([24, 20, 16, 17, 9]) * s, flat=0.38)
     canvas.paint("cortical-bone", slab)
     canvas.paint("red-marrow", slab.grown(-1.6 * s))
@@ -145,7 +158,12 @@ def _sacrum(canvas: Canvas, f: Frame) -> None:
     ])  # fmt: skip
     rows[:, 1:] *= s
     middle = (rows[:, 2] + rows[:, 3]) / 2
-    wedge = stack(np.stack([rows[:, 0] * f.height, 0 * middle, rows[:, 1], rows[:, 2], rows[:, 3], 0 * middle + 2.2, middle], 1))
+    wedge = stack(
+        np.stack(
+            [rows[:, 0] * f.height, 0 * middle, rows[:, 1], rows[:, 2], rows[:, 3], 0 * middle + 2.2, middle],
+            1,
+        )
+    )
     canvas.paint("cortical-bone", wedge)
     canvas.paint("vertebral-marrow", wedge.grown(-1.8 * s))
 
@@ -170,7 +188,10 @@ def _hip_bone(canvas: Canvas, f: Frame, side: int) -> None:
         floor = f.z(0.528) + 52 * s * np.abs(t - 0.55) ** 1.0
         thick = (4.5 + 3.5 * np.clip(np.abs(p.z - crest) / (20 * s) < 0.5, 0, 1)) * s
         ends = np.maximum(-t, t - 1) * length
-        return np.asarray(np.maximum(np.maximum(np.abs(off) - thick, np.maximum(p.z - crest, floor - p.z)), ends), np.float32)
+        return np.asarray(
+            np.maximum(np.maximum(np.abs(off) - thick, np.maximum(p.z - crest, floor - p.z)), ends),
+            np.float32,
+        )
 
     low = np.array([min(side * 20, side * 190), -90, f.z(0.52) / s]) * s
     high = np.array([max(side * 20, side * 190), 120, f.z(0.612) / s]) * s
@@ -178,9 +199,18 @@ def _hip_bone(canvas: Canvas, f: Frame, side: int) -> None:
     joint = f.at(side * 88 * wide, 2, 0.5265)
     socket = ellipsoid(joint + np.array([-side * 5, 0, 5]) * s, np.array([33, 32, 33]) * s)
     arms = (
-        tube([f.at(side * 82, 20, 0.525), f.at(side * 64, 44, 0.497), f.at(side * 56, 40, 0.483)], np.array([17, 15, 14]) * s)
-        | tube([f.at(side * 74, -16, 0.527), f.at(side * 40, -50, 0.519), f.at(side * 9, -56, 0.51)], np.array([13, 8.5, 10]) * s)
-        | tube([f.at(side * 54, 34, 0.482), f.at(side * 30, -20, 0.489), f.at(side * 9, -52, 0.503)], np.array([9, 7, 8]) * s)
+        tube(
+            [f.at(side * 82, 20, 0.525), f.at(side * 64, 44, 0.497), f.at(side * 56, 40, 0.483)],
+            np.array([17, 15, 14]) * s,
+        )
+        | tube(
+            [f.at(side * 74, -16, 0.527), f.at(side * 40, -50, 0.519), f.at(side * 9, -56, 0.51)],
+            np.array([13, 8.5, 10]) * s,
+        )
+        | tube(
+            [f.at(side * 54, 34, 0.482), f.at(side * 30, -20, 0.489), f.at(side * 9, -52, 0.503)],
+            np.array([9, 7, 8]) * s,
+        )
     )
     bone = plate | socket | arms
     spare = ("bladder", "bladder-wall", "vertebral-marrow")

@@ -71,13 +71,22 @@ def _brain(canvas: Canvas, f: Frame, k: float, inner: Shape) -> None:
     canvas.paint("csf", brain & everywhere(clefts), only=("grey-matter", "white-matter"))
     for side in (1, -1):
         canvas.paint("deep-grey", ellipsoid(head_at(f, side * 11, 8, 0.9525), np.array([9, 15, 11]) * k))
-        canvas.paint("deep-grey", ellipsoid(head_at(f, side * 25, -8, 0.9535), np.array([7, 19, 11]) * k, (0, 0, side * -12)))
-        ventricle = [head_at(f, side * 9, -34, 0.957), head_at(f, side * 10, 5, 0.9635), head_at(f, side * 20, 38, 0.956)]
+        canvas.paint(
+            "deep-grey",
+            ellipsoid(head_at(f, side * 25, -8, 0.9535), np.array([7, 19, 11]) * k, (0, 0, side * -12)),
+        )
+        ventricle = [
+            head_at(f, side * 9, -34, 0.957),
+            head_at(f, side * 10, 5, 0.9635),
+            head_at(f, side * 20, 38, 0.956),
+        ]
         canvas.paint("csf", tube(ventricle, np.array([4, 5, 6]) * k))
     canvas.paint("csf", cerebellum.grown(1.5) & inner, only=("grey-matter", "white-matter"))
     canvas.paint("cerebellum", cerebellum & brain)
     stem = [head_at(f, 0, 9, 0.944), head_at(f, 0, 14, 0.925), head_at(f, 0, 20, 0.908)]
-    canvas.paint("csf", tube(stem, np.array([15.5, 15, 12]) * k) & inner, only=("grey-matter", "white-matter"))
+    canvas.paint(
+        "csf", tube(stem, np.array([15.5, 15, 12]) * k) & inner, only=("grey-matter", "white-matter")
+    )
     canvas.paint("brainstem", tube(stem, np.array([14, 13, 8]) * k))
 
 
@@ -85,13 +94,21 @@ def _face(canvas: Canvas, f: Frame, k: float) -> None:
     canvas.paint("trabecular-bone", ellipsoid(head_at(f, 0, -58, 0.912), np.array([38, 28, 30]) * k))
     canvas.paint("trabecular-bone", ellipsoid(head_at(f, 0, -20, 0.921), np.array([34, 30, 14]) * k))
     canvas.paint("airway", ellipsoid(head_at(f, 0, -16, 0.925), np.array([14, 12, 9]) * k))  # sphenoid sinus
-    canvas.paint("soft-palate", ellipsoid(head_at(f, 0, -56, 0.914), np.array([15, 33, 20]) * k))  # nasal mucosa
+    canvas.paint(
+        "soft-palate", ellipsoid(head_at(f, 0, -56, 0.914), np.array([15, 33, 20]) * k)
+    )  # nasal mucosa
     for side in (1, -1):
         canvas.paint("airway", ellipsoid(head_at(f, side * 5.5, -56, 0.913), np.array([4, 30, 17]) * k))
         canvas.paint("airway", ellipsoid(head_at(f, side * 25, -58, 0.916), np.array([11, 15, 15]) * k))
-        zygoma = [head_at(f, side * 62, -20, 0.921), head_at(f, side * 57, -48, 0.92), head_at(f, side * 40, -74, 0.919)]
+        zygoma = [
+            head_at(f, side * 62, -20, 0.921),
+            head_at(f, side * 57, -48, 0.92),
+            head_at(f, side * 40, -74, 0.919),
+        ]
         canvas.paint("cortical-bone", tube(zygoma, 4.5 * k))
-        canvas.paint("trabecular-bone", ellipsoid(head_at(f, side * 52, 20, 0.917), np.array([12, 16, 17]) * k))
+        canvas.paint(
+            "trabecular-bone", ellipsoid(head_at(f, side * 52, 20, 0.917), np.array([12, 16, 17]) * k)
+        )
         canvas.paint("airway", ellipsoid(head_at(f, side * 53, 20, 0.915), np.array([6, 9, 10]) * k))
         jaw = [
             head_at(f, side * 50, -8, 0.914), head_at(f, side * 46, -16, 0.887), head_at(f, side * 34, -56, 0.8785),
@@ -109,7 +126,9 @@ def _eyes(canvas: Canvas, f: Frame, k: float) -> None:
         cone = ellipsoid(head_at(f, side * 29, -62, 0.933), np.array([17, 25, 16]) * k, (0, 0, side * 20))
         canvas.paint("cortical-bone", cone.grown(2.5 * k), spare=("grey-matter", "white-matter", "csf"))
         canvas.paint("orbital-fat", cone)
-        muscle = tube([head_at(f, side * 22, -38, 0.932), head_at(f, side * 30, -70, 0.933)], np.array([4, 14]) * k)
+        muscle = tube(
+            [head_at(f, side * 22, -38, 0.932), head_at(f, side * 30, -70, 0.933)], np.array([4, 14]) * k
+        )
         canvas.paint("muscle", muscle - muscle.grown(-2.5 * k), only=("orbital-fat",))
         canvas.paint("eye", ellipsoid(head_at(f, side * 31, -78, 0.933), np.full(3, 12.0) * k))
 
@@ -118,19 +137,44 @@ def _throat(canvas: Canvas, f: Frame, k: float) -> None:
     paint = canvas.paint
     paint("tongue", ellipsoid(head_at(f, 0, -50, 0.8885), np.array([20, 30, 17]) * k))
     paint("soft-palate", ellipsoid(head_at(f, 0, -26, 0.902), np.array([15, 13, 5]) * k))
-    throat = [head_at(f, 0, -14, 0.917), head_at(f, 0, -14, 0.90), head_at(f, 0, -14, 0.885), f.at(0, -8, 0.872)]
+    throat = [
+        head_at(f, 0, -14, 0.917),
+        head_at(f, 0, -14, 0.90),
+        head_at(f, 0, -14, 0.885),
+        f.at(0, -8, 0.872),
+    ]
     paint("airway", tube(throat, np.array([9, 7, 7, 7]) * k))
     for side in (1, -1):
-        paint("tonsils", ellipsoid(head_at(f, side * 17, -20, 0.894), np.array([6.5, 8, 11]) * k), spare=("airway",))
-        paint("tonsils", ellipsoid(head_at(f, side * 7, -25, 0.8835), np.array([7, 6, 6]) * k), spare=("airway",))
+        paint(
+            "tonsils",
+            ellipsoid(head_at(f, side * 17, -20, 0.894), np.array([6.5, 8, 11]) * k),
+            spare=("airway",),
+        )
+        paint(
+            "tonsils",
+            ellipsoid(head_at(f, side * 7, -25, 0.8835), np.array([7, 6, 6]) * k),
+            spare=("airway",),
+        )
         volume = organ_ml(f, "parotids") / 2
-        gland = sized(lambda q, c=side: ellipsoid(head_at(f, c * 54, 0, 0.902), np.array([11, 17, 23]) * k * q), volume)  # type: ignore[misc]
+        gland = sized(
+            lambda q, c=side: ellipsoid(head_at(f, c * 54, 0, 0.902), np.array([11, 17, 23]) * k * q), volume
+        )  # type: ignore[misc]
         paint("parotid", gland, only=("muscle", "subcutaneous-fat"))
         volume = organ_ml(f, "submandibulars") / 2
-        gland = sized(lambda q, c=side: ellipsoid(head_at(f, c * 27, -36, 0.8765), np.array([10, 15, 11]) * k * q), volume)  # type: ignore[misc]
+        gland = sized(
+            lambda q, c=side: ellipsoid(head_at(f, c * 27, -36, 0.8765), np.array([10, 15, 11]) * k * q),
+            volume,
+        )  # type: ignore[misc]
         paint("submandibular", gland, only=("muscle", "subcutaneous-fat"))
-        paint("sublingual", ellipsoid(head_at(f, side * 13, -56, 0.881), np.array([5, 13, 6]) * k), only=("muscle", "tongue"))
+        paint(
+            "sublingual",
+            ellipsoid(head_at(f, side * 13, -56, 0.881), np.array([5, 13, 6]) * k),
+            only=("muscle", "tongue"),
+        )
     ring = tube([f.at(0, -17, 0.884), f.at(0, -15, 0.868)], np.array([17, 15]) * f.s)
     paint("larynx", ring)
     paint("cartilage", ring - ring.grown(-2.5 * f.s) - half_space(1, -6 * f.s, above=True))
-    paint("airway", tube([f.at(0, -14, 0.886), f.at(0, -14, 0.876), f.at(0, -10, 0.866)], np.array([8, 4.5, 8]) * f.s))
+    paint(
+        "airway",
+        tube([f.at(0, -14, 0.886), f.at(0, -14, 0.876), f.at(0, -10, 0.866)], np.array([8, 4.5, 8]) * f.s),
+    )

@@ -22,7 +22,8 @@ def heart(f: Frame) -> Shape:
     wob = f.wobble("heart", 3)
     centre = f.at(*_HEART) + 4 * wob
     return sized(
-        lambda k: ellipsoid(centre, np.array([50, 46, 66]) * f.s * k, along=_AXIS), 0.86 * organ_ml(f, "heart")
+        lambda k: ellipsoid(centre, np.array([50, 46, 66]) * f.s * k, along=_AXIS),
+        0.86 * organ_ml(f, "heart"),
     )
 
 
@@ -48,7 +49,8 @@ def paint_thorax(canvas: Canvas, f: Frame) -> None:
     _heart(canvas, f, whole_heart)
     _vessels(canvas, f)
     lobes = sized(
-        lambda k: ellipsoid(f.at(18, -12, 0.858), np.array([9, 10, 24]) * s * k, (0, 8, 0)), organ_ml(f, "thyroid") * 0.46
+        lambda k: ellipsoid(f.at(18, -12, 0.858), np.array([9, 10, 24]) * s * k, (0, 8, 0)),
+        organ_ml(f, "thyroid") * 0.46,
     )
     canvas.paint("thyroid", lobes)
     canvas.paint("thyroid", mirrored(lobes))
@@ -111,12 +113,22 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
     descending = np.stack(
         [np.interp(down, (0.607, 0.69, 0.80), (4, 12, 21)) * s, spine_y(f, down) - np.interp(down, (0.607, 0.7, 0.8), (34, 31, 24)) * s, down * f.height], 1
     )  # fmt: skip
-    arch = [f.at(2, -24, 0.772), f.at(-16, -34, 0.787), f.at(-12, -30, 0.802), f.at(6, -6, 0.814), f.at(18, 18, 0.811)]
+    arch = [
+        f.at(2, -24, 0.772),
+        f.at(-16, -34, 0.787),
+        f.at(-12, -30, 0.802),
+        f.at(6, -6, 0.814),
+        f.at(18, 18, 0.811),
+    ]
     # The aorta widens with age: about 0.12 mm a year of radius from 50 (assumed).
     wide = s * (1.0 + 0.05 * float(f.wobble("aorta", 1)[0]))
     canvas.paint("blood", tube(arch, np.array([14, 15, 14.5, 13, 12.5]) * wide), only=(*free, "myocardium"))
     canvas.paint("blood", tube(descending, np.linspace(12.0, 9.0, 16) * wide), only=free)
-    canvas.paint("blood", tube([f.at(-24, -20, 0.815), f.at(-27, -16, 0.79), f.at(-26, -14, 0.768)], 9.5 * s), only=free)
+    canvas.paint(
+        "blood",
+        tube([f.at(-24, -20, 0.815), f.at(-27, -16, 0.79), f.at(-26, -14, 0.768)], 9.5 * s),
+        only=free,
+    )
     cava = np.linspace(0.60, 0.735, 10)
     line = np.stack([np.full(10, -17 * s), spine_y(f, cava) - 34 * s, cava * f.height], 1)
     canvas.paint("vessels", tube(line, 10 * s), only=free)

@@ -123,7 +123,9 @@ class Canvas:
             self._whole = self._warped((slice(None), slice(None), slice(None)))
         px, py, pz = (a[box] for a in self._whole) if self._whole is not None else self._warped(box)
         z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
-        return Points(px, py, pz, lambda name, step, stretch=1.0: self.lattice(name, step).at(z / stretch, y, x))
+        return Points(
+            px, py, pz, lambda name, step, stretch=1.0: self.lattice(name, step).at(z / stretch, y, x)
+        )
 
     def plain_points(self, box: tuple[slice, slice, slice]) -> Points:
         """The points of a box as they lie in the world, not warped."""
@@ -162,9 +164,7 @@ class Canvas:
         box = self.box(shape)
         if box is None:
             return
-        self.cover(
-            tissue, box, shape.distance(self.points(box)), only=only, spare=(*spare, "air-outside")
-        )
+        self.cover(tissue, box, shape.distance(self.points(box)), only=only, spare=(*spare, "air-outside"))
 
     def cover(
         self, tissue: str, box: tuple[slice, slice, slice], distance: Array,

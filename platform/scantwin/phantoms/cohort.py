@@ -14,8 +14,10 @@ from zlib import crc32
 from scantwin import NOTICE
 from scantwin.files import whole_folder, write_json
 from scantwin.imaging.nifti import write_nifti
-from scantwin.phantoms.patient import PatientSpec, build_patient, random_patient
+from scantwin.phantoms.dicom_out import Subject, write_dicom
+from scantwin.phantoms.patient import build_patient
 from scantwin.phantoms.scanner import ImagedPatient, ScannerSpec, image_patient
+from scantwin.phantoms.spec import PatientSpec, random_patient
 from scantwin.phantoms.tissues import ORGANS
 from scantwin.terminal import Advance, silent
 
@@ -77,7 +79,20 @@ def _write_one(
     phantom = build_patient(spec, build_spacing(scanner))
     imaged = image_patient(phantom, scanner, seed=seed, when=when)
     with whole_folder(target / name) as aside:
-        _write_nifti(aside, imaged)
+        if form == "dicom":
+            subject = Subject(name, spec.sex, spec.age, spec.height_cm / 100, spec.weight_kg)
+            write_dicom(
+                aside,
+                imaged.ct,
+                imaged.pet,
+                subject,
+                scanner.vendor,
+                seed=seed,
+                when=when,
+                lesions=imaged.lesions,
+            )
+        else:
+            _write_nifti(aside, imaged)
         _write_truth(aside / "truth", imaged)
         write_json(aside / "study.json", _study(name, spec, scanner, imaged))
     return name
@@ -94,6 +109,7 @@ def _write_truth(folder: Path, imaged: ImagedPatient) -> None:
     write_nifti(imaged.organs, folder / "organs.nii.gz")
     write_nifti(imaged.suv_true, folder / "suv_true.nii.gz")
     write_nifti(imaged.districts, folder / "districts.nii.gz")
+    write_nifti(imaged.lesions, folder / "lesions.nii.gz")
     write_json(folder / "truth.json", {**imaged.truth, "organ_labels": ORGANS, "notice": NOTICE})
 
 

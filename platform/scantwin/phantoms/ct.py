@@ -93,6 +93,8 @@ def _add_metal(ct: Array, grid: Grid, centre: tuple[float, float, float]) -> Non
             metal = r**2 + z**2 < 24.0**2
         else:
             metal = np.hypot(x - min(36.0, -0.9 * (z + 12)) * np.sign(centre[0]), y) < 8.0
-        present = float(np.clip(metal.sum() * np.prod([grid.y[1] - grid.y[0], grid.x[1] - grid.x[0]]) / 600, 0, 1))
+        present = float(
+            np.clip(metal.sum() * np.prod([grid.y[1] - grid.y[0], grid.x[1] - grid.x[0]]) / 600, 0, 1)
+        )
         ct[k] += (present * streaks * (ct[k] > -900)).astype(np.float32)
         ct[k][metal] = HU_RANGE[1]

@@ -75,7 +75,9 @@ class Lesion:
         return asdict(self)
 
 
-def paint_lesions(canvas: Canvas, f: Frame, spec: PatientSpec) -> tuple[NDArray[np.uint8], tuple[Lesion, ...]]:
+def paint_lesions(
+    canvas: Canvas, f: Frame, spec: PatientSpec
+) -> tuple[NDArray[np.uint8], tuple[Lesion, ...]]:
     """Paints the lesions of the patient's condition; gives their labels (z, y, x) and what they are."""
     labels = np.zeros(canvas.grid.shape, np.uint8)
     found: list[Lesion] = []
@@ -98,7 +100,9 @@ def paint_lesions(canvas: Canvas, f: Frame, spec: PatientSpec) -> tuple[NDArray[
         primary = k == 0 and spec.condition in ("lung-cancer", "sarcoma")
         volume = _volume(spec.condition, kind, own, primary=primary)
         suvmax = _suvmax(spec.condition, own, aggressive=aggressive) * level
-        lesion = _paint(canvas, len(found) + 1, kind, centre, volume, float(np.clip(suvmax, 2.0, 43.0)), spec, own, labels)
+        lesion = _paint(
+            canvas, len(found) + 1, kind, centre, volume, float(np.clip(suvmax, 2.0, 43.0)), spec, own, labels
+        )
         found.append(lesion)
     return labels, tuple(found)
 
@@ -142,7 +146,9 @@ def _place(canvas: Canvas, f: Frame, kind: str, rng: np.random.Generator) -> NDA
         points = rng.uniform(low, high, (1500, 3))
         index = [
             np.clip(np.rint((points[:, 2 - k] - axis[0]) / s).astype(int), 0, len(axis) - 1)
-            for k, (axis, s) in enumerate(zip((canvas.grid.z, canvas.grid.y, canvas.grid.x), canvas.spacing, strict=True))
+            for k, (axis, s) in enumerate(
+                zip((canvas.grid.z, canvas.grid.y, canvas.grid.x), canvas.spacing, strict=True)
+            )
         ]
         hits = np.flatnonzero(np.isin(canvas.labels[index[0], index[1], index[2]], wanted))
         if len(hits):
@@ -172,7 +178,9 @@ def _paint(
     radius = float(np.cbrt(volume * 1000 * 3 / (4 * np.pi)))
     axes = np.exp(rng.normal(0, 0.15, 3))
     axes *= radius / np.cbrt(np.prod(axes))
-    shape: Shape = ellipsoid(centre, axes, rng.uniform(0, 180, 3)).rough(min(0.12 * radius, 3.0), max(radius, 8.0))
+    shape: Shape = ellipsoid(centre, axes, rng.uniform(0, 180, 3)).rough(
+        min(0.12 * radius, 3.0), max(radius, 8.0)
+    )
     hu = _hu_of(kind, canvas, spec, rng)
     necrotic = volume > 25 and bool(rng.random() < 0.4)
     box = canvas.box(shape)
@@ -203,7 +211,9 @@ def _fill(
     if necrotic:
         dead = np.clip((depth - 0.55) * radius / 3, 0, 1)
         # The ring keeps the maximum; the core is dead fluid.
-        hot = np.minimum(suvmax, hot * (1 + 0.25 * np.exp(-(((depth - 0.45) / 0.15) ** 2)))) * (1 - 0.75 * dead)
+        hot = np.minimum(suvmax, hot * (1 + 0.25 * np.exp(-(((depth - 0.45) / 0.15) ** 2)))) * (
+            1 - 0.75 * dead
+        )
         dense = dense * (1 - dead) + 15 * dead
     body = canvas.labels[box] > 0
     alpha = np.clip(np.float32(0.5) - distance / canvas.voxel, 0, 1) * body

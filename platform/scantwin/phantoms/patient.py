@@ -10,7 +10,13 @@ import numpy as np
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.anatomy import paint_brown_fat, paint_organs
 from scantwin.phantoms.anatomy_body import (
-    arm, arm_is_up, body_distances, districts, lean_volume_ml, table_y, trunk_rows,
+    arm,
+    arm_is_up,
+    body_distances,
+    districts,
+    lean_volume_ml,
+    table_y,
+    trunk_rows,
 )  # fmt: skip
 from scantwin.phantoms.canvas import Canvas, Grid
 from scantwin.phantoms.frame import Frame, Jitter

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
+from scantwin import NOTICE
+from scantwin.files import whole_folder, write_json
+from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
 from scantwin.phantoms.ct import image_ct
+from scantwin.phantoms.dicom_out import Subject, write_dicom
 from scantwin.phantoms.pet import image_pet
 from scantwin.phantoms.scanner import ScannerSpec
 from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, everywhere, half_space, no_noise, stack
@@ -88,7 +93,9 @@ def sphere_phantom(
     """The body phantom as `scanner` shows it; `ratio` is the activity of the spheres over the background,
     whose activity is `activity_bq_ml` [Bq/ml] at the start of the scan (EARL: about 2000 and 1:10)."""
     place = np.asarray(_PLACE_MM)
-    rows = [(place[2] + z, place[0], 147.0, place[1] - 105, place[1] + 95, 2.4, place[1]) for z in (-90, 0, 90)]
+    rows = [
+        (place[2] + z, place[0], 147.0, place[1] - 105, place[1] + 95, 2.4, place[1]) for z in (-90, 0, 90)
+    ]
     body = stack(rows)
     spheres = []
     for k, diameter in enumerate(SPHERES_MM):
@@ -134,3 +141,36 @@ def _image(
 
 def _round(p: Points, place: np.ndarray) -> Array:
     return np.asarray(np.hypot(p.x - np.float32(place[0]), p.y - np.float32(place[1])), np.float32)
+
+
+def write_qc(
+    folder: Path | str,
+    scan: QcScan,
+    scanner: ScannerSpec,
+    *,
+    form: Literal["nifti", "dicom"] = "nifti",
+    seed: int = 0,
+) -> Path:
+    """Writes CT and PET of a QC object, and truth.json with what is exactly known of it."""
+    target = Path(folder)
+    with whole_folder(target) as aside:
+        if form == "dicom":
+            subject = Subject(f"QC-{scan.kind}", weight_kg=scan.weight_kg, dose_at_scan_bq=scan.dose_bq)
+            write_dicom(aside, scan.ct, scan.pet, subject, scanner.vendor, seed=seed, when=scan.when)
+        else:
+            write_nifti(scan.ct, aside / "CT.nii.gz")
+            write_nifti(scan.pet, aside / "SUV.nii.gz")
+        truth = {
+            "kind": scan.kind,
+            "expected_suv": 1.0,
+            "weight_kg": scan.weight_kg,
+            "dose_at_scan_bq": scan.dose_bq,
+            "ratio": scan.ratio,
+            "spheres": [{"diameter_mm": s.diameter_mm, "centre_mm": s.centre_mm} for s in scan.spheres],
+            "suv_factor": scan.suv_factor,
+            "when": scan.when.isoformat() if scan.when else None,
+            "scanner": scanner.model_dump(mode="json"),
+            "notice": NOTICE,
+        }
+        write_json(aside / "truth.json", truth)
+    return target

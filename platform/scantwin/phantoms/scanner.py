@@ -91,7 +91,11 @@ def image_patient(
     )  # fmt: skip
     factor = scanner.suv_factor(when)
     pet = image_pet(
-        phantom.suv, scanner, pet_grid, np.random.default_rng([seed, 13]), dome_z=phantom.landmarks["liver-dome"][2]
+        phantom.suv,
+        scanner,
+        pet_grid,
+        np.random.default_rng([seed, 13]),
+        dome_z=phantom.landmarks["liver-dome"][2],
     )
     pet = pet.with_array(pet.array * np.float32(factor))
     truth = {

@@ -259,7 +259,9 @@ def no_noise(name: str, step: float, stretch: float = 1.0) -> Array:  # noqa: AR
 
 def volume_ml(shape: Shape, step: float = 6.0) -> float:
     """Volume [ml] of a bounded shape, sampled every `step` mm."""
-    axes = [np.arange(a + step / 2, b, step, dtype=np.float32) for a, b in zip(shape.low, shape.high, strict=True)]
+    axes = [
+        np.arange(a + step / 2, b, step, dtype=np.float32) for a, b in zip(shape.low, shape.high, strict=True)
+    ]
     x, y, z = axes
     p = Points(x[None, None, :], y[None, :, None], z[:, None, None], no_noise)
     d = np.broadcast_to(shape.distance(p), (len(z), len(y), len(x)))

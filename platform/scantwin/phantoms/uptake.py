@@ -17,13 +17,25 @@ from scantwin.phantoms.frame import Jitter
 from scantwin.phantoms.spec import PatientSpec
 from scantwin.phantoms.tissues import TISSUES
 
-MYOCARDIUM: Final = {"4-6h": (0.10, 0.39, 0.51), "overnight": (0.55, 0.28, 0.18), "low-carb": (0.77, 0.14, 0.10)}
+MYOCARDIUM: Final = {
+    "4-6h": (0.10, 0.39, 0.51),
+    "overnight": (0.55, 0.28, 0.18),
+    "low-carb": (0.77, 0.14, 0.10),
+}
 """Shares of no, patchy and full uptake after each way of fasting (MY)."""
 
 LIVER_BLOOD_R: Final = 0.82
 """Correlation of liver and blood pool over patients (CV, n = 1,018)."""
 
-REMAINDER: Final = ("muscle", "subcutaneous-fat", "visceral-fat", "skin", "yellow-marrow", "red-marrow", "lung")
+REMAINDER: Final = (
+    "muscle",
+    "subcutaneous-fat",
+    "visceral-fat",
+    "skin",
+    "yellow-marrow",
+    "red-marrow",
+    "lung",
+)
 """Tissues whose uptake is scaled together so that the body's mean uptake closes."""
 
 CLOSURE: Final = (0.85, 0.95)
@@ -70,7 +82,9 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
     texture = _myocardium(spec, suv, chance)
     median = 3.0 if spec.furosemide else 6.0
     suv["bladder"] = float(np.clip(median * np.exp(0.6 * z("urine")), 0.8, 40))
-    suv["kidney-pelvis"] = float(np.clip((0.6 if spec.furosemide else 1.0) * 9 * np.exp(0.45 * z("pelvis")), 3, 22))
+    suv["kidney-pelvis"] = float(
+        np.clip((0.6 if spec.furosemide else 1.0) * 9 * np.exp(0.45 * z("pelvis")), 3, 22)
+    )
     for name in ("small-bowel", "colon-wall", "colon-content"):
         raised = float(np.exp(0.9 + 0.35 * z("metformin"))) if spec.metformin else 1.0
         suv[name] = TISSUES[name].suv_mean * float(np.exp(0.3 * z("bowel") + 0.15 * z(name))) * raised
