@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scantwin import systems
+from scantwin.evaluation.held_out import measure
 from scantwin.imaging.study import DISTRICT_LABEL, Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
+from scantwin.learning.weights import Model, system_arrays
 
 SPACING = (8.0, 8.0, 8.0)
 
@@ -60,3 +64,18 @@ def bar_cohort(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) ->
     cache = tmp_path_factory.mktemp("bars")
     named = [(f"bar-{k}", lambda k=k: bar_study(k)) for k in range(4)]
     return Cohort.prepare(named, tiny_recipe, cache)
+
+
+@pytest.fixture(scope="session")
+def bar_model(bar_cohort: Cohort, tiny_recipe: Recipe) -> Model:
+    """A model trained on the bars, with its error bar."""
+    system = systems.build(tiny_recipe, seed=1)
+    result = train(system, bar_cohort.training, steps=60, seed=1)
+    statistics = measure(system, bar_cohort.held_out, trained=result.patches).statistics
+    return Model(tiny_recipe, system_arrays(system), {"patches": result.patches}, statistics)
+
+
+@pytest.fixture
+def new_bar() -> Study:
+    """A patient that no model has seen."""
+    return bar_study(77)

@@ -39,7 +39,7 @@ def suv_peak(
 
 
 def lesion_figures(predicted: NDArray[np.float32], case: Case) -> list[dict[str, float]]:
-    """For each lesion (18-connected): errors of SUVmean, SUVmax, SUVpeak [g/ml] and whether they are inside limits."""
+    """For each 18-connected lesion: errors of SUVmean, SUVmax, SUVpeak [g/ml]; 1 if inside the limits."""
     if case.lesions is None:
         return []
     labels, count = ndimage.label(case.lesions & case.body, ndimage.generate_binary_structure(3, 2))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scantwin import systems
+from scantwin.evaluation import image_metrics as im
+from scantwin.evaluation.held_out import case_of, measure
+from scantwin.evaluation.references import REFERENCES, training_statistics
+from scantwin.evaluation.report import evaluate_studies
+from scantwin.learning.training import train
+from scantwin.learning.weights import Model, system_arrays
+from scantwin.translation.uncertainty import key
+
+
+@pytest.fixture(scope="module")
+def trained(bar_cohort, tiny_recipe):
+    system = systems.build(tiny_recipe, seed=1)
+    result = train(system, bar_cohort.training, steps=60, seed=1)
+    return system, result
+
+
+def test_sums_over_two_patients_are_the_sum_of_each(trained, bar_cohort):
+    system, result = trained
+    both = measure(system, bar_cohort.training[:2], trained=result.patches)
+    one, two = (measure(system, [s], trained=result.patches) for s in bar_cohort.training[:2])
+    for name, value in both.metrics.items():
+        assert value == pytest.approx(one.metrics[name] + two.metrics[name], rel=1e-9)
+    for name, value in both.statistics.items():
+        assert np.allclose(value, one.statistics[name] + two.statistics[name])
+
+
+def test_every_region_and_reference_is_there(trained, bar_cohort):
+    system, _ = trained
+    references = training_statistics(bar_cohort.training)
+    metrics = measure(system, bar_cohort.held_out, references).metrics
+    for who in ("model", *REFERENCES):
+        for region in ("whole-body", "trunk", "legs", "lesions"):
+            assert metrics[f"{who}/{region}/mae/n"] == 1
+    # What the median is best at: no constant has a smaller absolute error on the training voxels.
+    assert metrics["training-median/trunk/mae/sum"] <= metrics["training-mean/trunk/mae/sum"] * 1.01
+
+
+def test_residual_sums_count_every_voxel_of_the_district(trained, bar_cohort):
+    system, _ = trained
+    study = bar_cohort.held_out[0]
+    statistics = measure(system, [study]).statistics
+    assert statistics[key("trunk")][0].sum() == study.mask("trunk").sum()
+    assert statistics[key("arms")].sum() == 0
+
+
+def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
+    system, result = trained
+    model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
+    report = evaluate_studies(
+        systems.scanner_for(model), bar_cohort.held_out, training_statistics(bar_cohort.training)
+    )
+    assert report["n"] == 1 and report["range"] == [0.0, 20.0]
+    assert set(report["whole_body"]) >= {"mae", "psnr", "ssim"} and set(report["whole_body"]["mae"]) == {
+        "mean",
+        "sd",
+    }
+    assert set(report["districts"]) == {"trunk", "legs"}
+    assert set(report["lesions"]) == {
+        "n",
+        "mae",
+        "suvmax_error",
+        "suvpeak_error",
+        "suvmean_bias",
+        "inside_limits",
+    }
+    assert set(report["references"]) == set(REFERENCES) and report["conditions"]["melanoma"]["n"] == 1
+
+
+def test_metrics_are_taken_on_the_pets_own_grid(trained, bar_cohort):
+    system, _ = trained
+    study = bar_cohort.held_out[0]
+    case = case_of(study)
+    assert case.grid.spacing == study.pet.spacing
+    assert im.mae(case.true, case.true, case.body) == 0
