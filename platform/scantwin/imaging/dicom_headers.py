@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.reasons import reject
 
-BROKEN: Final = (
-    EOFError, OSError, zipfile.BadZipFile, zlib.error, InvalidDicomError, AttributeError, ValueError,
-    TypeError, LookupError, NotImplementedError, RuntimeError, ArithmeticError, AssertionError, MemoryError,
-)  # fmt: skip
-"""What parsers raise on damaged bytes. A parser of foreign files must not take the program down with it."""
+BROKEN: Final = (Exception,)
+"""What parsers raise on damaged bytes cannot be listed: pydicom's depends on each element's VR, decoders have
+their own. A parser of foreign files must not take the program down with it."""
 
 MAX_FRAMES: Final = 20_000
 """Frames of one multi-frame file."""
+
+# Hospitals' values break length and character rules all the time. pydicom would warn about each, with the
+# value, which may be a name; what matters here is checked where it is used.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _LIFTED: Final = (
     ("PlanePositionSequence", ("ImagePositionPatient",)),
@@ -51,17 +50,32 @@ _CORRECTIONS: Final = (
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing that pydicom says about a file's structure gets out: it quotes values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def reading(ref: FileRef) -> Iterator[None]:
     """Turns what a parser raises on damaged bytes into the rejection `dicom.unreadable`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns about every value that breaks a length rule
+        with quiet():
             yield
     except Rejection:
         raise
     except BROKEN as error:
-        found = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-        raise reject("dicom.unreadable", path=ref.shown, found=found) from None
+        raise reject("dicom.unreadable", path=ref.shown, found=in_short(error)) from None
+
+
+def in_short(error: BaseException) -> str:
+    """What went wrong, without the bytes of the file that parsers quote: they may hold a name."""
+    if isinstance(error, EOFError):
+        return "it ends early"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 
 def read_header(ref: FileRef, tags: list[str] | None = None) -> Dataset:

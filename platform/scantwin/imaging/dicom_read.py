@@ -16,7 +16,7 @@ from pydicom.pixels.utils import pixel_array
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_geometry import Plane, Stack, stack_planes
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, in_short, read_header, reading
 from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.reasons import reject, warn
@@ -178,7 +178,7 @@ def _decode(dataset: Dataset, frame: Frame, ref: FileRef) -> NDArray[np.generic]
     except BROKEN as error:
         if syntax.is_compressed and not syntax.is_deflated:
             raise reject(
-                "dicom.compressed", path=ref.shown, found=f"{syntax.name}: {_first(error)}"
+                "dicom.compressed", path=ref.shown, found=f"{syntax.name}: {in_short(error)}"
             ) from None
         raise
     stored = stored.reshape(stored.shape[-2:]) if stored.ndim > 2 and stored.shape[0] == 1 else stored
@@ -240,7 +240,3 @@ def _padding(
 
 def _volume(stack: Stack, array: NDArray[np.generic], unit: Unit, frame: Frame) -> Volume:
     return volume_from_affine(array, stack.affine, unit, frame.ref.folder)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__

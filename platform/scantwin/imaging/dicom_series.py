@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pydicom.tag import BaseTag
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, may_be_dicom
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, quiet, read_header
 from scantwin.imaging.dicom_read import plane_of
 
 WANTED: Final = ("CT", "PT", "RTSTRUCT", "SEG")
@@ -88,7 +87,7 @@ class Series:
     @property
     def axial(self) -> bool:
         """Whether the slices lie across the patient, within 45 degrees."""
-        return abs(self.normal[2]) > 0.5**0.5
+        return bool(abs(self.normal[2]) > 0.7071)
 
     @property
     def measured(self) -> bool:
@@ -104,8 +103,7 @@ def index_file(ref: FileRef) -> IndexEntry | None:
     except (Rejection, *BROKEN):
         return None
     try:
-        with warnings.catch_warnings(), ref.open() as stream:
-            warnings.simplefilter("ignore")
+        with quiet(), ref.open() as stream:
             header = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_INDEX_TAG, force=True)
             if "SOPClassUID" not in header and "Modality" not in header:
                 return IndexEntry(ref, "", "", "", "", "", readable=False)

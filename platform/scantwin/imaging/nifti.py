@@ -31,6 +31,9 @@ _PLAUSIBLE_VOXEL_MM: Final = (0.05, 60.0)
 """From micro-CT to the slice gap of an old scout: outside, the unit is wrong."""
 
 
+_PIECE: Final = 16 << 20
+"""Bytes read at a time."""
+
 _BROKEN_HEADER: Final = (HeaderDataError, ValueError, TypeError, ArithmeticError, KeyError)
 """What nibabel raises on fields that make no sense (LinAlgError is a ValueError)."""
 
@@ -110,7 +113,8 @@ def _header(stream: BinaryIO, shown: str) -> nib.Nifti1Header:
         if size in (int.from_bytes(start, "little"), int.from_bytes(start, "big")):
             block = start + _read_exactly(stream, size - 4, shown)
             try:
-                return kind.from_fileobj(io.BytesIO(block + b"\0\0\0\0"), check=False)
+                header: nib.Nifti1Header = kind.from_fileobj(io.BytesIO(block), check=False)
+                return header
             except _BROKEN_HEADER as error:
                 raise reject("nifti.unreadable", path=shown, found=_short(error)) from None
     raise reject("nifti.unreadable", path=shown, found="it does not begin with a NIfTI header")
@@ -153,10 +157,14 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
     return np.asarray(wide * slope + inter, np.float32)
 
 
-def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise reject("nifti.unreadable", path=shown, found=f"it ends {size - len(data)} bytes early")
+def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytearray:
+    data = bytearray()
+    while len(data) < size:
+        # Piece by piece: memory is taken for what is there, not for what a header claims.
+        piece = stream.read(min(size - len(data), _PIECE))
+        if not piece:
+            raise reject("nifti.unreadable", path=shown, found=f"it ends {size - len(data)} bytes early")
+        data += piece
     return data
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, zip_members
-from scantwin.imaging.dicom_headers import BROKEN
+from scantwin.imaging.dicom_headers import BROKEN, in_short
 from scantwin.imaging.dicom_series import WANTED, IndexEntry, group_studies, index_file
 from scantwin.imaging.images import is_image, read_image
 from scantwin.imaging.reasons import reject
@@ -96,7 +96,8 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
             zip_members(source.path)
             raise reject("zip.unreadable", path=source.path, found="it could not be opened before")
         if source.kind == "image":
-            study = Study(endless(source.path.name), as_ct(read_image(source.path, "HU"), source.path))
+            ct, notes = as_ct(read_image(source.path, "HU"), source.path)
+            study = Study(endless(source.path.name), ct, warnings=tuple(notes), source={"format": "image"})
         elif source.kind == "nifti":
             study = read_file_study(source.path, source.files)
         else:
@@ -152,7 +153,7 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
 
 
 def _patient(path: Path, place: str) -> str:
-    """FDG-PET-CT-Lesions keeps a patient's studies in a folder PETCT_<hash>; other folders are a patient each."""
+    """FDG-PET-CT-Lesions keeps a patient's studies in PETCT_<hash>; other folders are a patient each."""
     parts = (*path.parts, *PurePosixPath(place).parts)
     return next((part for part in reversed(parts) if part.startswith("PETCT_")), "")
 
@@ -186,8 +187,7 @@ class _only_rejections:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BROKEN) and not isinstance(error, InputError):
-            found = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-            raise reject("study.unreadable", path=self.path, found=found) from error
+            raise reject("study.unreadable", path=self.path, found=in_short(error)) from error
 
 
 def iter_studies(path: Path | str) -> Iterator[Study]:

@@ -82,8 +82,9 @@ def _read_ct(path: Path, series: list[Series], cts: list[Series]) -> tuple[Volum
         if rest:
             raise reject("geometry.too-few-slices", found=max(s.frames for s in rest))
         raise reject("study.no-ct", path=path)
-    ct, notes, header = read_ct_series(cts[0].refs)
-    return as_ct(ct, path), header, notes
+    raw, notes, header = read_ct_series(cts[0].refs)
+    ct, more = as_ct(raw, path)
+    return ct, header, notes + more
 
 
 def _read_pet(

@@ -46,8 +46,7 @@ def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     ct_ref = _first(files, CT_NAMES)
     if ct_ref is None:
         raise reject("study.no-ct", path=path)
-    ct = as_ct(_read(ct_ref, "HU"), ct_ref.shown)
-    notes: list[str] = []
+    ct, notes = as_ct(_read(ct_ref, "HU"), ct_ref.shown)
     pet = lesions = None
     if (pet_ref := _first(files, PET_NAMES)) is not None:
         pet, more = as_suv(_read(pet_ref, "SUV"), pet_ref.shown)
@@ -61,8 +60,8 @@ def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     )  # fmt: skip
 
 
-def as_ct(volume: Volume, shown: Path | str) -> Volume:
-    """A canonical CT: numbers only, clipped to HU_RANGE, int16 if it holds whole numbers."""
+def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
+    """A canonical CT and warnings: numbers only, clipped to HU_RANGE, int16 if it holds whole numbers."""
     array = volume.array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         # Resampling tools write NaN outside the field of view.
@@ -73,7 +72,7 @@ def as_ct(volume: Volume, shown: Path | str) -> Volume:
         raise reject("ct.not-hu", found=f"no value is below 0 in {shown}")
     clipped = np.clip(array, *HU_RANGE)
     whole = array.dtype.kind in "iu" or bool((clipped == np.rint(clipped)).all())
-    return axis_aligned(volume.with_array(clipped.astype(np.int16 if whole else np.float32), "HU"))
+    return _along_axes(volume.with_array(clipped.astype(np.int16 if whole else np.float32), "HU"), "CT")
 
 
 def as_suv(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
@@ -90,7 +89,13 @@ def as_suv(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
     top = float(array.max())
     if top > MAX_SUV or top == 0.0:
         raise reject("pet.implausible", found=f"the largest value is {top:.4g}")
-    return axis_aligned(volume.with_array(array, "SUV")), notes
+    aligned, more = _along_axes(volume.with_array(array, "SUV"), "PET")
+    return aligned, notes + more
+
+
+def _along_axes(volume: Volume, what: str) -> tuple[Volume, list[str]]:
+    notes = [] if volume.canonical().is_canonical else [warn("geometry.oblique", found=what)]
+    return axis_aligned(volume), notes
 
 
 def _as_labels(volume: Volume, image: Volume) -> Volume:
