@@ -12,7 +12,7 @@ import pytest
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import SCAN
 from scantwin_twin.catalogue import Refused
-from scantwin_twin.jobs import FINAL, MOST_ATTEMPTS, Jobs
+from scantwin_twin.jobs import FINAL, MOST_CRASHES, Jobs
 from sqlalchemy import text
 
 ERROR = {"code": "c", "message": "m", "hint": "h"}
@@ -72,7 +72,7 @@ STEPS = {
     "done": lambda jobs, scan: jobs.finish(scan, {}),
     "failed": lambda jobs, scan: jobs.fail(scan, ERROR),
     "cancelled": lambda jobs, scan: jobs.cancel(scan, "me"),
-    "queued": lambda jobs, scan: jobs.requeue(scan, "test"),
+    "queued": lambda jobs, scan: jobs.requeue(scan),
 }
 
 
@@ -114,13 +114,17 @@ def test_two_claimers_never_get_the_same_scan(jobs, tmp_path):
 
 
 def test_recovery_queues_what_ran_and_gives_up_in_the_end(jobs, tmp_path):
-    scan, done = _in(jobs, tmp_path, "running"), None
-    for _ in range(MOST_ATTEMPTS - 1):
+    scan = _in(jobs, tmp_path, "running")
+    for _ in range(5):  # stops that were asked for do not count
+        jobs.requeue(scan)
+        assert jobs.claim().id == scan
+    for _ in range(MOST_CRASHES - 1):
         assert jobs.recover() == [scan] and jobs.get(scan).status == "queued"
-        done = jobs.claim()
-    assert done.id == scan and jobs.recover() == [scan]
+        assert jobs.claim().id == scan
+    assert jobs.recover() == [scan]
     after = jobs.get(scan)
     assert after.status == "failed" and after.error["code"] == "interrupted"
+    assert jobs.recover() == []
 
 
 def test_progress_is_kept_within_bounds_and_only_while_running(jobs, tmp_path):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -74,9 +75,7 @@ def _status(home, scan_id) -> tuple[str, int]:
         return session.get(Scan, scan_id).status, again
 
 
-def test_what_was_running_when_the_service_was_killed_is_done_after_a_restart(
-    tmp_path, ct_file, model_folder
-):
+def test_what_was_running_goes_on_after_a_crash_and_after_a_stop(tmp_path, ct_file, model_folder, free_port):
     with serving(tmp_path, "--model", model_folder) as (process, ready):
         assert ready["ready"] and ready["models"] == 1 and not ready["tls"]
         with TwinClient(ready["address"]) as client:
@@ -90,23 +89,23 @@ def test_what_was_running_when_the_service_was_killed_is_done_after_a_restart(
         assert _status(tmp_path, scan) == ("running", 0)
     (tmp_path / "scans" / ".upload-cut").mkdir()
 
-    with serving(tmp_path) as (process, ready):
-        with TwinClient(ready["address"]) as client:
-            assert client.wait(scan).status == pb.STATUS_DONE
+    # Started again, and asked to stop before that scan is done, while two watchers look on.
+    with TwinClient(f"127.0.0.1:{free_port}") as client, ThreadPoolExecutor(1) as pool:
+        with serving(tmp_path, port=free_port) as (process, _ready):
             assert not (tmp_path / "scans" / ".upload-cut").exists()
-            # And once more, asked to stop this time, with the watcher looking on.
-            second = client.submit(ct_file, model="tiny", seed=1).id
-            children = _until_running(client, second, process)
-            events = client._calls.WatchScan(pb.WatchScanRequest(id=second))
+            children = _until_running(client, scan, process)
+            patient = pool.submit(client.wait, scan)
+            events = client._calls.WatchScan(pb.WatchScanRequest(id=scan))
             assert next(events).status == pb.STATUS_RUNNING
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
             with pytest.raises(grpc.RpcError, match="goes on when it is started again"):
                 list(events)
-        assert not psutil.wait_procs(children, timeout=1)[1]
-        assert _status(tmp_path, second) == ("queued", 1)
-        assert "Traceback" not in process.stderr.read()
-    assert _status(tmp_path, scan) == ("done", 1)
+            assert not psutil.wait_procs(children, timeout=1)[1]
+            assert _status(tmp_path, scan) == ("queued", 2)
+            assert "Traceback" not in process.stderr.read()
+        with serving(tmp_path, port=free_port):
+            assert patient.result(60).status == pb.STATUS_DONE
 
 
 def test_interrupt_ends_it_like_terminate_and_the_commands_speak_json(tmp_path, ct_file, model_folder):

@@ -37,6 +37,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 3_000),  # a service that was started again is found soon
 )
 _SHORT_S: Final = 30.0
 """Deadline of a call that moves no file."""

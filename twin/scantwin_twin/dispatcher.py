@@ -97,7 +97,7 @@ class Dispatcher:
             elif outcome.error is not None:
                 self._jobs.fail(scan.id, outcome.error)
             elif self._stopping.is_set():
-                self._jobs.requeue(scan.id, "the service was stopped")
+                self._jobs.requeue(scan.id)
         finally:
             with self._lock:
                 del self._running[scan.id]

@@ -26,8 +26,11 @@ from scantwin_twin.catalogue import refuse
 FINAL: Final = frozenset({"done", "failed", "cancelled"})
 """Statuses that a scan never leaves."""
 
-MOST_ATTEMPTS: Final = 3
-"""A scan that was running this many times when the service went down is not tried again."""
+MOST_CRASHES: Final = 3
+"""A scan during which the service went down this often is not tried again."""
+
+_CRASHED: Final = "scan.crashed"
+"""Action of the audit entry that says so."""
 
 SERVICE: Final = "twin-service"
 """Actor of what nobody asked for: recovery and the worker's reports."""
@@ -214,28 +217,31 @@ class Jobs:
         self._move(scan_id, "cancelled", actor, stage="cancelled")
         return self.get(scan_id)
 
-    def requeue(self, scan_id: str, why: str) -> bool:
-        """running -> queued: its CT is on disk, so it can start over. Failed when that was done too often."""
-        with self._database.session() as session:
-            query = select(func.count()).select_from(AuditEntry)
-            query = query.where(AuditEntry.subject == scan_id, AuditEntry.action == "scan.queued")
-            attempts = (session.scalar(query) or 0) + 1
-        if attempts >= MOST_ATTEMPTS:
-            message = f"The scan was interrupted {attempts} times; it is not tried again."
-            hint = "Look at the service's log and memory, then submit the CT again."
-            return self.fail(scan_id, {"code": "interrupted", "message": message, "hint": hint})
-        return self._move(
-            scan_id, "queued", SERVICE, detail={"why": why}, progress=0.0, stage="waiting again"
-        )
+    def requeue(self, scan_id: str) -> bool:
+        """running -> queued, for a service that is being stopped: its CT is on disk, so it can start over."""
+        return self._move(scan_id, "queued", SERVICE, progress=0.0, stage="waiting again")
 
     def recover(self) -> list[str]:
-        """Queues the scans that were running when the service went down; gives their ids."""
+        """Queues the scans that were running when the service went down, and gives their ids.
+
+        One that was running every time may be what brings the service down: it fails in the end.
+        """
         with self._database.session() as session:
-            ids = list(
-                session.scalars(select(Scan.id).where(Scan.status == "running").order_by(Scan.created_at))
-            )
+            running = select(Scan.id).where(Scan.status == "running").order_by(Scan.created_at)
+            ids = list(session.scalars(running))
+            crashed = select(AuditEntry.subject, func.count()).where(AuditEntry.action == _CRASHED)
+            crashed = crashed.where(AuditEntry.subject.in_(ids)).group_by(AuditEntry.subject)
+            crashes: dict[str, int] = dict(session.execute(crashed).tuples().all())
         for scan_id in ids:
-            self.requeue(scan_id, "the service went down")
+            self.audit(SERVICE, _CRASHED, scan_id)
+            if crashes.get(scan_id, 0) + 1 < MOST_CRASHES:
+                self.requeue(scan_id)
+            else:
+                message = (
+                    f"The service went down {MOST_CRASHES} times during this scan; it is not tried again."
+                )
+                hint = "Look at the service's log and memory, then submit the CT again."
+                self.fail(scan_id, {"code": "interrupted", "message": message, "hint": hint})
         return ids
 
     def audit(self, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None) -> None:
@@ -244,9 +250,8 @@ class Jobs:
             record(session, actor, action, subject, detail)
 
     def _move(
-        self, scan_id: str, to: str, actor: str, *, detail: dict[str, Any] | None = None,
-        summary: dict[str, Any] | None = None, **values: Any,
-    ) -> bool:  # fmt: skip
+        self, scan_id: str, to: str, actor: str, *, summary: dict[str, Any] | None = None, **values: Any
+    ) -> bool:
         with self._database.session() as session:
             scan = _scan(session, scan_id)
             try:
@@ -257,8 +262,7 @@ class Jobs:
                 setattr(scan, name, value)
             if summary is not None:
                 scan.summary = {**scan.summary, **summary}
-            code = {"code": scan.error["code"]} if to == "failed" and scan.error else {}
-            record(session, actor, f"scan.{to}", scan_id, {**(detail or {}), **code})
+            record(session, actor, f"scan.{to}", scan_id, {"code": scan.error["code"]} if scan.error else {})
         self.ring()
         return True
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _READ: Final = 0.05
 """Share of the progress that is over when the CT is read."""
+_LOADED: Final = 0.1
+"""Share of the progress that is over when the model is loaded."""
 _SCANNED: Final = 0.9
 """Share of the progress that is over when the PET is computed and is to be written."""
 _REPORT_EVERY_S: Final = 0.2
@@ -71,7 +73,7 @@ def _answer(work: dict[str, Any], shelf: _Shelf, reports: TextIO) -> None:
     def say(fraction: float, stage: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _REPORT_EVERY_S or fraction in (0.0, _READ, _SCANNED):
+        if now - last >= _REPORT_EVERY_S or fraction in (0.0, _READ, _LOADED, _SCANNED):
             last = now
             _send(reports, {"progress": round(fraction, 4), "stage": stage})
 
@@ -95,10 +97,11 @@ def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
     ct = read_ct(ct_file)
     say(_READ, "loading the model")
     model, scanner = shelf.take(Path(work["model"]))
+    say(_LOADED, "preparing the CT")
 
     def advance(done: float, total: float, text: str = "") -> None:
         say(
-            _READ + (_SCANNED - _READ) * done / max(total, 1e-9),
+            _LOADED + (_SCANNED - _LOADED) * done / max(total, 1e-9),
             f"scanning the {text}" if text else "scanning",
         )
 
