@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
-from scantwin.units import AIR_HU
+from scantwin.units import AIR_HU, HU_RANGE
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -61,7 +61,7 @@ def coarsen(ct: Volume, size_mm: float = COARSE_MM) -> Coarse:
         hu = _block_mean(hu, axis, count)
     hu = np.nan_to_num(np.asarray(hu, np.float32), nan=AIR_HU)
     spacing = tuple(s * f for s, f in zip(ct.spacing, factor, strict=True))
-    return Coarse(np.clip(hu, -1024.0, 3071.0), spacing, factor)  # type: ignore[arg-type]
+    return Coarse(np.clip(hu, *HU_RANGE), spacing, factor)  # type: ignore[arg-type]
 
 
 def body_mask(ct: Volume) -> NDArray[np.bool_]:
@@ -108,7 +108,7 @@ def _block_mean(values: NDArray[np.generic], axis: int, count: int) -> NDArray[n
     for k in range(count):
         part = blocks[(slice(None),) * (axis + 1) + (k,)]
         # Padding is many thousand HU below air on some scanners: it must not weigh more than air.
-        total += np.maximum(part, -1024).astype(np.float32)
+        total += np.maximum(part.astype(np.float32), np.float32(HU_RANGE[0]))
     return total / np.float32(count)
 
 

@@ -1,0 +1,271 @@
+"""What in a CT tells the districts apart: brain, lungs, spine, the neck, the crotch.
+
+Everything here is looked for on blocks of about 5 mm of a canonical CT, cut to the body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.imaging.body import Coarse, coarsen
+from scantwin.imaging.volume import Volume
+
+Mask = NDArray[np.bool_]
+
+BLOCK_MM: Final = 5.0
+"""Voxel size [mm] the landmarks are looked for on: a rib, a wall of the skull and a wrist are still seen."""
+BONE_HU: Final = 200.0
+"""Above this a block holds bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
+BRAIN_HU: Final = (0.0, 70.0)
+"""Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (TISSUES.md)."""
+BRAIN_ML: Final = 250.0
+"""A brain cut by the field of view still has this volume [ml]; a whole one about 1,300."""
+LUNG_HU: Final = (-960.0, -500.0)
+"""HU of lung; bowel gas is below, its edges are thin."""
+LUNG_ML: Final = 300.0
+"""The lungs in the field of view together have this volume [ml]: the tips in a neck CT are not taken."""
+APEX_TO_NECK_MM: Final = 15.0
+"""From the top of the lung to the plane C7/T1: the apex lies at the neck of the first rib (assumed)."""
+IN_SLICE: Final = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+"""Neighbours within an axial slice only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The coarse CT, cut to the body. Arrays (z, y, x), z towards the head."""
+
+    hu: NDArray[np.float32]
+    """[HU]."""
+    body: Mask
+    depth: NDArray[np.float32]
+    """Distance to the skin within the slice [mm]; 0 outside."""
+    bone: Mask
+    """Blocks with bone, in the body."""
+    spacing: tuple[float, float, float]
+    """(z, y, x) [mm]."""
+    x0: NDArray[np.float64]
+    """Column of the body's middle line, per slice [blocks]."""
+    inside: tuple[slice, slice, slice]
+    """Where the scene lies in the coarse CT."""
+    cut_sides: float
+    """Share of the body's rim on flat sides: a few percent of a person, more of a crop."""
+
+    @property
+    def lateral(self) -> NDArray[np.float32]:
+        """Distance of each block (z, 1, x) from the middle line [mm], the patient's left positive."""
+        columns = np.arange(self.body.shape[2])
+        away = (columns[None, :] - self.x0[:, None]) * self.spacing[2]
+        return np.asarray(away[:, None, :], np.float32)
+
+    @property
+    def area(self) -> NDArray[np.float64]:
+        """Cross-section of the body per slice [cm2]."""
+        return np.asarray(self.body.sum(axis=(1, 2)) * (self.spacing[1] * self.spacing[2] / 100.0), float)
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """What was found. Slices are indices of the scene; None where it was not found."""
+
+    brain: Mask | None
+    brain_slices: tuple[int, int] | None
+    """First and last slice of the brain."""
+    lung_slices: tuple[int, int] | None
+    """First and last slice of the lungs."""
+    spine: NDArray[np.bool_]
+    """Per slice: bone on the middle line inside one wide cross-section, as in the trunk."""
+    neck: int | None
+    """First slice of the head: C7/T1. None when the field of view ends below it."""
+    crotch: int | None
+    """First slice of the trunk. None when the field of view ends above it."""
+
+
+def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
+    """The scene of a canonical CT [HU] with its body mask; None when there is no body."""
+    coarse = coarsen(ct, BLOCK_MM)
+    inner = coarsen(ct.with_array(body.astype(np.uint8), "label"), BLOCK_MM).hu >= 0.5
+    boxes = ndimage.find_objects(inner.astype(np.uint8))
+    if not boxes:
+        return None
+    box: tuple[slice, slice, slice] = boxes[0]
+    hu, mask = coarse.hu[box], inner[box]
+    apart = (1e6, coarse.spacing[1], coarse.spacing[2])  # slices are far apart: distance within the slice
+    # The side of the field of view is no skin: the body goes on there.
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=False)
+    depth = ndimage.distance_transform_edt(padded, sampling=apart)[:, 1:-1, 1:-1].astype(np.float32)
+    bone = mask & (hu > BONE_HU)
+    return Scene(hu, mask, depth, bone, coarse.spacing, _middle_line(mask), box, _cut_sides(mask)), coarse
+
+
+def find_landmarks(scene: Scene, axial: Mask) -> Landmarks:
+    """The landmarks of a scene; `axial` is the body without what was taken for arms."""
+    brain = find_brain(scene)
+    brain_slices = None if brain is None else _slices(brain)
+    lungs = find_lungs(scene)
+    spine = spine_slices(scene, axial)
+    neck = find_neck(scene, axial, brain_slices, lungs)
+    return Landmarks(brain, brain_slices, lungs, spine, neck, find_crotch(scene, axial, spine))
+
+
+def find_brain(scene: Scene) -> Mask | None:
+    """The inside of a closed ring of bone with the HU of brain, or None."""
+    wall = ndimage.binary_closing(scene.bone, IN_SLICE)
+    inner = np.stack([ndimage.binary_fill_holes(s) for s in wall]) & ~wall
+    inner &= (scene.hu > BRAIN_HU[0] - 60) & (scene.hu < BRAIN_HU[1] + 60)
+    inner = ndimage.binary_opening(inner, IN_SLICE)
+    labels, count = ndimage.label(inner)
+    if not count:
+        return None
+    size = np.bincount(labels.ravel())[1:]
+    best = int(np.argmax(size)) + 1
+    brain = labels == best
+    values = scene.hu[brain]
+    volume = size[best - 1] * float(np.prod(scene.spacing)) / 1000
+    # Inside a pelvis or a chest bone never closes; fat would stand out in the spread.
+    if volume < BRAIN_ML or not BRAIN_HU[0] < values.mean() < BRAIN_HU[1] or values.std() > 30:
+        return None
+    return np.asarray(brain)
+
+
+def find_lungs(scene: Scene) -> tuple[int, int] | None:
+    """First and last slice of the lungs, or None."""
+    air = scene.body & (scene.hu > LUNG_HU[0]) & (scene.hu < LUNG_HU[1])
+    air = ndimage.binary_opening(air, IN_SLICE)
+    labels, count = ndimage.label(air)
+    if not count:
+        return None
+    size = np.bincount(labels.ravel()) * float(np.prod(scene.spacing)) / 1000
+    size[0] = 0
+    large = size > LUNG_ML / 4
+    if size[large].sum() < LUNG_ML:
+        return None
+    return _slices(large[labels])
+
+
+def spine_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
+    """Per slice, whether there is bone on the middle line of one cross-section that spans it."""
+    near = np.abs(scene.lateral) < 30.0
+    bone = (scene.bone & near & axial).sum(axis=(1, 2)) * scene.spacing[1] * scene.spacing[2] / 100.0
+    whole = axial & (np.abs(scene.lateral) < 12.0)
+    crossed = whole.any(axis=1).sum(axis=1) >= 0.9 * (np.abs(scene.lateral[:, 0]) < 12.0).sum(axis=1)
+    wide = axial.sum(axis=(1, 2)) * scene.spacing[1] * scene.spacing[2] / 100.0 > 180.0
+    found = (bone > 1.0) & crossed & wide
+    # A disc between two vertebrae is no end of the spine.
+    return np.asarray(ndimage.binary_closing(np.pad(found, 8), np.ones(7))[8:-8])
+
+
+def find_neck(
+    scene: Scene, axial: Mask, brain: tuple[int, int] | None, lungs: tuple[int, int] | None
+) -> int | None:
+    """First slice of the head: by the width of the neck where there is a head, else by the lung."""
+    count = axial.shape[0]
+    dz = scene.spacing[0]
+    by_lung = None if lungs is None else lungs[1] + 1 + round(APEX_TO_NECK_MM / dz)
+    if by_lung is not None and lungs is not None and lungs[1] >= count - 2:
+        by_lung = None  # the lung goes on above the field of view
+    if brain is None:
+        return by_lung if by_lung is not None and by_lung < count - 1 else None
+    width = _width(scene, axial)
+    # The neck is narrowest within 180 mm below the brain; from there down it widens to the shoulders.
+    low = max(0, brain[0] - round(180 / dz))
+    stretch = width[low : brain[0] + 1]
+    if len(stretch) < 3:
+        return 0
+    thin = low + int(np.argmin(stretch))
+    wider = np.flatnonzero(width[: thin + 1] > 1.35 * width[thin])
+    by_width = int(wider[-1]) + 1 if len(wider) else None
+    if by_width is None:
+        return 0 if by_lung is None else by_lung
+    if by_lung is None:
+        return by_width
+    slack = round(20 / dz)
+    return int(np.clip(by_width, by_lung - slack, by_lung + slack))
+
+
+def find_crotch(scene: Scene, axial: Mask, spine: NDArray[np.bool_]) -> int | None:
+    """First slice of the trunk: below it the tissue between the thighs is thin or gone."""
+    ratio = middle_thickness(scene, axial)
+    dz = scene.spacing[0]
+    trunk = np.flatnonzero(spine)
+    top = int(trunk[0]) + round(60 / dz) if len(trunk) else len(ratio)
+    below = np.flatnonzero(ratio[: min(top, len(ratio))] < 0.84)
+    if not len(below):
+        return None
+    # The last thin slice, such that most slices below it are thin too (a fold of the belly is not).
+    for k in below[::-1]:
+        under = ratio[max(0, k - round(60 / dz)) : k + 1]
+        if (under < 0.84).mean() > 0.8:
+            return int(k) + 1
+    return None
+
+
+def middle_thickness(scene: Scene, axial: Mask) -> NDArray[np.float64]:
+    """Front-to-back tissue on the middle line, over that of the thicker side, per slice."""
+    thick = axial.sum(axis=1) * scene.spacing[1]  # (z, x) [mm]
+    away = np.abs(scene.lateral[:, 0])
+    middle = (thick * (away < 12)).sum(axis=1) / np.maximum((away < 12).sum(axis=1), 1)
+    side = np.where((away > 45) & (away < 130), thick, 0).max(axis=1)
+    return np.asarray(middle / np.maximum(side, 1.0))
+
+
+def _middle_line(body: Mask) -> NDArray[np.float64]:
+    """Column of the middle line per slice: a straight line through slices that are one piece."""
+    labels, _ = ndimage.label(body, IN_SLICE)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    columns = np.arange(body.shape[2])
+    rows: list[tuple[int, float, int]] = []
+    for z, one in enumerate(labels):
+        here = np.unique(one)
+        here = here[here > 0]
+        if not len(here):
+            continue
+        best = here[np.argmax(sizes[here])]
+        total = sizes[here].sum()
+        if sizes[best] > 0.85 * total:
+            rows.append(
+                (z, float(((one == best).sum(axis=0) * columns).sum() / sizes[best]), int(sizes[best]))
+            )
+    if len(rows) < 5:
+        profile = body.sum(axis=(0, 1))
+        return np.full(body.shape[0], float((profile * columns).sum() / profile.sum()))
+    table = np.array(rows, float)
+    large = table[table[:, 2] >= np.median(table[:, 2])]
+    slope, middle = 0.0, float(np.median(large[:, 1]))
+    if np.ptp(large[:, 0]) > 20:
+        slope, middle = np.polyfit(large[:, 0], large[:, 1], 1)
+    return np.asarray(slope * np.arange(body.shape[0]) + middle)
+
+
+def _cut_sides(body: Mask) -> float:
+    """Share of the in-slice rim of the body that lies on the left, right or front of its own bounding box.
+
+    A person touches it here and there; a crop of a person has flat sides. (The back lies flat on a table.)
+    """
+    rim = body & ~ndimage.binary_erosion(body, IN_SLICE, border_value=0)
+    flat = rim[:, :, 0].sum() + rim[:, :, -1].sum() + rim[:, 0, :].sum()
+    return float(flat / max(rim.sum(), 1))
+
+
+def _width(scene: Scene, axial: Mask) -> NDArray[np.float64]:
+    """Left-to-right extent [mm] of the piece on the middle line, per slice."""
+    any_row: Mask = np.asarray(axial.any(axis=1))
+    width = np.zeros(len(any_row))
+    for z, row in enumerate(any_row):
+        runs, count = ndimage.label(row)
+        if count:
+            middle = int(np.clip(round(float(scene.x0[z])), 0, len(row) - 1))
+            run = runs[middle] or runs[np.argmin(np.where(row, np.abs(np.arange(len(row)) - middle), 10**6))]
+            width[z] = (runs == run).sum() * scene.spacing[2]
+    return width
+
+
+def _slices(mask: Mask) -> tuple[int, int]:
+    """First and last slice of a mask."""
+    found = np.flatnonzero(mask.any(axis=(1, 2)))
+    return int(found[0]), int(found[-1])
