@@ -33,9 +33,10 @@ class Cylinder:
 
 
 def find_object(pet: Volume, ct: Volume | None) -> NDArray[np.bool_]:
-    """The largest solid thing on the grid of `pet` (z, y, x): by the CT where there is one, else by activity."""
+    """The largest solid thing on the grid of `pet` (z, y, x): by the CT if there is one, else by activity."""
     if ct is not None:
-        on_pet = resample_like(ct.canonical(), pet, how="area", outside=AIR_HU).array
+        moved = resample_like(ct.canonical(), pet, how="area", outside=AIR_HU)
+        on_pet = np.asarray(moved.array, np.float32)
         mask = ndimage.binary_opening(on_pet > _WATER_FROM_HU, iterations=2)
         if not mask.any():
             mask = on_pet > _WATER_FROM_HU
@@ -62,7 +63,7 @@ def find_cylinder(pet: Volume, ct: Volume | None) -> Cylinder:
             "This is not a uniform cylinder: its slices differ.", hint="Give the cylinder's scan."
         )
     y, x = np.indices(mask.shape[1:])
-    centres = np.array([(x[mask[k]].mean(), y[mask[k]].mean()) for k in full])
+    centres = np.array([(x[mask[k]].mean(), y[mask[k]].mean()) for k in full.tolist()])
     every = np.arange(mask.shape[0])
     # A straight line through the slices' centres, so that noise in one slice does not move its disc.
     cx, cy = (np.polyval(np.polyfit(full, centres[:, k], 1), every) for k in (0, 1))

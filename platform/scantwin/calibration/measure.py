@@ -161,7 +161,8 @@ def measure_spheres(
         ],
     }
     measurement = Measurement(
-        "spheres", float(calm.mean() / expected_background - 1), float(calm.std(ddof=1) / expected_background), len(calm),
+        "spheres", float(calm.mean() / expected_background - 1),
+        float(calm.std(ddof=1) / expected_background), len(calm),
         len(recoveries), detail,
     )  # fmt: skip
     return measurement, tuple(recoveries)

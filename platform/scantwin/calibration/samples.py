@@ -51,12 +51,14 @@ class CalibrationSample(BaseModel):
 def sample_of(measurement: Measurement, measured_at: datetime) -> CalibrationSample:
     """The sample of a measurement. Raises `InputError` when too little is behind it."""
     sample = CalibrationSample(
-        kind=measurement.kind, measured_at=measured_at, bias=measurement.bias, sd=measurement.sd, n=measurement.n,
+        kind=measurement.kind, measured_at=measured_at, bias=measurement.bias, sd=measurement.sd,
+        n=measurement.n,
         detail=measurement.detail,
     )  # fmt: skip
     if not sample.may_leave:
         raise InputError(
-            f"Only {sample.n} values are behind this {sample.kind} measurement, {MINIMUM_COUNT[sample.kind]} are needed.",
+            f"Only {sample.n} values are behind this {sample.kind} measurement, "
+            f"{MINIMUM_COUNT[sample.kind]} are needed.",
             hint="Scan the object whole and in the middle of the field of view.",
         )
     return sample

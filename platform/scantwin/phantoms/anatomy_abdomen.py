@@ -1,4 +1,4 @@
-"""Liver, spleen, kidneys, pancreas, stomach, bowel, and the pelvis. Positions MIRD, masses ICRP, the rest assumed."""
+"""Liver, spleen, kidneys, pancreas, stomach, bowel, pelvis. Positions MIRD, masses ICRP, the rest assumed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from scantwin.phantoms.anatomy_trunk import cavity, diaphragm, spine_y
 from scantwin.phantoms.canvas import Canvas
 from scantwin.phantoms.frame import Frame
 from scantwin.phantoms.masses import organ_ml
-from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, everywhere, half_space, sized, tube
+from scantwin.phantoms.shapes import (
+    Array,
+    Points,
+    Shape,
+    ellipsoid,
+    ellipsoid_of,
+    everywhere,
+    half_space,
+    sized,
+    tube,
+    volume_ml,
+)  # fmt: skip
 
 _SOFT = ("visceral-fat", "small-bowel", "colon-wall", "colon-content", "bowel-gas", "muscle")
 
 _AHEAD_OF_LIVER = (
-    "kidney-cortex", "kidney-pelvis", "blood", "vessels", "spleen", "pancreas", "stomach-wall", "stomach-content",
+    "kidney-cortex", "kidney-pelvis", "blood", "vessels", "spleen", "pancreas", "stomach-wall",
+    "stomach-content",
     "bowel-gas", "adrenal",
 )  # fmt: skip
 
@@ -40,7 +52,7 @@ def paint_abdomen(canvas: Canvas, f: Frame) -> None:
             "muscle", tube(psoas, np.array([11, 20, 21, 14]) * s * np.sqrt(f.lean)), only=("visceral-fat",)
         )
     _small_bowel(canvas, f, belly)
-    _colon(canvas, f, belly)
+    _colon(canvas, f)
     _stomach(canvas, f, belly)
     pancreas = [
         f.at(-34, -4, 0.644),
@@ -94,10 +106,7 @@ def _liver(canvas: Canvas, f: Frame, belly: Shape) -> None:
         tube([f.at(-4, -14, 0.652), f.at(-30, -16, 0.672), f.at(-56, -10, 0.685)], 7 * s),
         only=("liver", "visceral-fat"),
     )
-    gall = sized(
-        lambda k: ellipsoid(f.at(-52, -52, 0.648), np.array([17, 19, 34]) * s * k, (25, 15, 0)),
-        organ_ml(f, "gallbladder"),
-    )
+    gall = ellipsoid_of(organ_ml(f, "gallbladder"), f.at(-52, -52, 0.648), (17, 19, 34), (25, 15, 0))
     canvas.paint("gallbladder", gall)
 
 
@@ -108,12 +117,8 @@ def _kidneys(canvas: Canvas, f: Frame) -> None:
         z = (0.652 if side > 0 else 0.643) + 0.004 * wob[0]
         centre = f.at(side * (60 + 2 * wob[1]), 0, z) + np.array([0, spine_y(f, z) - 8 * s, 0])
         turn = (-8.0, side * 14.0, side * 35.0)
-        volume = organ_ml(f, "kidneys") / 2
-
-        def kidney(k: float, c: object = centre, t: tuple[float, float, float] = turn) -> Shape:
-            return ellipsoid(c, np.array([27, 24, 56]) * s * k, t)  # type: ignore[arg-type]
-
-        bean = sized(kidney, volume * 1.1)
+        # A tenth is hilum, which is fat and urine.
+        bean = ellipsoid_of(organ_ml(f, "kidneys") / 2 * 1.1, centre, (27, 24, 56), turn)
         hilum = centre + np.array([-side * 15, -12, 0]) * s
         canvas.paint("kidney-cortex", bean, spare=("cortical-bone",))
         canvas.paint(
@@ -129,13 +134,12 @@ def _kidneys(canvas: Canvas, f: Frame) -> None:
                 1,
             )
             canvas.paint("kidney-pelvis", tube(line, 2.8 * s), only=_SOFT)
-        gland = [centre + np.array([-side * 26, -14, 50]) * s, centre + np.array([-side * 12, -10, 66]) * s]
-        volume = organ_ml(f, "adrenals") / 2
-        canvas.paint(
-            "adrenal",
-            sized(lambda k, g=gland: tube(g, np.array([5, 6]) * s * k), volume),
-            only=("visceral-fat",),
-        )  # type: ignore[misc]
+        gland = tube(
+            [centre + np.array([-side * 26, -14, 50]) * s, centre + np.array([-side * 12, -10, 66]) * s],
+            5.5 * s,
+        )
+        grow = np.cbrt(organ_ml(f, "adrenals") / 2 / volume_ml(gland, 1.5))
+        canvas.paint("adrenal", gland.scaled(float(grow)), only=("visceral-fat",))
 
 
 def _stomach(canvas: Canvas, f: Frame, belly: Shape) -> None:
@@ -181,7 +185,7 @@ def _small_bowel(canvas: Canvas, f: Frame, belly: Shape) -> None:
     canvas.paint("bowel-gas", room & gas & half_space(1, -30 * s, above=False), only=("small-bowel",))
 
 
-def _colon(canvas: Canvas, f: Frame, belly: Shape) -> None:
+def _colon(canvas: Canvas, f: Frame) -> None:
     s = f.s
     w = f.wobble("colon", 8)
     sag = 0.618 - 0.016 * abs(w[0])
@@ -189,8 +193,10 @@ def _colon(canvas: Canvas, f: Frame, belly: Shape) -> None:
     line = [
         f.at(-82, -8, 0.556), f.at(-92 - out, 4, 0.60), f.at(-90 - out, 8, 0.636), f.at(-74, -44, 0.632),
         f.at(-40, -70 - out, sag), f.at(0, -76 - out, sag - 0.004 * w[1]), f.at(44, -68 - out, sag + 0.01),
-        f.at(82, -36, 0.652), f.at(98, 14, 0.668), f.at(100 + out, 16, 0.63), f.at(98 + out, 6, 0.585), f.at(88, -6, 0.558),
-        f.at(58 + 8 * w[2], -18, 0.543), f.at(20 + 10 * w[3], -6 + 8 * w[4], 0.552), f.at(-4, 22, 0.545), f.at(0, 52, 0.532),
+        f.at(82, -36, 0.652), f.at(98, 14, 0.668), f.at(100 + out, 16, 0.63), f.at(98 + out, 6, 0.585),
+        f.at(88, -6, 0.558),
+        f.at(58 + 8 * w[2], -18, 0.543), f.at(20 + 10 * w[3], -6 + 8 * w[4], 0.552), f.at(-4, 22, 0.545),
+        f.at(0, 52, 0.532),
         f.at(0, 58, 0.512), f.at(0, 44, 0.492),
     ]  # fmt: skip
     radii = np.array([27, 25, 24, 22, 21, 21, 20, 21, 19, 18, 17, 16, 15, 16, 17, 20, 19, 11]) * s
@@ -213,16 +219,11 @@ def _pelvis(canvas: Canvas, f: Frame) -> None:
     axes = np.array([1.15, 0.95, 0.9]) * size
     centre = np.array([3 * f.wobble("bladder", 2)[1], -44 * s + 0.25 * size, floor + axes[2]])
     if f.female:
-        uterus = sized(
-            lambda k: ellipsoid(
-                f.at(4, 10, 0.535) + [0, 0, 0.3 * size], np.array([25, 20, 38]) * s * k, (50, 0, 0)
-            ),
-            organ_ml(f, "uterus"),
+        above = f.at(4, 10, 0.535) + np.array([0, 0, 0.3 * size])
+        canvas.paint(
+            "uterus", ellipsoid_of(organ_ml(f, "uterus"), above, (25, 20, 38), (50, 0, 0)), only=_SOFT
         )
-        canvas.paint("uterus", uterus, only=_SOFT)
-        ovary = sized(
-            lambda k: ellipsoid(f.at(44, 12, 0.55), np.array([9, 8, 15]) * s * k), organ_ml(f, "ovaries") / 2
-        )
+        ovary = ellipsoid_of(organ_ml(f, "ovaries") / 2, f.at(44, 12, 0.55), (9, 8, 15))
         canvas.paint("ovary", ovary, only=_SOFT)
         canvas.paint("ovary", mirrored(ovary), only=_SOFT)
     else:
@@ -235,7 +236,8 @@ def _pelvis(canvas: Canvas, f: Frame) -> None:
     canvas.paint("bladder", ellipsoid(centre, axes))
     for side in (1, -1):
         iliac = [
-            f.at(4, 6, 0.607), f.at(side * 34, 10, 0.572), f.at(side * 58, -12, 0.54), f.at(side * 72, -46, 0.505),
+            f.at(4, 6, 0.607), f.at(side * 34, 10, 0.572), f.at(side * 58, -12, 0.54),
+            f.at(side * 72, -46, 0.505),
             f.at(side * 74, -42, 0.46), f.at(side * 78, -18, 0.38),
         ]  # fmt: skip
         canvas.paint(

@@ -1,4 +1,4 @@
-"""Spine, ribs, sternum and pelvis. Ribs and vertebrae repeat, so each set is painted as one periodic shape."""
+"""Spine, ribs, sternum and pelvis. Ribs and vertebrae repeat: each set is painted as one periodic shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _DISC: Final = 0.17
 
 # Vertebral bodies and canal: height fraction, half-width, half-depth, width of the canal [mm]; assumed.
 _BODY: Final = np.array([
-    (0.575, 26, 17.5, 11), (0.62, 24, 17, 10.5), (0.665, 21, 16, 9.5), (0.75, 16, 15, 9), (0.83, 13.5, 11.5, 9.5),
+    (0.575, 26, 17.5, 11), (0.62, 24, 17, 10.5), (0.665, 21, 16, 9.5), (0.75, 16, 15, 9),
+    (0.83, 13.5, 11.5, 9.5),
     (0.845, 13, 8.5, 10.5), (0.89, 11.5, 7.5, 11), (0.909, 11, 7, 11.5),
 ])  # fmt: skip
 
@@ -153,7 +154,8 @@ def _sternum(canvas: Canvas, f: Frame) -> None:
 def _sacrum(canvas: Canvas, f: Frame) -> None:
     s = f.s
     rows = np.array([
-        (0.508, 8, 94, 102), (0.522, 18, 84, 102), (0.54, 36, 72, 104), (0.558, 50, 56, 98), (0.572, 54, 42, 84),
+        (0.508, 8, 94, 102), (0.522, 18, 84, 102), (0.54, 36, 72, 104), (0.558, 50, 56, 98),
+        (0.572, 54, 42, 84),
         (0.578, 50, 40, 76),
     ])  # fmt: skip
     rows[:, 1:] *= s

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.imaging.study import DISTRICT_LABEL
-from scantwin.phantoms.canvas import Canvas
+from scantwin.phantoms.canvas import Canvas, Grid
 from scantwin.phantoms.frame import ARM_START_MM, HEAD_FLOOR, LEG_TOP, Frame
 from scantwin.phantoms.masses import organ_ml
-from scantwin.phantoms.shapes import Array, Shape, ellipsoid, smooth_union, stack, tube
+from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, smooth_union, stack, tube
 
 # Lean trunk of the reference man: height fraction, half-width, front, back [mm], exponent. Drawn after the
 # trunk of 20 x 10 cm half-axes and 70 cm (MIRD) with common body breadths; assumed.
 _TRUNK: Final = np.array([
-    (0.462, 143, 60, 80, 2.2), (0.485, 156, 78, 104, 2.4), (0.51, 160, 86, 106, 2.4), (0.54, 156, 90, 98, 2.4),
+    (0.462, 143, 60, 80, 2.2), (0.485, 156, 78, 104, 2.4), (0.51, 160, 86, 106, 2.4),
+    (0.54, 156, 90, 98, 2.4),
     (0.57, 150, 92, 88, 2.4), (0.60, 142, 92, 80, 2.4), (0.63, 137, 93, 78, 2.4), (0.67, 141, 98, 83, 2.4),
     (0.71, 149, 105, 90, 2.4), (0.75, 156, 108, 95, 2.4), (0.78, 163, 100, 96, 2.5), (0.80, 170, 86, 92, 2.6),
     (0.815, 168, 70, 84, 2.5), (0.828, 132, 58, 74, 2.2), (0.84, 88, 52, 68, 2.0), (0.853, 64, 48, 64, 2.0),
@@ -268,10 +269,8 @@ def districts(canvas: Canvas, f: Frame, body: NDArray[np.bool_]) -> NDArray[np.u
     return labels
 
 
-def _others(f: Frame, p: object) -> Array:
-    from scantwin.phantoms.shapes import Points
-
-    assert isinstance(p, Points)  # noqa: S101
+def _others(f: Frame, p: Points) -> Array:
+    """Distance [mm] to the nearest part that is not an arm."""
     shapes = [
         stack(trunk_rows(f, fat=True)),
         stack(head_rows(f, fat=True)),
@@ -284,24 +283,29 @@ def _others(f: Frame, p: object) -> Array:
     return best
 
 
-def lean_volume_ml(f: Frame) -> tuple[float, float]:
-    """Volumes [ml] of the whole outline and of its lean part, from the rows (no grid)."""
-    result = []
-    for fat in (True, False):
-        total = 0.0
-        for rows in (trunk_rows(f, fat=fat), head_rows(f, fat=fat)):
-            keep = rows[:, 0] <= f.z(0.872) if rows is not None and len(rows) == len(_TRUNK) else slice(None)
-            rows = rows[keep]
-            n = rows[:, 5]
-            shape = np.array([gamma(1 + 1 / k) ** 2 / gamma(1 + 2 / k) for k in n])
-            area = 2 * rows[:, 2] * (rows[:, 4] - rows[:, 3]) * shape
-            total += float(np.trapezoid(area, rows[:, 0])) / 1000
-        for side in (1, -1):
-            limb = leg(f, side)
-            total += limb.volume_ml(fat=fat) * 0.93 + 950 * f.s**3
-            total += arm(f, side, up=arm_is_up(f, side)).volume_ml(fat=fat) * 0.95
-        result.append(total)
-    return result[0], result[1]
+def volume_estimate_ml(f: Frame) -> float:
+    """About the volume [ml] of the outline, from its rows and lines: no grid is needed."""
+    trunk = trunk_rows(f, fat=True)
+    total = 0.0
+    for rows in (trunk[trunk[:, 0] <= f.z(0.872)], head_rows(f, fat=True)):
+        # Area of a superellipse: 4 a b G(1 + 1/n)^2 / G(1 + 2/n).
+        full = np.array([gamma(1 + 1 / n) ** 2 / gamma(1 + 2 / n) for n in rows[:, 5]])
+        area = 2 * rows[:, 2] * (rows[:, 4] - rows[:, 3]) * full
+        total += float(np.trapezoid(area, rows[:, 0])) / 1000
+    for side in (1, -1):
+        # The ends lie in the trunk; a foot is about 950 ml.
+        total += leg(f, side).volume_ml(fat=True) * 0.93 + 950 * f.s**3
+        total += arm(f, side, up=arm_is_up(f, side)).volume_ml(fat=True) * 0.95
+    return total
+
+
+def volume_ml(f: Frame, step: float = 14.0) -> float:
+    """Volume [ml] of the outline as it is painted, fillets, flat back and all, on a coarse grid."""
+    half = 0.28 * f.height
+    low, high = np.array([-35.0, -0.2 * f.height, -half]), np.array([1.13 * f.height, 0.14 * f.height, half])
+    canvas = Canvas(Grid.over(low, high, (step, step, step)), (step, step, step), f.seed, {})
+    skin, _ = body_distances(canvas, f)
+    return float(np.clip(0.5 - skin / step, 0, 1).sum() * step**3 / 1000)
 
 
 def _unit(x: float, y: float, z: float) -> NDArray[np.float64]:

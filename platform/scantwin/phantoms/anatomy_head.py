@@ -9,7 +9,17 @@ from scantwin.phantoms.anatomy_body import HEAD_Y
 from scantwin.phantoms.canvas import Canvas
 from scantwin.phantoms.frame import Frame
 from scantwin.phantoms.masses import organ_ml
-from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, everywhere, half_space, sized, tube
+from scantwin.phantoms.shapes import (
+    Array,
+    Points,
+    Shape,
+    ellipsoid,
+    ellipsoid_of,
+    everywhere,
+    half_space,
+    sized,
+    tube,
+)
 
 _BONE_MM = 6.5
 """Thickness of the skull cap; assumed."""
@@ -111,7 +121,8 @@ def _face(canvas: Canvas, f: Frame, k: float) -> None:
         )
         canvas.paint("airway", ellipsoid(head_at(f, side * 53, 20, 0.915), np.array([6, 9, 10]) * k))
         jaw = [
-            head_at(f, side * 50, -8, 0.914), head_at(f, side * 46, -16, 0.887), head_at(f, side * 34, -56, 0.8785),
+            head_at(f, side * 50, -8, 0.914), head_at(f, side * 46, -16, 0.887),
+            head_at(f, side * 34, -56, 0.8785),
             head_at(f, 0, -81, 0.876),
         ]  # fmt: skip
         canvas.paint("cortical-bone", tube(jaw, np.array([6, 8, 7.5, 9]) * k))
@@ -155,16 +166,11 @@ def _throat(canvas: Canvas, f: Frame, k: float) -> None:
             ellipsoid(head_at(f, side * 7, -25, 0.8835), np.array([7, 6, 6]) * k),
             spare=("airway",),
         )
-        volume = organ_ml(f, "parotids") / 2
-        gland = sized(
-            lambda q, c=side: ellipsoid(head_at(f, c * 54, 0, 0.902), np.array([11, 17, 23]) * k * q), volume
-        )  # type: ignore[misc]
+        place = head_at(f, side * 54, 0, 0.902)
+        gland = ellipsoid_of(organ_ml(f, "parotids") / 2, place, (11, 17, 23))
         paint("parotid", gland, only=("muscle", "subcutaneous-fat"))
-        volume = organ_ml(f, "submandibulars") / 2
-        gland = sized(
-            lambda q, c=side: ellipsoid(head_at(f, c * 27, -36, 0.8765), np.array([10, 15, 11]) * k * q),
-            volume,
-        )  # type: ignore[misc]
+        place = head_at(f, side * 27, -36, 0.8765)
+        gland = ellipsoid_of(organ_ml(f, "submandibulars") / 2, place, (10, 15, 11))
         paint("submandibular", gland, only=("muscle", "subcutaneous-fat"))
         paint(
             "sublingual",

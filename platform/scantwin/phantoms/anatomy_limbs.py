@@ -39,7 +39,7 @@ def long_bone(
     *,
     spongy: int = 1,
 ) -> None:
-    """A bone along a line: cortex, yellow marrow in the shaft, red or spongy bone in the first `spongy` ends."""
+    """A bone along a line: cortex, yellow marrow in the shaft, red marrow in the first `spongy` ends."""
     path = np.asarray(line, float)
     whole = tube(path, radii)
     canvas.paint("cortical-bone", whole, only=_OVER)
@@ -121,11 +121,11 @@ def _arm(canvas: Canvas, f: Frame, side: int) -> None:
     )
     side_way = np.cross(palm, [0.0, 1.0, 0.0])
     side_way /= np.linalg.norm(side_way)
-    for k in (-1.5, -0.5, 0.5, 1.5):
+    for place in (-1.5, -0.5, 0.5, 1.5):
         finger = [
-            wrist + 26 * s * palm + 5 * s * k * side_way,
-            knuckles + 9 * s * k * side_way,
-            tips + 6 * s * k * side_way,
+            wrist + 26 * s * palm + 5 * s * place * side_way,
+            knuckles + 9 * s * place * side_way,
+            tips + 6 * s * place * side_way,
         ]
         canvas.paint(
             "trabecular-bone",

@@ -1,4 +1,4 @@
-"""Lungs, airways, heart, great vessels, oesophagus, thyroid and breasts. Positions are assumed, masses ICRP."""
+"""Lungs, airways, heart, great vessels, oesophagus, thyroid, breasts. Positions assumed, masses ICRP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scantwin.phantoms.anatomy_trunk import cavity, diaphragm, spine_y
 from scantwin.phantoms.canvas import Canvas
 from scantwin.phantoms.frame import Frame
 from scantwin.phantoms.masses import organ_ml
-from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, everywhere, sized, tube
+from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, ellipsoid_of, everywhere, sized, tube
 
 _HEART = (24.0, -30.0, 0.7545)
 _AXIS = np.array([0.62, -0.52, -0.58])
@@ -48,10 +48,8 @@ def paint_thorax(canvas: Canvas, f: Frame) -> None:
     canvas.paint("oesophagus", tube(line, 7.5 * s), only=("visceral-fat", "muscle", "lung"))
     _heart(canvas, f, whole_heart)
     _vessels(canvas, f)
-    lobes = sized(
-        lambda k: ellipsoid(f.at(18, -12, 0.858), np.array([9, 10, 24]) * s * k, (0, 8, 0)),
-        organ_ml(f, "thyroid") * 0.46,
-    )
+    # A twelfth is the isthmus.
+    lobes = ellipsoid_of(organ_ml(f, "thyroid") * 0.46, f.at(18, -12, 0.858), (9, 10, 24), (0, 8, 0))
     canvas.paint("thyroid", lobes)
     canvas.paint("thyroid", mirrored(lobes))
     canvas.paint("thyroid", tube([f.at(-14, -24, 0.853), f.at(14, -24, 0.853)], 3.5 * s))
@@ -110,9 +108,9 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
     s = f.s
     free = ("visceral-fat", "muscle", "lung", "lung-vessels", "oesophagus")
     down = np.linspace(0.80, 0.607, 16)
-    descending = np.stack(
-        [np.interp(down, (0.607, 0.69, 0.80), (4, 12, 21)) * s, spine_y(f, down) - np.interp(down, (0.607, 0.7, 0.8), (34, 31, 24)) * s, down * f.height], 1
-    )  # fmt: skip
+    left = np.interp(down, (0.607, 0.69, 0.80), (4, 12, 21)) * s
+    before_spine = np.interp(down, (0.607, 0.70, 0.80), (34, 31, 24)) * s
+    descending = np.stack([left, spine_y(f, down) - before_spine, down * f.height], 1)
     arch = [
         f.at(2, -24, 0.772),
         f.at(-16, -34, 0.787),
@@ -135,8 +133,10 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
     trunk = [f.at(12, -38, 0.772), f.at(10, -22, 0.788)]
     canvas.paint("blood", tube(trunk, 14 * s), only=free)
     for side in (1, -1):
+        branch = [f.at(8, -16, 0.787), f.at(side * 38, 2, 0.78), f.at(side * 58, 8, 0.772)]
         canvas.paint(
-            "blood", tube([f.at(8, -16, 0.787), f.at(side * 38, 2, 0.78), f.at(side * 58, 8, 0.772)], np.array([11, 9, 6]) * s),
+            "blood",
+            tube(branch, np.array([11, 9, 6]) * s),
             only=free,
         )  # fmt: skip
         neck = [f.at(side * 10, -16, 0.812), f.at(side * 26, -2, 0.845), f.at(side * 27, 2, 0.905)]

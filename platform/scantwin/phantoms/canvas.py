@@ -141,8 +141,8 @@ class Canvas:
         """x, y, z [mm] of a box, displaced by the patient's own smooth warp."""
         z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
         dz, dy, dx = (self.lattice(f"warp-{axis}", 170.0).at(z, y, x) for axis in "zyx")
-        for d in (dz, dy, dx):
-            d *= np.float32(self.warp_mm)
+        scale = np.float32(self.warp_mm)
+        dz, dy, dx = dz * scale, dy * scale, dx * scale
         dx += x.astype(np.float32)
         dy += y.astype(np.float32)[:, None]
         dz += z.astype(np.float32)[:, None, None]

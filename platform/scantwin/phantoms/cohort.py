@@ -66,7 +66,7 @@ def write_cohort(
 
 
 def build_spacing(scanner: ScannerSpec) -> tuple[float, float, float]:
-    """Voxels to paint a patient with [mm]: as fine as the CT, but never finer than 2 mm nor coarser than 4."""
+    """Voxels to paint a patient with [mm]: as fine as the CT, but not finer than 2 mm nor coarser than 4."""
     fine = min(*scanner.ct_spacing_mm, *scanner.pet_spacing_mm)
     side = min(max(fine, 2.0), 4.0)
     return side, side, side

@@ -45,7 +45,8 @@ HABITS: Final[dict[Vendor, Habit]] = {
         ("DECY", "ATTN", "SCAT", "DTIM", "RANSNG", "DCAL", "SLSENS", "NORM"), "VPFX", "", True,
     ),
     "philips": Habit(
-        "Philips Medical Systems", ("GEMINI TF Big Bore", "GEMINI TF TOF 16", "Guardian Body(C)"), "GEMINI TF Big Bore",
+        "Philips Medical Systems", ("GEMINI TF Big Bore", "GEMINI TF TOF 16", "Guardian Body(C)"),
+        "GEMINI TF Big Bore",
         "CNTS", ("DECY", "RADL", "ATTN", "SCAT", "DTIM", "RAN", "NORM"), "BLOB-OS-TF", "", False,
     ),
 }  # fmt: skip

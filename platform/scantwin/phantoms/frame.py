@@ -42,6 +42,8 @@ class Frame:
     """Thickness of the fat rind, 1 for about BMI 25."""
     visceral: float
     """How far the belly is filled beyond the reference [mm]."""
+    seed: int
+    """The patient's own."""
     jitter: dict[str, NDArray[np.float64]]
     """Small random numbers by name, standard normal, for positions and sizes."""
 

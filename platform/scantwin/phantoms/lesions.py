@@ -24,7 +24,7 @@ _CORE: Final = 0.30
 _MOST: Final = 30
 """Most lesions in one patient; assumed."""
 
-# Nodes: x, y [mm] for the reference man and height fraction; mirrored where x is not near the middle. Assumed.
+# Nodes: x, y [mm] for the reference man, height fraction; on either side where not near the middle. Assumed.
 NODES: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
     "neck": ((42, 4, 0.875), (46, 10, 0.862), (38, -16, 0.878), (40, -4, 0.850), (50, -14, 0.838)),
     "axilla": ((138, 4, 0.785), (132, -18, 0.79), (140, 14, 0.775)),
@@ -42,11 +42,13 @@ SITES: Final[dict[str, dict[str, float]]] = {
         "liver": 0.1, "bone": 0.07, "muscle": 0.04, "grey-matter": 0.03,
     },
     "lymphoma": {
-        "neck": 0.24, "mediastinum": 0.2, "axilla": 0.14, "retroperitoneum": 0.18, "pelvis": 0.07, "groin": 0.07,
+        "neck": 0.24, "mediastinum": 0.2, "axilla": 0.14, "retroperitoneum": 0.18, "pelvis": 0.07,
+        "groin": 0.07,
         "spleen": 0.05, "bone": 0.05,
     },
     "lung-cancer": {
-        "lung": 0.28, "hilum": 0.14, "mediastinum": 0.26, "neck": 0.04, "adrenal": 0.05, "liver": 0.08, "bone": 0.13,
+        "lung": 0.28, "hilum": 0.14, "mediastinum": 0.26, "neck": 0.04, "adrenal": 0.05, "liver": 0.08,
+        "bone": 0.13,
         "grey-matter": 0.02,
     },
     "sarcoma": {"muscle": 0.7, "lung": 0.3},

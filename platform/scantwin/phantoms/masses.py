@@ -26,7 +26,8 @@ _SPREAD: Final[dict[str, float]] = {
 
 _REFERENCE_CM: Final = {"M": 176.0, "F": 163.0}
 _DENSITY_OF: Final = {
-    "brain": "grey-matter", "heart": "blood", "kidneys": "kidney-cortex", "adrenals": "adrenal", "parotids": "parotid",
+    "brain": "grey-matter", "heart": "blood", "kidneys": "kidney-cortex", "adrenals": "adrenal",
+    "parotids": "parotid",
     "submandibulars": "submandibular", "stomach": "stomach-wall", "colon": "colon-wall", "breasts": "breast",
     "testes": "testis", "ovaries": "ovary",
 }  # fmt: skip
@@ -42,4 +43,5 @@ def organ_ml(f: Frame, organ: str) -> float:
     elif organ == "breasts":
         heavy = float(np.clip(f.bmi / 24, 0.6, 1.9)) ** 1.7
     spread = float(np.exp(_SPREAD.get(organ, 0.12) * float(f.wobble(f"mass-{organ}", 1)[0])))
-    return grams * tall * heavy * spread / TISSUES[_DENSITY_OF.get(organ, organ)].density
+    density = TISSUES[_DENSITY_OF.get(organ, organ)].density
+    return float(grams * tall * heavy * spread / density)

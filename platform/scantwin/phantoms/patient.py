@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +15,10 @@ from scantwin.phantoms.anatomy_body import (
     arm_is_up,
     body_distances,
     districts,
-    lean_volume_ml,
     table_y,
     trunk_rows,
+    volume_estimate_ml,
+    volume_ml,
 )  # fmt: skip
 from scantwin.phantoms.canvas import Canvas, Grid
 from scantwin.phantoms.frame import Frame, Jitter
@@ -25,6 +27,8 @@ from scantwin.phantoms.spec import PatientSpec, random_patient
 from scantwin.phantoms.tissues import ORGANS, TISSUES
 from scantwin.phantoms.uptake import REMAINDER, sample_uptake
 
+_AIR_ML: Final = 3300.0
+"""Gas in the reference man's lungs, airways and bowel [ml]; assumed."""
 _SKIN_MM: Final = 2.0
 """Thickness of the skin [mm]: 3.3 kg over 1.9 square metres, rounded up."""
 
@@ -54,24 +58,28 @@ def frame_of(spec: PatientSpec) -> Frame:
     """The measures of the body; the fat is as thick as the patient's weight asks for."""
     jitter = Jitter(spec.seed)
     lean = float(np.clip(1 + 0.018 * (spec.bmi - 24) + 0.03 * jitter["lean"][0], 0.85, 1.3))
+    if spec.sex == "F":
+        lean *= 0.89
     visceral = max(0.0, spec.bmi - 21) * (2.6 if spec.sex == "M" else 1.8) * (1 + 0.2 * jitter["visceral"][0])
+    height = spec.height_cm * 10
 
     def frame(fat: float) -> Frame:
-        return Frame(
-            spec.height_cm * 10, spec.sex, spec.bmi, spec.arms, lean * (0.89 if spec.sex == "F" else 1.0), fat,
-            visceral, jitter,
-        )  # fmt: skip
+        return Frame(height, spec.sex, spec.bmi, spec.arms, lean, fat, float(visceral), spec.seed, jitter)
 
+    # Lungs, airways and gas: about 4 l of the outline weigh little; the rest 1.02 g/ml (assumed).
+    wanted = spec.weight_kg * 1000 / 1.02 + _AIR_ML * (spec.height_cm / 176) ** 3
+    found = frame(_fat_for(frame, wanted))
+    # The estimate knows nothing of fillets and overlaps: once more, by what is painted.
+    return frame(_fat_for(frame, wanted * volume_estimate_ml(found) / volume_ml(found)))
+
+
+def _fat_for(frame: Callable[[float], Frame], wanted_ml: float) -> float:
+    """Thickness of the fat at which the outline has `wanted_ml`, by bisection."""
     low, high = 0.15, 8.0
-    for _ in range(24):
-        fat = (low + high) / 2
-        whole, _ = lean_volume_ml(frame(fat))
-        # Lungs and gas weigh little: about 4 l of the outline is air (assumed).
-        if (whole - 4000 * (spec.height_cm / 176) ** 3) * 1.02 < spec.weight_kg * 1000:
-            low = fat
-        else:
-            high = fat
-    return frame((low + high) / 2)
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if volume_estimate_ml(frame(middle)) < wanted_ml else (low, middle)
+    return (low + high) / 2
 
 
 def build_patient(spec: PatientSpec, spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)) -> Phantom:

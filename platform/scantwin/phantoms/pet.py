@@ -23,7 +23,7 @@ LIVER_COV = 0.10
 def axes_of(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """World z, y, x [mm] of the voxel centres of a canonical volume."""
     z, y, x = (
-        o + np.arange(n) * s
+        np.asarray(o + np.arange(n) * s, np.float64)
         for o, n, s in zip(volume.origin[::-1], volume.shape, volume.spacing, strict=True)
     )
     return z, y, x

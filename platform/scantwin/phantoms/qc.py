@@ -82,7 +82,8 @@ def uniform_cylinder(
     ct, pet = _image(fill, [], 1.0, scanner, seed, when, reach=(end + 40, 140, 140))
     # Water weighs 1 g/ml: SUV = (A/V) / (A/W) = 1 exactly.
     return QcScan(
-        "cylinder", ct, pet, volume_ml / 1000, activity_bq_ml * volume_ml, suv_factor=scanner.suv_factor(when), when=when
+        "cylinder", ct, pet, volume_ml / 1000, activity_bq_ml * volume_ml,
+        suv_factor=scanner.suv_factor(when), when=when
     )  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def sphere_phantom(
     ct, pet = _image(body, spheres, ratio, scanner, seed, when, reach=(140, 160, 190))
     weight = 9.7  # [kg]: the NEMA body holds 9.7 l
     return QcScan(
-        "spheres", ct, pet, weight, activity_bq_ml * weight * 1000, tuple(spheres), ratio, scanner.suv_factor(when), when
+        "spheres", ct, pet, weight, activity_bq_ml * weight * 1000, tuple(spheres), ratio,
+        scanner.suv_factor(when), when
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def _image(
     pet_grid = Grid.over(-high, high, scanner.pet_spacing_mm)
     ct = image_ct(true_hu, scanner, ct_grid, np.random.default_rng([seed, 12]), table_y=float(high[1] - 40))
     pet = image_pet(true_hu.with_array(suv, "SUV"), scanner, pet_grid, np.random.default_rng([seed, 13]))
-    return ct, pet.with_array(pet.array * np.float32(scanner.suv_factor(when)))
+    return ct, pet.with_array(np.asarray(pet.array, np.float32) * np.float32(scanner.suv_factor(when)))
 
 
 def _round(p: Points, place: np.ndarray) -> Array:

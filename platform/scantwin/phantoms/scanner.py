@@ -86,7 +86,8 @@ def image_patient(
     # The PET starts a little aside of the CT, as on a real scanner.
     pet_grid = Grid.over(low + np.array([0.0, 1.3, 1.1]), high, scanner.pet_spacing_mm)
     ct = image_ct(
-        phantom.hu, scanner, ct_grid, np.random.default_rng([seed, 12]), table_y=phantom.landmarks["table"][1],
+        phantom.hu, scanner, ct_grid, np.random.default_rng([seed, 12]),
+        table_y=phantom.landmarks["table"][1],
         metal=phantom.landmarks["hip-left"] if scanner.metal or phantom.spec.prosthesis else None,
     )  # fmt: skip
     factor = scanner.suv_factor(when)
@@ -97,7 +98,7 @@ def image_patient(
         np.random.default_rng([seed, 13]),
         dome_z=phantom.landmarks["liver-dome"][2],
     )
-    pet = pet.with_array(pet.array * np.float32(factor))
+    pet = pet.with_array(np.asarray(pet.array, np.float32) * np.float32(factor))
     truth = {
         "spec": phantom.spec.model_dump(mode="json"),
         "scanner": scanner.model_dump(mode="json"),

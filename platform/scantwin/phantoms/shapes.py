@@ -120,6 +120,15 @@ def ellipsoid(
     return Shape(c - reach, c + reach, distance)
 
 
+def ellipsoid_of(
+    volume: float, centre: ArrayLike, axes: ArrayLike, turn: ArrayLike = (0.0, 0.0, 0.0)
+) -> Shape:
+    """An ellipsoid of `volume` [ml] whose half-axes (x, y, z) have the proportions of `axes`."""
+    a = np.asarray(axes, float)
+    scale = np.cbrt(volume * 1000 / (4 / 3 * np.pi * np.prod(a)))
+    return ellipsoid(centre, a * scale, turn)
+
+
 def tube(points: ArrayLike, radii: ArrayLike, flat: float = 1.0) -> Shape:
     """A tube along the polyline `points` (n, xyz) [mm] with `radii` [mm]; `flat` scales it in y."""
     path = np.asarray(points, float)

@@ -58,7 +58,7 @@ _ROWS: Final = (
     Tissue("larynx", 60, 75, 1.77, 0.5, 1.06, "NA (vocal cords); HU assumed", 30, 0.15),
     Tissue("thyroid", 100, 150, 1.31, 0.4, 1.05, "NA; HU assumed", 8, 0.08),
     Tissue("airway", -990, -990, 0.15, 0.05, 0.0012, "assumed", 5, 0.1),
-    Tissue("lung", -765, -760, 0.5, 0.15, 0.25, "MA -820 held, assumed -750 free breathing; density by HU", 25, 0.15),
+    Tissue("lung", -765, -760, 0.5, 0.15, 0.25, "MA -820 held; -750 free breathing assumed", 25, 0.15),
     Tissue("lung-vessels", 30, 120, 1.3, 0.3, 1.05, "assumed: as blood", 8, 0.1),
     Tissue("myocardium", 45, 110, 3.0, 3.0, 1.05, "MY, SU; HU assumed", 4, 0.15),
     Tissue("oesophagus", 40, 70, 1.4, 0.4, 1.04, "assumed", 6, 0.15),
