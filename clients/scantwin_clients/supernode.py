@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any
 
+from scantwin.federation.flower import wait_less
+
 CONNECTION_LOST = 75
 """Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor starts us again."""
 
@@ -40,6 +42,7 @@ def main() -> None:
     sys.argv = ["flower-supernode", *flags]
     loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
     loop.time = _Clock(poll_s)
+    wait_less()
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     flower_supernode()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scantwin.errors import FederationError
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.executor import runtime_client, take_tasks
+from scantwin.federation.flower import wait_less
 
 from scantwin_clients.policy import check_bundle
 from scantwin_clients.site import Site
@@ -48,6 +49,7 @@ def do_task(app: ClientApp, address: str, token: str) -> None:
     began = time.monotonic()
     try:
         message, context, _run, bundle = pull_task_input(client)
+        log.info("a job has arrived, received in %.2f s", time.monotonic() - began)
         try:
             check_bundle(bundle.content)
             reply = app(message=message, context=context)
@@ -62,8 +64,9 @@ def do_task(app: ClientApp, address: str, token: str) -> None:
             reply = Message(
                 Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=details), reply_to=message
             )
-        log.info("answered after %.1f s", time.monotonic() - began)
+        worked = time.monotonic()
         push_message(client, reply, context)
+        log.info("done after %.2f s, handed over in %.2f s", worked - began, time.monotonic() - worked)
     finally:
         push_task_output(client=client, context=context, sub_status=status, details=details)
         heartbeat.stop()
@@ -77,6 +80,7 @@ def work(site: Site, address: str, secret: bytes, *, poll_s: float) -> None:
 
     from scantwin_clients.client_app import app
 
+    wait_less()
     torch.set_num_threads(site.config.threads)
     log.info("%s is %s with %d systems", site.name, READY, len(SYSTEMS))
 
@@ -96,6 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--poll", type=float, required=True)
     given: Any = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every poll
     work(Site.open(given.site, given.home), given.address, given.secret_file.read_bytes(), poll_s=given.poll)
 
 

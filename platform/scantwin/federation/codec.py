@@ -7,7 +7,6 @@ at most 2^-12 of that magnitude whatever the learning rate (plain float16 loses 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -18,9 +17,8 @@ from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
 from scantwin.federation.wire import (
-    COMPONENT_PREFIX,
+    ARRAYS,
     HEADER,
-    STATISTICS,
     Components,
     Job,
     JobHeader,
@@ -42,7 +40,9 @@ RECORD = "parts"
 STYPE = "scantwin.parts"
 """How Flower's arrays name our serialisation: Flower itself must never try to read them."""
 
-_SCALES = "//scales"  # two slashes: no tensor of a network is called so
+_COMPONENT = "component/"
+_STATISTIC = "statistics|"
+_SCALES = "scales"
 
 _Header = TypeVar("_Header", bound=BaseModel)
 
@@ -53,35 +53,22 @@ class PartsError(ValueError):
 
 def encode_job(job: Job) -> Parts:
     """A job as parts; components at full precision, so that every site has the same bits."""
-    return {
-        HEADER: _header_bytes(job.header),
-        **{
-            COMPONENT_PREFIX + name: pack_tensors(tensors) for name, tensors in sorted(job.components.items())
-        },
-        **_statistics_part(job.statistics),
-    }
+    return _parts(job.header, pack(job.components, job.statistics))
 
 
 def decode_job(parts: Parts) -> Job:
     """Parts as a job. Raises `PartsError`."""
-    return Job(_read_header(parts, JobHeader), _read_components(parts), _read_statistics(parts))
+    return Job(_read_header(parts, JobHeader), *_read_arrays(parts))
 
 
 def encode_reply(reply: SiteReply, precision: Precision = "float16") -> Parts:
     """A reply as parts; deltas at the given precision."""
-    return {
-        HEADER: _header_bytes(reply.header),
-        **{
-            COMPONENT_PREFIX + name: pack_tensors(tensors, precision)
-            for name, tensors in sorted(reply.deltas.items())
-        },
-        **_statistics_part(reply.statistics),
-    }
+    return _parts(reply.header, pack(reply.deltas, reply.statistics, precision))
 
 
 def decode_reply(parts: Parts) -> SiteReply:
     """Parts as a reply: well-formed, but not yet checked against anything. Raises `PartsError`."""
-    return SiteReply(_read_header(parts, ReplyHeader), _read_components(parts), _read_statistics(parts))
+    return SiteReply(_read_header(parts, ReplyHeader), *_read_arrays(parts))
 
 
 def with_header(parts: Parts, header: BaseModel) -> Parts:
@@ -94,38 +81,40 @@ def reply_header(parts: Parts) -> ReplyHeader:
     return _read_header(parts, ReplyHeader)
 
 
-def pack_tensors(tensors: Mapping[str, NDArray[Any]], precision: Precision = "float32") -> bytes:
-    """Named arrays as safetensors bytes; `float16` only touches floating-point arrays."""
-    names = sorted(tensors)
-    if precision == "float32":
-        return bytes(safetensors_save({name: np.ascontiguousarray(tensors[name]) for name in names}))
-    scales = np.ones(len(names), np.float32)
-    packed: dict[str, NDArray[Any]] = {}
-    for position, name in enumerate(names):
-        array = np.ascontiguousarray(tensors[name], dtype=np.float32)
-        largest = float(np.max(np.abs(array), initial=0.0))
-        if largest > 0:
-            scales[position] = largest
-        # The scale as it will be read back, so that both ends divide and multiply by the same number.
-        packed[name] = (array / scales[position]).astype(np.float16)
-    return bytes(safetensors_save({**packed, _SCALES: scales}))
-
-
-def unpack_tensors(content: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of `pack_tensors`, float16 brought back to float32. Raises `PartsError`."""
-    try:
-        tensors = dict(safetensors_load(content))
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise PartsError(f"not readable as safetensors ({type(error).__name__})") from None
-    scales = tensors.pop(_SCALES, None)
-    if scales is None:
-        return tensors
-    if scales.shape != (len(tensors),) or scales.dtype != np.float32:
-        raise PartsError("its scales do not match its tensors")
-    return {
-        name: tensors[name].astype(np.float32) * scales[position]
-        for position, name in enumerate(sorted(tensors))
+def pack(components: Components, statistics: Statistics, precision: Precision = "float32") -> bytes:
+    """All arrays as one safetensors blob; `float16` is for components only. Empty without any array."""
+    arrays: dict[str, NDArray[Any]] = {
+        f"{_COMPONENT}{name}|{tensor}": np.ascontiguousarray(array)
+        for name, tensors in sorted(components.items())
+        for tensor, array in sorted(tensors.items())
     }
+    if precision == "float16" and arrays:
+        arrays = _halve(arrays)
+    for name, array in sorted(statistics.items()):
+        arrays[_STATISTIC + name] = np.ascontiguousarray(array, np.float64)
+    return bytes(safetensors_save(arrays)) if arrays else b""
+
+
+def unpack(content: bytes) -> tuple[Components, Statistics]:
+    """The arrays of `pack`, float16 brought back to float32. Raises `PartsError`."""
+    try:
+        arrays: dict[str, NDArray[Any]] = dict(safetensors_load(content))
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise PartsError(f"its arrays are not safetensors ({type(error).__name__})") from None
+    scales = arrays.pop(_SCALES, None)
+    if scales is not None:
+        arrays.update(_double(arrays, scales))
+    components: Components = {}
+    statistics: Statistics = {}
+    for name, array in arrays.items():
+        if name.startswith(_STATISTIC):
+            statistics[name.removeprefix(_STATISTIC)] = array
+            continue
+        component, bar, tensor = name.removeprefix(_COMPONENT).partition("|")
+        if not (name.startswith(_COMPONENT) and bar):
+            raise PartsError(f"it has an array that nobody asked for: {name[:120]!r}")
+        components.setdefault(component, {})[tensor] = array
+    return components, statistics
 
 
 def to_record(parts: Parts) -> RecordDict:
@@ -171,28 +160,36 @@ def _read_header(parts: Parts, kind: type[_Header]) -> _Header:
         raise PartsError(f"its header is not usable: {where}: {first['msg']}") from None
 
 
-def _read_components(parts: Parts) -> Components:
-    components: Components = {}
-    for part, content in parts.items():
-        if part in (HEADER, STATISTICS):
-            continue
-        if not part.startswith(COMPONENT_PREFIX):
-            raise PartsError(f"it has a part that nobody asked for: {part[:120]!r}")
-        try:
-            components[part.removeprefix(COMPONENT_PREFIX)] = unpack_tensors(content)
-        except PartsError as error:
-            raise PartsError(f"{part[:120]} is {error}") from None
-    return components
+def _parts(header: BaseModel, arrays: bytes) -> Parts:
+    return {HEADER: _header_bytes(header)} | ({ARRAYS: arrays} if arrays else {})
 
 
-def _statistics_part(statistics: Statistics) -> Parts:
-    return {STATISTICS: pack_tensors(statistics)} if statistics else {}
+def _read_arrays(parts: Parts) -> tuple[Components, Statistics]:
+    foreign = sorted(set(parts) - {HEADER, ARRAYS})
+    if foreign:
+        raise PartsError(f"it has a part that nobody asked for: {foreign[0][:120]!r}")
+    return unpack(parts[ARRAYS]) if ARRAYS in parts else ({}, {})
 
 
-def _read_statistics(parts: Parts) -> Statistics:
-    if STATISTICS not in parts:
-        return {}
-    try:
-        return unpack_tensors(parts[STATISTICS])
-    except PartsError as error:
-        raise PartsError(f"{STATISTICS} is {error}") from None
+def _halve(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """float32 arrays as float16, each divided by its largest magnitude; the divisors come along."""
+    scales = np.ones(len(arrays), np.float32)
+    halves: dict[str, NDArray[Any]] = {}
+    for position, name in enumerate(sorted(arrays)):
+        array = arrays[name].astype(np.float32)
+        largest = float(np.max(np.abs(array), initial=0.0))
+        if largest > 0:
+            scales[position] = largest
+        halves[name] = (array / scales[position]).astype(np.float16)
+    return {**halves, _SCALES: scales}
+
+
+def _double(arrays: dict[str, NDArray[Any]], scales: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    names = sorted(name for name, array in arrays.items() if array.dtype == np.float16)
+    if scales.shape != (len(names),) or scales.dtype != np.float32:
+        raise PartsError("its scales do not match its arrays")
+    # A scale from a hostile site may overflow: validation refuses what is not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            name: arrays[name].astype(np.float32) * scale for name, scale in zip(names, scales, strict=True)
+        }

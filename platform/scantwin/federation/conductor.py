@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from queue import Queue
 from typing import Any
 
 from scantwin.federation.executor import take_tasks
+from scantwin.federation.flower import wait_less
 from scantwin.federation.ticket import read_ticket
+
+MODULE = "scantwin.federation.conductor"
+"""This module: its name is `__main__` while it runs."""
 
 SERVER_TASK = "flwr-serverapp"
 """The only kind of task that a consortium executes (`flwr.supercore.constant.TaskType.SERVER_APP`)."""
@@ -27,7 +32,7 @@ def conduct(address: str, ca: Path, secret: bytes) -> None:
 
     def start(token: str) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, "--run", "--address", address, "--ca", str(ca)],
+            [sys.executable, "-m", MODULE, "--run", "--address", address, "--ca", str(ca)],
             stdin=subprocess.PIPE,
         )
         running.append(process)
@@ -54,8 +59,12 @@ def run_one(address: str, ca: Path, token: str) -> None:
         return Path(install(bundle, skip_prompt=skip_prompt))
 
     runtime.install_from_fab = install_ticket
+    wait_less()
     lines: Queue[str | None] = Queue()
     mirror_output_to_queue(lines)
+    # After the mirror, so that `flwr log` shows our lines too.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     runtime.run_serverapp(
         runtime_api_address=address, log_queue=lines, token=token, insecure=False,
         certificates=ca.read_bytes(), parent_pid=os.getppid(), runtime_dependency_install=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ REFUSED_BY_SITE = 1000
 # Flower's codes for a message or a node that was lost, in which case asking again helps:
 # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE, CLIENT_APP_CRASHED.
 _LOST = frozenset({3, 4, 5, 8})
+
+
+log = logging.getLogger("scantwin.federation")
 
 
 class Link(Protocol):
@@ -144,7 +148,10 @@ def _send(link: Link, asks: list[_Ask], sent: dict[str, str], kind: str, group: 
     messages = [
         Message(to_record(ask.parts), ask.node, kind, ttl=max(left_s, 1.0), group_id=group) for ask in asks
     ]
-    for ask, message_id in zip(asks, link.push_messages(messages), strict=True):
+    began = time.monotonic()
+    message_ids = list(link.push_messages(messages))
+    log.info("asked %s in %.2f s", ", ".join(ask.site for ask in asks), time.monotonic() - began)
+    for ask, message_id in zip(asks, message_ids, strict=True):
         ask.attempts += 1
         ask.asked_at = time.monotonic()
         if message_id:

@@ -39,6 +39,19 @@ def flower_env(flower_home: Path) -> dict[str, str]:
     }
 
 
+def wait_less() -> None:
+    """Makes this process look again soon for an object that is a few milliseconds late.
+
+    Flower tells of a message before its objects have arrived and then waits 1, 2, 4 .. s for them, which
+    cost 3 s in every exchange here. The limit of tries goes with it; that of time (2 h) stays.
+    """
+    from flwr.supercore.inflatable import inflatable_utils as objects
+
+    functions: list[Any] = [objects.pull_objects, objects.pull_and_inflate_object_from_tree]
+    for function in functions:
+        function.__kwdefaults__.update(initial_backoff=0.05, backoff_cap=1.0, max_tries_per_object=None)
+
+
 def write_connection(flower_home: Path, address: str, ca: Path) -> None:
     """Writes the `config.toml` with which `flwr` finds our SuperLink."""
     with whole_file(flower_home / "config.toml") as aside:

@@ -25,6 +25,9 @@ from scantwin.store.registry import Registry
 LOOK_EVERY_S = 0.5
 """How often the database is asked how the run goes [s]."""
 
+START_S = 120.0
+"""How long a run may take until its ServerApp has begun [s]."""
+
 _ASK_FLOWER_EVERY_S = 15.0
 _ENDED = ("finished", "failed", "stopped")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
@@ -95,7 +98,7 @@ def follow(
     look: Callable[[Run], None],
 ) -> Run:
     """Waits until the run has ended, calling `look` with its row; ends it here when its process died."""
-    asked = time.monotonic()
+    began = asked = time.monotonic()
     while True:
         with database.session() as session:
             run = session.get_one(Run, run_id)
@@ -105,6 +108,9 @@ def follow(
         look(run)
         if run.status in _ENDED:
             return run
+        if run.status == "created" and time.monotonic() - began > START_S:
+            call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
+            _note(database, run_id, "failed", "Its ServerApp did not begin; see the conductor's log.")
         if time.monotonic() - asked > _ASK_FLOWER_EVERY_S:
             asked = time.monotonic()
             ended = _flower_says_ended(consortium, flower_run_id)

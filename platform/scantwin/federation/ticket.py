@@ -73,7 +73,6 @@ dependencies = []
 
 [tool.flwr.app]
 publisher = "scantwin"
-fab-format-version = 1
 fab-include = ["README.md"]
 
 [tool.flwr.app.components]

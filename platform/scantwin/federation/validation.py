@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from scantwin.federation.codec import PartsError, decode_reply
 from scantwin.federation.wire import (
-    COMPONENT_PREFIX,
+    ARRAYS,
     HEADER,
-    STATISTICS,
     Limits,
     Parts,
     Phase,
@@ -74,15 +73,11 @@ def odd_statistics(replies: Mapping[str, Statistics]) -> dict[str, str]:
 
 
 def _check_sizes(parts: Parts, spec: Spec, limits: Limits) -> None:
-    bounds = {HEADER: limits.header_bytes, STATISTICS: limits.statistics_bytes}
+    """Before anything is parsed: no part may be larger than a rightful one could be."""
+    arrays = int(spec_bytes(spec) * _OVERHEAD) + limits.statistics_bytes + _SLACK
+    bounds = {HEADER: limits.header_bytes, ARRAYS: arrays}
     for name, content in parts.items():
-        if name.startswith(COMPONENT_PREFIX):
-            component = name.removeprefix(COMPONENT_PREFIX)
-            if component not in spec:
-                raise RefusalError(f"The model has no component {component[:120]!r}.")
-            bound = int(spec_bytes({component: spec[component]}) * _OVERHEAD) + _SLACK
-        else:
-            bound = bounds.get(name, 0)
+        bound = bounds.get(name, 0)
         if len(content) > bound:
             raise RefusalError(
                 f"The part {name[:120]!r} is larger than it can be ({len(content)} > {bound} bytes)."

@@ -1,10 +1,9 @@
 """What crosses the wire: one job down and one reply up per site and exchange, and how large they may be.
 
-A job or a reply travels as *parts*, named blobs of bytes:
+A job or a reply travels as two *parts*:
 
-    header              JSON: everything that is not an array
-    component/NAME      safetensors: the tensors of one component (float32 down, deltas up)
-    statistics          safetensors: additive float64 arrays
+    header    JSON: everything that is not an array
+    arrays    safetensors: `component/NAME|TENSOR` (float32 down, deltas up) and `statistics|NAME` (float64)
 
 Nothing else is read from a message, and nothing of it is ever executed or unpickled.
 """
@@ -24,11 +23,8 @@ FORMAT: Final = 1
 HEADER = "header"
 """The part that holds the JSON header."""
 
-STATISTICS = "statistics"
-"""The part that holds the additive arrays."""
-
-COMPONENT_PREFIX = "component/"
-"""The parts that hold components are called this and the component's name."""
+ARRAYS = "arrays"
+"""The part that holds all arrays in one blob: Flower makes several requests for each blob."""
 
 Components = dict[str, dict[str, NDArray[np.generic]]]
 """Component name -> tensor name -> array, the shapes being the network's own."""
