@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,15 +85,14 @@ class Runner:
         return call
 
     def serve(self, name: str, *words: str, ready_s: float = 60.0) -> dict[str, Any]:
-        """Starts a service and waits for its one line of JSON that says it is ready."""
+        """Starts a service and waits for the JSON that says it is ready."""
         call = self.start_service(name, *words)
         end = time.monotonic() + ready_s
         while time.monotonic() < end:
             if call.ended:
                 raise call.failure()
-            line = call.written().strip().splitlines()
-            if line and line[0].startswith("{"):
-                ready: dict[str, Any] = json.loads(line[0])
+            with suppress(ValueError):  # nothing, or only a part of it yet
+                ready: dict[str, Any] = json.loads(call.written())
                 return ready
             time.sleep(0.1)
         raise ResourceError(f"{name} was not ready within {ready_s:.0f} s.", hint=f"Its log: {call.log}")

@@ -114,8 +114,8 @@ def _found(sites: list[DemoSite], runner: Runner, story: Story) -> dict[str, Any
     runner.call("consortium", "init", "--name", "demo", "--port", str(port))
     ready = runner.serve("service-consortium", "consortium", "start")
     for number, (site, own_port) in enumerate(zip(sites, site_ports, strict=True), 1):
-        made = runner.call("site", "init", "--name", site.name)
-        runner.call("consortium", "enrol", site.name, "--key", made["public_key"])
+        made = runner.call("site", "init", site.name)
+        runner.call("consortium", "enrol", site.name, "--key", made["key"])
         story.say(f"{number} of {len(sites)} sites have keys")
         ready[site.name] = own_port
     return ready

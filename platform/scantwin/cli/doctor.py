@@ -1,0 +1,115 @@
+"""`scantwin doctor`: what this machine has, and what it can be used for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from scantwin import NOTICE, __version__
+from scantwin.errors import ScanTwinError
+from scantwin.settings import load_settings
+from scantwin.terminal import Json, emit, out
+
+_ROLES = {
+    "learning": ("torch", "safetensors"),
+    "federation": ("flwr", "cryptography", "psutil"),
+    "twin": ("grpcio", "grpcio-health-checking", "grpcio-reflection"),
+    "dashboard": ("streamlit", "altair"),
+    "postgresql": ("psycopg",),
+}
+_MEMORY_GB = 6.0
+"""Enough for training the shipped recipes: about 3 GB a site, and the system."""
+_DISK_GB = 5.0
+"""Enough for a demo: about 1 GB, and a cohort's cache."""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: roles that are installed, memory, disk, database.
+
+    \b
+    scantwin doctor
+    scantwin doctor --json
+    """
+    settings, memory = load_settings(), _memory_gb()
+    checks: list[dict[str, Any]] = [
+        _check("python", platform.python_version_tuple() >= ("3", "11"), platform.python_version()),
+        *(_role(extra, packages) for extra, packages in _ROLES.items()),
+        _check("cores", True, f"{len(os.sched_getaffinity(0))}"),
+        _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training wants {_MEMORY_GB:.0f} GB."),
+        _disk(settings.home),
+        _tried("database", lambda: _database(settings.database)),
+        _program("chromium", "for the dashboard's tests", "chromium"),
+        _program("dciodvfy", "for the DICOM tests", "dicom3tools"),
+    ]  # fmt: skip
+    said = {"notice": NOTICE, "scantwin": __version__, "home": str(settings.home), "checks": checks}
+    emit(said, as_json, lambda: _people(said))
+    optional = {"chromium", "dciodvfy", *_ROLES}
+    if not all(check["ok"] for check in checks if check["check"] not in optional):
+        raise typer.Exit(1)
+
+
+def _check(name: str, ok: bool, found: str, hint: str = "") -> dict[str, Any]:
+    return {"check": name, "ok": ok, "found": found, "hint": "" if ok else hint}
+
+
+def _program(name: str, purpose: str, package: str) -> dict[str, Any]:
+    return _check(name, bool(shutil.which(name)), purpose, f"Optional: Debian's {package}.")
+
+
+def _role(extra: str, packages: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        found = ", ".join(f"{name} {version(name)}" for name in packages)
+    except PackageNotFoundError as error:
+        return _check(extra, False, f"{error.name} is missing", f"pip install 'scantwin[{extra}]'")
+    return _check(extra, True, found)
+
+
+def _memory_gb() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30
+
+
+def _disk(home: Any) -> dict[str, Any]:
+    folder = home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    ok = os.access(folder, os.W_OK) and free >= _DISK_GB
+    return _check(
+        "home",
+        ok,
+        f"{free:.0f} GB free at {home}",
+        "Set SCANTWIN_HOME to a folder with space that you may write to.",
+    )
+
+
+def _database(url: str) -> str:
+    from scantwin.store.database import Database
+
+    database = Database(url)
+    try:
+        database.migrate()
+        return database.place
+    finally:
+        database.close()
+
+
+def _tried(name: str, what: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return _check(name, True, what())
+    except (ScanTwinError, OSError) as error:
+        return _check(name, False, str(error), getattr(error, "hint", ""))
+
+
+def _people(said: dict[str, Any]) -> None:
+    table = Table("", "check", "found", "what to do", title=f"scantwin {said['scantwin']}")
+    for check in said["checks"]:
+        mark = "[green]✔[/green]" if check["ok"] else "[yellow]✘[/yellow]"
+        table.add_row(mark, check["check"], check["found"], check["hint"])
+    out.print(table)
