@@ -48,8 +48,8 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
     token_file: TokenFile = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="Largest CT that is taken [MiB].")] = 2048,
-    scan_limit: Annotated[float, typer.Option(min=1, help="Longest time of one scan [s].")] = 3600.0,
+    max_upload: Annotated[int, typer.Option(min=1, help="Largest CT that is taken, in MiB.")] = 2048,
+    scan_limit: Annotated[float, typer.Option(min=1, help="Longest time of one scan, in seconds.")] = 3600.0,
     as_json: Json = False,
 ) -> None:
     """Run the service in the foreground until Ctrl-C or SIGTERM.

@@ -231,7 +231,7 @@ class Jobs:
             ids = list(session.scalars(running))
             crashed = select(AuditEntry.subject, func.count()).where(AuditEntry.action == _CRASHED)
             crashed = crashed.where(AuditEntry.subject.in_(ids)).group_by(AuditEntry.subject)
-            crashes: dict[str, int] = dict(session.execute(crashed).tuples().all())
+            crashes: dict[str, int] = {row[0]: row[1] for row in session.execute(crashed)}
         for scan_id in ids:
             self.audit(SERVICE, _CRASHED, scan_id)
             if crashes.get(scan_id, 0) + 1 < MOST_CRASHES:
