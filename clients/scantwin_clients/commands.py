@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 from scantwin import NOTICE
-from scantwin.terminal import Json, emit, err, out
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, err, out, progress_bar
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A site: its studies, its scanner, its part in training."
@@ -40,6 +44,80 @@ def init(
         out.print(f"Send {site.public_key} to the consortium; next: scantwin site ingest DIR --site {name}")
 
     emit(data, as_json, people)
+
+
+@app.command()
+def ingest(
+    folder: Annotated[Path, typer.Argument(help="Folder of studies: DICOM, zips, NIfTI.")],
+    site: SiteName = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Studies read at once (default: cores - 1).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Takes in the studies below a folder and says of each whether it is usable, and why not.
+
+    Example: scantwin site ingest /data/petct --site rural-1
+    """
+    from scantwin_clients.ingest import ingest as take_in
+    from scantwin_clients.site import Site
+
+    opened = Site.open(site)
+    with progress_bar("reading", quiet=as_json) as advance:
+        data = take_in(opened.folder, folder, workers, advance)
+
+    def people() -> None:
+        table = Table("study", "", "why")
+        for one in data["studies"]:
+            if one["status"] != "accepted":
+                colour = "red" if one["status"] == "rejected" else "yellow"
+                table.add_row(one["study"], f"[{colour}]{one['status']}[/]", escape(str(one["message"])))
+        if table.row_count:
+            out.print(table)
+        counts = data["counts"]
+        out.print(
+            f"{counts['accepted']} accepted, {counts['warned']} with warnings, {counts['rejected']} rejected."
+        )
+
+    emit({**data, "site": opened.name, "notice": NOTICE}, as_json, people)
+
+
+@app.command()
+def qc(
+    path: Annotated[Path, typer.Argument(help="The QC scan: a folder with PET and CT, DICOM or NIfTI.")],
+    site: SiteName = None,
+    kind: Annotated[str, typer.Option(help="cylinder or spheres.")] = "cylinder",
+    when: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the scan (default: today).")
+    ] = None,
+    expected: Annotated[float, typer.Option(min=0.01, help="True SUV of the object [g/ml].")] = 1.0,
+    ratio: Annotated[float, typer.Option(min=1.5, help="Spheres over background.")] = 9.8,
+    as_json: Json = False,
+) -> None:
+    """Measures a QC phantom; the result travels to the consortium with the next update.
+
+    Example: scantwin site qc /data/qc/2026-11-02 --when 2026-11-02
+    """
+    from scantwin_clients.qc import check_scanner
+    from scantwin_clients.site import Site
+
+    if kind not in ("cylinder", "spheres"):
+        raise InputError(f"{kind!r} is not a QC object.", hint="Use cylinder or spheres.")
+    opened = Site.open(site)
+    sample = check_scanner(
+        opened, path, kind="spheres" if kind == "spheres" else "cylinder",
+        when=when.date() if when else None, expected_suv=expected, ratio=ratio,
+    )  # fmt: skip
+    data = {"site": opened.name, "sample": sample.id, **sample.model_dump(mode="json", exclude={"id"})}
+
+    def people() -> None:
+        spread = "" if sample.sd is None else f" (SD {100 * sample.sd:.1f} %)"
+        out.print(
+            f"{opened.name} read [bold]{100 * sample.bias:+.1f} %[/bold]{spread} on {sample.measured_at:%F}."
+        )
+        out.print("The sample travels with the next update.")
+
+    emit({**data, "notice": NOTICE}, as_json, people)
 
 
 @app.command()

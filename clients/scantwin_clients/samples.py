@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from pydantic import ValidationError
-from scantwin.federation.wire import CalibrationRecord
+from scantwin.calibration.samples import CalibrationSample
 from scantwin.files import write_json
 
 log = logging.getLogger("scantwin.site")
@@ -18,16 +18,16 @@ class WaitingSamples:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, sample: CalibrationRecord) -> Path:
+    def add(self, sample: CalibrationSample) -> Path:
         """Keeps a sample until it is confirmed; the same id is kept once."""
         return write_json(self.folder / f"{sample.id}.json", sample.model_dump(mode="json"))
 
-    def waiting(self) -> list[CalibrationRecord]:
+    def waiting(self) -> list[CalibrationSample]:
         """The samples to send, oldest first; a file that cannot be read is left alone and told of."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                found.append(CalibrationRecord.model_validate_json(path.read_bytes()))
+                found.append(CalibrationSample.model_validate_json(path.read_bytes()))
             except (ValidationError, OSError) as error:
                 log.warning("%s is not a calibration sample and stays here: %s", path, error)
         return sorted(found, key=lambda sample: (sample.measured_at, sample.id))

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from scantwin.calibration.samples import CalibrationSample as Measured
 from scantwin.errors import FederationError
 from scantwin.federation.judgement import Outcome
 from scantwin.federation.merging import Merged, merge
-from scantwin.federation.wire import CalibrationRecord, SiteReply
+from scantwin.federation.wire import SiteReply
 from scantwin.store import audit
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
@@ -91,7 +92,7 @@ class Logbook:
                 if outcome.status == "accepted" and site.status == "enrolled":
                     transition(site, "active")
 
-    def write_samples(self, site_name: str, samples: Iterable[CalibrationRecord]) -> list[str]:
+    def write_samples(self, site_name: str, samples: Iterable[Measured]) -> list[str]:
         """Stores calibration samples; one that is known already is left as it is. Returns all their ids."""
         ids = []
         with self.database.session() as session:

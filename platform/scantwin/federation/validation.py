@@ -52,6 +52,9 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
         raise RefusalError(f"The reply cannot be read: {error}.") from None
     _check_header(reply, expected)
     _check_deltas(reply, expected, limits)
+    for sample in reply.header.calibration:
+        if not sample.may_leave:
+            raise RefusalError(f"Too little is behind the calibration sample {sample.id} ({sample.n}).")
     _check_statistics(reply.statistics, limits)
     return reply
 

@@ -15,7 +15,9 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
+
+from scantwin.calibration.samples import CalibrationSample
 
 FORMAT: Final = 1
 """Version of the parts' layout; a site and a consortium of different versions refuse each other."""
@@ -44,21 +46,6 @@ _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.+/ -]{0,119
 # Each patch is one window of one study: a billion of them is a broken counter, not a round.
 _Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 _Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
-
-
-class CalibrationRecord(BaseModel):
-    """One calibration sample as it travels: a bias and its spread, never pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: _Id
-    kind: Literal["cylinder", "spheres", "liver", "model-residual"]
-    measured_at: AwareDatetime
-    bias: Annotated[float, Field(ge=-1.0, le=10.0, allow_inf_nan=False)]
-    """Fraction: +0.08 reads 8 % high; below -1 a scanner would show negative activity."""
-    sd: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)] | None = None
-    n: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    detail: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
 
 
 class JobHeader(BaseModel):
@@ -93,7 +80,7 @@ class ReplyHeader(BaseModel):
     patches: dict[_Name, _Count] = Field(default_factory=dict, max_length=1_000)
     losses: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=1_000)
     metrics: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=20_000)
-    calibration: list[CalibrationRecord] = Field(default_factory=list, max_length=1_000)
+    calibration: list[CalibrationSample] = Field(default_factory=list, max_length=1_000)
     seconds: dict[_Name, _Seconds] = Field(default_factory=dict, max_length=64)
 
 
