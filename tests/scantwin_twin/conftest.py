@@ -30,6 +30,10 @@ class Service:
     model: str
 
     @property
+    def uploads(self) -> Path:
+        return self.home / "uploads"
+
+    @property
     def scans(self) -> Path:
         return self.home / "scans"
 

@@ -47,7 +47,7 @@ def jobs(request, tmp_path):
 def _new(jobs, tmp_path, twin="p") -> str:
     scan = uuid.uuid4().hex
     jobs.create(
-        scan, twin=twin, model="m", folder=tmp_path / scan, request={"seed": 1, "input": "ct.nii"},
+        scan, twin=twin, model="m", folder=scan, request={"seed": 1, "input": "ct.nii"},
         actor="me", place=lambda: None,
     )  # fmt: skip
     return scan
@@ -159,7 +159,7 @@ def test_the_same_id_again_is_the_same_scan(jobs, tmp_path):
         scan,
         twin="p",
         model="m",
-        folder=tmp_path,
+        folder="f",
         request={"seed": 9},
         actor="me",
         place=lambda: placed.append(1),
@@ -173,7 +173,7 @@ def test_a_ct_that_cannot_be_placed_makes_no_scan(jobs, tmp_path):
 
     with pytest.raises(OSError, match="space"):
         jobs.create(
-            "a" * 32, twin="p", model="m", folder=tmp_path, request={"seed": 1}, actor="me", place=full
+            "a" * 32, twin="p", model="m", folder="f", request={"seed": 1}, actor="me", place=full
         )  # fmt: skip
     assert jobs.find("a" * 32) is None
     with pytest.raises(Refused):

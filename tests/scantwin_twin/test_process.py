@@ -87,12 +87,12 @@ def test_what_was_running_goes_on_after_a_crash_and_after_a_stop(tmp_path, ct_fi
         gone, alive = psutil.wait_procs(children, timeout=10)
         assert gone and not alive
         assert _status(tmp_path, scan) == ("running", 0)
-    (tmp_path / "scans" / ".upload-cut").mkdir()
+    (tmp_path / "uploads" / ".upload-cut").mkdir()
 
     # Started again, and asked to stop before that scan is done, while two watchers look on.
     with TwinClient(f"127.0.0.1:{free_port}") as client, ThreadPoolExecutor(1) as pool:
         with serving(tmp_path, port=free_port) as (process, _ready):
-            assert not (tmp_path / "scans" / ".upload-cut").exists()
+            assert not (tmp_path / "uploads" / ".upload-cut").exists()
             children = _until_running(client, scan, process)
             patient = pool.submit(client.wait, scan)
             events = client._calls.WatchScan(pb.WatchScanRequest(id=scan))

@@ -49,13 +49,13 @@ def _send(service, *parts):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(service):
-    before = {p.name for p in service.scans.iterdir()}
+    before = {p.name for p in service.uploads.iterdir()}
     scans = {s.id for s in service.client.scans(limit=500).scans}
     yield
     until = time.monotonic() + 5  # the service may hear of the client's end a moment after the client
-    while {p.name for p in service.scans.iterdir()} != before and time.monotonic() < until:
+    while {p.name for p in service.uploads.iterdir()} != before and time.monotonic() < until:
         time.sleep(0.02)
-    assert {p.name for p in service.scans.iterdir()} == before
+    assert {p.name for p in service.uploads.iterdir()} == before
     assert {s.id for s in service.client.scans(limit=500).scans} == scans
 
 
@@ -176,9 +176,9 @@ def test_a_silent_upload_a_full_disk_a_full_queue(model_folder, tmp_path, monkey
             hold.set()
             assert caught.value.code() == _Code.CANCELLED
             until = time.monotonic() + 5
-            while list((tmp_path / "scans").iterdir()) and time.monotonic() < until:
+            while list((tmp_path / "uploads").iterdir()) and time.monotonic() < until:
                 time.sleep(0.02)
-            assert not list((tmp_path / "scans").iterdir())
+            assert not list((tmp_path / "uploads").iterdir())
             monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
             assert _send(here, _metadata(DATA), DATA) == (_Code.RESOURCE_EXHAUSTED, "disk-full")
             monkeypatch.setattr("scantwin_twin.service.MOST_WAITING", 0)

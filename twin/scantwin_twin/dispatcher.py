@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +14,9 @@ from scantwin_twin.catalogue import public
 from scantwin_twin.executor import Executor, Outcome, Work
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.places import Places
 
 log = logging.getLogger(__name__)
-
-RESULTS: Final = "results"
-"""The folder of a scan's results, in the scan's folder."""
 
 _LOOK_S: Final = 2.0
 """The queue is looked at this often [s] without being woken: another process may have filled it."""
@@ -28,8 +25,8 @@ _LOOK_S: Final = 2.0
 class Dispatcher:
     """Runs the queue until it is stopped."""
 
-    def __init__(self, jobs: Jobs, models: ModelShelf, executor: Executor) -> None:
-        self._jobs, self._models, self._executor = jobs, models, executor
+    def __init__(self, jobs: Jobs, models: ModelShelf, executor: Executor, places: Places) -> None:
+        self._jobs, self._models, self._executor, self._places = jobs, models, executor, places
         self._stopping = threading.Event()
         self._running: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -101,15 +98,14 @@ class Dispatcher:
         finally:
             with self._lock:
                 del self._running[scan.id]
-            self._tidy(scan)
+            self._places.tidy(self._jobs.get(scan.id))
 
     def _outcome(self, scan: ScanState, stop: threading.Event) -> Outcome:
         try:
             model = self._models.folder(scan.model)
-            request = scan.request
             work = Work(
-                scan.id, str(scan.folder / request["input"]), str(model), scan.model, int(request["seed"]),
-                str(scan.folder / RESULTS),
+                scan.id, str(self._places.ct(scan)), str(model), scan.model, int(scan.request["seed"]),
+                str(self._places.results(scan)),
             )  # fmt: skip
             return self._executor.run(work, self._listener(scan.id), stop)
         except Exception as error:
@@ -123,10 +119,3 @@ class Dispatcher:
                 self._jobs.advance(scan_id, progress, stage)
 
         return listen
-
-    def _tidy(self, scan: ScanState) -> None:
-        """Removes what a stopped writer left half-written; a scan that is not done keeps its CT only."""
-        for path in scan.folder.glob(".part-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        if self._jobs.get(scan.id).status != "done":
-            shutil.rmtree(scan.folder / RESULTS, ignore_errors=True)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from scantwin.store.audit import record
@@ -46,7 +45,8 @@ class ScanState:
     status: str
     progress: float
     stage: str
-    folder: Path
+    folder: str
+    """Of the results, relative to the home."""
     created: datetime
     started: datetime | None
     finished: datetime | None
@@ -145,19 +145,17 @@ class Jobs:
     # --- the life cycle
 
     def create(
-        self, scan_id: str, *, twin: str, model: str, folder: Path, request: dict[str, Any], actor: str,
+        self, scan_id: str, *, twin: str, model: str, folder: str, request: dict[str, Any], actor: str,
         place: Callable[[], object],
     ) -> ScanState:  # fmt: skip
-        """A queued scan; `place` puts its input into `folder` before the row can be seen by a worker.
+        """A queued scan; `place` puts its CT in place before the row can be seen by a worker.
 
         When another call made the same scan meanwhile (same idempotency key), that one is given.
         """
         for last in (False, True):
             try:
                 with self._database.session() as session:
-                    scan = Scan(
-                        id=scan_id, twin=_twin(session, twin), model_version=model, folder=str(folder)
-                    )
+                    scan = Scan(id=scan_id, twin=_twin(session, twin), model_version=model, folder=folder)
                     scan.summary = {"request": request}
                     session.add(scan)
                     session.flush()
@@ -286,6 +284,6 @@ def _twin(session: Session, pseudonym: str) -> Twin:
 def _state(scan: Scan) -> ScanState:
     return ScanState(
         scan.id, scan.twin.pseudonym, scan.model_version, scan.status, scan.progress, scan.stage,
-        Path(scan.folder), scan.created_at, scan.started_at, scan.finished_at,
+        scan.folder, scan.created_at, scan.started_at, scan.finished_at,
         dict(scan.error) if scan.error else None, dict(scan.summary),
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import shutil
 import signal
 import socket
 import sys
@@ -29,6 +28,7 @@ from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import Executor, LocalExecutor
 from scantwin_twin.jobs import Jobs
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.places import Places
 from scantwin_twin.security import Exposure, TokenGate, join
 from scantwin_twin.service import THREADS, Guard, TwinService
 from scantwin_twin.uploads import MAX_MESSAGE_BYTES, Limits
@@ -97,19 +97,17 @@ def build(
 ) -> TwinServer:
     """A service on the state of `settings.home`. `models`: folders of models to publish first."""
     home = settings.home.absolute()
-    scans = home / "scans"
-    scans.mkdir(parents=True, exist_ok=True)
-    scans.chmod(0o700)
+    home.mkdir(parents=True, exist_ok=True)
     lock = _sole(home)
-    for left in scans.glob(".upload-*"):  # of uploads that a crash cut off
-        shutil.rmtree(left, ignore_errors=True)
+    places = Places(home)
+    places.prepare()
     database = Database.from_settings(settings).migrate()
     jobs = Jobs(database)
-    shelf = ModelShelf(Registry.from_settings(database, settings), home / "twin-models")
+    shelf = ModelShelf(Registry.from_settings(database, settings), places.models)
     for folder in models:
         log.info("the model %s is version %s", folder, shelf.publish(folder).id)
-    dispatcher = Dispatcher(jobs, shelf, executor or LocalExecutor())
-    service = TwinService(jobs, shelf, dispatcher, scans, limits or Limits())
+    dispatcher = Dispatcher(jobs, shelf, executor or LocalExecutor(), places)
+    service = TwinService(jobs, shelf, dispatcher, places, limits or Limits())
     gates = [TokenGate(exposure.token)] if exposure.token else []
     server = grpc.server(
         ThreadPoolExecutor(THREADS, thread_name_prefix="twin-call"),

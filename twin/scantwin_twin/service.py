@@ -19,9 +19,10 @@ from scantwin import NOTICE
 
 from scantwin_twin import messages, uploads
 from scantwin_twin.catalogue import abort, refuse
-from scantwin_twin.dispatcher import RESULTS, Dispatcher
+from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.places import Places
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
 
@@ -67,11 +68,10 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
     """Submit, watch, fetch."""
 
     def __init__(
-        self, jobs: Jobs, models: ModelShelf, dispatcher: Dispatcher, folder: Path, limits: uploads.Limits
+        self, jobs: Jobs, models: ModelShelf, dispatcher: Dispatcher, places: Places, limits: uploads.Limits
     ) -> None:
-        """`folder`: of all scans, one folder each."""
         self._jobs, self._models, self._dispatcher = jobs, models, dispatcher
-        self._folder, self._limits = folder, limits
+        self._places, self._limits = places, limits
         self._watchers = Slots("watchers", MOST_WATCHERS)
         self._transfers = Slots("transfers", MOST_TRANSFERS)
 
@@ -94,14 +94,14 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
             waiting = self._jobs.waiting()
             if waiting >= MOST_WAITING:
                 raise refuse("queue-full", waiting=waiting)
-            uploads.check_disk(metadata.size, self._folder, self._limits)
-            with uploads.private_folder(self._folder / f".upload-{secrets.token_hex(8)}") as aside:
+            uploads.check_disk(metadata.size, self._places.uploads, self._limits)
+            with uploads.private_folder(self._places.uploads / f".upload-{secrets.token_hex(8)}") as aside:
                 ct = uploads.receive(incoming, metadata, aside, self._limits)
-                request["input"] = ct.name
-                home = self._folder / scan_id
+                request["input"] = f"uploads/{scan_id}/{ct.name}"
+                kept = self._places.uploads / scan_id
                 state = self._jobs.create(
-                    scan_id, twin=metadata.twin, model=version, folder=home, request=request,
-                    actor=actor(context), place=lambda: _place(aside, home),
+                    scan_id, twin=metadata.twin, model=version, folder=f"scans/{scan_id}", request=request,
+                    actor=actor(context), place=lambda: _place(aside, kept),
                 )  # fmt: skip
         return messages.scan(state)
 
@@ -152,7 +152,7 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
             entry = next((e for e in state.summary["results"] if e["name"] == request.name), None)
             if entry is None:
                 raise refuse("unknown-result", id=state.id, name=repr(request.name[:80]))
-            path = state.folder / RESULTS / entry["name"]
+            path = self._places.results(state) / entry["name"]
             if not path.is_file() or path.stat().st_size != entry["size"]:
                 raise refuse("result-changed", name=entry["name"], id=state.id)
             self._jobs.audit(actor(context), "scan.fetch", state.id, {"name": entry["name"]})
@@ -221,10 +221,10 @@ def _end(context: Any, error: Exception) -> None:
     abort(context, error)
 
 
-def _place(aside: Path, home: Path) -> None:
-    if home.exists():  # a crash between this and the row's commit, and now the same idempotency key again
-        shutil.rmtree(home)
-    aside.rename(home)
+def _place(aside: Path, kept: Path) -> None:
+    if kept.exists():  # a crash between this and the row's commit, and now the same idempotency key again
+        shutil.rmtree(kept)
+    aside.rename(kept)
 
 
 def _limit(asked: int) -> int:

@@ -1,0 +1,62 @@
+"""Where the service keeps what it was sent and what it made, below one home.
+
+    uploads/ID/ct.nii.gz   or ct.zip: kept, so that a scan can be repeated
+    scans/ID/              the results, as `scantwin scan --out` writes them, and dicom.zip
+    twin-models/VERSION/   copies of the registry's models
+
+The database names scans and CTs relative to the home, which can therefore be moved.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from scantwin_twin.jobs import ScanState
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one home."""
+
+    home: Path
+    """Absolute."""
+
+    @property
+    def uploads(self) -> Path:
+        """The CTs, one folder per scan."""
+        return self.home / "uploads"
+
+    @property
+    def scans(self) -> Path:
+        """The results, one folder per scan."""
+        return self.home / "scans"
+
+    @property
+    def models(self) -> Path:
+        """Copies of models, one folder per version."""
+        return self.home / "twin-models"
+
+    def prepare(self) -> None:
+        """Makes the folders, for their owner only, and removes what a crash left half-written in them."""
+        for folder in (self.uploads, self.scans):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            for left in (*folder.glob(".upload-*"), *folder.glob(".part-*"), *folder.glob(".old-*")):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def ct(self, scan: ScanState) -> Path:
+        """The CT that was sent."""
+        return self.home / str(scan.request["input"])
+
+    def results(self, scan: ScanState) -> Path:
+        """The folder of the results; there is none unless the scan is done."""
+        return self.home / scan.folder
+
+    def tidy(self, scan: ScanState) -> None:
+        """Removes what the scan's writer left half-written, and results of a scan that is not done."""
+        for path in self.scans.glob(f".part-*-{scan.id}"):
+            shutil.rmtree(path, ignore_errors=True)
+        if scan.status != "done":
+            shutil.rmtree(self.results(scan), ignore_errors=True)
