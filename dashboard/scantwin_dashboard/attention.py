@@ -46,7 +46,7 @@ def notices(
         for s in sites if s.status == "suspended"
     ]  # fmt: skip
     found += [
-        Notice("act", r.name, f"failed after round {r.rounds_done}: {r.error or 'no reason was given'}",
+        Notice("act", r.name, f"failed {_when(r)}: {r.error or 'no reason was given'}",
                "Start it again: it goes on from its last round.")
         for r in runs[:5] if r.status == "failed"
     ]  # fmt: skip
@@ -66,6 +66,10 @@ def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:
     return "recheck" if abs(bias) > RECHECK else "inside"
 
 
+def _when(run: RunRow) -> str:
+    return f"after round {run.rounds_done}" if run.rounds_done else "before a round was merged"
+
+
 def _calibration(site: SiteRow, now: datetime) -> Notice | None:
     if site.bias is None or site.measured_at is None:
         return Notice(
@@ -75,11 +79,11 @@ def _calibration(site: SiteRow, now: datetime) -> Notice | None:
     reads = f"reads {percent(site.bias)} on its newest cylinder ({ago(site.measured_at, now)})"
     if where == "beyond":
         return Notice(
-            "act", site.name, f"{reads}: beyond the 10 % of EARL.",
+            "act", site.name, f"{reads}: beyond the 10\u00a0% of EARL.",
             "Recalibrate the scanner and scan the cylinder again.",
         )  # fmt: skip
     if where == "recheck":
-        return Notice("look", site.name, f"{reads}: more than 5 %.", "Scan the cylinder again.")
+        return Notice("look", site.name, f"{reads}: more than 5\u00a0%.", "Scan the cylinder again.")
     if now - site.measured_at > QUARTER:
         return Notice(
             "look", site.name, f"measured its last cylinder {ago(site.measured_at, now)}.",

@@ -48,9 +48,8 @@ def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int
         tooltip=tooltip,
         strokeDash=alt.StrokeDash(
             "who:N",
-            title=None,
             scale=alt.Scale(domain=list(REFERENCE_DASH), range=list(REFERENCE_DASH.values())),
-            legend=alt.Legend(orient="bottom", symbolStrokeColor=INK, symbolType="stroke"),
+            legend=None,  # the page explains the three dashes once, below all charts
         ),
     )
     learnt = alt.Chart(model).encode(x=x, y=y, tooltip=tooltip)
@@ -64,8 +63,9 @@ def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int
 
 def updates_chart(frame: pd.DataFrame, sites: Sequence[str]) -> Chart:
     """Site by round: accepted, refused or missing, with the reason on hover. `queries.updates_frame`."""
-    x = alt.X("round:O", title="Round", axis=alt.Axis(labelAngle=0, format="d"))
-    y = alt.Y("site:N", title=None, sort=list(sites), axis=alt.Axis(labelLimit=160))
+    gap = alt.Scale(paddingInner=0.08, paddingOuter=0.04)
+    x = alt.X("round:O", title="Round", axis=alt.Axis(labelAngle=0, format="d"), scale=gap)
+    y = alt.Y("site:N", title=None, sort=list(sites), axis=alt.Axis(labelLimit=160), scale=gap)
     signed = frame.assign(sign=frame.status.map(STATUS_SIGN))
     base = alt.Chart(signed).encode(
         x=x,
@@ -79,7 +79,7 @@ def updates_chart(frame: pd.DataFrame, sites: Sequence[str]) -> Chart:
             alt.Tooltip("seconds:Q", title="Seconds", format=".0f"),
         ],
     )
-    cells = base.mark_rect(cornerRadius=4, stroke="transparent", strokeWidth=3).encode(
+    cells = base.mark_rect(cornerRadius=4).encode(
         color=alt.Color(
             "status:N",
             title=None,
@@ -88,7 +88,7 @@ def updates_chart(frame: pd.DataFrame, sites: Sequence[str]) -> Chart:
         )
     )
     signs = base.mark_text(color="white", fontSize=13, fontWeight="bold").encode(text="sign:N")
-    return alt.layer(cells, signs).properties(height=alt.Step(34))
+    return alt.layer(cells, signs).properties(height=alt.Step(34), width=alt.Step(76))
 
 
 def cost_chart(frame: pd.DataFrame, colours: Mapping[str, str], what: str, title: str) -> Chart:
@@ -118,7 +118,7 @@ def patches_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
         alt.Chart(summed)
         .mark_bar(cornerRadius=2, height={"band": 0.7})
         .encode(
-            x=alt.X("patches:Q", title="Patches [1]", axis=alt.Axis(format="~s")),
+            x=alt.X("patches:Q", title="Patches [1]", axis=alt.Axis(format=",d", tickCount=4)),
             y=alt.Y("district:N", title=None, sort=list(DISTRICT_COLOUR)),
             color=_by_site(colours),
             order=alt.Order("site:N"),
@@ -128,22 +128,24 @@ def patches_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
                 alt.Tooltip("patches:Q", title="Patches", format=",d"),
             ],
         )
-        .properties(height=210)
+        .properties(height=alt.Step(40))
     )
     return chart
 
 
 def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
     """The newest cylinder of every site against the limits: columns site, bias (fraction), measured."""
-    top = max(0.15, float(frame.bias.abs().max()) * 1.15) if len(frame) else 0.15
-    x = alt.X("bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top]), axis=_percent_axis())
+    top = max(0.135, float(frame.bias.abs().max()) * 1.12) if len(frame) else 0.135
+    x = alt.X(
+        "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
+    )
     points = (
         alt.Chart(frame)
         .mark_circle(size=150, opacity=1)
         .encode(
             x=x,
             y=alt.Y("site:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=160, grid=True)),
-            color=_by_site(colours, legend=False),
+            color=_by_site(colours),
             tooltip=[
                 alt.Tooltip("site:N", title="Site"),
                 alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
@@ -151,7 +153,9 @@ def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
             ],
         )
     )
-    return alt.layer(*_limits("x", top), points).properties(height=alt.Step(36))
+    chart = alt.layer(*_limits("x", top), points).properties(height=alt.Step(36))
+    resolved: Chart = chart.resolve_scale(color="independent", strokeDash="independent")
+    return resolved
 
 
 def control_chart(
@@ -163,14 +167,25 @@ def control_chart(
     limits. In vivo a point is a mean over patients with its 95 % interval, for single patients vary by 22 %.
     `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.
     """
+    events = pd.DataFrame({"at": [], "what": []}) if events is None else events
     spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5
-    shown = frame.assign(low=frame.bias - spread, high=frame.bias + spread)
+    shown = frame.assign(
+        low=frame.bias - spread,
+        high=frame.bias + spread,
+        stretch=[int((events["at"] <= at).sum()) if len(events) else 0 for at in frame.measured_at],
+    )
     reach = float(pd.concat([shown.low.abs(), shown.high.abs()]).max()) if len(shown) else 0.0
     top = max(0.13, reach * 1.12)
-    x = alt.X("measured_at:T", title="Measured (UTC)", axis=alt.Axis(grid=False, format="%b %Y"))
-    y = alt.Y("bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top]), axis=_percent_axis())
+    y = alt.Y(
+        "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
+    )
     base = alt.Chart(shown).encode(
-        x=x,
+        x=alt.X(
+            "measured_at:T",
+            title="Measured (UTC)",
+            axis=alt.Axis(grid=False, format="%b %Y"),
+            scale=alt.Scale(padding=14),
+        ),
         tooltip=[
             alt.Tooltip("measured_at:T", title="Measured", format="%Y-%m-%d %H:%M"),
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
@@ -179,30 +194,38 @@ def control_chart(
             alt.Tooltip("detail:N", title="Detail"),
         ],
     )
-    layers: list[Any] = _zones(colour, top) if phantom else []
-    layers += _limits("y", top)
-    layers.append(base.mark_rule(color=colour, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"))
-    layers.append(base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y))
     beyond = alt.condition(abs(alt.datum.bias) > EARL, alt.value(STATUS_COLOUR["refused"]), alt.value(colour))
-    layers.append(base.mark_circle(size=70, opacity=1).encode(y=y, color=beyond))
-    if events is not None and len(events):
-        marks = alt.Chart(events).encode(x="at:T", tooltip=[alt.Tooltip("what:N", title="Logged")])
-        layers.append(marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5))
-        layers.append(
-            marks.mark_text(align="left", dx=5, color=INK, fontSize=11).encode(text="what:N", y=alt.value(10))
-        )
-    return alt.layer(*layers).properties(height=height)
+    return alt.layer(
+        *(_zones(colour, top) if phantom else []),
+        *_limits("y", top, named=phantom),
+        base.mark_rule(color=colour, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y, detail="stretch:N"),
+        base.mark_circle(size=70, opacity=1).encode(y=y, color=beyond if phantom else alt.value(colour)),
+        *(_events(events) if len(events) else []),
+    ).properties(height=height)
 
 
-def _by_site(colours: Mapping[str, str], *, legend: bool = True) -> alt.Color:
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    place = alt.Legend(orient="bottom", columns=4, labelLimit=160) if legend else None
-    return alt.Color("site:N", title=None, scale=scale, legend=place)
+def _events(events: pd.DataFrame) -> list[Any]:
+    marks = alt.Chart(events).encode(x="at:T", tooltip=[alt.Tooltip("what:N", title="Logged")])
+    words = marks.mark_text(align="left", dx=5, color=INK, fontSize=11)
+    return [
+        marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5),
+        words.encode(text="what:N", y=alt.value(10)),
+    ]
+
+
+def _by_site(colours: Mapping[str, str]) -> alt.Color:
+    # No legend: the page draws one for all its charts, or the axis names the sites.
+    return alt.Color(
+        "site:N", legend=None, scale=alt.Scale(domain=list(colours), range=list(colours.values()))
+    )
 
 
 def _percent_axis() -> alt.Axis:
     # The axis says [%]; a fraction of 0.05 is labelled +5.
-    return alt.Axis(labelExpr="format(datum.value * 100, '+.0f')", grid=False, tickCount=7)
+    return alt.Axis(
+        labelExpr="datum.value == 0 ? '0' : format(datum.value * 100, '+.0f')", grid=False, tickCount=7
+    )
 
 
 def _zones(colour: str, top: float) -> list[Any]:
@@ -217,13 +240,13 @@ def _zones(colour: str, top: float) -> list[Any]:
     ]
 
 
-def _limits(axis: str, top: float) -> list[Any]:
-    """Rules at zero, at 5 % (recheck) and at 10 % (EARL), named at their end."""
+def _limits(axis: str, top: float, *, named: bool = True) -> list[Any]:
+    """A rule at zero and, when `named`, at 5 % (recheck) and at 10 % (EARL), with their names at the end."""
     rows = [
         {"at": sign * limit, "name": name}
         for limit, name in ((RECHECK, "recheck 5 %"), (EARL, "EARL 10 %"))
         for sign in (-1, 1)
-        if limit <= top
+        if named and limit <= top
     ]
     rows.append({"at": 0.0, "name": ""})
     frame = pd.DataFrame(rows)
@@ -242,5 +265,11 @@ def _limits(axis: str, top: float) -> list[Any]:
         words = base.mark_text(align="right", dy=-6, dx=-4, fontSize=10.5)
         return [rules, words.encode(y="at:Q", text="name:N", x=alt.value("width"))]
     rules = base.mark_rule(strokeWidth=1.2).encode(x="at:Q", strokeDash=dash)
-    words = base.mark_text(baseline="bottom", dy=-3, fontSize=10.5)
-    return [rules, words.encode(x="at:Q", text="name:N", y=alt.value(0))]
+    # The two names would run into each other on one line.
+    words = [
+        base.transform_filter(alt.datum.name == name)
+        .mark_text(baseline="bottom", dy=dy, fontSize=10.5)
+        .encode(x="at:Q", text="name:N", y=alt.value(0))
+        for name, dy in ((names[1], -3), (names[2], -16))
+    ]
+    return [rules, *words]

@@ -29,6 +29,9 @@ _START_S = 60.0
 _GRACE_S = 5.0
 """How long it may take to end when asked [s]."""
 
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the dashboard; SIGINT too, for a shell may have told its background jobs to ignore it."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Runs between us and Streamlit, in its process: the kernel ends it when we die, however we die
@@ -71,7 +74,7 @@ def dashboard(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     child = _start(host, port, settings.home)
-    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, _interrupt) for number in _STOP}
     try:
         _wait_until_it_answers(child, url)
         facts = {"url": url, "pid": child.pid, "database": database.place, "checked": check, "notice": NOTICE}
@@ -90,7 +93,7 @@ def dashboard(
 
 
 def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
-    script = Path(__file__).with_name("main.py")
+    script = Path(__file__).parent / "serve" / "app.py"
     flags = {
         "server.address": host,
         "server.port": str(port),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -16,9 +17,9 @@ DISTRICT_COLOUR: Final = {
 """Okabe and Ito's colours, as in the pictures of `scantwin.imaging`; their yellow is grey on a white page."""
 
 _SITE_COLOURS: Final = (
-    "#332288", "#CC6677", "#44AA99", "#999933", "#AA4499", "#117733", "#882255", "#88CCEE",
+    "#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#999933", "#882255",
 )  # fmt: skip
-"""Paul Tol's muted scheme, told apart by the colour-blind, and unlike the districts' colours."""
+"""Paul Tol's bright scheme and two of his muted one: told apart by the colour-blind, on white and on dark."""
 
 STATUS_COLOUR: Final = {"accepted": "#2A8C82", "refused": "#D55E00", "missing": "#A7B1B7"}
 """Green-blue, vermilion, grey: also unlike in lightness."""
@@ -62,6 +63,18 @@ def site_colours(names: Sequence[str]) -> dict[str, str]:
     return {name: _SITE_COLOURS[i % len(_SITE_COLOURS)] for i, name in enumerate(names)}
 
 
+def plain(text: str) -> str:
+    """Text of others for a place that reads Markdown: shown as it is, so it can load and format nothing.
+
+    Only `code` in backticks keeps its form: the hints name commands that way.
+    """
+    parts = re.split(r"(`[^`\n]*`)", text)
+    return "".join(
+        part if i % 2 else re.sub(r"([\\`*_{}\[\]()#+!|<>$~:])", r"\\\1", part)
+        for i, part in enumerate(parts)
+    )
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits and a true minus sign; a dash for none."""
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
@@ -69,7 +82,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """A signed percentage of a fraction: +0.08 -> +8.0 %."""
-    return "–" if fraction is None else f"{fraction * 100:+.{digits}f} %".replace("-", "−")
+    return "–" if fraction is None else f"{fraction * 100:+.{digits}f}\u00a0%".replace("-", "−")
 
 
 def size(count: float | None) -> str:

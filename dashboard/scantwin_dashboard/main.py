@@ -1,4 +1,4 @@
-"""The dashboard's frame: navigation, the notice, and what every page has. Streamlit runs this file."""
+"""The dashboard's frame: navigation, the notice, and what every page has."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from scantwin.errors import ScanTwinError
 from scantwin_dashboard import state
 from scantwin_dashboard.pages import about, overview, rounds, scans, sites
 
-_MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 190 40">
-<g fill="none" stroke-width="4"><circle cx="17" cy="20" r="12" stroke="#1F6F78"/>
-<circle cx="29" cy="20" r="12" stroke="#E69F00" stroke-opacity=".85"/></g>
-<text x="52" y="28" font-family="'Source Sans 3','Source Sans Pro',sans-serif"
- font-size="25" font-weight="650" fill="#1F6F78">ScanTwin</text></svg>"""
+_RINGS = """<g fill="none" stroke-width="4"><circle cx="17" cy="20" r="12" stroke="#2A8C93"/>
+<circle cx="29" cy="20" r="12" stroke="#E69F00" stroke-opacity=".85"/></g>"""
+_ICON = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 46 40">{_RINGS}</svg>"""
+_MARK = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 190 40">{_RINGS}
+<text x="52" y="28" font-family="'Source Sans 3','Source Sans Pro',sans-serif" font-size="25"
+ font-weight="650" fill="#2A8C93">ScanTwin</text></svg>"""
 
 _STYLE = f"""<style>
-.notice {{position: fixed; inset: auto 0 0 0; z-index: 999990; text-align: center; font-weight: 650;
+.notice {{position: fixed; inset: auto 0 0 0; z-index: 1000000; text-align: center; font-weight: 650;
   letter-spacing: .09em; font-size: .78rem; padding: .3rem 0; background: #7A1F12; color: #FFF;}}
 [data-testid="stMainBlockContainer"] {{max-width: 1380px;}}
+.legend {{font-size: .85rem; opacity: .85;}}
+.legend span {{margin-right: 1.1rem; white-space: nowrap;}}
+.legend i {{display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em;}}
 [data-testid="stMetricLabel"] p {{opacity: .75;}}
 </style><div class="notice" role="note">{NOTICE}</div>"""
 
 
 def main() -> None:
     """Draws the page that is asked for."""
-    st.set_page_config(page_title="ScanTwin", page_icon="◍", layout="wide")
+    # The icon is our own: Streamlit would fetch its symbols for the browser's tab from the internet.
+    st.set_page_config(page_title="ScanTwin", page_icon=_ICON, layout="wide")
     st.logo(_MARK, size="large")
     page = st.navigation(
         {
@@ -54,18 +59,16 @@ def _sidebar() -> None:
     with st.sidebar:
         if st.button("Refresh", icon=":material/refresh:", width="stretch"):
             state.forget()
-        st.toggle(
-            "Follow running work",
+        follow = st.toggle(
+            "Follow",
             value=True,
             key="follow",
-            help="Draws again every 5 s while a run or scan runs.",
+            help="Looks every 5 s, and draws again when something changed.",
         )
         try:
             place = state.database().place
         except ScanTwinError as error:
             place = error.message
+        if follow:
+            state.watch()
         st.caption(f"Read-only view of  \n`{place}`  \nTimes are UTC. Version {__version__}.")
-
-
-if __name__ == "__main__":
-    main()

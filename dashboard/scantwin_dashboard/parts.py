@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import streamlit as st
 
 from scantwin_dashboard.look import BADGE
-
-FOLLOW_S = 5.0
-"""How often a page draws itself again while work is running [s]."""
 
 
 def heading(title: str, sentence: str) -> None:
@@ -46,11 +44,14 @@ def facts(values: Sequence[tuple[str, str, str]]) -> None:
 
 def empty(sentence: str, command: str = "") -> None:
     """Says that there is nothing yet, and the command that changes it."""
-    st.info(sentence, icon="🌱")
+    st.info(sentence, icon=":material/potted_plant:")
     if command:
         st.code(command, None)
 
 
-def following(running: bool) -> float | None:
-    """How often to draw again [s]: only while something runs and the reader wants to follow."""
-    return FOLLOW_S if running and st.session_state.get("follow", True) else None
+def legend(colours: Mapping[str, str]) -> None:
+    """One legend of the sites for several charts."""
+    items = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in colours.items()
+    )
+    st.html(f'<div class="legend">{items}</div>')

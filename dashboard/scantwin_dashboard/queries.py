@@ -93,6 +93,24 @@ class AuditRow:
     detail: dict[str, Any]
 
 
+def pulse(session: Session) -> tuple[Any, ...]:
+    """A few numbers that change whenever a page would look different."""
+    parts: list[Any] = []
+    for model in (Run, Round, Scan, Site):
+        parts += session.execute(
+            select(model.status, func.count()).group_by(model.status).order_by(model.status)
+        ).tuples()
+    parts += [
+        session.scalar(select(func.count()).select_from(table))
+        for table in (Update, CalibrationSample, ModelVersion)
+    ]
+    parts += [
+        session.scalar(select(func.max(AuditEntry.id))),
+        session.scalar(select(func.sum(Scan.progress))),
+    ]
+    return tuple(parts)
+
+
 def sites(session: Session) -> list[SiteRow]:
     """The sites in order of enrolment, which also fixes their colours."""
     counts: dict[tuple[int, str], int] = {

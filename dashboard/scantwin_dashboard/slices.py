@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -38,6 +39,9 @@ FILES: Final = {
 """The files of a scan's folder that may be downloaded, and what they are."""
 
 _AXIS: Final[dict[Plane, int]] = {"axial": 0, "coronal": 1, "sagittal": 2}
+_GROUND: Final = (16, 16, 16)
+"""The dark ground of the scales in `scantwin.imaging.picture_marks`."""
+
 _SMALLEST_TOP: Final = 0.5
 """Smallest top of the scale of the standard deviation [SUV]."""
 
@@ -54,6 +58,28 @@ class ScanVolumes:
     """Its standard deviation [SUV]."""
     districts: Volume | None
     """District labels."""
+
+    @cached_property
+    def first(self) -> dict[Plane, int]:
+        """The slice to begin with: coronal in the body, axial through the trunk, sagittal in the middle."""
+        # Clipped, so that the large liver and heart win over the small hot brain and bladder.
+        uptake = np.clip(np.asarray(self.pet.array), 0, 2.5).sum(axis=(1, 2))
+        low, step = place_mm(self, "coronal", 0), self.pet.spacing[1]
+        coronal = round((best_coronal_mm(self.ct) - low) / step)
+        return {
+            "axial": int(np.argmax(uptake)),
+            "coronal": int(np.clip(coronal, 0, self.pet.shape[1] - 1)),
+            "sagittal": self.pet.shape[2] // 2,
+        }
+
+    @cached_property
+    def spread_top(self) -> float:
+        """Top of the scale of the standard deviation [SUV]: nearly all of it, in steps of 0.5."""
+        values = np.zeros(0) if self.std is None else np.asarray(self.std.array)
+        inside = values[values > 0]
+        if not inside.size:
+            return _SMALLEST_TOP
+        return max(_SMALLEST_TOP, float(np.ceil(2 * np.percentile(inside, 99.5)) / 2))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -95,55 +121,38 @@ def place_mm(volumes: ScanVolumes, plane: Plane, index: int) -> float:
     return float(volumes.pet.world(tuple(at))[2 - _AXIS[plane]])
 
 
-def first_index(volumes: ScanVolumes, plane: Plane) -> int:
-    """The slice to begin with: through the body for coronal, the middle otherwise."""
-    if plane != "coronal":
-        return count(volumes, plane) // 2
-    low, step = place_mm(volumes, plane, 0), volumes.pet.spacing[1]
-    return int(np.clip(round((best_coronal_mm(volumes.ct) - low) / step), 0, count(volumes, plane) - 1))
-
-
-def spread_top(volumes: ScanVolumes) -> float:
-    """Top of the scale of the standard deviation [SUV]: nearly all of it, in steps of 0.5."""
-    if volumes.std is None:
-        return _SMALLEST_TOP
-    values = np.asarray(volumes.std.array)
-    inside = values[values > 0]
-    return (
-        max(_SMALLEST_TOP, float(np.ceil(2 * np.percentile(inside, 99.5)) / 2))
-        if inside.size
-        else _SMALLEST_TOP
-    )
-
-
 def slice_image(volumes: ScanVolumes, layer: Layer, plane: Plane, index: int, top: float) -> Image.Image:
-    """One slice with its scale; `top` is the SUV [g/ml] at the end of the scale."""
+    """One slice with its scale; `top` is the SUV [g/ml] at the end of the scale. All have the same size."""
     frame = slice_frame(volumes.pet, plane, place_mm(volumes, plane, index))
     if layer == "CT":
-        return ct_slice_image(volumes.ct, frame=frame)
+        return _beside(ct_slice_image(volumes.ct, frame=frame), None)
     if layer == "PET":
-        return _with_bar(pet_slice_image(volumes.pet, frame=frame, top=top), top, "inverse-grey", "SUV")
+        return _beside(pet_slice_image(volumes.pet, frame=frame, top=top), ("inverse-grey", top, "SUV"))
     if layer == "CT + PET":
-        return _with_bar(fused_image(volumes.ct, volumes.pet, frame=frame, top=top), top, "hot", "SUV")
+        return _beside(fused_image(volumes.ct, volumes.pet, frame=frame, top=top), ("hot", top, "SUV"))
     if layer == "Districts" and volumes.districts is not None:
-        return districts_image(volumes.ct, volumes.districts, frame=frame)
+        return _beside(districts_image(volumes.ct, volumes.districts, frame=frame), None)
     if volumes.std is None:
         raise InputError(
             "This scan has no standard deviation.", hint="Scan again with a newer model version."
         )
-    most = spread_top(volumes)
-    picture = pet_slice_image(volumes.std, frame=frame, top=most, palette="spread")
-    return _with_bar(picture, most, "spread", "SD SUV")
+    most = volumes.spread_top
+    return _beside(
+        pet_slice_image(volumes.std, frame=frame, top=most, palette="spread"), ("spread", most, "SD SUV")
+    )
 
 
 def projection(volumes: ScanVolumes, view: View, top: float) -> Image.Image:
     """The maximum intensity projection with its scale."""
-    return _with_bar(mip_image(volumes.pet, view=view, top=top), top, "inverse-grey", "SUV")
+    return _beside(mip_image(volumes.pet, view=view, top=top), ("inverse-grey", top, "SUV"))
 
 
-def _with_bar(picture: Image.Image, top: float, palette: Palette, label: str) -> Image.Image:
+def _beside(picture: Image.Image, scale: tuple[Palette, float, str] | None) -> Image.Image:
+    """The picture with its scale on the right, or with the same room left empty."""
+    palette, top, label = scale or ("inverse-grey", 1.0, "")
     bar = scale_bar(picture.height, top, palette, label)
-    both = Image.new("RGB", (picture.width + bar.width + 4, picture.height), (16, 16, 16))
+    both = Image.new("RGB", (picture.width + bar.width + 4, picture.height), _GROUND if scale else "black")
     both.paste(picture, (0, 0))
-    both.paste(bar, (picture.width + 4, 0))
+    if scale is not None:
+        both.paste(bar, (picture.width + 4, 0))
     return both

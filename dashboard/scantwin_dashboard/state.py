@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 from scantwin.errors import ScanTwinError
 from scantwin.settings import load_settings
 from scantwin.store.database import Database
 
+from scantwin_dashboard import queries
+from scantwin_dashboard.look import plain
+
 Answer = TypeVar("Answer")
+Given = ParamSpec("Given")
 
 _FIRST_STEPS = """\
 scantwin demo               # three sites train together, one patient is scanned
 scantwin consortium init    # a consortium of your own"""
+
+WATCH_S = 5.0
+"""How often the database is looked at for something new [s]."""
 
 FRESH_S = 3.0
 """How long an answer serves before the database is asked again [s]."""
@@ -48,13 +55,13 @@ def forget() -> None:
     _ask.clear()
 
 
-def told(page: Callable[[], None]) -> Callable[[], None]:
+def told(page: Callable[Given, None]) -> Callable[Given, None]:
     """A page or a part of one that tells an error as a sentence and what to do, instead of a traceback."""
 
     @functools.wraps(page)
-    def shown() -> None:
+    def shown(*args: Given.args, **kwargs: Given.kwargs) -> None:
         try:
-            page()
+            page(*args, **kwargs)
         except ScanTwinError as error:
             tell(error)
 
@@ -65,13 +72,25 @@ def tell(error: ScanTwinError) -> None:
     """Shows an error: what and where, then what to do."""
     missing = "unable to open database file" in error.message or "does not have the tables" in error.message
     if missing:
-        st.info(f"There is nothing to show yet: {database().place} does not exist or is empty.", icon="🌱")
+        st.info(
+            f"There is nothing to show yet: {database().place} does not exist or is empty.",
+            icon=":material/potted_plant:",
+        )
         st.markdown("Run one of these in a terminal, then press **Refresh**.")
         st.code(_FIRST_STEPS, None)
     else:
-        st.warning(f"{error.message}  \n{error.hint}", icon="⚠️")
+        st.warning(f"{plain(error.message)}  \n{plain(error.hint)}", icon=":material/warning:")
 
 
-def live(part: Callable[[], None], *, every_s: float | None) -> None:
-    """Shows a part of a page; with `every_s` it draws itself again, without the rest of the page."""
-    st.fragment(run_every=every_s)(told(part))()
+@st.fragment(run_every=WATCH_S)
+def watch() -> None:
+    """Looks at the database from time to time, and draws the page again only when something changed."""
+    try:
+        with database().session() as session:
+            beat = queries.pulse(session)
+    except ScanTwinError:
+        beat = ()
+    if st.session_state.setdefault("pulse", beat) != beat:
+        st.session_state["pulse"] = beat
+        forget()
+        st.rerun()

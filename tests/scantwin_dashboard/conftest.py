@@ -38,7 +38,7 @@ def filled(home: Path) -> Path:
 
 
 @pytest.fixture
-def migrated(home: Path) -> Path:
+def empty(home: Path) -> Path:
     """A SCANTWIN_HOME with an empty database."""
     Database.from_settings().migrate().close()
     return home
@@ -92,7 +92,7 @@ def _samples(site: Site, now: datetime, rng: np.random.Generator) -> list[Calibr
     made = []
     for month in range(18):
         at = now - timedelta(days=30 * (17 - month) + 3, hours=int(rng.integers(0, 9)))
-        bias = rng.normal(0, 0.02) + {"Klinik Passau": 0.0085 * month - 0.02}.get(site.name, 0.0)
+        bias = rng.normal(0, 0.02) + {"Klinik Passau": 0.0095 * month - 0.02}.get(site.name, 0.0)
         if site.name == "Tromsø" and month < 11:
             bias -= 0.008 * month
         if site.name == "Lusaka West":

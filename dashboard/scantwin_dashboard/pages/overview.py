@@ -6,20 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from scantwin_dashboard import attention, charts, queries
-from scantwin_dashboard.look import ago, duration, moment, percent, site_colours, size
-from scantwin_dashboard.parts import empty, facts, following, heading
-from scantwin_dashboard.state import ask, live, told
+from scantwin_dashboard.look import ago, duration, moment, percent, plain, site_colours, size
+from scantwin_dashboard.parts import empty, facts, heading
+from scantwin_dashboard.state import ask, told
 
 
 @told
 def show() -> None:
     """Draws the page."""
     heading("Consortium", "Sites that train together, what they are doing, and what needs a person.")
-    running = any(run.status == "running" for run in ask(queries.runs))
-    live(_body, every_s=following(running))
-
-
-def _body() -> None:
     sites, runs, scans = ask(queries.sites), ask(queries.runs), ask(queries.scans)
     models = ask(queries.models)
     if not (sites or runs or scans or models):
@@ -46,11 +41,11 @@ def _body() -> None:
         _bias(sites)
     _sites(sites)
     _runs(runs)
-    below, audit = st.columns([5, 4], gap="large")
-    with below:
-        _models(models)
+    audit, versions = st.tabs(["Audit log", "Model versions"])
     with audit:
         _audit()
+    with versions:
+        _models(models)
 
 
 def _attention(notices: list[attention.Notice]) -> None:
@@ -60,7 +55,7 @@ def _attention(notices: list[attention.Notice]) -> None:
     for notice in notices[:8]:
         box = st.error if notice.level == "act" else st.warning
         icon = ":material/priority_high:" if notice.level == "act" else ":material/visibility:"
-        box(f"**{notice.subject}** {notice.sentence}  \n{notice.advice}", icon=icon)
+        box(f"**{plain(notice.subject)}** {plain(notice.sentence)}  \n{plain(notice.advice)}", icon=icon)
     if len(notices) > 8:
         st.caption(f"and {len(notices) - 8} more")
 
@@ -103,7 +98,7 @@ def _runs(runs: list[queries.RunRow]) -> None:
     rows = [
         {
             "Run": r.name, "System": r.system, "Status": r.status,
-            "Rounds": r.rounds_done / r.rounds_planned if r.rounds_planned else 0.0,
+            "Rounds": 100 * r.rounds_done / max(r.rounds_planned, 1),
             "Done": f"{r.rounds_done} of {r.rounds_planned}", "Started (UTC)": moment(r.started_at),
             "Took": duration((r.finished_at - r.started_at).total_seconds())
             if r.finished_at and r.started_at else "–",
@@ -111,12 +106,11 @@ def _runs(runs: list[queries.RunRow]) -> None:
         }
         for r in runs
     ]  # fmt: skip
-    bar = st.column_config.ProgressColumn("Rounds", format="percent", min_value=0.0, max_value=1.0)
+    bar = st.column_config.ProgressColumn("Rounds", format="%.0f %%", min_value=0, max_value=100)
     st.dataframe(rows, hide_index=True, column_config={"Rounds": bar})
 
 
 def _models(models: list[queries.ModelRow]) -> None:
-    st.subheader("Model versions", anchor=False)
     if not models:
         empty("The registry is empty.", "scantwin models publish DIR --name NAME")
         return
@@ -131,7 +125,6 @@ def _models(models: list[queries.ModelRow]) -> None:
 
 
 def _audit() -> None:
-    st.subheader("Audit log", anchor=False)
     entries = ask(queries.audit_tail)
     if not entries:
         empty("Nobody has done anything yet.")

@@ -6,9 +6,18 @@ import pandas as pd
 import streamlit as st
 
 from scantwin_dashboard import charts, queries
-from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, duration, moment, number, site_colours, size
-from scantwin_dashboard.parts import choose, empty, facts, following, heading, status_badge
-from scantwin_dashboard.state import ask, live, told
+from scantwin_dashboard.look import (
+    DISTRICT_COLOUR,
+    METRIC,
+    duration,
+    moment,
+    number,
+    plain,
+    site_colours,
+    size,
+)
+from scantwin_dashboard.parts import choose, empty, facts, heading, legend, status_badge
+from scantwin_dashboard.state import ask, told
 
 
 @told
@@ -27,11 +36,7 @@ def show() -> None:
         "run",
         {r.id: f"{r.name} · {r.system} · {moment(r.started_at)} · {r.status}" for r in runs.values()},
     )
-    live(lambda: _body(run_id), every_s=following(runs[run_id].status == "running"))
-
-
-def _body(run_id: str) -> None:
-    run = next(r for r in ask(queries.runs) if r.id == run_id)
+    run = runs[run_id]
     metrics, rounds = ask(queries.metrics_frame, run_id), ask(queries.rounds_frame, run_id)
     updates = ask(queries.updates_frame, run_id=run_id)
     sites = [site.name for site in ask(queries.sites)]
@@ -40,8 +45,11 @@ def _body(run_id: str) -> None:
         st.caption(
             f"seed {run.seed} · from `{run.base_version}` to `{run.final_version or 'no final version yet'}`"
         )
+        if len(rounds) and rounds.status.iloc[-1] == "running":
+            open_round, since = rounds["round"].iloc[-1], rounds.started_at.iloc[-1]
+            st.caption(f"round {open_round} is under way since {moment(since)}")
     if run.error:
-        st.warning(run.error, icon=":material/sticky_note_2:")
+        st.warning(plain(run.error), icon=":material/sticky_note_2:")
     _figures(run, rounds, metrics, updates)
     _metrics(metrics)
     _updates(updates, sites)
@@ -59,10 +67,10 @@ def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, u
     facts(
         [
             ("Rounds", f"{run.rounds_done} of {run.rounds_planned}", "Rounds whose updates were merged."),
-            ("MAE now [SUV]", number(model, 3), "Mean over the districts of the newest measured round."),
+            ("MAE now", f"{number(model, 3)} SUV", "Mean over the districts of the newest measured round."),
             (
-                "Median's MAE [SUV]",
-                number(_real(median), 3),
+                "MAE of the median",
+                f"{number(_real(median), 3)} SUV",
                 "The best constant: each district's training median.",
             ),
             (
@@ -94,18 +102,18 @@ def _metrics(metrics: pd.DataFrame) -> None:
     )
     found = set(metrics.district)
     districts = [d for d in DISTRICT_COLOUR if d in found] + sorted(found - set(DISTRICT_COLOUR))
-    width = min(len(districts), 3) or 1
+    width = len(districts) if len(districts) <= 4 else 3
     for start in range(0, len(districts), width):
         for column, district in zip(st.columns(width), districts[start : start + width], strict=False):
             with column:
                 st.markdown(f"**{district.capitalize()}**")
                 chart = charts.metric_chart(metrics, district, metric)
                 st.altair_chart(chart, alt=f"{METRIC[metric][0]} in the {district} over the rounds")
-    better = "Higher" if metric != "mae" else "Lower"
+    better = "Lower" if metric == "mae" else "Higher"
     st.caption(
-        f"{better} is better. Coloured: the model, with one standard deviation over patients. Grey: what a"
-        " constant or a curve of the HU achieves on the same patients; a model worth having beats them."
-        " SUV range 0–20, inside the body."
+        f"{better} is better. Coloured: the model, shaded by one standard deviation over patients. Grey, on"
+        " the same patients: the training mean (dotted), the training median (dashed), a curve from HU to SUV"
+        " (solid). A model worth having beats them. SUV range 0–20, inside the body."
     )
     with st.expander("Figures of the newest round"):
         _table(metrics)
@@ -129,7 +137,9 @@ def _updates(updates: pd.DataFrame, sites: list[str]) -> None:
     if updates.empty:
         empty("No site has answered yet.")
         return
-    st.altair_chart(charts.updates_chart(updates, sites), alt="Accepted, refused and missing updates")
+    few = updates["round"].nunique() <= 12
+    chart = charts.updates_chart(updates, sites)
+    st.altair_chart(chart, alt="Accepted, refused and missing updates", width="content" if few else "stretch")
     reasons = updates[updates.reason != ""]
     if len(reasons):
         st.markdown("**Why updates were left out**")
@@ -154,6 +164,7 @@ def _contributions(run_id: str, updates: pd.DataFrame, sites: list[str]) -> None
         charts.cost_chart(answered, colours, "mb_in", "Received [MB]") if len(answered) else None,
         charts.cost_chart(answered, colours, "seconds", "Time [s]") if len(answered) else None,
     )
+    legend(colours)
     for column, title, chart in zip(st.columns(3, gap="medium"), titles, drawn, strict=True):
         with column:
             st.markdown(f"**{title}**")

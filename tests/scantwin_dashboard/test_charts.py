@@ -1,0 +1,121 @@
+"""Charts are valid Vega-Lite, name the units of their axes, and keep one colour for one thing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from scantwin_dashboard import charts
+from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, site_colours
+
+SITES = ("north", "south")
+COLOURS = site_colours(SITES)
+
+
+def _metrics() -> pd.DataFrame:
+    rows = [
+        (number, who, district, metric, 0.5, 0.1, 9.0)
+        for number in (1, 2)
+        for who in ("model", "training-median", "training-mean", "hu-curve")
+        for district in ("head", "trunk")
+        for metric in METRIC
+    ]
+    return pd.DataFrame(rows, columns=["round", "who", "district", "metric", "mean", "sd", "n"])
+
+
+def _updates() -> pd.DataFrame:
+    rows = [(1, "north", "accepted", "", 9, 2.0, 30.0), (1, "south", "missing", "No answer.", 0, 0.0, 0.0)]
+    return pd.DataFrame(rows, columns=["round", "site", "status", "reason", "patches", "mb_in", "seconds"])
+
+
+def _samples(biases: list[float], sd: float = 0.01, n: int = 1) -> pd.DataFrame:
+    times = [datetime(2026, 1 + i, 1, tzinfo=UTC) for i in range(len(biases))]
+    columns = {"measured_at": times, "bias": biases, "sd": sd, "n": n, "detail": ""}
+    return pd.DataFrame(columns).astype({"sd": float, "bias": float})
+
+
+def _patches() -> pd.DataFrame:
+    return pd.DataFrame({"round": [1, 1], "site": SITES, "district": ["head", "trunk"], "patches": [10, 20]})
+
+
+@pytest.mark.parametrize("metric", METRIC)
+def test_a_metric(metric: str) -> None:
+    spec = charts.metric_chart(_metrics(), "trunk", metric).to_dict()
+    assert METRIC[metric][1] in _titles(spec)
+    assert "Round" in _titles(spec)
+    assert DISTRICT_COLOUR["trunk"] in json.dumps(spec)
+    drawn = [row for rows in spec["datasets"].values() for row in rows]
+    assert {row["district"] for row in drawn} == {"trunk"}
+    assert {row["who"] for row in drawn} == {"model", "training-median", "training-mean", "hu-curve"}
+
+
+def test_a_district_without_references_still_draws() -> None:
+    frame = _metrics()
+    spec = charts.metric_chart(frame[frame.who == "model"], "head", "mae").to_dict()
+    assert "MAE [SUV]" in _titles(spec)
+
+
+def test_updates_tell_their_status_also_by_a_sign() -> None:
+    spec = charts.updates_chart(_updates(), SITES).to_dict()
+    (rows,) = spec["datasets"].values()
+    assert [row["sign"] for row in rows] == ["✓", "–"]
+
+
+def test_costs_and_patches_have_units() -> None:
+    assert "Received [MB]" in _titles(
+        charts.cost_chart(_updates(), COLOURS, "mb_in", "Received [MB]").to_dict()
+    )
+    assert "Patches [1]" in _titles(charts.patches_chart(_patches(), COLOURS).to_dict())
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.4, -0.4])
+def test_every_point_lies_inside_the_axis(bias: float) -> None:
+    overview = charts.bias_overview(
+        pd.DataFrame({"site": ["north"], "bias": [bias], "measured": ["2026"]}), COLOURS
+    ).to_dict()
+    control = charts.control_chart(_samples([0.0, bias]), "#000000", phantom=True).to_dict()
+    for spec in (overview, control):
+        low, high = _domain(spec, "bias")
+        assert low < -abs(bias) <= abs(bias) < high
+        assert "SUV bias [%]" in _titles(spec)
+
+
+def test_a_phantom_has_limits_and_zones_and_a_liver_has_not() -> None:
+    phantom = json.dumps(charts.control_chart(_samples([0.01, 0.02]), "#000000", phantom=True).to_dict())
+    liver = json.dumps(charts.control_chart(_samples([0.01], 0.22, 30), "#000000", phantom=False).to_dict())
+    assert '"name": "EARL 10 %"' in phantom
+    assert '"name": "EARL 10 %"' not in liver
+    assert "0.035" in phantom
+
+
+def test_the_line_breaks_at_a_recalibration() -> None:
+    events = pd.DataFrame({"at": [datetime(2026, 2, 15, tzinfo=UTC)], "what": ["recalibration"]})
+    spec = charts.control_chart(_samples([0.1, 0.1, 0.0]), "#000000", phantom=True, events=events).to_dict()
+    stretches = [row["stretch"] for rows in spec["datasets"].values() for row in rows if "stretch" in row]
+    assert stretches == [0, 0, 1]
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _nodes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _nodes(value)
+
+
+def _titles(spec: dict[str, Any]) -> set[str]:
+    return {node["title"] for node in _nodes(spec) if isinstance(node.get("title"), str)}
+
+
+def _domain(spec: dict[str, Any], field: str) -> tuple[float, float]:
+    low, high = next(
+        node["scale"]["domain"] for node in _nodes(spec)
+        if node.get("field") == field and isinstance(node.get("scale"), dict) and "domain" in node["scale"]
+    )  # fmt: skip
+    return low, high

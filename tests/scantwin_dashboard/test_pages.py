@@ -1,0 +1,203 @@
+"""Every page with no database, an empty and a full one, in Streamlit's own test bench."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scantwin import NOTICE
+from scantwin.store.database import Database
+from scantwin.store.models import Scan, Site
+from scantwin_dashboard import state
+from sqlalchemy import select
+from streamlit.testing.v1 import AppTest
+
+PAGES = ("overview", "rounds", "sites", "scans", "about")
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+
+
+def _page(name: str, **query: str) -> AppTest:
+    page = AppTest.from_string(
+        f"from scantwin_dashboard.pages import {name}\n{name}.show()", default_timeout=30
+    )
+    for key, value in query.items():
+        page.query_params[key] = value
+    return page.run()
+
+
+def _words(page: AppTest) -> str:
+    parts = [*page.title, *page.caption, *page.markdown, *page.info, *page.warning, *page.error, *page.code]
+    parts += [*page.subheader, *page.success]
+    return "\n".join(str(part.value) for part in parts) + "\n".join(
+        f"{m.label}: {m.value}" for m in page.metric
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_without_a_database_it_says_what_to_run(name: str, home: Path) -> None:
+    page = _page(name)
+    assert not page.exception
+    if name != "about":
+        assert "does not exist or is empty" in _words(page)
+        assert "scantwin demo" in _words(page)
+    assert not home.exists()  # looking leaves no trace
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "command"),
+    [
+        ("overview", "No site is enrolled", "scantwin demo"),
+        ("rounds", "Nothing has been trained", "scantwin demo"),
+        ("sites", "No site is enrolled", "scantwin consortium enrol"),
+        ("scans", "No patient has been scanned", "scantwin twin submit"),
+        ("about", NOTICE, ""),
+    ],
+)
+def test_an_empty_database_says_what_to_run(name: str, sentence: str, command: str, empty: Path) -> None:
+    page = _page(name)
+    assert not page.exception
+    assert sentence in _words(page)
+    assert command in _words(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_full_database_draws_without_an_error(name: str, filled: Path) -> None:
+    page = _page(name)
+    assert not page.exception
+    assert not [w for w in page.warning if "cannot" in w.value]
+    assert page.title
+
+
+def test_the_frame_has_the_notice_and_the_place(filled: Path) -> None:
+    page = AppTest.from_file(str(APP), default_timeout=30).run()
+    assert not page.exception
+    assert page.title[0].value == "Consortium"
+    assert any(NOTICE in html.body for html in page.get("html")) or NOTICE in str(page.main)
+    assert str(filled) in "".join(caption.value for caption in page.sidebar.caption)
+
+
+def test_the_overview_names_what_needs_attention(filled: Path) -> None:
+    page = _page("overview")
+    assert any("Klinik Passau" in e.value and "EARL" in e.value for e in page.error)
+    assert any("is suspended" in w.value for w in page.warning)
+    words = _words(page)
+    assert "Active sites: 4 of 5" in words
+    assert "Running now: 1" in words
+
+
+def test_a_run_of_the_address_is_shown(filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        from scantwin.store.models import Run
+
+        run = session.scalars(select(Run).where(Run.name == "autumn-2026")).one()
+    page = _page("rounds", run=run.id)
+    assert "Rounds: 8 of 8" in _words(page)
+    assert "Updates taken: 34 of 40" in _words(page)
+    reasons = next(d.value for d in page.dataframe if "Reason" in d.value.columns)
+    assert "No answer within 30 min." in set(reasons["Reason"])
+
+
+def test_another_metric_can_be_chosen(filled: Path) -> None:
+    page = _page("rounds")
+    page.button_group[0].set_value(["ssim"]).run()
+    assert not page.exception
+    assert any("Higher is better" in caption.value for caption in page.caption)
+
+
+def test_a_run_that_nobody_measured_yet(filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        from scantwin.store.models import Run
+
+        run = session.scalars(select(Run).where(Run.status == "failed")).one()
+    page = _page("rounds", run=run.id)
+    assert not page.exception
+    assert "No round has been measured yet" in _words(page)
+    assert "Fewer than two sites answered" in _words(page)
+
+
+def test_a_site_of_the_address_is_shown(filled: Path) -> None:
+    page = _page("sites", site="Klinik Passau")
+    words = _words(page)
+    assert "Refused: 3" in words
+    assert [tab.label for tab in page.tabs] == ["Uniform cylinder", "Sphere phantom", "Liver, in vivo"]
+    assert any("out of control" in str(d.value) for d in page.dataframe)
+
+
+def test_a_site_that_has_only_enrolled(empty: Path) -> None:
+    with Database.from_settings().session() as session:
+        session.add(Site(name="new *site*"))
+    for name in ("sites", "overview"):
+        page = _page(name)
+        assert not page.exception
+        assert "measured nothing yet" in _words(page) or "no calibration phantom yet" in _words(page)
+
+
+def test_a_scan_shows_its_slices_and_moves(filled: Path) -> None:
+    page = _page("scans")
+    assert not page.exception
+    assert NOTICE in _words(page)
+    assert page.slider[0].label == "Slice"
+    before = next(c.value for c in page.caption if "slice" in c.value)
+    page.slider[0].set_value(3).run()
+    after = next(c.value for c in page.caption if "slice" in c.value)
+    assert not page.exception
+    assert after != before
+    assert "coronal slice 3 of 28" in after
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("running", "Trunk, window 31 of 50"),
+        ("failed", "The CT shows less than one district."),
+        ("queued", "worker"),
+    ],
+)
+def test_scans_that_are_not_done(status: str, words: str, filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        scan = session.scalars(select(Scan).where(Scan.status == status)).one()
+    page = _page("scans", scan=scan.id)
+    assert not page.exception
+    assert words in _words(page) + " ".join(str(p.proto) for p in page.get("progress"))
+
+
+def test_a_scan_whose_folder_is_gone_says_so(filled: Path) -> None:
+    (filled / "scans" / "done" / "pet.nii.gz").unlink()
+    page = _page("scans")
+    assert not page.exception
+    assert any("not on this machine" in w.value for w in page.warning)
+
+
+def test_a_broken_picture_says_so(filled: Path) -> None:
+    (filled / "scans" / "done" / "pet.nii.gz").write_bytes(b"\x1f\x8b broken")
+    page = _page("scans")
+    assert not page.exception
+    assert page.warning
+
+
+def test_a_database_that_cannot_be_reached(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCANTWIN_DATABASE_URL", "postgresql://lead:sesame@127.0.0.1:1/scantwin")
+    for name in PAGES:
+        page = _page(name)
+        assert not page.exception
+        assert "sesame" not in _words(page)
+    assert any("cannot be used" in w.value for w in _page("overview").warning)
+
+
+def test_the_pages_cannot_write(filled: Path) -> None:
+    assert state.database.__wrapped__ if hasattr(state.database, "__wrapped__") else True
+    database = Database.from_settings(read_only=True)
+    assert database.read_only
+
+
+def test_no_page_imports_torch() -> None:
+    code = (
+        "import sys, pkgutil, importlib, scantwin_dashboard;"
+        "[importlib.import_module(m.name) for m in"
+        " pkgutil.walk_packages(scantwin_dashboard.__path__, 'scantwin_dashboard.') if '.serve' not in m.name];"
+        "bad = {'torch', 'monai', 'flwr', 'grpc'} & set(sys.modules); print(bad); sys.exit(bool(bad))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

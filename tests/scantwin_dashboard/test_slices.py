@@ -1,0 +1,74 @@
+"""Slices of a scan's folder: where they lie, what they show, and what is said when they are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scantwin.errors import InputError
+from scantwin_dashboard import slices
+from scantwin_dashboard.slices import ScanVolumes
+
+
+@pytest.fixture
+def volumes(filled: Path) -> ScanVolumes:
+    return slices.load(filled / "scans" / "done")
+
+
+def test_every_layer_of_every_plane_has_the_same_size(volumes: ScanVolumes) -> None:
+    for plane in slices.PLANES:
+        sizes = {
+            slices.slice_image(volumes, layer, plane, volumes.first[plane], 10.0).size
+            for layer in volumes.layers
+        }
+        assert len(sizes) == 1
+
+
+def test_the_last_slice_can_be_shown(volumes: ScanVolumes) -> None:
+    for plane in slices.PLANES:
+        for index in (0, slices.count(volumes, plane) - 1):
+            slices.slice_image(volumes, "CT + PET", plane, index, 5.0)
+
+
+def test_a_slice_lies_where_its_voxels_lie(volumes: ScanVolumes) -> None:
+    # 12 mm voxels from (x, y, z) = (-240, -168, -360) mm, LPS
+    assert slices.place_mm(volumes, "sagittal", 0) == pytest.approx(-240)
+    assert slices.place_mm(volumes, "coronal", 2) == pytest.approx(-144)
+    assert slices.place_mm(volumes, "axial", 10) == pytest.approx(-240)
+
+
+def test_the_first_slice_shows_the_body(volumes: ScanVolumes) -> None:
+    axial = volumes.pet.array[volumes.first["axial"]]
+    assert (axial > 0.3).mean() > 0.1
+    assert (volumes.pet.array[:, volumes.first["coronal"]] > 0.3).mean() > 0.1
+
+
+def test_a_brighter_scale_changes_the_pet_and_not_the_ct(volumes: ScanVolumes) -> None:
+    def seen(layer: slices.Layer, top: float) -> np.ndarray:
+        return np.asarray(slices.slice_image(volumes, layer, "coronal", volumes.first["coronal"], top))
+
+    assert (seen("CT", 5.0) == seen("CT", 10.0)).all()
+    assert (seen("PET", 5.0) != seen("PET", 10.0)).any()
+
+
+def test_unknown_deviation_counts_as_none(volumes: ScanVolumes) -> None:
+    assert volumes.std is not None
+    assert np.isfinite(volumes.std.array).all()
+    assert volumes.spread_top == 1.0  # 0.1 + 0.12 * 7.5 SUV in the brain
+
+
+def test_a_scan_without_deviation_and_districts_shows_the_rest(filled: Path) -> None:
+    folder = filled / "scans" / "done"
+    (folder / "std.nii.gz").unlink()
+    (folder / "districts.nii.gz").unlink()
+    volumes = slices.load(folder)
+    assert volumes.layers == ("CT", "PET", "CT + PET")
+    with pytest.raises(InputError, match="no standard deviation"):
+        slices.slice_image(volumes, "Uncertainty", "coronal", 3, 10.0)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not on this machine") as told:
+        slices.load(tmp_path / "gone")
+    assert told.value.hint
