@@ -84,7 +84,8 @@ def _work(site: Site, job: Job) -> SiteReply:
     recipe = Recipe.read(job.header.recipe, "of the job")
     studies = Catalogue(site.folder).usable()
     check_job(job.header, recipe, site, len(studies))
-    key = (str(site.folder), recipe.model_dump_json(), *(name for name, _ in studies))
+    taken_in = (site.folder / "catalogue.db").stat().st_mtime_ns
+    key = (str(site.folder), str(taken_in), recipe.model_dump_json(), *(name for name, _ in studies))
     if key not in _cohorts:
         from scantwin.learning.cohort import Cohort
 

@@ -64,7 +64,7 @@ def training_seed(run_seed: int, number: int, site: str) -> int:
 def _deltas(before: Components, after: Components, trained: set[str]) -> Components:
     return {
         name: {
-            tensor: np.asarray(array, np.float32) - np.asarray(before[name][tensor], np.float32)
+            tensor: np.asarray(array.astype(np.float32) - before[name][tensor].astype(np.float32))
             for tensor, array in after[name].items()
             if np.issubdtype(array.dtype, np.floating)
         }

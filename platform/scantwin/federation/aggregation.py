@@ -43,7 +43,7 @@ def aggregate(components: Components, contributions: Iterable[Contribution]) -> 
             change = np.zeros(old.shape, np.float64)
             for one in behind:
                 change += (one.patches[name] / total) * one.deltas[name][tensor].astype(np.float64)
-            merged[name][tensor] = (old.astype(np.float64) + change).astype(old.dtype)
+            merged[name][tensor] = np.asarray(old.astype(np.float64) + change, old.dtype)
     return merged
 
 

@@ -84,14 +84,14 @@ def reply_header(parts: Parts) -> ReplyHeader:
 def pack(components: Components, statistics: Statistics, precision: Precision = "float32") -> bytes:
     """All arrays as one safetensors blob; `float16` is for components only. Empty without any array."""
     arrays: dict[str, NDArray[Any]] = {
-        f"{_COMPONENT}{name}|{tensor}": np.ascontiguousarray(array)
+        f"{_COMPONENT}{name}|{tensor}": np.asarray(array, order="C")
         for name, tensors in sorted(components.items())
         for tensor, array in sorted(tensors.items())
     }
     if precision == "float16" and arrays:
         arrays = _halve(arrays)
     for name, array in sorted(statistics.items()):
-        arrays[_STATISTIC + name] = np.ascontiguousarray(array, np.float64)
+        arrays[_STATISTIC + name] = np.asarray(array, np.float64, order="C")
     return bytes(safetensors_save(arrays)) if arrays else b""
 
 
@@ -180,7 +180,8 @@ def _halve(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         largest = float(np.max(np.abs(array), initial=0.0))
         if largest > 0:
             scales[position] = largest
-        halves[name] = (array / scales[position]).astype(np.float16)
+        # asarray: the quotient of a 0-d array is a scalar, which has no bytes to save.
+        halves[name] = np.asarray(array / scales[position], np.float16)
     return {**halves, _SCALES: scales}
 
 
@@ -191,5 +192,6 @@ def _double(arrays: dict[str, NDArray[Any]], scales: NDArray[Any]) -> dict[str, 
     # A scale from a hostile site may overflow: validation refuses what is not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         return {
-            name: arrays[name].astype(np.float32) * scale for name, scale in zip(names, scales, strict=True)
+            name: np.asarray(arrays[name].astype(np.float32) * scale)
+            for name, scale in zip(names, scales, strict=True)
         }

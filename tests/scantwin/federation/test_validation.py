@@ -1,0 +1,111 @@
+"""One site must not be able to spoil the model: everything odd is refused with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scantwin.federation.codec import encode_reply
+from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
+from scantwin.federation.wire import Limits, ReplyHeader, SiteReply, spec_of
+
+from .conftest import HEAD, TRUNK, small_components
+
+RUN = "ab" * 16
+SPEC = spec_of(small_components())
+EXPECTED = Expected(RUN, 2, "train", "city", SPEC)
+LIMITS = Limits(patches=100)
+
+
+def reply(**changes: Any) -> SiteReply:
+    """A good reply, with changes: `header_*` for the header, `deltas`, `statistics`."""
+    header = {"run": RUN, "round": 2, "phase": "train", "site": "city", "patches": {TRUNK: 8}}
+    header.update({k.removeprefix("header_"): v for k, v in changes.items() if k.startswith("header_")})
+    deltas = changes.get("deltas", {TRUNK: {"conv.weight": np.full((3, 2), 0.1, np.float32)}})
+    return SiteReply(ReplyHeader.model_validate(header), deltas, changes.get("statistics", {}))
+
+
+def read(one: SiteReply, expected: Expected = EXPECTED) -> SiteReply:
+    return read_reply(encode_reply(one, "float32"), expected, LIMITS)
+
+
+def test_a_good_reply_is_taken() -> None:
+    taken = read(reply(statistics={"suv/trunk": np.zeros(4)}))
+    assert taken.header.patches == {TRUNK: 8}
+    np.testing.assert_array_equal(taken.deltas[TRUNK]["conv.weight"], np.full((3, 2), 0.1, np.float32))
+
+
+def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK) -> dict[str, Any]:
+    return {"deltas": {component: {name: array}}, "header_patches": {component: 8}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"header_run": "cd" * 16}, "another run"),
+        ({"header_round": 1}, "another round"),
+        ({"header_phase": "final"}, "another phase"),
+        ({"header_site": "rural-1"}, "another site"),
+        ({"header_patches": {}}, "how many patches"),
+        ({"header_patches": {TRUNK: 8, HEAD: 8}}, "how many patches"),
+        ({"header_patches": {TRUNK: 101}}, "at most"),
+        (weights(np.zeros((2, 3), np.float32)), "shape"),
+        (weights(np.zeros((3, 2), np.float64)), "float64"),
+        (weights(np.zeros((3, 2), np.int8)), "int8"),
+        (weights(np.full((3, 2), np.nan, np.float32)), "finite"),
+        (weights(np.full((3, 2), -np.inf, np.float32)), "finite"),
+        (weights(np.full((3, 2), 1e6, np.float32)), "beyond"),
+        (weights(np.zeros((3, 2), np.float32), name="conv.bias"), "exactly the tensors"),
+        (weights(np.zeros((3, 2), np.float32), component="pix2pix/legs/generator"), "no component"),
+        ({"statistics": {"suv/trunk": np.array([np.inf])}}, "finite"),
+    ],
+)  # fmt: skip
+def test_odd_replies_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RefusalError, match=words):
+        read(reply(**changes))
+
+
+def test_a_final_reply_must_not_train() -> None:
+    with pytest.raises(RefusalError, match="only measures"):
+        read(reply(header_phase="final"), Expected(RUN, 2, "final", "city", SPEC))
+
+
+def test_calibration_samples_with_too_little_behind_them_are_refused() -> None:
+    sample = {"id": "0" * 32, "kind": "cylinder", "measured_at": "2026-01-01T12:00:00Z", "bias": 0.1, "n": 5}
+    with pytest.raises(RefusalError, match="Too little"):
+        read(reply(header_calibration=[sample]))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda parts: {**parts, "arrays": b"x" * 100_000_000},
+        lambda parts: {**parts, "code": b"import os"},
+        lambda parts: {"arrays": parts["arrays"]},
+        lambda parts: {**parts, "header": parts["header"][:-9]},
+    ],
+)
+def test_odd_parts_are_refused(spoil: Callable[[dict[str, bytes]], dict[str, bytes]]) -> None:
+    with pytest.raises(RefusalError):
+        read_reply(spoil(encode_reply(reply())), EXPECTED, LIMITS)
+
+
+def test_an_overflowing_scale_is_refused() -> None:
+    from safetensors.numpy import save
+
+    arrays = {
+        f"component/{TRUNK}|conv.weight": np.full((3, 2), 60000, np.float16),
+        "scales": np.array([3e38], np.float32),
+    }
+    parts = {**encode_reply(reply()), "arrays": save(arrays)}
+    with pytest.raises(RefusalError, match="finite"):
+        read_reply(parts, EXPECTED, LIMITS)
+
+
+def test_statistics_that_cannot_be_added_are_named() -> None:
+    usual, other = {"a": np.zeros(3)}, {"a": np.zeros(4)}
+    assert set(odd_statistics({"city": usual, "rural-1": usual, "rural-2": other})) == {"rural-2"}
+    assert set(odd_statistics({"city": usual, "rural-1": other})) == {"rural-1"}
+    assert odd_statistics({"city": usual, "rural-1": {}}) == {}
