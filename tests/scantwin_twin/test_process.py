@@ -108,38 +108,6 @@ def test_what_was_running_goes_on_after_a_crash_and_after_a_stop(tmp_path, ct_fi
             assert patient.result(60).status == pb.STATUS_DONE
 
 
-def test_interrupt_ends_it_like_terminate_and_the_commands_speak_json(tmp_path, ct_file, model_folder):
-    with serving(tmp_path, "--model", model_folder) as (process, ready):
-        address = ("--address", ready["address"])
-        sent = _run(
-            "submit", ct_file, "--model", "tiny", "--out", tmp_path / "out", *address, "--json", home=tmp_path
-        )
-        assert sent.returncode == 0, sent.stderr
-        contract = json.loads(sent.stdout)
-        for key in (
-            "pet_nifti",
-            "std_nifti",
-            "pet_dicom",
-            "pictures",
-            "manifest",
-            "seconds",
-            "districts",
-            "scan",
-        ):
-            assert contract[key], key
-        assert contract["notice"] == "SYNTHETIC, NOT FOR DIAGNOSIS"
-        assert contract["twin"].startswith("ct-")
-
-        listed = _run("list", *address, home=tmp_path)
-        assert contract["scan"] in listed.stdout and "NOT FOR DIAGNOSIS" in listed.stdout
-        wrong = _run(
-            "submit", ct_file, "--model", "none", "--out", tmp_path / "o", *address, "--json", home=tmp_path
-        )
-        assert wrong.returncode == 2 and json.loads(wrong.stdout)["error"]["code"] == "unknown-model"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
-
-
 def test_a_busy_port_is_one_sentence(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -152,20 +120,23 @@ def test_a_busy_port_is_one_sentence(tmp_path):
 
 
 def test_a_second_service_on_one_home_or_an_open_address_is_refused(tmp_path, free_port):
-    with serving(tmp_path):
+    with serving(tmp_path) as (process, _ready):
         refused = _run("serve", "--port", free_port, home=tmp_path)
         assert refused.returncode == 1 and "Another twin service runs on" in refused.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
     opened = _run("serve", "--host", "0.0.0.0", "--port", free_port, home=tmp_path)  # noqa: S104
     assert opened.returncode == 2 and "--tls-cert" in opened.stderr and "Traceback" not in opened.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "submit", "watch", "list", "export", "cancel"])
-def test_help_has_an_example_and_needs_no_grpc(command):
+def test_help_has_examples_and_needs_no_grpc_and_no_torch():
+    names = ["serve", "submit", "watch", "list", "export", "cancel"]
     code = (
         "import sys; sys.modules['grpc'] = sys.modules['torch'] = None\n"
         "from typer.testing import CliRunner; from scantwin_twin.commands import app\n"
-        f"print(CliRunner().invoke(app, ['{command}', '--help']).output)"
+        f"for name in {names}: print(CliRunner().invoke(app, [name, '--help']).output)"
     )
     arguments = [sys.executable, "-c", code]
     shown = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=30)
-    assert f"scantwin twin {command}" in shown.stdout, shown.stderr
+    for name in names:
+        assert f"scantwin twin {name}" in shown.stdout, shown.stderr

@@ -199,12 +199,14 @@ def _export(client: TwinClient, scan: str, out_dir: Path, as_json: bool) -> None
 
 
 def _people(contract: dict[str, Any]) -> None:
-    table = Table("what", "where", title=NOTICE, title_style="bold red")
-    for name in ("pet_nifti", "std_nifti", "pet_dicom", "manifest"):
-        table.add_row(name.replace("_", " "), contract[name])
-    for picture in contract["pictures"]:
-        table.add_row("picture", picture)
-    out.print(table)
+    out.print(f"[bold red]{NOTICE}[/bold red]")
+    files = [
+        (name.replace("_", " "), contract[name])
+        for name in ("pet_nifti", "std_nifti", "pet_dicom", "manifest")
+    ]
+    # Lines, no table: a path that is cut to the terminal's width is of no use.
+    for what, path in (*files, *(("picture", path) for path in contract["pictures"])):
+        out.print(f"{what:10} {path}", markup=False, highlight=False)
     out.print(f"Scan {contract['scan']} of twin {contract['twin']} with {contract['model_version']}.")
     out.print(f"Triage: {contract['triage']['answer']}.")
     for reason in contract["triage"]["reasons"]:
