@@ -38,6 +38,12 @@ class Frame:
     header: Dataset
 
 
+def _frames(series: Sequence[FileRef] | Sequence[Frame]) -> list[Frame]:
+    """The frames of a series, from its files unless their headers were read already."""
+    known = [item for item in series if isinstance(item, Frame)]
+    return known or read_frames([item for item in series if isinstance(item, FileRef)])
+
+
 def read_frames(refs: Sequence[FileRef]) -> list[Frame]:
     """All frames of the files, with their headers; files with the same SOP instance count once."""
     frames, seen = [], set()
@@ -77,10 +83,9 @@ def plane_of(header: Dataset, index: int, shown: str) -> Plane:
     return Plane(index, position, orientation, (spacing[0], spacing[1]), shape, phase)  # type: ignore[arg-type]
 
 
-def read_ct_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset]:
+def read_ct_series(series: Sequence[FileRef] | Sequence[Frame]) -> tuple[Volume, list[str], Dataset]:
     """CT [HU] (clipped to HU_RANGE, padding set to air), warnings, and the first slice's header."""
-    frames = read_frames(refs)
-    stack, frames = _arranged(frames, bytes_per_voxel=2)
+    stack, frames = _arranged(_frames(series), bytes_per_voxel=2)
     scales = [_rescale(frame) for frame in frames]
     whole = all(slope == int(slope) and inter == int(inter) for slope, inter in scales)
     padded = 0
@@ -102,11 +107,11 @@ def read_ct_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset]
     return _volume(stack, array, "HU", frames[0]), notes, frames[0].header
 
 
-def read_pet_series(refs: Sequence[FileRef]) -> tuple[Volume, list[str], Dataset, str]:
+def read_pet_series(
+    series: Sequence[FileRef] | Sequence[Frame],
+) -> tuple[Volume, list[str], Dataset, str]:
     """PET [g/ml] (SUVbw), warnings, the first slice's header, and the rule that gave the decay reference."""
-    frames = read_frames(refs)
-    if not frames:
-        raise reject("geometry.too-few-slices", found=0)
+    frames = _frames(series)
     stack, kept = _arranged(frames, bytes_per_voxel=4)
     with reading(frames[0].ref):
         # Every frame counts for the earliest acquisition, also one that is left out of the stack.

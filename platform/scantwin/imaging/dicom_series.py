@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, may_be_dicom
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, quiet, read_header
-from scantwin.imaging.dicom_read import plane_of
+from scantwin.imaging.dicom_read import Frame, plane_of
 
 WANTED: Final = ("CT", "PT", "RTSTRUCT", "SEG")
 """Modalities that are read; dose reports, MR, secondary captures and the like are passed over."""
@@ -60,8 +60,8 @@ class Series:
 
     uid: str
     modality: str
-    refs: list[FileRef] = field(default_factory=list)
-    frames: int = 0
+    frames: list[Frame] = field(default_factory=list)
+    """Its frames with their headers, without pixels."""
     image_type: str = ""
     frame_of_reference: str = ""
     patient: str = ""
@@ -90,9 +90,9 @@ class Series:
         return bool(abs(self.normal[2]) > 0.7071)
 
     @property
-    def measured(self) -> bool:
-        """Whether these are slices as measured: no scout, reformat, projection or screenshot."""
-        return not _NOT_ORIGINAL.search(self.image_type.upper())
+    def measured(self) -> list[Frame]:
+        """The slices as measured: no scout, reformat, projection or screenshot."""
+        return [frame for frame in self.frames if not _NOT_ORIGINAL.search(_image_type(frame.header).upper())]
 
 
 def index_file(ref: FileRef) -> IndexEntry | None:
@@ -176,6 +176,7 @@ def _joined(groups: dict[str, list[IndexEntry]]) -> dict[str, list[IndexEntry]]:
 def list_series(refs: Iterable[FileRef]) -> tuple[list[Series], list[FileRef], int]:
     """The CT and PET series among the files, the files with drawn lesions, and how many could not be read."""
     series: dict[tuple[str, str], Series] = {}
+    seen: set[str] = set()
     drawn: list[FileRef] = []
     damaged = 0
     for ref in refs:
@@ -184,8 +185,10 @@ def list_series(refs: Iterable[FileRef]) -> tuple[list[Series], list[FileRef], i
             modality = _IMAGE_CLASSES.get(_text(header, "SOPClassUID"), "")
             if _text(header, "Modality") in ("RTSTRUCT", "SEG"):
                 drawn.append(ref)
-            if not modality:
+            instance = _text(header, "SOPInstanceUID") or ref.shown
+            if not modality or instance in seen:
                 continue
+            seen.add(instance)
             uid = _text(header, "SeriesInstanceUID") or ref.folder
             one = series.setdefault((uid, modality), Series(uid, modality))
             _note(one, header, ref)
@@ -197,21 +200,17 @@ def list_series(refs: Iterable[FileRef]) -> tuple[list[Series], list[FileRef], i
 def _note(series: Series, header: Dataset, ref: FileRef) -> None:
     frames = frames_of(header)
     first = frames[0]
-    kind = "\\".join(str(v) for v in _many(first.get("ImageType")))
-    if not series.refs:
+    if not series.frames:
         series.frame_of_reference = _text(header, "FrameOfReferenceUID")
         series.patient = _text(header, "PatientID")
         series.study = _text(header, "StudyInstanceUID")
         series.kernel = _text(first, "ConvolutionKernel")
         series.corrected = tuple(str(v) for v in _many(first.get("CorrectedImage")))
         series.series_type = "\\".join(str(v) for v in _many(first.get("SeriesType")))
-        series.image_type = kind
+        series.image_type = _image_type(first)
         series.when = when_of(first)
-    elif _NOT_ORIGINAL.search(series.image_type.upper()):
-        series.image_type = kind  # a scout that came first does not speak for the slices
-    series.refs.append(ref)
-    series.frames += len(frames)
     for i, frame in enumerate(frames):
+        series.frames.append(Frame(ref, i, frame))
         try:
             plane = plane_of(frame, i, ref.shown)
         except Rejection:
@@ -234,6 +233,10 @@ def when_of(header: Dataset) -> datetime | None:
         except ValueError:
             continue
     return None
+
+
+def _image_type(header: Dataset) -> str:
+    return "\\".join(str(v) for v in _many(header.get("ImageType")))
 
 
 def _text(header: Dataset, name: str) -> str:

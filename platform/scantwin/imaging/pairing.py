@@ -24,11 +24,11 @@ _SHARP: Final = re.compile(
 
 def pet_candidates(series: list[Series]) -> list[Series]:
     """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most."""
-    found = [s for s in series if s.modality == "PT" and s.frames >= MIN_PLANES]
+    found = [s for s in series if s.modality == "PT" and len(s.frames) >= MIN_PLANES]
     return sorted(
         found,
         key=lambda s: (
-            s.measured, s.axial, "ATTN" in s.corrected, not re.search("DYNAMIC|GATED", s.series_type),
+            bool(s.measured), s.axial, "ATTN" in s.corrected, not re.search("DYNAMIC|GATED", s.series_type),
             s.image_type.startswith("ORIGINAL"), round((s.high - s.low) / 50), len(set(s.heights)),
         ),
         reverse=True,
@@ -37,7 +37,7 @@ def pet_candidates(series: list[Series]) -> list[Series]:
 
 def ct_candidates(series: list[Series], pet: Series | None) -> list[Series]:
     """CT series, the best first. For a PET: of its frame of reference, covering it most, nearest in time."""
-    found = [s for s in series if s.modality == "CT" and s.frames >= MIN_PLANES and s.measured]
+    found = [s for s in series if s.modality == "CT" and len(s.measured) >= MIN_PLANES]
 
     def worth(s: Series) -> tuple[object, ...]:
         covered, apart = s.high - s.low, 0.0

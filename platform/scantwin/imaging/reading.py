@@ -21,7 +21,7 @@ from scantwin.imaging.images import is_image, read_image
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_dicom import read_dicom_ct, read_dicom_study
-from scantwin.imaging.study_files import CT_NAMES, as_ct, endless, read_file_study
+from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, as_ct, endless, read_file_study
 from scantwin.imaging.volume import Volume
 
 Kind = Literal["nifti", "dicom", "image", "archive"]
@@ -78,8 +78,10 @@ def find_studies(
     entries = index(others) if index is not None else map(index_file, others)
     for key, group in group_studies(entry for entry in entries if entry is not None).items():
         wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
+        place = _common(group, root)
+        wanted += tuple(r for r in others if r.name == DESCRIPTION and r.folder == str(place))
         patient = next((e.patient for e in group if e.patient), "")
-        found.append(StudySource(_common(group, root), "dicom", key, wanted, patient))
+        found.append(StudySource(place, "dicom", key, wanted, patient))
     if not found:
         raise reject("study.empty-folder", path=path)
     return sorted(found, key=lambda source: (str(source.path), source.key))
@@ -147,7 +149,7 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
             place = str(PurePosixPath(first.member).parent) if first.member else ""
             path = first.path if place else first.path.parent
             key = f"{_relative(path, root)}/{place}".removesuffix("/")
-            kept = tuple(r for r in files if is_image(r.name) or r.name == "study.json")
+            kept = tuple(r for r in files if is_image(r.name) or r.name == DESCRIPTION)
             found.append(StudySource(path, "nifti", key, kept, _patient(path, place), place))
     return found
 

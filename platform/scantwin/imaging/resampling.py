@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter1d
 
 from scantwin.imaging.volume import CANONICAL, Volume
 
@@ -13,6 +14,10 @@ Interpolation = Literal["linear", "nearest", "area"]
 """`area` blurs before it takes fewer voxels, so that means are kept and noise does not alias."""
 
 _ITK = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "area": sitk.sitkLinear}
+
+
+_RECURSIVE_MIN = 4
+"""Voxels along an axis that ITK's recursive Gaussian needs at least."""
 
 
 def resample_like(
@@ -59,6 +64,14 @@ def to_spacing(
 
 def _smooth(image: sitk.Image, sigma_mm: np.ndarray) -> sitk.Image:
     for axis, sigma in enumerate(sigma_mm):
-        if sigma > 0:
-            image = sitk.RecursiveGaussian(image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
+        if sigma > 0 and image.GetSize()[axis] >= _RECURSIVE_MIN:
+            image = sitk.RecursiveGaussian(
+                image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
+            )
+        elif sigma > 0:
+            array = sitk.GetArrayFromImage(image)
+            voxels = float(sigma) / image.GetSpacing()[axis]
+            short = sitk.GetImageFromArray(gaussian_filter1d(array, voxels, axis=2 - axis, mode="nearest"))
+            short.CopyInformation(image)
+            image = short
     return image

@@ -17,7 +17,7 @@ from scantwin.imaging.dicom_series import Series, list_series
 from scantwin.imaging.pairing import check_pair, check_series, ct_candidates, pet_candidates
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.study import Study
-from scantwin.imaging.study_files import as_ct, as_suv
+from scantwin.imaging.study_files import DESCRIPTION, as_ct, as_suv, description
 from scantwin.imaging.volume import Volume
 
 _VENDORS: Final = (
@@ -36,6 +36,7 @@ _VENDORS: Final = (
 
 def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
     """The study in these files. Raises `Rejection`."""
+    said = description(refs)
     series, drawn, notes = _look(path, refs)
     pets = pet_candidates(series)
     pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets)
@@ -51,7 +52,10 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
         notes += check_series(cts[0], pet_series) + check_pair(ct, pet)
         source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": f"1 of {len(pets)}"}
     lesions, lesion_notes = read_lesions(drawn, ct) if drawn else (None, [])
-    return Study(name, ct, pet, lesions, warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source)
+    return Study(
+        str(said.get("name") or name), ct, pet, lesions, condition=said.get("condition", "unknown"),
+        warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source,
+    )  # fmt: skip
 
 
 def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:
@@ -68,8 +72,9 @@ def vendor(header: Dataset) -> str:
 
 
 def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileRef], list[str]]:
-    series, drawn, damaged = list_series(refs)
-    if damaged and damaged == len(refs):
+    files = [ref for ref in refs if ref.name != DESCRIPTION]
+    series, drawn, damaged = list_series(files)
+    if damaged and damaged == len(files):
         raise reject("dicom.unreadable", path=path, found=f"all {damaged} files are damaged")
     return series, drawn, [warn("dicom.file-left-out", found=damaged)] if damaged else []
 
@@ -80,9 +85,9 @@ def _read_ct(path: Path, series: list[Series], cts: list[Series]) -> tuple[Volum
         if any(not s.measured for s in rest):
             raise reject("ct.scout")
         if rest:
-            raise reject("geometry.too-few-slices", found=max(s.frames for s in rest))
+            raise reject("geometry.too-few-slices", found=max(len(s.frames) for s in rest))
         raise reject("study.no-ct", path=path)
-    raw, notes, header = read_ct_series(cts[0].refs)
+    raw, notes, header = read_ct_series(cts[0].measured)
     ct, more = as_ct(raw, path)
     return ct, header, notes + more
 
@@ -94,7 +99,7 @@ def _read_pet(
     refusal: Rejection | None = None
     for series in pets:
         try:
-            raw, notes, header, rule = read_pet_series(series.refs)
+            raw, notes, header, rule = read_pet_series(series.measured or series.frames)
             pet, more = as_suv(raw, "the PET series")
         except Rejection as error:
             refusal = refusal or error

@@ -3,6 +3,7 @@
 CTres.nii.gz or CT.nii.gz   CT [HU]
 SUV.nii.gz                  PET [g/ml] (SUVbw), optional
 SEG.nii.gz or GTV.nii.gz    lesion labels, optional
+districts.nii.gz            district labels (DISTRICT_LABEL), optional
 study.json                  {"condition": .., "name": ..}, optional
 """
 
@@ -29,9 +30,12 @@ CT_NAMES: Final = ("CTres", "CT")
 """The CT's file name without its ending; the first that is there is taken."""
 PET_NAMES: Final = ("SUV",)
 LESION_NAMES: Final = ("SEG", "GTV")
+DISTRICT_NAMES: Final = ("districts",)
 MAX_SUV: Final = 5000.0
 """A larger maximum is an activity [Bq/ml]; the bladder of a small patient reaches some hundreds [g/ml]."""
 _ENDINGS: Final = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+DESCRIPTION: Final = "study.json"
+"""What a site says about a study; it stands beside NIfTI files or in the folder above DICOM series."""
 _MAX_JSON: Final = 1 << 20
 
 
@@ -42,7 +46,7 @@ def endless(name: str) -> str:
 
 def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     """The study of these files. Raises `Rejection`."""
-    said = _description(files)
+    said = description(files)
     ct_ref = _first(files, CT_NAMES)
     if ct_ref is None:
         raise reject("study.no-ct", path=path)
@@ -53,10 +57,14 @@ def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
         notes += more + check_pair(ct, pet)
     if (lesion_ref := _first(files, LESION_NAMES)) is not None:
         lesions = _as_labels(_read(lesion_ref, "label"), pet or ct)
+    districts = None
+    if (district_ref := _first(files, DISTRICT_NAMES)) is not None:
+        districts = _as_labels(_read(district_ref, "label"), ct)
     inside = Path(ct_ref.member).parent.name if ct_ref.member else path.name
     return Study(
         str(said.get("name") or inside or path.stem), ct, pet, lesions,
-        condition=said.get("condition", "unknown"), warnings=tuple(notes), source={"format": "nifti"},
+        condition=said.get("condition", "unknown"), districts=districts,
+        warnings=tuple(notes), source={"format": "nifti"},
     )  # fmt: skip
 
 
@@ -125,8 +133,9 @@ def _read(ref: FileRef, unit: Unit) -> Volume:
         return read_nifti_stream(stream, unit, ref.shown)
 
 
-def _description(files: Sequence[FileRef]) -> dict[str, Any]:
-    ref = next((r for r in files if r.name == "study.json"), None)
+def description(files: Sequence[FileRef]) -> dict[str, Any]:
+    """What study.json among the files says, or nothing. Raises `study.bad-json`."""
+    ref = next((r for r in files if r.name == DESCRIPTION), None)
     if ref is None:
         return {}
     with ref.open() as stream:

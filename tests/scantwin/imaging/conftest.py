@@ -81,17 +81,13 @@ class SeriesMaker:
         ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = self.study, series, self.frame
-        ds.Modality, ds.Manufacturer, ds.PatientID, ds.PatientName = (
-            self.modality,
-            "SIEMENS",
-            "P1",
-            "Test^One",
-        )
+        ds.Modality, ds.Manufacturer = self.modality, "SIEMENS"
+        ds.PatientID, ds.PatientName, ds.StudyID = "P1", "Test^One", "1"
         ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if is_ct else ["ORIGINAL", "PRIMARY"]
         ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = "20200101"
         ds.StudyTime = ds.SeriesTime = "100000"
         ds.AcquisitionTime = "100000" if is_ct else "100500"
-        ds.InstanceNumber = i + 1
+        ds.InstanceNumber, ds.SeriesNumber = i + 1, 1
         ds.ImageOrientationPatient = [float(v) for v in self.orientation]
         ds.ImagePositionPatient = [float(v) for v in np.asarray(self.origin) + i * self.axes()[2]]
         ds.PixelSpacing = [self.spacing[1], self.spacing[2]]
