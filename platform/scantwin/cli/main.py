@@ -49,15 +49,24 @@ def _load(point: EntryPoint) -> click.Command:
     return command
 
 
+def _missing_extra(command: str) -> MissingExtra:
+    extras = [
+        extra for point in entry_points(group="scantwin.commands", name=command) for extra in point.extras
+    ]
+    return MissingExtra(f"scantwin {command}", extras[0] if extras else "all")
+
+
 def _missing(point: EntryPoint) -> click.Command:
-    extra = point.extras[0] if point.extras else "all"
+    error = _missing_extra(point.name)
 
     def refuse() -> None:
-        raise MissingExtra(f"scantwin {point.name}", extra)
+        raise error
 
     # Any argument is taken, so that the answer is always what to install.
     return click.Command(
-        point.name, callback=refuse, help=f"Not installed here: pip install 'scantwin[{extra}]'",
+        point.name,
+        callback=refuse,
+        help=f"Not installed here: {error.hint}",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 
@@ -88,6 +97,11 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         _fail(InputError(error.format_message(), hint="See --help."), as_json)
+    except ModuleNotFoundError as error:
+        # Heavy parts are imported when they are needed, so a missing extra may show as late as here.
+        if (error.name or "").startswith("scantwin"):
+            raise
+        _fail(_missing_extra(next((w for w in sys.argv[1:] if not w.startswith("-")), "")), as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
