@@ -97,9 +97,8 @@ def pulse(session: Session) -> tuple[Any, ...]:
     """A few numbers that change whenever a page would look different."""
     parts: list[Any] = []
     for model in (Run, Round, Scan, Site):
-        parts += session.execute(
-            select(model.status, func.count()).group_by(model.status).order_by(model.status)
-        ).tuples()
+        query = select(model.status, func.count()).group_by(model.status).order_by(model.status)
+        parts += [(status, n) for status, n in session.execute(query)]
     parts += [
         session.scalar(select(func.count()).select_from(table))
         for table in (Update, CalibrationSample, ModelVersion)
@@ -119,16 +118,13 @@ def sites(session: Session) -> list[SiteRow]:
             select(Update.site_id, Update.status, func.count()).group_by(Update.site_id, Update.status)
         )
     }
-    heard: dict[int, datetime] = dict(
-        session.execute(
-            select(Update.site_id, func.max(func.coalesce(Round.finished_at, Round.started_at)))
-            .join(Round)
-            .where(Update.status != "missing")
-            .group_by(Update.site_id)
-        )
-        .tuples()
-        .all()
+    answers = session.execute(
+        select(Update.site_id, func.max(func.coalesce(Round.finished_at, Round.started_at)).label("at"))
+        .join(Round)
+        .where(Update.status != "missing")
+        .group_by(Update.site_id)
     )
+    heard: dict[int, datetime] = {row.site_id: row.at for row in answers}
     newest = (
         select(CalibrationSample.site_id, func.max(CalibrationSample.measured_at).label("at"))
         .where(CalibrationSample.kind == "cylinder")
@@ -164,15 +160,12 @@ def sites(session: Session) -> list[SiteRow]:
 
 def runs(session: Session) -> list[RunRow]:
     """The runs, newest first; those that have not started come before all."""
-    done: dict[str, int] = dict(
-        session.execute(
-            select(Round.run_id, func.count())
-            .where(Round.status.in_(("aggregated", "evaluated")))
-            .group_by(Round.run_id)
-        )
-        .tuples()
-        .all()
+    merged = session.execute(
+        select(Round.run_id, func.count().label("n"))
+        .where(Round.status.in_(("aggregated", "evaluated")))
+        .group_by(Round.run_id)
     )
+    done = {row.run_id: row.n for row in merged}
     found = session.scalars(select(Run)).all()
     order = sorted(found, key=lambda r: (r.started_at is None, r.started_at, r.id), reverse=True)
     return [

@@ -45,7 +45,8 @@ def ask(query: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
 
 
 @st.cache_data(ttl=FRESH_S, show_spinner=False, max_entries=128)
-def _ask(_url: str, name: str, args: Any, kwargs: Any, _query: Callable[..., Any]) -> Any:  # noqa: ARG001
+def _ask(url: str, name: str, args: Any, kwargs: Any, _query: Callable[..., Any]) -> Any:  # noqa: ARG001
+    # Arguments without an underscore are the key of the cache; the database is the one of `url`.
     with database().session() as session:
         return _query(session, *args, **kwargs)
 

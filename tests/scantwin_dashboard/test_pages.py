@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from scantwin import NOTICE
+from scantwin.errors import ServiceError
 from scantwin.store.database import Database
-from scantwin.store.models import Scan, Site
+from scantwin.store.models import Run, Scan, Site
 from scantwin_dashboard import state
 from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
@@ -89,8 +90,6 @@ def test_the_overview_names_what_needs_attention(filled: Path) -> None:
 
 def test_a_run_of_the_address_is_shown(filled: Path) -> None:
     with Database.from_settings().session() as session:
-        from scantwin.store.models import Run
-
         run = session.scalars(select(Run).where(Run.name == "autumn-2026")).one()
     page = _page("rounds", run=run.id)
     assert "Rounds: 8 of 8" in _words(page)
@@ -101,15 +100,13 @@ def test_a_run_of_the_address_is_shown(filled: Path) -> None:
 
 def test_another_metric_can_be_chosen(filled: Path) -> None:
     page = _page("rounds")
-    page.button_group[0].set_value(["ssim"]).run()
+    page.button_group[0].set_value("ssim").run()
     assert not page.exception
     assert any("Higher is better" in caption.value for caption in page.caption)
 
 
 def test_a_run_that_nobody_measured_yet(filled: Path) -> None:
     with Database.from_settings().session() as session:
-        from scantwin.store.models import Run
-
         run = session.scalars(select(Run).where(Run.status == "failed")).one()
     page = _page("rounds", run=run.id)
     assert not page.exception
@@ -122,7 +119,7 @@ def test_a_site_of_the_address_is_shown(filled: Path) -> None:
     words = _words(page)
     assert "Refused: 3" in words
     assert [tab.label for tab in page.tabs] == ["Uniform cylinder", "Sphere phantom", "Liver, in vivo"]
-    assert any("out of control" in str(d.value) for d in page.dataframe)
+    assert any("out of control" in d.value.to_string() for d in page.dataframe)
 
 
 def test_a_site_that_has_only_enrolled(empty: Path) -> None:
@@ -187,16 +184,24 @@ def test_a_database_that_cannot_be_reached(home: Path, monkeypatch: pytest.Monke
 
 
 def test_the_pages_cannot_write(filled: Path) -> None:
-    assert state.database.__wrapped__ if hasattr(state.database, "__wrapped__") else True
-    database = Database.from_settings(read_only=True)
-    assert database.read_only
+    with pytest.raises(ServiceError, match="reading only"), state.database().session() as session:
+        session.add(Site(name="intruder"))
+
+
+def test_another_home_is_not_answered_from_the_cache(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Active sites" in _words(_page("overview"))
+    monkeypatch.setenv("SCANTWIN_HOME", str(tmp_path / "other"))
+    Database.from_settings().migrate().close()
+    assert "No site is enrolled" in _words(_page("overview"))
 
 
 def test_no_page_imports_torch() -> None:
     code = (
         "import sys, pkgutil, importlib, scantwin_dashboard;"
         "[importlib.import_module(m.name) for m in"
-        " pkgutil.walk_packages(scantwin_dashboard.__path__, 'scantwin_dashboard.') if '.serve' not in m.name];"
+        " pkgutil.walk_packages(scantwin_dashboard.__path__, 'scantwin_dashboard.')];"
         "bad = {'torch', 'monai', 'flwr', 'grpc'} & set(sys.modules); print(bad); sys.exit(bool(bad))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

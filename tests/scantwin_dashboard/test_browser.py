@@ -1,0 +1,88 @@
+"""The dashboard in a real browser: every page, no error box, a slider that moves, nothing from outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scantwin import NOTICE
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture
+def address(filled: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "from scantwin.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "dashboard", "--port", str(port), "--home", str(filled)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):  # noqa: S310
+                break
+        except OSError:
+            time.sleep(0.2)
+    yield url
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    chromium = os.environ.get("SCANTWIN_TEST_CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("there is no chromium here (apt-get install chromium, or set SCANTWIN_TEST_CHROMIUM)")
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    with api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield made
+        made.close()
+
+
+def test_every_page_in_chromium(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(60_000)
+    outside: list[str] = []
+    local = (address, address.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda request: None if request.url.startswith(local) else outside.append(request.url))
+    page.goto(address)
+    titles = {
+        "Overview": "Consortium", "Rounds and metrics": "Rounds and metrics", "Sites": "Sites",
+        "Scans": "Scans", "About": "About",
+    }  # fmt: skip
+    for link, title in titles.items():
+        page.get_by_role("link", name=link, exact=False).first.click()
+        page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+        assert page.get_by_text(NOTICE).first.is_visible()
+        if link in ("Rounds and metrics", "Sites"):
+            page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
+        assert page.locator("[data-testid=stException]").count() == 0
+    page.get_by_role("link", name="Scans").click()
+    page.get_by_text("coronal slice").wait_for()
+    before = page.get_by_text("coronal slice").inner_text()
+    page.get_by_role("slider", name="Slice").press("ArrowRight")
+    page.get_by_text("coronal slice").filter(has_not_text=before).wait_for()
+    assert page.get_by_role("img", name="PET").first.is_visible()
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert outside == []
