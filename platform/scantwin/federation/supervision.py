@@ -29,8 +29,8 @@ Report = Callable[[str, str], None]
 
 @dataclass
 class _State:
+    delay: float
     started: float = 0.0
-    delay: float = FIRST_DELAY_S
     restart_at: float | None = None
 
 
@@ -40,6 +40,7 @@ class Supervisor:
 
     children: Sequence[Child]
     report: Report
+    first_delay_s: float = FIRST_DELAY_S
     _states: dict[str, _State] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -51,12 +52,12 @@ class Supervisor:
         """Looks after the children once: notes who ended, restarts whose delay is over."""
         now = time.monotonic()
         for child in self.children:
-            state = self._states.setdefault(child.name, _State())
+            state = self._states.setdefault(child.name, _State(self.first_delay_s))
             if child.running:
                 continue
             if state.restart_at is None:
                 if now - state.started > STEADY_S:
-                    state.delay = FIRST_DELAY_S
+                    state.delay = self.first_delay_s
                 self.report(child.name, f"ended with code {child.exit_code}; restart in {state.delay:g} s")
                 state.restart_at = now + state.delay
                 state.delay = min(2 * state.delay, LONGEST_DELAY_S)
@@ -71,7 +72,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         child.start()
-        state = self._states.setdefault(child.name, _State())
+        state = self._states.setdefault(child.name, _State(self.first_delay_s))
         state.started, state.restart_at = time.monotonic(), None
 
 

@@ -100,6 +100,15 @@ class LocalLink:
         return [self._replies.pop(one) for one in list(message_ids) if one in self._replies]
 
 
+@pytest.fixture(autouse=True)
+def task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower stamps messages with the task that makes them; here it is task 1 of run 42 at the SuperLink."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    for name, value in (("_task_id", 1), ("_run_id", 42), ("_node_id", 1)):
+        monkeypatch.setattr(TaskIdentity, name, value)
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     """A database with three enrolled sites: nodes 11, 12, 13."""

@@ -1,0 +1,250 @@
+"""A whole run through `conduct`: a real database and registry, sites in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Error
+from scantwin.errors import FederationError
+from scantwin.federation import exchange as exchange_module
+from scantwin.federation.launching import Order, create_run, publish_initial
+from scantwin.federation.server_app import conduct
+from scantwin.federation.ticket import Ticket
+from scantwin.federation.wire import Job, SiteReply
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
+from scantwin.store.database import Database
+from scantwin.store.lifecycles import transition
+from scantwin.store.models import CalibrationSample, Run, Site
+from scantwin.store.registry import Registry
+
+from .conftest import HEAD, TRUNK, Answering, LocalLink, honest, small_components
+
+Conduct = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "POLL_S", 0.01)
+
+
+@pytest.fixture
+def order(recipe: Recipe) -> Order:
+    return Order(recipe, rounds=2, seed=5, name="first", min_sites=2, deadline_s=2.0, gather_s=0.1)
+
+
+@pytest.fixture
+def run_id(database: Database, registry: Registry, order: Order) -> str:
+    base = publish_initial(registry, order.recipe, small_components(), name="first", seed=5)
+    return create_run(database, order, base)
+
+
+@pytest.fixture
+def hold(database: Database, registry: Registry, order: Order, run_id: str) -> Conduct:
+    """Conducts the run with the given sites and returns its row."""
+
+    def conducted(link: LocalLink) -> Run:
+        ticket = Ticket(
+            run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
+            deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
+        )  # fmt: skip
+        with suppress(FederationError):
+            conduct(link, ticket, database, registry, flower_run_id="42")
+        return read(database, run_id)
+
+    return conducted
+
+
+def read(database: Database, run_id: str) -> Run:
+    with database.session() as session:
+        run = session.get_one(Run, run_id)
+        for one in run.rounds:
+            _ = [update.site.name for update in one.updates]
+        return run
+
+
+def model_of(registry: Registry, version: str) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        return Model.load(registry.fetch(version, Path(folder)))
+
+
+def three(first: Answering = honest, second: Answering = honest, third: Answering = honest) -> LocalLink:
+    return LocalLink({11: first, 12: second, 13: third})
+
+
+def outcomes(run: Run, number: int) -> dict[str, tuple[str, str]]:
+    return {update.site.name: (update.status, update.reason) for update in run.rounds[number - 1].updates}
+
+
+def test_a_run_from_start_to_end(hold: Conduct, registry: Registry, database: Database) -> None:
+    run = hold(three())
+    assert (run.status, run.error, run.flower_run_id) == ("finished", None, "42")
+    assert [one.status for one in run.rounds] == ["evaluated", "evaluated"]
+    final = model_of(registry, str(run.final_version))
+    old = small_components()
+    # Three sites move every trunk weight by 0.5 in each of two rounds; nobody has a head.
+    np.testing.assert_allclose(
+        final.components[TRUNK]["conv.weight"], old[TRUNK]["conv.weight"] + 1.0, atol=1e-6
+    )
+    assert final.components[HEAD]["conv.weight"].tobytes() == old[HEAD]["conv.weight"].tobytes()
+    assert final.components[TRUNK]["norm.count"].tolist() == [7]
+    assert final.record["patches"] == {TRUNK: 60}
+    assert final.statistics["sum/trunk"].tolist() == [6.0, 12.0]
+    assert final.statistics["residuals/trunk"].tolist() == [3.0, 3.0, 3.0]
+    assert registry.find("first").id == run.final_version
+    with database.session() as session:
+        assert {site.status for site in session.query(Site)} == {"active"}
+
+
+def test_metrics_belong_to_the_model_that_was_measured(hold: Conduct) -> None:
+    run = hold(three())
+    level = float(np.mean(small_components()[TRUNK]["conv.weight"]))
+    for one, added in zip(run.rounds, (0.5, 1.0), strict=True):
+        measured = one.held_out["trunk"]["mae"]
+        assert measured["mean"] == pytest.approx(level + added, abs=1e-6)
+        assert measured["n"] == 3
+    assert run.rounds[0].references == {}
+    assert run.rounds[1].references["training-mean"]["trunk"]["mae"]["mean"] == pytest.approx(6.0)
+
+
+def test_the_same_run_again_gives_the_same_bits(
+    hold: Conduct, registry: Registry, database: Database, order: Order
+) -> None:
+    first = model_of(registry, str(hold(three()).final_version))
+    base = publish_initial(registry, order.recipe, small_components(), name="second", seed=5)
+    again_id = create_run(database, replace(order, name="second"), base)
+    ticket = Ticket(
+        run=again_id, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
+    )
+    conduct(three(), ticket, database, registry, flower_run_id="43")
+    second = model_of(registry, str(read(database, again_id).final_version))
+    for name, tensors in first.components.items():
+        for tensor, array in tensors.items():
+            assert array.tobytes() == second.components[name][tensor].tobytes()
+
+
+def poisoned(job: Job) -> SiteReply:
+    """A site whose training diverged."""
+    reply = honest(job)
+    for tensors in reply.deltas.values():
+        for array in tensors.values():
+            array[...] = np.nan
+    return reply
+
+
+def test_a_site_with_not_a_number_is_left_out(hold: Conduct, registry: Registry) -> None:
+    run = hold(three(third=poisoned))
+    assert run.status == "finished"
+    status, reason = outcomes(run, 1)["rural-2"]
+    assert status == "refused" and "finite" in reason
+    final = model_of(registry, str(run.final_version))
+    assert np.isfinite(final.components[TRUNK]["conv.weight"]).all()
+    assert run.rounds[0].held_out["trunk"]["mae"]["n"] == 2
+
+
+def test_weights_count_by_patches(hold: Conduct, registry: Registry) -> None:
+    def small(job: Job) -> SiteReply:
+        return honest(job, change=-1.0, patches=10)
+
+    def large(job: Job) -> SiteReply:
+        return honest(job, change=1.0, patches=70)
+
+    run = hold(LocalLink({11: small, 12: large, 13: honest}, offline={13}))
+    change = model_of(registry, str(run.final_version)).components[TRUNK]["conv.weight"]
+    # (-1 * 10 + 1 * 70) / 80 in each of two rounds.
+    np.testing.assert_allclose(change - small_components()[TRUNK]["conv.weight"], 2 * 0.75, atol=1e-5)
+    assert outcomes(run, 1)["rural-2"][0] == "missing"
+
+
+def test_claiming_more_patches_than_a_round_has_is_refused(hold: Conduct) -> None:
+    # 20 steps of 4 patches: no more than 80.
+    run = hold(three(third=lambda job: honest(job, patches=81)))
+    assert outcomes(run, 1)["rural-2"][0] == "refused"
+
+
+def test_a_round_without_enough_sites_fails_and_says_why(hold: Conduct) -> None:
+    run = hold(three(honest, poisoned, lambda job: Error(1000, "Not on Sundays.")))
+    assert run.status == "failed"
+    assert "1 of 2 sites" in str(run.error) and "Not on Sundays" in str(run.error)
+    assert "--resume" in str(run.error)
+    assert run.rounds[0].status == "failed"
+    assert {name: one[0] for name, one in outcomes(run, 1).items()} == {
+        "city": "accepted", "rural-1": "refused", "rural-2": "refused",
+    }  # fmt: skip
+
+
+def test_a_run_goes_on_after_its_last_whole_round(hold: Conduct, registry: Registry) -> None:
+    def ill(job: Job) -> SiteReply | Error:
+        return honest(job) if job.header.round == 1 else Error(2, "out of memory")
+
+    failed = hold(three(ill, ill, ill))
+    assert failed.status == "failed"
+    assert [one.status for one in failed.rounds] == ["evaluated", "failed"] or failed.rounds[0].model_version
+    link = three()
+    run = hold(link)
+    assert run.status == "finished" and run.error is None
+    assert {job.header.round for job in link.jobs} == {2}
+    final = model_of(registry, str(run.final_version))
+    np.testing.assert_allclose(
+        final.components[TRUNK]["conv.weight"], small_components()[TRUNK]["conv.weight"] + 1.0, atol=1e-6
+    )
+    assert final.record["patches"] == {TRUNK: 60}
+    assert [one.status for one in run.rounds] == ["evaluated", "evaluated"]
+
+
+def test_a_suspended_site_is_not_asked(hold: Conduct, database: Database) -> None:
+    with database.session() as session:
+        transition(session.query(Site).filter_by(name="city").one(), "suspended")
+    link = three()
+    run = hold(link)
+    assert run.status == "finished"
+    assert outcomes(run, 1)["city"] == ("refused", "The site is suspended.")
+    assert {job.header.site for job in link.jobs} == {"rural-1", "rural-2"}
+
+
+SAMPLE = {
+    "id": "5a" * 16, "kind": "cylinder", "measured_at": "2026-01-01T12:00:00Z", "bias": 0.08, "n": 5000,
+}  # fmt: skip
+
+
+def test_calibration_samples_are_stored_once_and_confirmed(hold: Conduct, database: Database) -> None:
+    def with_sample(job: Job) -> SiteReply:
+        reply = honest(job)
+        header = reply.header.model_validate({**reply.header.model_dump(), "calibration": [SAMPLE]})
+        return replace(reply, header=header)
+
+    link = three(first=with_sample)
+    hold(link)
+    with database.session() as session:
+        stored = session.query(CalibrationSample).all()
+        assert [(one.id, one.site.name, one.bias) for one in stored] == [("5a" * 16, "city", 0.08)]
+    confirmed = [job.header.confirmed for job in link.jobs if job.header.site == "city"]
+    assert confirmed == [[], ["5a" * 16], ["5a" * 16]]
+    assert all(not job.header.confirmed for job in link.jobs if job.header.site != "city")
+
+
+def test_a_stop_is_written_down(database: Database, registry: Registry, order: Order, run_id: str) -> None:
+    def interrupt(job: Job) -> SiteReply:
+        raise KeyboardInterrupt
+
+    ticket = Ticket(
+        run=run_id, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
+    )
+    with pytest.raises(KeyboardInterrupt):
+        conduct(three(interrupt), ticket, database, registry, flower_run_id="42")
+    run = read(database, run_id)
+    assert (run.status, run.rounds[0].status) == ("stopped", "failed")
+
+
+def test_an_unknown_run_is_refused(database: Database, registry: Registry, order: Order) -> None:
+    ticket = Ticket(
+        run="0" * 32, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
+    )
+    with pytest.raises(FederationError, match="no run"):
+        conduct(three(), ticket, database, registry, flower_run_id="42")

@@ -1,0 +1,60 @@
+"""What ends is started again, later each time; a stop is orderly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from scantwin.federation.processes import Child
+from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
+
+
+def supervised(tmp_path: Path, script: str) -> tuple[Supervisor, list[str]]:
+    said: list[str] = []
+    child = Child("child", [sys.executable, "-c", script], tmp_path / "log")
+    return Supervisor([child], lambda name, what: said.append(f"{name} {what}")), said
+
+
+def run_for(supervisor: Supervisor, seconds: float) -> None:
+    stop = threading.Event()
+    end = time.monotonic() + seconds
+    watch(supervisor, stop, lambda: stop.set() if time.monotonic() > end else None)
+
+
+def test_a_child_that_ends_is_started_again_with_growing_delays(tmp_path: Path) -> None:
+    supervisor, said = supervised(tmp_path, "print('here', flush=True); raise SystemExit(7)")
+    supervisor.first_delay_s = 0.2
+    try:
+        supervisor.start()
+        run_for(supervisor, 2.5)
+    finally:
+        supervisor.end(grace_s=1)
+    ends = [line for line in said if "ended with code 7" in line]
+    assert [line.rsplit(" ", 2)[1] for line in ends[:3]] == ["0.2", "0.4", "0.8"]
+    assert (tmp_path / "log").read_text().count("here") >= 3
+
+
+def test_a_child_that_stays_is_left_alone(tmp_path: Path) -> None:
+    supervisor, said = supervised(tmp_path, "import time; time.sleep(600)")
+    try:
+        supervisor.start()
+        run_for(supervisor, 0.7)
+        assert supervisor.children[0].running
+    finally:
+        supervisor.end(grace_s=1)
+    assert said == []
+    assert not supervisor.children[0].running
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_watch_and_are_given_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.wait(1.0)
+    assert signal.getsignal(number) is before
