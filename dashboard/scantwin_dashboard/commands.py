@@ -60,7 +60,7 @@ def dashboard(
     """Shows the consortium, its rounds, its sites' calibration and its scans in a browser.
 
     \b
-    scantwin dashboard                        at http://127.0.0.1:8501 until Ctrl-C
+    scantwin dashboard                        until Ctrl-C
     scantwin dashboard --home scantwin-demo   what a demo has left
     scantwin dashboard --check --json         does it start here?
     """
@@ -100,6 +100,7 @@ def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
+        "logger.level": "error",
     }
     options = [f"--{name}={value}" for name, value in flags.items()]
     return subprocess.Popen(

@@ -105,7 +105,7 @@ def pulse(session: Session) -> tuple[Any, ...]:
     ]
     parts += [
         session.scalar(select(func.max(AuditEntry.id))),
-        session.scalar(select(func.sum(Scan.progress))),
+        round(20 * (session.scalar(select(func.sum(Scan.progress))) or 0.0)),
     ]
     return tuple(parts)
 
