@@ -19,7 +19,14 @@ from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import System
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance, silent
-from scantwin.translation.uncertainty import RESIDUAL_SHAPE, key, residual_sums
+from scantwin.translation.uncertainty import (
+    RATIO_SHAPE,
+    RESIDUAL_SHAPE,
+    key,
+    ratio_counts,
+    ratio_key,
+    residual_sums,
+)
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
@@ -94,10 +101,11 @@ def measure(
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
     metrics: dict[str, float] = {}
     statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}
+    statistics |= {ratio_key(d): np.zeros(RATIO_SHAPE) for d in DISTRICTS}
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
-        pet, _, _ = scanner.synthesise(study)
+        pet, _, _, spread = scanner.synthesise(study)
         moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
         _add(metrics, "model", moved, case)
         for reference in REFERENCES if references else ():
@@ -109,6 +117,8 @@ def measure(
         for district in DISTRICTS:
             mask = study.body if district == "whole-body" else study.mask(district)
             statistics[key(district)] += residual_sums(pet[mask], truth[mask])
+            drawn = None if spread is None else spread[mask]
+            statistics[ratio_key(district)] += ratio_counts(pet[mask], truth[mask], drawn)
     advance(len(studies), len(studies))
     return Measured(metrics, statistics)
 

@@ -66,7 +66,7 @@ def evaluate_studies(
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
-        pet, _, _ = scanner.synthesise(study)
+        pet = scanner.synthesise(study).pet
         moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
         tallies["model"].add(moved, case)
         conditions[study.condition].add(moved, case)

@@ -8,15 +8,21 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scantwin.imaging.study import District
+from scantwin.learning.augmentation import margin, warp
+from scantwin.learning.mirroring import mirror, mirror_inputs
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_parts import Axis
 from scantwin.learning.system import Batch
 
-_AXIS = {"z": 0, "y": 1, "x": 2}
-_PLACE_CHANNELS = {"z": (), "y": (5,), "x": (6,)}
-"""Channels that hold a signed distance along an axis: they change sign where the patient is mirrored."""
+Kinds = dict[str, NDArray[np.int32]]
+"""Flat indices of the voxels of each kind: body, hot, lesions."""
+
+Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Inputs, SUV [g/ml], weight in the loss, lesions; axes (channel, z, y, x)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,63 +34,83 @@ class Sampler:
     district: District
     seed: int
 
-    @cached_property
-    def _centres(self) -> list[dict[str, NDArray[np.int32]]]:
-        """For each study with the district: flat indices of voxels of each kind."""
-        kinds = []
-        for study in self._usable:
-            mask = study.mask(self.district)
-            assert study.suv is not None  # noqa: S101 - `_usable` saw to it
-            voxels = {"body": np.flatnonzero(mask).astype(np.int32)}
-            inside = study.suv[mask]
-            voxels["hot"] = np.flatnonzero(mask & (study.suv > np.quantile(inside, 0.9))).astype(np.int32)
-            if study.lesions is not None:
-                voxels["lesions"] = np.flatnonzero(mask & (study.lesions > 0)).astype(np.int32)
-            kinds.append({kind: index for kind, index in voxels.items() if index.size})
-        return kinds
+    @property
+    def paired(self) -> bool:
+        """Whether CT and PET of a patch are the same patient's."""
+        return self.recipe.unpaired is None
 
     @cached_property
-    def _usable(self) -> list[PreparedStudy]:
-        return [s for s in self.studies if s.suv is not None and self.district in s.boxes]
+    def _with_pet(self) -> list[tuple[PreparedStudy, Kinds]]:
+        usable = [s for s in self.studies if s.suv is not None and self.district in s.boxes]
+        return [(s, self._kinds(s)) for s in usable if s.has_ct or not self.paired]
+
+    @cached_property
+    def _with_ct(self) -> list[tuple[PreparedStudy, Kinds]]:
+        usable = [s for s in self.studies if s.has_ct and self.district in s.boxes]
+        return [(s, {"body": np.flatnonzero(s.mask(self.district)).astype(np.int32)}) for s in usable]
+
+    def _kinds(self, study: PreparedStudy) -> Kinds:
+        assert study.suv is not None  # noqa: S101 - the caller saw to it
+        mask = study.mask(self.district)
+        hot = mask & (study.suv > np.quantile(study.suv[mask], 0.9))
+        voxels = {"body": mask, "hot": hot}
+        if study.lesions is not None:
+            voxels["lesions"] = mask & (study.lesions > 0)
+        found = {kind: np.flatnonzero(where).astype(np.int32) for kind, where in voxels.items()}
+        return {kind: index for kind, index in found.items() if index.size}
 
     def __bool__(self) -> bool:
-        return bool(self._usable)
+        return bool(self._with_pet) and (self.paired or bool(self._with_ct))
 
     def batch(self, step: int) -> Batch:
-        """The batch of training step `step`."""
+        """The batch of training step `step`: `accumulate` batches in one."""
         random = np.random.default_rng([self.seed, step, sum(map(ord, self.district))])
-        drawn = [self._patch(random) for _ in range(self.recipe.optimisation.batch)]
-        inputs, suv, weight, lesions = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        return Batch(inputs, suv, weight, lesions)
+        count = self.recipe.optimisation.batch * self.recipe.optimisation.accumulate
+        drawn = [self._pair(random) if self.paired else self._strangers(random) for _ in range(count)]
+        parts = [torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)]
+        return Batch(*parts)
 
-    def _patch(self, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
+    def _pair(self, random: np.random.Generator) -> Patch:
+        study, kinds = self._with_pet[int(random.integers(len(self._with_pet)))]
+        return self._patch(study, kinds, random)
+
+    def _strangers(self, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
+        """The CT of one patient; PET, weight and lesions of another, and where that PET is in the body."""
+        study, kinds = self._with_ct[int(random.integers(len(self._with_ct)))]
+        inputs = self._patch(study, kinds, random)[0]
+        others = [pair for pair in self._with_pet if pair[0] is not study] or self._with_pet
+        study, kinds = others[int(random.integers(len(others)))]
+        place, suv, weight, lesions = self._patch(study, kinds, random)
+        place = place.copy()
+        place[:2] = 0.0  # its CT must not be seen, even where there is one
+        return inputs, suv, weight, lesions, place
+
+    def _patch(self, study: PreparedStudy, kinds: Kinds, random: np.random.Generator) -> Patch:
         rules = self.recipe.sampling
-        chosen = int(random.integers(len(self._usable)))
-        study, kinds = self._usable[chosen], self._centres[chosen]
         draw = random.random()
         kind = "lesions" if draw < rules.lesions else "hot" if draw < rules.lesions + rules.hot else "body"
         voxels = kinds.get(kind, kinds["body"])
         centre = np.unravel_index(int(random.choice(voxels)), study.hu.shape)
-        edge = rules.patch
+        edge, around = rules.patch, margin(rules)
         # The chosen voxel lies anywhere in the middle half, so that nothing is learnt from being central.
         offset = random.integers(edge // 4, 3 * edge // 4, 3)
-        z, y, x = (int(c - o) for c, o in zip(centre, offset, strict=True))
-        start, shape = (z, y, x), (edge, edge, edge)
+        z, y, x = (int(c - o) - around for c, o in zip(centre, offset, strict=True))
+        start, shape = (z, y, x), (edge + 2 * around,) * 3
         hu_shift = float(random.normal(0.0, rules.hu_jitter)) if rules.hu_jitter else 0.0
-        assert study.suv is not None  # noqa: S101
         low, high = self.recipe.suv_range
         inputs = study.inputs(self.district, start, shape, hu_shift)
-        suv = np.clip(cut(study.suv, start, shape, 0.0), low, high)[None]
+        empty = np.zeros((1, *shape), np.float32)
+        suv = empty if study.suv is None else np.clip(cut(study.suv, start, shape, 0.0), low, high)[None]
         body = cut(study.body, start, shape, 0.0)[None]
-        weight = np.where(body > 0, np.float32(1.0), np.float32(self.recipe.losses.air))
-        lesions = np.zeros_like(suv) if study.lesions is None else cut(study.lesions, start, shape, 0.0)[None]
-        for axis in rules.flip:
-            if random.random() < 0.5:
-                k = 1 + _AXIS[axis]
-                inputs, suv, weight, lesions = (np.flip(a, k) for a in (inputs, suv, weight, lesions))
-                if _PLACE_CHANNELS[axis]:
-                    inputs = inputs.copy()
-                    inputs[list(_PLACE_CHANNELS[axis])] *= -1.0
-                elif axis == "z":
-                    inputs = inputs[[0, 1, 2, 4, 3, 5, 6]]
-        return tuple(np.ascontiguousarray(a, np.float32) for a in (inputs, suv, weight, lesions))
+        lesions = empty if study.lesions is None else cut(study.lesions, start, shape, 0.0)[None]
+        if around:
+            inputs, suv, body, lesions = warp([inputs, suv, body, lesions], rules, random)
+        weight = np.where(body > 0.5, np.float32(1.0), np.float32(self.recipe.losses.air))
+        axes: tuple[Axis, ...] = tuple(axis for axis in rules.flip if random.random() < 0.5)
+        turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
+        suv, weight, lesions = (image.contiguous().numpy() for image in turned)
+        return mirror_inputs(_tensor(inputs), axes).contiguous().numpy(), suv, weight, lesions
+
+
+def _tensor(image: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image, np.float32))

@@ -54,6 +54,8 @@ class PreparedStudy:
     """Lesion labels on the PET's own grid."""
     confidence: float = 1.0
     """Of the split into districts."""
+    has_ct: bool = True
+    """False for a PET without a CT, which only unpaired training can use; `hu` is air then."""
 
     @cached_property
     def boxes(self) -> dict[District, tuple[slice, slice, slice]]:

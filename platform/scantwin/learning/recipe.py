@@ -9,89 +9,48 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
+from scantwin.learning.recipe_parts import (
+    Diffusion,
+    Losses,
+    Network,
+    Optimisation,
+    Part,
+    Positive,
+    Sampling,
+    Unpaired,
+)
 from scantwin.units import SUV_RANGE
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+SystemName = Literal["pix2pix", "cyclegan", "coarse-diffusion"]
+
+_SECTIONS: Final[dict[str, dict[str, type[Part]]]] = {
+    "pix2pix": {},
+    "cyclegan": {"unpaired": Unpaired},
+    "coarse-diffusion": {"diffusion": Diffusion},
+}
+"""Sections that belong to one system only: absent elsewhere, defaults where not written."""
+
+_PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
+_CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
+_CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
+_NO_USE: Final[dict[str, tuple[str, ...]]] = {
+    "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
+    "cyclegan": (*_PAIRED_ONLY, "losses.denoising"),
+    "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
+}
+"""Values of the common sections that a system does not read: writing them is a mistake."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Network(_Part):
-    """The networks of one district."""
-
-    channels: tuple[Positive, ...] = (16, 32, 64)
-    """Channels of the generator's U-Net, finest level first; each level halves the resolution."""
-    discriminator_channels: tuple[Positive, ...] = (16, 32, 64)
-    """Channels of the patch discriminator; each layer halves the resolution."""
-
-
-class Sampling(_Part):
-    """How training patches are drawn from a study."""
-
-    patch: Positive = 32
-    """Edge of a training patch [voxels] (arXiv 2503.15555, III.B)."""
-    window: Positive = 160
-    """Largest edge of a window at inference [voxels]. The networks have no normalisation layers, so a
-    window may be larger than a training patch; a whole district in one has no seams and costs least."""
-    overlap: Annotated[int, Field(ge=0)] = 16
-    """Overlap of neighbouring windows at inference [voxels] (arXiv 2503.15555, III.B)."""
-    lesions: Share = 0.25
-    """Share of patches centred on a lesion where the study has any in the district."""
-    hot: Share = 0.25
-    """Share of patches centred where the PET is hot: most of the body is not, most of the error is."""
-    flip: tuple[Literal["z", "y", "x"], ...] = ("x",)
-    """Axes that patches are mirrored along at random."""
-    hu_jitter: Annotated[float, Field(ge=0)] = 10.0
-    """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (TISSUES.md, 4)."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.overlap >= self.window:
-            raise ValueError("the overlap must be smaller than the window")
-        return self
-
-
-class Optimisation(_Part):
-    """How the weights are moved."""
-
-    batch: Positive = 4
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    discriminator_rate: Annotated[float, Field(gt=0)] = 2e-4
-    betas: tuple[Share, Share] = (0.5, 0.99)
-    """Adam's decay rates; 0.5 for the first moment as Pix2Pix has it (arXiv 1611.07004, 3.3)."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Of the learning rate over the whole training, to a twentieth at its end."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.97
-    """Decay of the moving average of weights that is delivered; 0 delivers the last weights."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor
-    has it (2-3 times faster there, slower elsewhere)."""
-
-
-class Losses(_Part):
-    """Weights of the terms of the generator's loss; 0 switches a term off."""
-
-    l1: Annotated[float, Field(ge=0)] = 100.0
-    """Of the mean absolute error of the PET scaled to [-1, 1] (lambda of arXiv 1611.07004)."""
-    adversarial: Annotated[float, Field(ge=0)] = 1.0
-    """Of the least-squares adversarial term (arXiv 1611.04076)."""
-    air: Share = 0.05
-    """Weight of voxels outside the body in the L1 term; inside it is 1."""
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """One system's whole configuration."""
 
-    system: Literal["pix2pix"]
+    system: SystemName
     name: str = ""
     districts: tuple[District, ...] = ("head", "trunk", "arms", "legs", "whole-body")
     """Districts with a model of their own. `whole-body` learns from every part of every study and
@@ -108,11 +67,28 @@ class Recipe(_Part):
     sampling: Sampling = Sampling()
     optimisation: Optimisation = Optimisation()
     losses: Losses = Losses()
+    unpaired: Unpaired | None = None
+    """Of `cyclegan` only."""
+    diffusion: Diffusion | None = None
+    """Of `coarse-diffusion` only."""
 
     @property
     def patch(self) -> int:
         """Edge of a training patch [voxels]."""
         return self.sampling.patch
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("system") not in _SECTIONS:
+            return values
+        own = _SECTIONS[values["system"]]
+        every = {name for sections in _SECTIONS.values() for name in sections}
+        for name in every - set(own):
+            if values.get(name) is not None:
+                raise ValueError(f"a {values['system']} recipe has no section [{name}]")
+        given = {name: values.get(name) for name in own}
+        return {**values, **{name: section or {} for name, section in given.items()}}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -122,6 +98,13 @@ class Recipe(_Part):
                 raise ValueError(f"{edge} voxels cannot be halved {len(self.network.channels) - 1} times")
         if not self.districts or len(set(self.districts)) != len(self.districts):
             raise ValueError("districts must be named once each, and at least one")
+        if self.diffusion and len(self.diffusion.channels) > len(self.network.channels):
+            raise ValueError("the denoiser may not have more levels than the coarse network")
+        for path in _NO_USE[self.system]:
+            section, key = path.split(".")
+            part = getattr(self, section)
+            if getattr(part, key) != type(part).model_fields[key].default:
+                raise ValueError(f"a {self.system} recipe does not use {path}")
         return self
 
     @classmethod
@@ -144,6 +127,13 @@ class Recipe(_Part):
             values = tomllib.loads(data)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"The recipe {source} is not TOML: {error}.", hint="Mend the file.") from None
+        for place in _NO_USE.get(values.get("system", ""), ()):
+            section, key = place.split(".")
+            if key in values.get(section, {}):
+                raise InputError(
+                    f"The recipe {source} sets {place}, which a {values['system']} recipe does not use.",
+                    hint="Take it out.",
+                )
         return cls.read({"name": Path(text).stem, **values}, source)
 
     @classmethod

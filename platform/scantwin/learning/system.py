@@ -24,6 +24,25 @@ class Batch:
     """Weight of each voxel in the loss, one channel: 1 in the body, little in air."""
     lesions: Tensor
     """1 in lesions, 0 elsewhere, one channel."""
+    place: Tensor | None = None
+    """Of unpaired batches: where the PET patch is in its own patient, channels as `prepared.INPUTS` with an
+    empty CT. There `inputs` is another patient's CT."""
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in `count` equal parts."""
+        fields = [self.inputs, self.suv, self.weight, self.lesions]
+        fields += [] if self.place is None else [self.place]
+        return [Batch(*part) for part in zip(*(tensor.chunk(count) for tensor in fields), strict=True)]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a system says of a window. Axes (batch, 1, z, y, x)."""
+
+    pet: Tensor
+    """PET [g/ml]: what is delivered."""
+    std: Tensor | None = None
+    """Standard deviation of the system's samples [g/ml]; None where it draws none."""
 
 
 class System(Protocol):
@@ -43,5 +62,12 @@ class System(Protocol):
     def training_step(self, district: District, batch: Batch) -> dict[str, float]:
         """Moves the district's weights by one step; returns the losses by name."""
 
-    def predict(self, district: District, inputs: Tensor) -> Tensor:
-        """PET [g/ml] (B, 1, D, H, W) of inputs (B, C, D, H, W). No gradient is kept."""
+    @property
+    def samples(self) -> int:
+        """How many noise fields a prediction needs; 0 for a system that draws nothing."""
+
+    def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
+        """PET [g/ml] of inputs (B, C, D, H, W); `noise` (samples, 1, D, H, W) is standard normal.
+
+        No gradient is kept.
+        """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scantwin.imaging.study import District
+from scantwin.learning import suv_aware
 from scantwin.learning.machine import arithmetic
+from scantwin.learning.mirroring import averaged
+from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
 from scantwin.learning.prepared import INPUTS
 from scantwin.learning.recipe import Recipe
-from scantwin.learning.system import Batch
+from scantwin.learning.system import Batch, Prediction
 from scantwin.learning.unet import PatchDiscriminator, UNet
+from scantwin.translation.scaling import critic_view, scaled, unscaled
 
 _SEEN = 2
 """Leading input channels that the discriminator sees beside the PET: both windows of the CT."""
@@ -20,21 +23,20 @@ _SEEN = 2
 class Pix2Pix:
     """The `System` of recipe system `pix2pix`."""
 
+    samples = 0
+    """It draws nothing."""
+
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._networks: dict[str, nn.Module] = {}
         for district in recipe.districts:
-            generator = UNet(len(INPUTS), 1, recipe.network.channels)
-            # Starts from a PET of zero everywhere: the first steps then learn levels, not to undo noise.
-            nn.init.zeros_(generator.head.weight)
-            nn.init.zeros_(generator.head.bias)  # type: ignore[arg-type]
-            self._networks[f"pix2pix/{district}/generator"] = generator
+            self._networks[f"pix2pix/{district}/generator"] = generator_from_zero(recipe)
             if recipe.losses.adversarial:
                 critic = PatchDiscriminator(_SEEN + 1, recipe.network.discriminator_channels)
                 self._networks[f"pix2pix/{district}/discriminator"] = critic
         for network in self._networks.values():
             network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._optimisers: dict[str, torch.optim.Optimizer] = {}
+        self._optimisers = Optimisers(self._networks, recipe.optimisation)
 
     def components(self) -> dict[str, nn.Module]:
         """Named networks, such as `pix2pix/trunk/generator`."""
@@ -46,59 +48,76 @@ class Pix2Pix:
 
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
-        rules = self.recipe.optimisation
-        for name in self.components_of(district):
-            if name not in self._optimisers:
-                rate = rules.discriminator_rate if name.endswith("discriminator") else rules.learning_rate
-                parameters = self._networks[name].parameters()
-                self._optimisers[name] = torch.optim.Adam(parameters, rate, betas=rules.betas)
-        return {name: self._optimisers[name] for name in self.components_of(district)}
+        return {name: self._optimisers.of(name) for name in self.components_of(district)}
 
     def training_step(self, district: District, batch: Batch) -> dict[str, float]:
         """One step of the discriminator and one of the generator."""
-        weights, optimisers = self.recipe.losses, self.optimisers(district)
-        generator = f"pix2pix/{district}/generator"
-        inputs = batch.inputs.contiguous(memory_format=torch.channels_last_3d)
-        real = self._scaled(batch.suv)
-        with arithmetic(self.recipe.optimisation.precision):
-            fake = self._networks[generator](inputs)
-        fake = fake.float() - 1.0  # the head's zero is SUV 0
-        losses = {"l1": ((fake - real).abs() * batch.weight).sum() / batch.weight.sum()}
+        generator, critic = f"pix2pix/{district}/generator", f"pix2pix/{district}/discriminator"
+        parts = batch.parts(self.recipe.optimisation.accumulate)
+        weights = self.recipe.losses
+        losses: list[dict[str, Tensor]] = [{} for _ in parts]
+        fakes: list[Tensor] = []
         if weights.adversarial:
-            critic = f"pix2pix/{district}/discriminator"
-            judged = self._judge(critic, inputs, real), self._judge(critic, inputs, fake.detach())
-            losses["discriminator"] = 0.5 * ((judged[0] - 1) ** 2).mean() + 0.5 * (judged[1] ** 2).mean()
-            _step(optimisers[critic], losses["discriminator"])
-            losses["adversarial"] = ((self._judge(critic, inputs, fake) - 1) ** 2).mean()
-        total = weights.l1 * losses["l1"] + weights.adversarial * losses.get("adversarial", 0.0)
-        _step(optimisers[generator], total, clip=self._networks[generator])
-        return {name: float(value.detach()) for name, value in losses.items()}
+            self._optimisers.clear(critic)
+            for part, said in zip(parts, losses, strict=True):
+                fakes.append(self._say(generator, part.inputs))
+                said["discriminator"] = self._doubt(critic, part, fakes[-1].detach())
+                backward(said["discriminator"], len(parts))
+                if len(parts) > 1:
+                    fakes.clear()  # accumulation is for want of memory: rather say it twice
+            self._optimisers.step(critic)
+        self._optimisers.clear(generator)
+        for part, said in zip(parts, losses, strict=True):
+            fake = fakes[0] if fakes else self._say(generator, part.inputs)
+            said["l1"] = ((fake - self._scaled(part.suv)).abs() * part.weight).sum() / part.weight.sum()
+            total = weights.l1 * said["l1"]
+            if weights.adversarial:
+                with standing_still(self._networks[critic]):
+                    said["adversarial"] = ((self._judge(critic, part.inputs, fake) - 1) ** 2).mean()
+                    total = total + weights.adversarial * said["adversarial"]
+            if weights.hottest or weights.uptake:
+                said.update(suv_aware.errors(unscaled(fake, self.recipe), part))
+                total = total + weights.hottest * said["hottest"] + weights.uptake * said["uptake"]
+            backward(total, len(parts))
+        self._optimisers.step(generator, clip=True)
+        return mean_of(losses)
 
     @torch.no_grad()
-    def predict(self, district: District, inputs: Tensor) -> Tensor:
-        """PET [g/ml] (B, 1, D, H, W) of inputs (B, C, D, H, W)."""
-        low, high = self.recipe.suv_range
+    def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
+        """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
+        del noise
+        network = self._networks[f"pix2pix/{district}/generator"]
         with arithmetic(self.recipe.optimisation.precision):
-            raw = self._networks[f"pix2pix/{district}/generator"](
-                inputs.contiguous(memory_format=torch.channels_last_3d)
-            )
-        return torch.as_tensor((raw.float() * ((high - low) / 2) + low).clamp(low, high))
+            raw = averaged(network, inputs, self.recipe.sampling.average_flips)
+        return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
-    def _scaled(self, suv: Tensor) -> Tensor:
-        low, high = self.recipe.suv_range
-        return (suv - low) * (2.0 / (high - low)) - 1.0
+    def _say(self, generator: str, inputs: Tensor) -> Tensor:
+        """The generator's PET scaled to [-1, 1]."""
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = self._networks[generator](inputs.contiguous(memory_format=torch.channels_last_3d))
+        return torch.as_tensor(raw.float() - 1.0)  # the head's zero is SUV 0
+
+    def _doubt(self, critic: str, part: Batch, fake: Tensor) -> Tensor:
+        """The discriminator's loss: 1 for what is real, 0 for what is not."""
+        real = self._judge(critic, part.inputs, self._scaled(part.suv))
+        return 0.5 * ((real - 1) ** 2).mean() + 0.5 * (self._judge(critic, part.inputs, fake) ** 2).mean()
 
     def _judge(self, critic: str, inputs: Tensor, pet: Tensor) -> Tensor:
-        # Uptake spans decades; its square root shows the discriminator fat and tumour alike.
-        seen = torch.cat([inputs[:, :_SEEN], (F.relu(pet + 1.0) + 1e-4).sqrt()], dim=1)
+        seen = torch.cat([inputs[:, :_SEEN], critic_view(pet)], dim=1)
         with arithmetic(self.recipe.optimisation.precision):
             score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(score.float())
 
+    def _scaled(self, suv: Tensor) -> Tensor:
+        return scaled(suv, self.recipe)
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor, clip: nn.Module | None = None) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if clip is not None:
-        nn.utils.clip_grad_norm_(clip.parameters(), 5.0)
-    optimiser.step()
+
+def generator_from_zero(recipe: Recipe) -> UNet:
+    """A U-Net from a network's inputs to one channel that starts as zero everywhere.
+
+    Zero stands for SUV 0: the first steps then learn levels, not to undo noise.
+    """
+    generator = UNet(len(INPUTS), 1, recipe.network.channels)
+    nn.init.zeros_(generator.head.weight)
+    nn.init.zeros_(generator.head.bias)  # type: ignore[arg-type]
+    return generator

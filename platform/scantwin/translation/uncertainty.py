@@ -1,8 +1,11 @@
-"""The error bar: how far off held-out patients were, by district and predicted uptake.
+"""The error bar: how far off held-out patients were, by district, predicted uptake and samples' spread.
 
-Sites send, for every district and bin of predicted SUV, the count, sum and sum of squares of (predicted -
-true); sums over sites are the consortium's. The error bar of a voxel is the root mean square of what was
-seen there. It knows nothing of a patient unlike those measured: the scan's warnings say where that is so.
+Sites send additive sums; their sum over sites is the consortium's. For every district and bin of predicted
+SUV: count, sum and sum of squares of (predicted - true), and a histogram of |predicted - true| in units of a
+first guess, which is wide where uptake is high and where a system's own samples disagree. The error bar is
+that guess, scaled so that 80 % of the held-out voxels lay within 1.28 of it, as a normal deviate would:
+errors of PET have long tails, and a root mean square would state intervals that are too wide. It knows
+nothing of a patient unlike those measured: the scan's warnings say where that is so.
 """
 
 from __future__ import annotations
@@ -14,23 +17,50 @@ from numpy.typing import NDArray
 
 from scantwin.imaging.study import District
 
+Array = NDArray[np.float32]
+
 EDGES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0])
 """Bins of predicted SUV [g/ml]; the last is open."""
 
 RESIDUAL_SHAPE: Final = (3, len(EDGES))
 """Of a district's sums: count, sum and sum of squares by bin."""
 
+INTERVAL: Final = 0.80
+"""The share of voxels that the stated interval is to hold."""
+
+DEVIATES: Final = 1.2816
+"""Half the width of that interval in standard deviations of a normal distribution."""
+
+_RATIO_EDGES: Final = np.geomspace(0.02, 50.0, 79)
+"""Edges of the histogram of |error| / guess; below and above them there is one bin more."""
+
+RATIO_SHAPE: Final = (len(EDGES), len(_RATIO_EDGES) + 1)
+"""Of a district's histograms of |error| / guess by bin."""
+
+_FLOOR: Final = 0.1
+"""The first guess at SUV 0 without any spread [g/ml]."""
+_GROWTH: Final = 0.25
+"""How the first guess grows with uptake; the calibration corrects both, bin by bin."""
+
 _FEWEST: Final = 200
-"""Voxels below which a bin borrows from its neighbour: a root mean square of fewer is mostly noise."""
+"""Voxels below which a bin borrows from its neighbour: a figure of fewer is mostly noise."""
 
 
-def residual_sums(predicted: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.float64]:
+def residual_sums(predicted: Array, true: Array) -> NDArray[np.float64]:
     """(3, bins): count, sum and sum of squares of predicted - true [g/ml] by bin of predicted SUV."""
-    bins = np.clip(np.searchsorted(EDGES, predicted, side="right") - 1, 0, len(EDGES) - 1)
+    bins = _bins(predicted)
     error = (predicted - true).astype(np.float64)
-    return np.stack(
-        [np.bincount(bins, weights=w, minlength=len(EDGES)) for w in (np.ones_like(error), error, error**2)]
-    )
+    sums = [
+        np.bincount(bins, weights=w, minlength=len(EDGES)) for w in (np.ones_like(error), error, error**2)
+    ]
+    return np.asarray(sums, np.float64)
+
+
+def ratio_counts(predicted: Array, true: Array, spread: Array | None = None) -> NDArray[np.float64]:
+    """RATIO_SHAPE: voxels by bin of predicted SUV and of |predicted - true| / first guess."""
+    ratio = np.abs(predicted - true) / _guess(predicted, spread)
+    cells = _bins(predicted) * RATIO_SHAPE[1] + np.searchsorted(_RATIO_EDGES, ratio)
+    return np.bincount(cells.ravel(), minlength=RATIO_SHAPE[0] * RATIO_SHAPE[1]).reshape(RATIO_SHAPE) * 1.0
 
 
 def key(district: District) -> str:
@@ -38,27 +68,67 @@ def key(district: District) -> str:
     return f"residual/{district}"
 
 
+def ratio_key(district: District) -> str:
+    """Name of a district's histograms among a model's statistics."""
+    return f"ratio/{district}"
+
+
 def standard_deviation(
-    predicted: NDArray[np.float32], statistics: dict[str, NDArray[np.float64]], district: District
-) -> NDArray[np.float32] | None:
-    """Error bar [g/ml] of `predicted` [g/ml], same shape; None where the district was never measured."""
+    predicted: Array,
+    statistics: dict[str, NDArray[np.float64]],
+    district: District,
+    spread: Array | None = None,
+) -> Array | None:
+    """Error bar [g/ml] of `predicted` [g/ml], same shape; None where the district was never measured.
+
+    `spread` is the standard deviation of the system's samples [g/ml], where it draws any. A model measured
+    without histograms has the root mean square of its residuals instead.
+    """
+    counts = statistics.get(ratio_key(district))
+    if counts is not None and counts.sum() >= _FEWEST:
+        centres, scales = _scales(counts)
+        factor = np.interp(predicted, centres, scales).astype(np.float32)
+        return np.asarray(_guess(predicted, spread) * factor, np.float32)
     sums = statistics.get(key(district))
     if sums is None or sums[0].sum() < _FEWEST:
         return None
-    centres, rms = _table(sums)
+    groups = _groups(sums[0])
+    centres = np.array([_middle(group) for group in groups])
+    rms = [np.sqrt(sums[2, group].sum() / sums[0, group].sum()) for group in groups]
     return np.interp(predicted, centres, rms).astype(np.float32)
 
 
-def _table(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    centres, values = [], []
-    count = total = squares = 0.0
+def _guess(predicted: Array, spread: Array | None) -> Array:
+    base = np.float32(_FLOOR) + np.float32(_GROWTH) * predicted
+    return np.asarray(base if spread is None else np.sqrt(base**2 + spread**2), np.float32)
+
+
+def _scales(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the first guess is to be multiplied with, by uptake: the histogram's 80 % point / 1.28."""
+    groups = _groups(counts.sum(axis=1))
+    edges = np.concatenate([[0.0], _RATIO_EDGES, [2 * _RATIO_EDGES[-1]]])
+    scales = []
+    for group in groups:
+        cumulative = np.concatenate([[0.0], np.cumsum(counts[group].sum(axis=0))])
+        scales.append(float(np.interp(INTERVAL * cumulative[-1], cumulative, edges)) / DEVIATES)
+    return np.array([_middle(group) for group in groups]), np.array(scales)
+
+
+def _groups(counts: NDArray[np.float64]) -> list[slice]:
+    """Neighbouring bins joined until each group has enough voxels; too few at the end are left out."""
+    groups: list[slice] = []
+    first = 0
+    for k in range(len(counts)):
+        if counts[first : k + 1].sum() >= _FEWEST:
+            groups.append(slice(first, k + 1))
+            first = k + 1
+    return groups
+
+
+def _middle(group: slice) -> float:
     upper = np.append(EDGES[1:], EDGES[-1] + 5.0)
-    low = EDGES[0]
-    for k in range(len(EDGES)):
-        count, total, squares = count + sums[0, k], total + sums[1, k], squares + sums[2, k]
-        if count >= _FEWEST:
-            centres.append((low + upper[k]) / 2)
-            values.append(np.sqrt(squares / count))
-            count = total = squares = 0.0
-            low = upper[k]
-    return np.array(centres), np.array(values)
+    return float(EDGES[group.start] + upper[group.stop - 1]) / 2
+
+
+def _bins(predicted: Array) -> NDArray[np.intp]:
+    return np.clip(np.searchsorted(EDGES, predicted, side="right") - 1, 0, len(EDGES) - 1)

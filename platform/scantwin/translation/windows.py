@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from scantwin.imaging.study import District
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import System
+from scantwin.translation.noise import NoiseField
 
 _BLEND_MM = 10.0
 """SD of the blend across a border of districts [mm]: about two PET resolutions (TISSUES.md, 4)."""
@@ -64,30 +66,47 @@ def blend_weight(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     return weight
 
 
+@dataclass(eq=False)
+class Sums:
+    """Running weighted sums over the windows of a district, axes (z, y, x)."""
+
+    weights: NDArray[np.float32]
+    pet: NDArray[np.float32]
+    """PET [g/ml] times weight."""
+    spread: NDArray[np.float32] | None
+    """Standard deviation of samples [g/ml] times weight; None for a system that draws none."""
+
+    def mean(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Weighted mean of one of the sums."""
+        return (sums / np.maximum(self.weights, 1e-6)).astype(np.float32)
+
+
 def predict_district(
-    system: System, study: PreparedStudy, district: District, mask: NDArray[np.bool_]
-) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]:
+    system: System, study: PreparedStudy, district: District, mask: NDArray[np.bool_], seed: int = 0
+) -> Iterator[tuple[int, int, Sums]]:
     """Predicts `district` over `mask`, window by window.
 
-    Yields (windows done, windows in all, sum of weighted PET [g/ml], sum of weights); the two arrays
-    (z, y, x) are the running sums and are the same objects every time.
+    Yields (windows done, windows in all, the running sums), which are the same object every time.
     """
-    rules = system.recipe.sampling
+    rules, shape = system.recipe.sampling, mask.shape
     multiple = 2 ** (len(system.recipe.network.channels) - 1)
     windows = windows_over(mask, rules.window, rules.overlap, multiple)
-    total = np.zeros(mask.shape, np.float32)
-    weights = np.zeros(mask.shape, np.float32)
+    field = NoiseField(system.samples, shape, multiple, (seed, district)) if system.samples else None
+    spread = np.zeros(shape, np.float32) if field else None
+    sums = Sums(np.zeros(shape, np.float32), np.zeros(shape, np.float32), spread)
     for number, window in enumerate(windows, 1):
         z, y, x = window
-        start, shape = (z.start, y.start, x.start), (z.stop - z.start, y.stop - y.start, x.stop - x.start)
-        inputs = torch.from_numpy(study.inputs(district, start, shape))[None]
-        pet = system.predict(district, inputs)[0, 0].numpy()
-        inside = _inside(window, mask.shape)
+        start, size = (z.start, y.start, x.start), (z.stop - z.start, y.stop - y.start, x.stop - x.start)
+        inputs = torch.from_numpy(study.inputs(district, start, size))[None]
+        said = system.predict(district, inputs, field.cut(start, size) if field else None)
+        inside = _inside(window, shape)
         own = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
-        weight = blend_weight(shape)[own]
-        total[inside] += pet[own] * weight
-        weights[inside] += weight
-        yield number, len(windows), total, weights
+        weight = blend_weight(size)[own]
+        sums.weights[inside] += weight
+        sums.pet[inside] += said.pet[0, 0].numpy()[own] * weight
+        if sums.spread is not None and said.std is not None:
+            sums.spread[inside] += said.std[0, 0].numpy()[own] * weight
+        yield number, len(windows), sums
 
 
 def reach(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:

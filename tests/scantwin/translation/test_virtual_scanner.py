@@ -30,7 +30,7 @@ def test_the_same_ct_gives_the_same_scan(bar_model, new_bar):
 def test_districts_join_without_a_seam(bar_model, new_bar):
     """The jump across the border of two districts is no larger than where the patient himself changes there."""
     study = prepare(new_bar, bar_model.recipe.spacing_mm)
-    pet, _, _ = scanner_for(bar_model).synthesise(study)
+    pet = scanner_for(bar_model).synthesise(study).pet
     both = (study.labels[:-1] > 0) & (study.labels[1:] > 0)
     jump = np.abs(np.diff(pet, axis=0))
     border = both & (study.labels[:-1] != study.labels[1:])
@@ -56,7 +56,7 @@ def test_what_was_never_learnt_is_said(bar_model, new_bar):
     study = prepare(new_bar, bar_model.recipe.spacing_mm)
     patches = {n: c for n, c in bar_model.record["patches"].items() if "/legs/" not in n}
     scanner = scanner_for(type(bar_model)(bar_model.recipe, bar_model.components, {"patches": patches}))
-    _, std, warnings = scanner.synthesise(study)
+    _, std, warnings, _ = scanner.synthesise(study)
     assert any("never learnt the legs" in warning for warning in warnings)
     assert np.isnan(std[study.body]).all(), "nothing was measured: no error bar may be shown"
     nothing = scanner_for(type(bar_model)(bar_model.recipe, bar_model.components, {"patches": {}}))

@@ -1,0 +1,56 @@
+"""Turning and stretching a training patch: a larger one is cut and sampled at slightly other places."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from scantwin.learning.recipe_parts import Sampling
+
+_LIMIT = 2.0
+"""Standard deviations beyond which a turn or scale is not drawn: the margin of a patch depends on it."""
+
+
+def margin(rules: Sampling) -> int:
+    """Voxels that a patch needs on every side so that a turned and stretched one lies inside."""
+    if not rules.turn_deg and not rules.stretch:
+        return 0
+    turn = math.radians(_LIMIT * rules.turn_deg)
+    # A corner swings by at most sqrt(2) half edges times the sine, about each of the three axes.
+    swing = math.sqrt(2) * math.sin(min(turn, math.pi / 2)) * 1.5
+    return math.ceil(rules.patch / 2 * (swing + _LIMIT * rules.stretch)) + 1
+
+
+def warp(
+    images: list[NDArray[np.float32]], rules: Sampling, random: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """`images` (channel, z, y, x) of edge patch + 2 margin -> of edge patch, turned and stretched alike.
+
+    Linear between voxels; labels come out as shares.
+    """
+    turns = np.radians(np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * rules.turn_deg)
+    scale = 1.0 + float(np.clip(random.normal(), -_LIMIT, _LIMIT)) * rules.stretch
+    wide = images[0].shape[-1]
+    matrix = _turned(turns) * (rules.patch / wide * scale)
+    theta = torch.from_numpy(np.hstack([matrix, np.zeros((3, 1))])).float()[None]
+    edge = (1, 1, rules.patch, rules.patch, rules.patch)
+    grid = F.affine_grid(theta, list(edge), align_corners=False)
+    stacked = torch.from_numpy(np.concatenate(images))[None]
+    moved = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)[0].numpy()
+    return list(np.split(moved, np.cumsum([len(image) for image in images])[:-1]))
+
+
+def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation (3, 3) by `angles` [rad] about x, y and z."""
+    out = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = math.cos(angle)
+        turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
+        out = out @ turn
+    return out

@@ -1,0 +1,69 @@
+"""Moving weights: the optimiser of a component, one descent, and whether a component learns just now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from scantwin.learning.recipe_parts import Optimisation
+
+_LARGEST_STEP = 5.0
+"""Norm to which gradients are cut: one odd patch must not undo a hundred good ones."""
+
+
+class Optimisers:
+    """The optimisers of a system's components, made when first asked for and the same ever after."""
+
+    def __init__(self, networks: dict[str, nn.Module], rules: Optimisation) -> None:
+        self._networks = networks
+        self._rules = rules
+        self._made: dict[str, torch.optim.Optimizer] = {}
+
+    def of(self, name: str) -> torch.optim.Optimizer:
+        """Adam for component `name`; discriminators have a rate of their own."""
+        if name not in self._made:
+            rules = self._rules
+            judges = name.rpartition("/")[2].startswith("discriminator")
+            rate = rules.discriminator_rate if judges else rules.learning_rate
+            parameters = self._networks[name].parameters()
+            self._made[name] = torch.optim.AdamW(
+                parameters, rate, betas=rules.betas, weight_decay=rules.weight_decay
+            )
+        return self._made[name]
+
+    def clear(self, *names: str) -> None:
+        """Forgets the gradients of these components."""
+        for name in names:
+            self.of(name).zero_grad(set_to_none=True)
+
+    def step(self, *names: str, clip: bool = False) -> None:
+        """Moves these components along their gradients, cut to a largest norm with `clip`."""
+        for name in names:
+            if clip:
+                nn.utils.clip_grad_norm_(self._networks[name].parameters(), _LARGEST_STEP)
+            self.of(name).step()
+
+
+@contextmanager
+def standing_still(*networks: nn.Module) -> Iterator[None]:
+    """Gradients pass through `networks` but are not kept for their weights."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def backward(loss: Tensor, parts: int = 1) -> None:
+    """Adds the gradients of one of `parts` equal parts of a step."""
+    (loss / parts).backward()  # type: ignore[no-untyped-call]
+
+
+def mean_of(losses: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Means over the parts of a step, by name."""
+    return {name: float(sum(part[name].detach() for part in losses) / len(losses)) for name in losses[0]}

@@ -1,0 +1,152 @@
+"""The sections of a recipe. Every value has a default, every default its reason or source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Axis = Literal["z", "y", "x"]
+
+
+class Part(BaseModel):
+    """A section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(Part):
+    """The networks of one district."""
+
+    channels: tuple[Positive, ...] = (16, 32, 64)
+    """Channels of the generator's U-Net, finest level first; each level halves the resolution."""
+    discriminator_channels: tuple[Positive, ...] = (16, 32, 64)
+    """Channels of the patch discriminator; each layer halves the resolution."""
+
+
+class Sampling(Part):
+    """How training patches are drawn from a study, and how a scan is put together from windows."""
+
+    patch: Positive = 32
+    """Edge of a training patch [voxels] (arXiv 2503.15555, III.B)."""
+    window: Positive = 160
+    """Largest edge of a window at inference [voxels]. The networks have no normalisation layers, so a
+    window may be larger than a training patch; a whole district in one has no seams and costs least."""
+    overlap: Annotated[int, Field(ge=0)] = 16
+    """Overlap of neighbouring windows at inference [voxels] (arXiv 2503.15555, III.B)."""
+    lesions: Share = 0.25
+    """Share of patches centred on a lesion where the study has any in the district."""
+    hot: Share = 0.25
+    """Share of patches centred where the PET is hot: most of the body is not, most of the error is."""
+    flip: tuple[Axis, ...] = ("x",)
+    """Axes that patches are mirrored along at random."""
+    turn_deg: Weight = 0.0
+    """SD of a random turn of a patch about each axis [degrees]; 0 turns none."""
+    stretch: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    """SD of a random scale of a patch, as a share of its size; 0 stretches none."""
+    hu_jitter: Weight = 10.0
+    """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (TISSUES.md, 4)."""
+    average_flips: tuple[Axis, ...] = ()
+    """Axes along which a scan is predicted mirrored as well, and averaged: twice the cost for each."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.overlap >= self.window:
+            raise ValueError("the overlap must be smaller than the window")
+        return self
+
+
+class Optimisation(Part):
+    """How the weights are moved."""
+
+    batch: Positive = 4
+    accumulate: Positive = 1
+    """Batches whose gradients are added before the weights move: a larger batch in the same memory."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    discriminator_rate: Annotated[float, Field(gt=0)] = 2e-4
+    weight_decay: Weight = 0.0
+    """Of Adam, apart from the gradient (AdamW, arXiv 1711.05101); 0 is plain Adam."""
+    betas: tuple[Share, Share] = (0.5, 0.99)
+    """Adam's decay rates; 0.5 for the first moment as Pix2Pix has it (arXiv 1611.07004, 3.3)."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Of the learning rate over the whole training, to a twentieth at its end."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.97
+    """Decay of the moving average of weights that is delivered; 0 delivers the last weights."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor
+    has it (2-3 times faster there, slower elsewhere)."""
+
+
+class Losses(Part):
+    """Weights of the terms of a system's loss; 0 switches a term off."""
+
+    l1: Weight = 100.0
+    """Of the mean absolute error of the PET scaled to [-1, 1] (lambda of arXiv 1611.07004)."""
+    adversarial: Weight = 1.0
+    """Of the least-squares adversarial term (arXiv 1611.04076)."""
+    air: Share = 0.05
+    """Weight of voxels outside the body in the L1 term; inside it is 1."""
+    hottest: Weight = 0.0
+    """SUV-aware: of the error of the hottest spot [g/ml], a soft mean over the hottest voxels of the
+    lesions in a patch, or of its body where it has none."""
+    uptake: Weight = 0.0
+    """SUV-aware: of the error of the mean uptake [g/ml] of the same voxels."""
+    cycle: Weight = 10.0
+    """Of coming back from the other modality (lambda of arXiv 1703.10593, 4)."""
+    identity: Weight = 5.0
+    """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
+    denoising: Weight = 1.0
+    """Of the squared error of the denoiser, in units of the residual's scale."""
+
+
+class Unpaired(Part):
+    """CycleGAN's own values."""
+
+    pool: Annotated[int, Field(ge=0)] = 50
+    """Earlier synthetic patches shown to a discriminator again (arXiv 1703.10593, 4); 0 keeps none."""
+
+
+class Diffusion(Part):
+    """The conditional diffusion of the residual between PET and coarse prediction."""
+
+    steps: Positive = 200
+    """Noise levels in training (issue 4)."""
+    predicts: Literal["v", "x0"] = "v"
+    """What the denoiser says: the velocity (arXiv 2202.00512) or the clean residual."""
+    channels: tuple[Positive, ...] = (16, 32, 64)
+    """Channels of the denoiser's U-Net, finest level first."""
+    time_features: Positive = 32
+    """Width of the embedding of the noise level."""
+    scale: tuple[Annotated[float, Field(gt=0)], Weight] = (0.3, 0.4)
+    """The residual is divided by a + b * coarse [g/ml]: an error of uptake grows with uptake."""
+    largest: Annotated[float, Field(gt=0)] = 6.0
+    """Largest scaled residual that can be said: what a step predicts is clipped to it."""
+    coarse_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of a district's training during which the coarse predictor learns alone; then it stands
+    still and the denoiser learns its residual."""
+    sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
+    start_step: Positive = 200
+    """Noise level (1..steps) from which a sample starts, at the noised coarse prediction."""
+    sample_steps: Positive = 6
+    """Network evaluations of a sample."""
+    samples: Annotated[int, Field(gt=0, le=32)] = 4
+    """Samples of a scan: their spread is the error bar, together with what held-out patients showed."""
+    delivered: Literal["coarse", "mean", "sample", "blend"] = "blend"
+    """What becomes the PET: the coarse prediction, the mean of the samples, one sample, or the coarse
+    prediction that gives way to a sample where both are hot."""
+    blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (2.0, 4.0)
+    """Uptake [g/ml] from which, and above which entirely, a blend is the sample."""
+    anchor: Share = 1.0
+    """How far the slow part of the samples' mean is put back to the coarse prediction: the small biases
+    of a denoiser add up over steps, and noise has no business moving the mean of an organ."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.start_step > self.steps or self.sample_steps > self.start_step:
+            raise ValueError("sample_steps <= start_step <= steps must hold")
+        if self.blend_from[0] >= self.blend_from[1]:
+            raise ValueError("blend_from must rise")
+        return self

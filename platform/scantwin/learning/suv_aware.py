@@ -1,0 +1,57 @@
+"""The SUV-aware terms: a model is read by its hottest spots and its mean uptake, not by its average voxel.
+
+Both are taken in the lesions of a patch where they are known, and in its body where it has none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from scantwin.learning.system import Batch
+
+_HOT_SHARE: Final = 0.05
+"""Share of a region's voxels that make its hottest spot, softly: of a 25 ml lesion about one millilitre,
+the volume of SUVpeak."""
+
+_SOFTNESS: Final = 0.5
+"""Width [g/ml] of the soft threshold: about the noise of a clinical PET."""
+
+_SMALLEST_LESION: Final = 8
+"""Voxels below which a patch's lesion is a cut edge, not a lesion: half a millilitre at 4 mm."""
+
+
+def regions(batch: Batch) -> Tensor:
+    """Which voxels count (B, 1, D, H, W), 0 or 1: the lesions of each patch, else its body."""
+    lesions = batch.lesions
+    known = lesions.flatten(1).sum(1) >= _SMALLEST_LESION
+    body = (batch.weight >= 1.0).to(lesions.dtype)
+    return torch.where(known.view(-1, 1, 1, 1, 1), lesions, body)
+
+
+def hottest(suv: Tensor, region: Tensor) -> Tensor:
+    """Soft mean [g/ml] (B,) of the hottest voxels of `suv` [g/ml] (B, 1, D, H, W) in `region`."""
+    values, inside = suv.flatten(1), region.flatten(1)
+    counts = (inside.sum(1) * _HOT_SHARE).clamp(min=1.0).long()
+    ordered = values.detach().masked_fill(inside == 0, -torch.inf).sort(1, descending=True).values
+    threshold = ordered.gather(1, (counts - 1).unsqueeze(1)).clamp(min=-1e3)
+    weight = torch.sigmoid((values - threshold).detach() / _SOFTNESS) * inside
+    # The weights stand still: a voxel is pulled to what it should be, not in or out of the hot spot.
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1e-6)
+
+
+def mean_uptake(suv: Tensor, region: Tensor) -> Tensor:
+    """Mean [g/ml] (B,) of `suv` [g/ml] (B, 1, D, H, W) in `region`."""
+    inside = region.flatten(1)
+    return (suv.flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1.0)
+
+
+def errors(said: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Mean absolute errors [g/ml] over the batch: `hottest` and `uptake` of the PET `said` [g/ml]."""
+    region = regions(batch)
+    return {
+        "hottest": (hottest(said, region) - hottest(batch.suv, region)).abs().mean(),
+        "uptake": (mean_uptake(said, region) - mean_uptake(batch.suv, region)).abs().mean(),
+    }

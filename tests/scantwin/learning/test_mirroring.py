@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scantwin.learning.augmentation import margin, warp
+from scantwin.learning.mirroring import averaged, mirror_inputs, mirrorings
+from scantwin.learning.prepared import INPUTS
+from scantwin.learning.recipe_parts import Sampling
+
+
+@pytest.mark.parametrize("axes", mirrorings(("z", "y", "x")))
+def test_mirroring_twice_changes_nothing(axes):
+    inputs = torch.randn(2, len(INPUTS), 4, 6, 8)
+    assert torch.equal(mirror_inputs(mirror_inputs(inputs, axes), axes), inputs)
+
+
+def test_the_mirrored_patients_place_is_mirrored(bar_cohort):
+    """The inputs of a window that is symmetric about the body's middle are those of the mirrored patient."""
+    study = bar_cohort.training[0]
+    box = study.boxes["whole-body"]
+    start = tuple(s.start for s in box)
+    size = tuple(s.stop - s.start for s in box)
+    inputs = torch.from_numpy(study.inputs("whole-body", start, size))
+    for axes in (("z",), ("y",), ("x",)):
+        turned = mirror_inputs(inputs, axes)
+        for channel in range(3, len(INPUTS)):  # the place channels depend on the box only
+            assert torch.allclose(turned[channel], inputs[channel], atol=1e-6), (axes, INPUTS[channel])
+
+
+def test_an_average_over_flips_is_the_same_for_the_mirrored_patient():
+    network = torch.nn.Conv3d(len(INPUTS), 1, 3, padding=1)
+    inputs = torch.randn(1, len(INPUTS), 6, 6, 6)
+    with torch.no_grad():
+        straight = averaged(network, inputs, ("y", "x"))
+        turned = averaged(network, mirror_inputs(inputs, ("x",)), ("y", "x"))
+    assert torch.allclose(turned.flip(-1), straight, atol=1e-5)
+
+
+def test_a_patch_that_is_not_turned_is_its_own_middle():
+    rules = Sampling(patch=8, turn_deg=0.0, stretch=1e-9)
+    around = margin(rules)
+    image = np.random.default_rng(0).normal(size=(2, *(8 + 2 * around,) * 3)).astype(np.float32)
+    (out,) = warp([image], rules, np.random.default_rng(1))
+    middle = image[:, around:-around, around:-around, around:-around]
+    assert np.allclose(out, middle, atol=1e-4)
+
+
+def test_turned_patches_stay_inside_their_margin_and_keep_linear_images():
+    rules = Sampling(patch=12, turn_deg=6.0, stretch=0.06)
+    around = margin(rules)
+    wide = 12 + 2 * around
+    z, y, x = np.meshgrid(*[np.arange(wide) - (wide - 1) / 2] * 3, indexing="ij")
+    ramp = (0.3 * z + 0.5 * y - 0.2 * x).astype(np.float32)[None]
+    steep = float(np.sqrt(0.3**2 + 0.5**2 + 0.2**2))
+    for seed in range(20):
+        (out,) = warp([ramp], rules, np.random.default_rng(seed))
+        assert out.shape == (1, 12, 12, 12)
+        slopes = [np.diff(out[0], axis=a) for a in range(3)]
+        # A ramp stays a ramp of the same steepness up to the stretch: no voxel came from beyond the border.
+        assert all(np.ptp(slope) < 1e-3 for slope in slopes)
+        length = float(np.sqrt(sum(float(s.mean()) ** 2 for s in slopes)))
+        assert length == pytest.approx(steep, rel=2 * 0.06 + 1e-3)
