@@ -19,7 +19,7 @@ from scantwin.federation.codec import (
     with_header,
 )
 from scantwin.federation.exchange import REFUSED_BY_SITE
-from scantwin.federation.wire import Job, Parts, SiteReply
+from scantwin.federation.wire import Parts
 from scantwin.learning.recipe import Recipe
 
 from scantwin_clients.outbox import Outbox
@@ -29,7 +29,10 @@ from scantwin_clients.site import Site
 from scantwin_clients.site_round import take_part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flwr.app import Context
+    from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
 
 log = logging.getLogger("scantwin.site")
@@ -64,31 +67,30 @@ def answer(message: Message, context: Context) -> Message:
 
 def do_job(site: Site, asked: Parts) -> Parts:
     """The parts of a reply to the parts of a job: from the outbox when it was finished before."""
-    job = decode_job(asked)
-    samples = WaitingSamples(site.calibration)
-    samples.confirm(job.header.confirmed)
-    outbox = Outbox(site.outbox)
-    finished = outbox.find(job.header, asked)
-    if finished is None:
-        reply = encode_reply(_work(site, job))
-        outbox.store(job.header, asked, reply)
-    else:
-        log.info("round %d was finished before: sent again from the outbox", job.header.round)
-        reply = finished
-    return _with_samples(reply, samples)
-
-
-def _work(site: Site, job: Job) -> SiteReply:
     from scantwin_clients.catalogue import Catalogue
 
+    job = decode_job(asked)
     recipe = Recipe.read(job.header.recipe, "of the job")
     studies = Catalogue(site.folder).usable()
     check_job(job.header, recipe, site, len(studies))
+    samples = WaitingSamples(site.calibration)
+    samples.confirm(job.header.confirmed)
+    outbox = Outbox(site.outbox)
+    reply = outbox.find(job.header, asked)
+    if reply is None:
+        reply = encode_reply(take_part(_cohort(site, recipe, studies), recipe, job))
+        outbox.store(job.header, asked, reply)
+    else:
+        log.info("round %d was finished before: sent again from the outbox", job.header.round)
+    return _with_samples(reply, samples)
+
+
+def _cohort(site: Site, recipe: Recipe, studies: list[tuple[str, Callable[[], Study]]]) -> Cohort:
+    from scantwin.learning.cohort import Cohort
+
     taken_in = (site.folder / "catalogue.db").stat().st_mtime_ns
     key = (str(site.folder), str(taken_in), recipe.model_dump_json(), *(name for name, _ in studies))
     if key not in _cohorts:
-        from scantwin.learning.cohort import Cohort
-
         _cohorts.clear()
         _cohorts[key] = Cohort.prepare(
             studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name
@@ -96,7 +98,7 @@ def _work(site: Site, job: Job) -> SiteReply:
     cohort = _cohorts[key]
     if not cohort.training:
         raise FederationError("This site has no study to train on.", hint="Take in more studies.")
-    return take_part(cohort, recipe, job)
+    return cohort
 
 
 def _with_samples(reply: Parts, samples: WaitingSamples) -> Parts:

@@ -44,8 +44,8 @@ class Outbox:
                 other.unlink(missing_ok=True)
 
     def _path(self, job: JobHeader, asked: Parts) -> Path:
-        # The same round of the same run may be asked again from other weights: they are part of the name.
-        digest = hashlib.sha256()
+        # The same round may be asked again from other weights: all that was asked is part of the name.
+        digest = hashlib.sha256(job.model_dump_json(exclude={"confirmed"}).encode())
         for name in sorted(set(asked) - {HEADER}):
             digest.update(f"{name}:{len(asked[name])}:".encode())
             digest.update(asked[name])

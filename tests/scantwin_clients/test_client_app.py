@@ -1,0 +1,163 @@
+"""The site's app: a job in, a reply out; the same to the bit; from the outbox when it was done before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app.message.message import make_message
+from scantwin.calibration.samples import CalibrationSample
+from scantwin.federation.codec import encode_job, from_record, to_record
+from scantwin.federation.exchange import REFUSED_BY_SITE
+from scantwin.federation.validation import Expected, read_reply
+from scantwin.federation.wire import Components, Job, JobHeader, Limits, Phase, SiteReply, spec_of
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import system_arrays
+from scantwin.systems import build
+from scantwin_clients import client_app
+from scantwin_clients.ingest import ingest
+from scantwin_clients.samples import WaitingSamples
+from scantwin_clients.site import Site
+from scantwin_clients.site_round import training_seed
+
+from .conftest import write_studies
+
+RUN = "ab" * 16
+
+
+@pytest.fixture(scope="module")
+def components(tiny: Recipe) -> Components:
+    return system_arrays(build(tiny, seed=3))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site with four studies."""
+    home = tmp_path_factory.mktemp("home")
+    made = Site.create("city", home)
+    taken = ingest(made.folder, write_studies(home / "studies", 4), workers=1)
+    assert taken["counts"]["accepted"] + taken["counts"]["warned"] == 4
+    return made
+
+
+def job(tiny: Recipe, components: Components, number: int = 1, phase: Phase = "train", **more: object) -> Job:
+    header = JobHeader.model_validate(
+        {"run": RUN, "round": number, "rounds": 2, "phase": phase, "site": "city", "seed": 9,
+         "recipe": tiny.model_dump(mode="json"), **more}
+    )  # fmt: skip
+    return Job(header, components)
+
+
+def say(site: Site, asked: Job | dict[str, bytes]) -> Message:
+    """What the app answers, as Flower would call it."""
+    parts = encode_job(asked) if isinstance(asked, Job) else asked
+    kind = "evaluate" if isinstance(asked, Job) and asked.header.phase == "final" else "train"
+    metadata = Metadata(
+        run_id=42, message_id="m1", src_node_id=1, dst_node_id=7, reply_to_message_id="", group_id="1",
+        created_at=datetime.now(UTC).timestamp(), ttl=100.0, message_type=kind,
+    )  # fmt: skip
+    config = {"site-name": site.name, "home": str(site.folder.parents[1])}
+    context = Context(run_id=42, node_id=7, node_config=config, state=RecordDict(), run_config={})
+    return client_app.app(make_message(metadata, to_record(parts)), context)
+
+
+def reply_of(message: Message, components: Components, number: int = 1, phase: Phase = "train") -> SiteReply:
+    assert not message.has_error(), message.error
+    expected = Expected(RUN, number, phase, "city", spec_of(components))
+    return read_reply(from_record(message.content), expected, Limits(patches=8))
+
+
+def forget(site: Site) -> None:
+    for path in site.outbox.rglob("*.zip"):
+        path.unlink()
+
+
+def test_a_round(site: Site, tiny: Recipe, components: Components) -> None:
+    message = say(site, job(tiny, components))
+    assert message.metadata.reply_to_message_id == "m1"
+    reply = reply_of(message, components)
+    assert reply.deltas and set(reply.deltas) == set(reply.header.patches) <= set(components)
+    # Two districts of which the bar may show one; each step trains a generator and a discriminator.
+    assert sum(n for name, n in reply.header.patches.items() if name.endswith("generator")) == 4 * 2
+    assert any(np.abs(array).max() > 0 for tensors in reply.deltas.values() for array in tensors.values())
+    assert reply.header.metrics["model/whole-body/mae/n"] == 1
+    assert reply.statistics["sum/whole-body"][0] > 0
+    assert set(reply.header.seconds) == {"measuring", "training"}
+
+
+def test_the_same_job_gives_the_same_bits(site: Site, tiny: Recipe, components: Components) -> None:
+    said = []
+    for _ in range(2):
+        forget(site)
+        said.append(from_record(say(site, job(tiny, components)).content)["arrays"])
+    assert said[0] == said[1]
+
+
+def test_seeds_differ_by_run_round_and_site() -> None:
+    seeds = {training_seed(run, n, site) for run in (1, 2) for n in (1, 2) for site in ("city", "rural-1")}
+    assert len(seeds) == 8
+    assert training_seed(1, 2, "city") == training_seed(1, 2, "city")
+
+
+def test_a_job_that_was_done_is_not_done_again(
+    site: Site, tiny: Recipe, components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = from_record(say(site, job(tiny, components)).content)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was trained again")
+
+    monkeypatch.setattr(client_app, "take_part", never)
+    again = from_record(say(site, job(tiny, components)).content)
+    assert again["arrays"] == first["arrays"]
+
+
+def test_the_final_exchange_measures_beside_the_references(
+    site: Site, tiny: Recipe, components: Components
+) -> None:
+    statistics = reply_of(say(site, job(tiny, components)), components).statistics
+    asked = job(tiny, components, 2, "final")
+    final = Job(asked.header, asked.components, statistics)
+    reply = reply_of(say(site, final), components, 2, "final")
+    assert not reply.deltas and not reply.header.patches
+    who = {key.split("/")[0] for key in reply.header.metrics}
+    assert who == {"model", "training-mean", "training-median", "hu-curve"}
+    assert reply.statistics
+
+
+def test_waiting_samples_travel_and_go_when_confirmed(
+    site: Site, tiny: Recipe, components: Components
+) -> None:
+    waiting = WaitingSamples(site.calibration)
+    one = CalibrationSample(kind="cylinder", measured_at=datetime(2026, 1, 1, tzinfo=UTC), bias=0.08, n=5000)
+    waiting.add(one)
+    assert reply_of(say(site, job(tiny, components)), components).header.calibration == [one]
+    assert waiting.waiting() == [one]
+    # Also with a reply from the outbox.
+    confirmed = job(tiny, components, confirmed=[one.id])
+    assert reply_of(say(site, confirmed), components).header.calibration == []
+    assert waiting.waiting() == []
+
+
+def test_refusals_are_one_sentence(site: Site, tiny: Recipe, components: Components) -> None:
+    greedy = tiny.model_copy(update={"steps_per_round": 10**6})
+    for asked, words in (
+        (job(greedy, components), "steps"),
+        (job(tiny, components, site="rural-1"), "is for rural-1"),
+        (job(tiny, components, recipe={"system": "unheard-of"}), "recipe"),
+        ({"code": b"import os"}, "header"),
+        ({"header": b"{}", "arrays": b"junk"}, "header"),
+    ):
+        message = say(site, asked)  # type: ignore[arg-type]
+        assert message.has_error()
+        assert message.error.code == REFUSED_BY_SITE
+        assert words in str(message.error.reason)
+
+
+def test_a_site_without_studies_says_so(tmp_path: Path, tiny: Recipe, components: Components) -> None:
+    empty = Site.create("city", tmp_path)
+    message = say(empty, job(tiny, components))
+    assert "fewer usable studies" in str(message.error.reason)
