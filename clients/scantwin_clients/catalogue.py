@@ -38,7 +38,6 @@ class _Row(_Base):
     __tablename__ = "studies"
 
     study: Mapped[str] = mapped_column(String, primary_key=True)
-    root: Mapped[str]
     path: Mapped[str]
     place: Mapped[str]
     kind: Mapped[str]
@@ -60,8 +59,6 @@ class Entry:
 
     study: str
     """Its pseudonym."""
-    root: str
-    """The folder that was taken in, local."""
     path: str
     """The folder, zip or file of the study, local. May identify the patient."""
     place: str

@@ -18,7 +18,7 @@ from scantwin.imaging.reasons import REASONS, code_of, reject, warn
 from scantwin.imaging.study import Study
 from scantwin.terminal import Advance, silent
 
-from scantwin_clients.catalogue import Catalogue, Entry, Status
+from scantwin_clients.catalogue import STATUSES, Catalogue, Entry, Status
 from scantwin_clients.messages import said_safely
 from scantwin_clients.reading_pool import ReadingPool
 
@@ -43,37 +43,38 @@ def ingest(
 ) -> dict[str, Any]:
     """Takes in all studies below `folder` and gives the JSON contract of `scantwin site ingest`.
 
+    `workers` processes read at the same time (default: all cores but one); 0 reads in this process, for
+    debugging. In the counts, `read` is how many were read now and `total` how many lie below the folder.
     Raises `InputError` if there is no such folder or nothing in it.
     """
     root = Path(folder).absolute()
     if not root.exists():
         raise InputError(f"There is no such file or folder: {folder}.", hint="Check the path.")
     catalogue = Catalogue(site_folder)
-    pool = ReadingPool(workers or max(1, (os.cpu_count() or 2) - 1), read_one, _crashed())
+    pool = ReadingPool(_cores() if workers is None else workers, read_one, _crashed())
     try:
         sources = _find(root, pool)
         known = {entry.study: entry for entry in catalogue.entries()}
         named = {catalogue.pseudonym(source): source for source in sources}
         marks = {name: catalogue.mark(source) for name, source in named.items()}
         waiting = {n: s for n, s in named.items() if n not in known or known[n].fingerprint != marks[n]}
-        gone = [n for n, e in known.items() if e.root == str(root) and n not in named]
+        gone = [n for n, e in known.items() if n not in named and Path(e.path).is_relative_to(root)]
         _forget_prepared(catalogue.folder, [n for n in (*waiting, *gone) if n in known])
         catalogue.forget(gone)
         done = len(named) - len(waiting)
         advance(done, len(named))
         for name, reading in pool.answers(waiting):
-            catalogue.put(_entry_of(name, named[name], root, marks[name], reading))
+            catalogue.put(_entry_of(name, named[name], marks[name], reading))
             done += 1
             advance(done, len(named), name)
         entries = [entry for entry in catalogue.entries() if entry.study in named]
     finally:
         pool.close()
         catalogue.close()
-    counts = {s: sum(e.status == s for e in entries) for s in ("accepted", "warned", "rejected")}
-    studies = [entry.as_json() for entry in entries]
+    counts = {status: sum(entry.status == status for entry in entries) for status in STATUSES}
     return {
-        "studies": studies,
-        "counts": {**counts, "read": len(waiting), "total": len(entries)},
+        "studies": [entry.as_json() for entry in entries],
+        "counts": {**counts, "total": len(entries), "read": len(waiting)},
         "notice": NOTICE,
     }
 
@@ -85,6 +86,10 @@ def read_one(source: StudySource) -> Reading:
     except Rejection as refusal:
         return Reading(refusal=(refusal.code, refusal.message))
     return _summary(study)
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _crashed() -> Reading:
@@ -106,7 +111,7 @@ def _summary(study: Study) -> Reading:
     )  # fmt: skip
 
 
-def _entry_of(name: str, source: StudySource, root: Path, mark: str, reading: Reading) -> Entry:
+def _entry_of(name: str, source: StudySource, mark: str, reading: Reading) -> Entry:
     if reading.refusal is not None:
         code, sentence = reading.refusal
         codes, message = [code], said_safely(code, sentence)
@@ -117,7 +122,7 @@ def _entry_of(name: str, source: StudySource, root: Path, mark: str, reading: Re
         # A warning without a hint asks nothing of anybody.
         status = "warned" if any(REASONS[code].hint for code in codes) else "accepted"
     return Entry(
-        name, str(root), str(source.path), source.place, source.kind, mark, status, codes, message,
+        name, str(source.path), source.place, source.kind, mark, status, codes, message,
         reading.condition, reading.has_pet, reading.has_lesions, reading.ct_voxel_mm, reading.pet_voxel_mm,
         reading.facts,
     )  # fmt: skip

@@ -27,15 +27,18 @@ class ReadingPool(Generic[Task, Answer]):
     """Workers that turn a task into an answer with the function `work`; all must be picklable."""
 
     def __init__(self, workers: int, work: Callable[[Task], Answer], crashed: Answer) -> None:
-        """`crashed` is the answer for a task that kills its worker (out of memory, a crash in a decoder)."""
-        self.workers = max(1, workers)
+        """`crashed` is the answer for a task that kills its worker (out of memory, a crash in a decoder).
+
+        With 0 workers everything is done in this process.
+        """
+        self.workers = workers
         self._work = work
         self._crashed = crashed
         self._pool: ProcessPoolExecutor | None = None
 
     def index(self, refs: list[FileRef]) -> Iterator[IndexEntry | None]:
         """The index entries of many files, in order; read by the workers if there are many."""
-        if len(refs) <= _FEW or self.workers == 1:
+        if len(refs) <= _FEW or self.workers <= 1:
             yield from map(index_file, refs)
             return
         chunks = [refs[i : i + _CHUNK] for i in range(0, len(refs), _CHUNK)]
@@ -44,6 +47,9 @@ class ReadingPool(Generic[Task, Answer]):
 
     def answers(self, tasks: dict[str, Task]) -> Iterator[tuple[str, Answer]]:
         """Name and answer of every task, as they come; at most two tasks per worker are on their way."""
+        if self.workers == 0:
+            yield from ((name, self._work(task)) for name, task in tasks.items())
+            return
         waiting = list(tasks.items())[::-1]
         running: dict[Future[Answer], str] = {}
         while waiting or running:

@@ -101,7 +101,7 @@ def test_a_single_slice_can_be_resampled():
     assert moved.shape[0] == 1
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 9), (3, 9, 2)])
+@pytest.mark.parametrize("shape", [(2, 3, 9), (3, 9, 2)])
 def test_thin_volumes_are_blurred_too(shape):
     moved = to_spacing(Volume(np.full(shape, 7.0, np.float32), (2, 2, 2), unit="SUV"), (5.0, 4.0, 6.0))
     np.testing.assert_allclose(moved.array[moved.array > 0], 7.0, rtol=1e-5)

@@ -1,0 +1,118 @@
+"""Taking in studies: parallel, repeatable, resumable, and one bad study harms no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scantwin_clients.ingest as ingesting
+from scantwin.errors import InputError
+from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.volume import Volume
+from scantwin_clients.catalogue import Catalogue
+from scantwin_clients.ingest import ingest
+from scantwin_clients.reading_pool import ReadingPool
+from scantwin_clients.site import Site
+
+
+def nifti_study(folder: Path, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    ct = rng.integers(-1000, 900, (6, 8, 9)).astype(np.int16)
+    write_nifti(Volume(ct, (3, 2, 2), unit="HU"), folder / "CTres.nii.gz")
+    suv = rng.random((6, 8, 9), np.float32) * 9
+    write_nifti(Volume(suv, (3, 2, 2), unit="SUV"), folder / "SUV.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def site(home) -> Site:
+    return Site.create("rural-1")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    for k in range(4):
+        nifti_study(tmp_path / "data" / f"p{k}", k)
+    return tmp_path / "data"
+
+
+def test_the_json_contract_and_the_progress(site, data):
+    said = []
+    result = ingest(site.folder, data, workers=2, advance=lambda *step: said.append(step))
+    assert result["counts"] == {"accepted": 4, "warned": 0, "rejected": 0, "total": 4, "read": 4}
+    assert {"study", "status", "codes", "message"} <= set(result["studies"][0])
+    assert said[0][:2] == (0, 4)
+    assert said[-1][:2] == (4, 4)
+    assert [done for done, _, *_ in said] == sorted(done for done, _, *_ in said)
+
+
+def test_unchanged_studies_are_not_read_again(site, data, monkeypatch):
+    ingest(site.folder, data, workers=0)
+    monkeypatch.setattr(ingesting, "read_one", lambda source: pytest.fail("it was read again"))
+    again = ingest(site.folder, data, workers=0)
+    assert again["counts"]["read"] == 0
+    assert again["counts"]["accepted"] == 4
+
+
+def test_changed_new_and_vanished_studies_are_noticed(site, data):
+    first = ingest(site.folder, data, workers=0)
+    (site.folder / "cache" / "prepared.safetensors").write_bytes(b"x")
+    nifti_study(data / "p1", 77)
+    nifti_study(data / "p9", 9)
+    for path in sorted((data / "p2").iterdir()):
+        path.unlink()
+    second = ingest(site.folder, data, workers=0)
+    assert second["counts"]["read"] == 2
+    assert second["counts"]["total"] == 4
+    assert len({s["study"] for s in first["studies"]} & {s["study"] for s in second["studies"]}) == 3
+    assert not list((site.folder / "cache").iterdir())  # prepared from what is no longer there
+
+
+def test_a_subfolder_or_another_folder_leaves_the_rest_alone(site, data, tmp_path):
+    ingest(site.folder, data, workers=0)
+    other = nifti_study(tmp_path / "more" / "q", 5).parent
+    assert ingest(site.folder, other, workers=0)["counts"]["total"] == 1
+    assert ingest(site.folder, data / "p1", workers=0)["counts"]["read"] == 0
+    assert sum(Catalogue(site.folder).counts().values()) == 5
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(site, data, monkeypatch):
+    whole = ingesting.read_one
+    seen = []
+
+    def stop_at_third(source):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(source)
+        return whole(source)
+
+    monkeypatch.setattr(ingesting, "read_one", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(site.folder, data, workers=0)
+    monkeypatch.setattr(ingesting, "read_one", whole)
+    assert ingest(site.folder, data, workers=0)["counts"] == {
+        "accepted": 4, "warned": 0, "rejected": 0, "total": 4, "read": 2,
+    }  # fmt: skip
+
+
+def test_a_study_that_kills_its_reader_is_refused_and_the_others_are_read():
+    # `eval` of a text stands for a reader: a worker can import it, and one task ends its process.
+    pool = ReadingPool(2, eval, "crashed")
+    tasks = {"one": "1 + 1", "bad": "__import__('os')._exit(9)", "two": "2 + 2", "three": "3 + 3"}
+    assert dict(pool.answers(tasks)) == {"one": 2, "bad": "crashed", "two": 4, "three": 6}
+    pool.close()
+
+
+def test_nothing_to_take_in_is_bad_input(site, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(InputError) as caught:
+            ingest(site.folder, folder, workers=0)
+        assert caught.value.exit_code == 2
+
+
+def test_two_sites_give_one_patient_two_names(home, data):
+    a, b = Site.create("a"), Site.create("b")
+    names = [{s["study"] for s in ingest(s.folder, data, workers=0)["studies"]} for s in (a, b)]
+    assert not names[0] & names[1]
