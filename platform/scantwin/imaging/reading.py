@@ -26,7 +26,7 @@ from scantwin.imaging.volume import Volume
 
 Kind = Literal["nifti", "dicom", "image", "archive"]
 """`nifti`: a folder in the layout of FDG-PET-CT-Lesions; `dicom`: series; `image`: one CT file; `archive`: a
-zip that cannot be opened."""
+zip that cannot be opened or holds another."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
     with _only_rejections(source.path):
         if source.kind == "archive":
             zip_members(source.path)
-            raise reject("zip.unreadable", path=source.path, found="it could not be opened before")
+            raise reject("zip.nested", path=source.path)
         if source.kind == "image":
             ct, notes = as_ct(read_image(source.path, "HU"), source.path)
             study = Study(endless(source.path.name), ct, warnings=tuple(notes), source={"format": "image"})
@@ -123,7 +123,7 @@ def read_ct(path: Path | str) -> Volume:
 
 
 def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
-    """All files with those inside zips, and the zips that cannot be opened."""
+    """All files with those inside zips, and the zips that cannot be opened or hold zips themselves."""
     refs: list[FileRef] = []
     closed: list[Path] = []
     for ref in files_under(root):
@@ -131,8 +131,12 @@ def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
             refs.append(ref)
             continue
         try:
-            refs += zip_members(ref.path)
+            members = zip_members(ref.path)
         except Rejection:
+            closed.append(ref.path)
+            continue
+        refs += members
+        if any(member.name.lower().endswith(".zip") for member in members):
             closed.append(ref.path)
     return refs, closed
 

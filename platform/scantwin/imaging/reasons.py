@@ -266,6 +266,7 @@ _CATALOGUE: Final[tuple[tuple[str, Severity, str, str], ...]] = (
     ("zip.unsafe-path", "rejected",
      "{path} holds a path that leads outside it: {found}.",
      "Make the zip again."),
+    ("zip.nested", "rejected", "{path} holds a zip inside the zip.", "Unpack the outer one."),
     ("zip.encrypted", "rejected", "{path} is encrypted.", "Unpack it by hand."),
     # --- found while reading
     ("study.unreadable", "rejected", "{path} is damaged: {found}.", "Copy or export the study again."),

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
-from scipy.ndimage import gaussian_filter1d
 
 from scantwin.imaging.volume import CANONICAL, Volume
 
@@ -69,6 +68,8 @@ def _smooth(image: sitk.Image, sigma_mm: np.ndarray) -> sitk.Image:
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
             )
         elif sigma > 0:
+            from scipy.ndimage import gaussian_filter1d
+
             array = sitk.GetArrayFromImage(image)
             voxels = float(sigma) / image.GetSpacing()[axis]
             short = sitk.GetImageFromArray(gaussian_filter1d(array, voxels, axis=2 - axis, mode="nearest"))

@@ -293,7 +293,8 @@ def enhanced(maker, order) -> pydicom.FileDataset:
     return ds
 
 
-def test_enhanced_multi_frame_ct_and_pet_read_like_classic_ones(tmp_path, ct_maker, pet_maker):
+@pytest.mark.parametrize("packed", [False, True])
+def test_enhanced_multi_frame_ct_and_pet_read_like_classic_ones(packed, tmp_path, ct_maker, pet_maker):
     rng = np.random.default_rng(0)
     classic, multi = tmp_path / "classic", tmp_path / "multi"
     multi.mkdir()
@@ -306,6 +307,8 @@ def test_enhanced_multi_frame_ct_and_pet_read_like_classic_ones(tmp_path, ct_mak
             ds.DecayCorrectionDateTime = "20200101090000"
             drug = ds.RadiopharmaceuticalInformationSequence[0]
             drug.RadiopharmaceuticalStartDateTime = "20200101090000"
+        if packed:
+            ds.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
         pydicom.dcmwrite(multi / name, ds, enforce_file_format=True)
     a, b = one(classic), one(multi)
     np.testing.assert_array_equal(a.ct.array, b.ct.array)

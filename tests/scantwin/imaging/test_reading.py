@@ -175,6 +175,12 @@ def test_a_broken_zip_among_others_is_reported_not_passed_over(pair, tmp_path):
     assert sorted(s.kind for s in sources) == ["archive", "dicom"]
 
 
+def test_a_zip_in_a_zip_is_reported(pair, tmp_path):
+    (tmp_path / "inner").mkdir()
+    zipped(pair, tmp_path / "inner" / "inner.zip")
+    assert rejected(zipped(tmp_path / "inner", tmp_path / "outer.zip")) == "zip.nested"
+
+
 # --- choosing
 
 
