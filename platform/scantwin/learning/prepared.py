@@ -23,6 +23,9 @@ from scantwin.units import AIR_HU
 INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left")
 """Channels of a network's input, in order."""
 
+HU_SCALE: Final = 1500.0
+"""CT number [HU] that is 1 in the channel `hu`."""
+
 _DEPTH_MM: Final = 60.0
 """Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
 
@@ -101,7 +104,7 @@ class PreparedStudy:
         back = y - (box[1].start + box[1].stop - 1) / 2 * sy
         left = x - (box[2].start + box[2].stop - 1) / 2 * sx
         out = np.empty((len(INPUTS), *shape), np.float32)
-        out[0] = np.clip(hu, -1024.0, 1976.0) / 1500.0
+        out[0] = np.clip(hu, -1024.0, 1976.0) / HU_SCALE
         out[1] = np.clip((hu - 40.0) / 200.0, -1.0, 1.0)  # -160..240 HU: fat to enhanced organs
         out[2] = np.minimum(depth, _DEPTH_MM) / _DEPTH_MM
         out[3] = (np.clip(top, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]

@@ -23,6 +23,8 @@ class Network(Part):
 
     channels: tuple[Positive, ...] = (16, 32, 64)
     """Channels of the generator's U-Net, finest level first; each level halves the resolution."""
+    start: Literal["tissue-curve", "zero"] = "tissue-curve"
+    """What the untrained generator says: typical uptake by CT number, or nothing."""
     discriminator_channels: tuple[Positive, ...] = (16, 32, 64)
     """Channels of the patch discriminator; each layer halves the resolution."""
 

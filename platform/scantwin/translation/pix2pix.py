@@ -15,6 +15,7 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import Batch, Prediction
 from scantwin.learning.unet import PatchDiscriminator, UNet
 from scantwin.translation.scaling import critic_view, scaled, unscaled
+from scantwin.translation.tissue_curve import FromTissueCurve
 
 _SEEN = 2
 """Leading input channels that the discriminator sees beside the PET: both windows of the CT."""
@@ -112,12 +113,15 @@ class Pix2Pix:
         return scaled(suv, self.recipe)
 
 
-def generator_from_zero(recipe: Recipe) -> UNet:
-    """A U-Net from a network's inputs to one channel that starts as zero everywhere.
+def generator_from_zero(recipe: Recipe) -> nn.Module:
+    """A U-Net from a network's inputs to one channel that starts as zero everywhere, or as the tissue curve.
 
     Zero stands for SUV 0: the first steps then learn levels, not to undo noise.
     """
     generator = UNet(len(INPUTS), 1, recipe.network.channels)
     nn.init.zeros_(generator.head.weight)
     nn.init.zeros_(generator.head.bias)  # type: ignore[arg-type]
-    return generator
+    if recipe.network.start == "zero":
+        return generator
+    low, high = recipe.suv_range
+    return FromTissueCurve(generator, (high - low) / 2)
