@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import Session, joinedload
 
 PHANTOMS = ("cylinder", "spheres")
 """Kinds of samples whose true activity is known."""
+
+RESTARTS = ("recalibration", "repair", "software-update")
+"""Audited actions on a site after which its charts start anew: the end of `site.recalibration`."""
 
 
 @dataclass(frozen=True)
@@ -229,14 +231,15 @@ def rounds_frame(session: Session, run_id: str) -> pd.DataFrame:
 
 def updates_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
     """One row an update: run, round, site, status, reason, patches, bytes_in, bytes_out, seconds, at."""
+    at = func.coalesce(Round.finished_at, Round.started_at)
+    query = select(
+        Run.name, Round.number, Site.name, Update.status, Update.reason, Update.patches, Update.bytes_in,
+        Update.bytes_out, Update.seconds, at,
+    )  # fmt: skip
     rows = [
-        (
-            u.round.run.name, u.round.number, u.site.name, u.status, u.reason,
-            sum(_by_district(u.patches).values()), u.bytes_in, u.bytes_out, u.seconds,
-            u.round.finished_at or u.round.started_at,
-        )
-        for u in _updates(session, run_id, site_id)
-    ]  # fmt: skip
+        (*row[:5], sum(_by_district(row[5]).values()), *row[6:])
+        for row in session.execute(_of(query, run_id, site_id))
+    ]
     columns = [
         "run", "round", "site", "status", "reason", "patches", "bytes_in", "bytes_out", "seconds", "at",
     ]  # fmt: skip
@@ -245,11 +248,11 @@ def updates_frame(session: Session, *, run_id: str | None = None, site_id: int |
 
 def patches_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
     """Patches behind accepted updates: round, site, district, patches, held_out (patients)."""
+    query = select(Round.number, Site.name, Update.patches, Update.metrics).where(Update.status == "accepted")
     rows = [
-        (u.round.number, u.site.name, district, count, _held_out(u.metrics, district))
-        for u in _updates(session, run_id, site_id)
-        if u.status == "accepted"
-        for district, count in _by_district(u.patches).items()
+        (number, site, district, count, _held_out(metrics, district))
+        for number, site, patches, metrics in session.execute(_of(query, run_id, site_id))
+        for district, count in _by_district(patches).items()
     ]
     frame = pd.DataFrame(rows, columns=["round", "site", "district", "patches", "held_out"])
     return frame.astype({"held_out": float})
@@ -270,18 +273,25 @@ def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
     return frame.astype({"sd": float, "bias": float})
 
 
-def _updates(session: Session, run_id: str | None, site_id: int | None) -> Iterable[Update]:
+def events_frame(session: Session, site: str) -> pd.DataFrame:
+    """What was logged of a site that makes its charts start anew: columns at, what."""
     query = (
-        select(Update)
-        .join(Round)
-        .options(selectinload(Update.site), selectinload(Update.round).selectinload(Round.run))
-        .order_by(Round.started_at, Round.number, Update.site_id, Update.id)
+        select(AuditEntry.at, AuditEntry.action)
+        .where(AuditEntry.subject == site, or_(*(AuditEntry.action.endswith(e) for e in RESTARTS)))
+        .order_by(AuditEntry.at)
     )
+    rows = [(at, action.rpartition(".")[2]) for at, action in session.execute(query)]
+    return pd.DataFrame(rows, columns=["at", "what"])
+
+
+def _of(query: Select[Any], run_id: str | None, site_id: int | None) -> Select[Any]:
+    """Updates of a run or of a site, in time. Columns and not objects: a long run has thousands."""
+    query = query.select_from(Update).join(Update.round).join(Round.run).join(Update.site)
     if run_id is not None:
         query = query.where(Round.run_id == run_id)
     if site_id is not None:
         query = query.where(Update.site_id == site_id)
-    return session.scalars(query)
+    return query.order_by(Round.started_at, Round.number, Update.site_id, Update.id)
 
 
 def _by_district(patches: dict[str, Any]) -> dict[str, int]:

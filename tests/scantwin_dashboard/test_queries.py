@@ -92,9 +92,17 @@ def test_updates_of_a_run_and_of_a_site(session: Session) -> None:
     of_run = queries.updates_frame(session, run_id=_run(session))
     assert of_run.status.value_counts().to_dict() == {"accepted": 34, "refused": 4, "missing": 2}
     assert (of_run[of_run.status != "accepted"].reason != "").all()
+    assert str(of_run["at"].dt.tz) == "UTC"
     of_site = queries.updates_frame(session, site_id=queries.sites(session)[0].id)
     assert set(of_site.run) == {"autumn-2026", "winter-2026"}
     assert (of_site.patches == 900 + 4000 + 700 + 1600).all()
+
+
+def test_events_that_restart_a_chart_are_found_behind_any_number_of_others(session: Session) -> None:
+    frame = queries.events_frame(session, "Tromsø")
+    assert list(frame.what) == ["recalibration"]
+    assert frame["at"].iloc[0].tzinfo is not None
+    assert queries.events_frame(session, "Utrecht UMC").empty
 
 
 def test_patches_are_of_accepted_updates_only(session: Session) -> None:

@@ -16,8 +16,6 @@ _ZONE = {
     "recheck": "beyond 5 %: recheck",
     "beyond": "beyond EARL's 10 %: recalibrate",
 }
-_EVENTS = ("recalibration", "repair", "software-update")
-"""Audited actions on a site after which its chart starts anew (the last word of `site.recalibration`)."""
 
 
 @told
@@ -60,12 +58,13 @@ def _calibration(site: queries.SiteRow, samples: pd.DataFrame, colour: str) -> N
     if samples.empty:
         empty("This site has measured nothing yet.", "scantwin site qc --help")
         return
+    events = ask(queries.events_frame, site.name)
     kinds = [kind for kind in KIND if kind in set(samples.kind)]
     for tab, kind in zip(st.tabs([KIND[kind] for kind in kinds]), kinds, strict=True):
         with tab:
             phantom = kind in queries.PHANTOMS
             part = samples[samples.kind == kind]
-            chart = charts.control_chart(part, colour, phantom=phantom, events=_events(site.name))
+            chart = charts.control_chart(part, colour, phantom=phantom, events=events)
             st.altair_chart(chart, alt=f"SUV bias of {site.name}: {KIND[kind]}")
             st.caption(_explanation(phantom))
     st.download_button(
@@ -88,15 +87,6 @@ def _explanation(phantom: bool) -> str:
         "Each point is a mean over n patients with its 95 % interval. Patients differ by about 22 %, so one"
         " point says little: a 10 % drift shows after 35 to 50 patients."
     )
-
-
-def _events(site: str) -> pd.DataFrame:
-    rows = [
-        {"at": entry.at, "what": entry.action.rpartition(".")[2]}
-        for entry in ask(queries.audit_tail, 1000)
-        if entry.subject == site and entry.action.rpartition(".")[2] in _EVENTS
-    ]
-    return pd.DataFrame(rows, columns=["at", "what"])
 
 
 def _cohort(site: queries.SiteRow, colour: str) -> None:
