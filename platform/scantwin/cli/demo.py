@@ -23,6 +23,9 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Real studies (NIfTI) instead of phantoms.")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
     sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
+    patients: Annotated[
+        int | None, typer.Option(min=2, help="Phantom patients a site (else 6, 5, 4).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 2026,
     serve: Annotated[
         bool, typer.Option("--serve/--no-serve", help="Leave dashboard and twin up until Ctrl-C.")
@@ -46,7 +49,9 @@ def demo(
     if serve:
         require_free_port("127.0.0.1", port, what="The dashboard")
     folder = _empty_folder(out_dir)
-    options = DemoOptions(out=folder, data=data, rounds=rounds, sites=sites, seed=seed, serve=serve)
+    options = DemoOptions(
+        out=folder, data=data, rounds=rounds, sites=sites, patients=patients, seed=seed, serve=serve
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     with Runner(folder / "state", folder / "logs") as runner:
         with Story(quiet=as_json) as story:

@@ -47,5 +47,7 @@ class DemoOptions(BaseModel):
     data: Path | None = None
     rounds: int = 3
     sites: int = 3
+    patients: int | None = None
+    """Patients of each site, instead of the plan's."""
     seed: int = 2026
     serve: bool = True

@@ -52,7 +52,10 @@ def run_demo(options: DemoOptions, runner: Runner, story: Story) -> dict[str, An
 
 
 def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[DemoSite], Path]:
-    sites = list(SITES[: options.sites])
+    sites = [
+        site if options.patients is None else site.model_copy(update={"patients": options.patients})
+        for site in SITES[: options.sites]
+    ]
     total = sum(site.patients for site in sites) + 1
     calls: list[tuple[str, ...]] = [
         ("phantom", "cohort", "--out", str(options.out / "studies" / site.name), "--n", str(site.patients),
