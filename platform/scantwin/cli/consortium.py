@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,13 +62,13 @@ def start(as_json: Json = False) -> None:
     """
     import json
     import os
-    import sys
 
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
     from scantwin.store.database import Database
 
     consortium = Consortium.open()
+    consortium.require_free_port()
     Database.from_settings().migrate().close()
 
     def report(child: str, what: str) -> None:
@@ -163,7 +164,7 @@ def train(
         run = follow(consortium, database, run_id, flower_run_id, look=live.show)
     emit(run_as_json(run), as_json, lambda: say_end(run))
     if run.status != "finished":
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 @app.command()

@@ -115,9 +115,12 @@ class Consortium:
         """The job tickets of its runs."""
         return self.folder / "tickets"
 
-    def children(self) -> list[Child]:
-        """The SuperLink and the conductor. Raises `ResourceError` when the port is taken."""
+    def require_free_port(self) -> None:
+        """Raises `ResourceError` when something listens on our port already."""
         require_free_port(self.config.host, self.config.port, what="The SuperLink")
+
+    def children(self) -> list[Child]:
+        """The SuperLink and the conductor."""
         write_connection(self.flower_home, self.address, self.ca)
         env, secret = flower_env(self.flower_home), self.folder / "superexec.secret"
         link = Child(

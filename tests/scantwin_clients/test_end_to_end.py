@@ -1,0 +1,154 @@
+"""A real federation on loopback: TLS, keys, every program as in production, two sites that train."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from scantwin.calibration.samples import CalibrationSample
+from scantwin.federation.processes import require_free_port
+from scantwin.learning.weights import Model
+from scantwin.store.database import Database
+from scantwin.store.models import CalibrationSample as StoredSample
+from scantwin.store.registry import Registry
+from scantwin_clients.ingest import ingest
+from scantwin_clients.samples import WaitingSamples
+from scantwin_clients.site import Site
+
+from .conftest import TINY, write_studies
+from .real_federation import Federation
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+SITES = ("city", "rural-1")
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A consortium with two enrolled and connected sites."""
+    home = tmp_path_factory.mktemp("home")
+    made = Federation(home)
+    try:
+        made.call("consortium", "init", "--port", str(made.port))
+        link = made.start_command("start", "consortium", "start")
+        for number, name in enumerate(SITES):
+            made.call("site", "init", name)
+            studies = write_studies(home / "studies" / name, 3, seed=number)
+            ingest(Site.open(name, home).folder, studies, workers=1)
+        ready = made.wait_ready(link)
+        children = []
+        for name in SITES:
+            key = str(Site.open(name, home).public_key)
+            first = made.call("consortium", "enrol", name, "--key", key)
+            assert made.call("consortium", "enrol", name, "--key", key) == first
+            children.append(
+                made.start_command(
+                    f"run-{name}", "site", "run", "--site", name, "--superlink", ready["superlink"],
+                    "--ca", ready["ca"],
+                )
+            )  # fmt: skip
+        for child in children:
+            assert made.wait_ready(child)["ready"] is True
+        yield made
+    finally:
+        made.end()
+
+
+def recipe_file(folder: Path) -> str:
+    """The tiny recipe as a file."""
+    lines = [f"{k} = {json.dumps(v)}" for k, v in TINY.items() if not isinstance(v, dict)]
+    for table, values in TINY.items():
+        if isinstance(values, dict):
+            lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
+    path = folder / "tiny.toml"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_two_sites_train_a_model(federation: Federation) -> None:
+    home = federation.home
+    one = CalibrationSample(kind="cylinder", measured_at=datetime(2026, 1, 1, tzinfo=UTC), bias=0.08, n=5000)
+    WaitingSamples(Site.open("city", home).calibration).add(one)
+    run = federation.call(
+        "consortium", "train", "--recipe", recipe_file(home), "--rounds", "2", "--name", "first",
+        "--min-sites", "2", "--deadline", "90s", "--seed", "5",
+    )  # fmt: skip
+    assert run["status"] == "finished" and run["error"] is None
+    assert [one["status"] for one in run["rounds"]] == ["evaluated", "evaluated"]
+    for each in run["rounds"]:
+        assert {name: site["status"] for name, site in each["sites"].items()} == dict.fromkeys(
+            SITES, "accepted"
+        )
+        assert each["held_out"]["whole-body"]["mae"]["n"] == 2
+    assert set(run["rounds"][-1]["references"]) == {"training-mean", "training-median", "hu-curve"}
+
+    database = Database(f"sqlite:///{home / 'scantwin.db'}")
+    registry = Registry(database, str(home / "registry"))
+    base, final = (
+        Model.load(registry.fetch(version, home / "models"))
+        for version in (run["base_version"], run["final_version"])
+    )
+    for name, tensors in final.components.items():
+        moved = any(np.abs(array - base.components[name][key]).max() > 0 for key, array in tensors.items())
+        assert moved == (final.record["patches"].get(name, 0) > 0), name
+        assert all(np.isfinite(array).all() for array in tensors.values())
+    assert final.statistics and registry.find("first").id == run["final_version"]
+    with database.session() as session:
+        assert [stored.id for stored in session.query(StoredSample)] == [one.id]
+
+
+def test_status_shows_sites_and_runs(federation: Federation) -> None:
+    status = federation.call("consortium", "status")
+    assert status["running"] is True
+    assert {site["site"]: (site["status"], site["link"]) for site in status["sites"]} == dict.fromkeys(
+        SITES, ("active", "online")
+    )
+    assert status["runs"][0]["name"] == "first"
+
+
+def test_no_secret_is_on_a_command_line(federation: Federation) -> None:
+    secrets = [Site.open(name, federation.home).secret.hex() for name in SITES]
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if str(federation.home) in line:
+            assert "--token" not in line
+            assert not any(secret in line for secret in secrets)
+
+
+def test_a_run_that_nobody_can_do_fails_with_a_reason(federation: Federation) -> None:
+    for name in SITES:
+        path = Site.open(name, federation.home).folder / "site.json"
+        config = json.loads(path.read_text())
+        config["policy"]["systems"] = []
+        path.write_text(json.dumps(config))
+    run = federation.call(
+        "consortium", "train", "--recipe", recipe_file(federation.home), "--rounds", "1", "--name", "second",
+        "--deadline", "60s", code=1,
+    )  # fmt: skip
+    assert run["status"] == "failed"
+    assert "does not train pix2pix" in run["error"]
+    assert {one["status"] for one in run["rounds"][0]["sites"].values()} == {"refused"}
+
+
+def test_nothing_is_left_behind(federation: Federation) -> None:
+    sessions = {child.process.pid for child in federation.children if child.process is not None}
+    federation.end()
+    left = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            if os.getsid(process.pid) in sessions or str(federation.home) in line:
+                left.append(line)
+        except (psutil.Error, ProcessLookupError):
+            continue
+    assert left == []
+    require_free_port("127.0.0.1", federation.port, what="The SuperLink")
