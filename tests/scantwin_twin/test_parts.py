@@ -145,10 +145,20 @@ def test_a_worker_that_cannot_start_or_takes_too_long_is_an_error_and_no_hang(tm
     assert slow.run(work, lambda *_: None, threading.Event()) == stopped
 
 
-def test_a_worker_without_work_goes_and_the_next_work_gets_a_new_one(tmp_path):
+def test_a_worker_has_no_secrets_goes_without_work_and_is_replaced(tmp_path, monkeypatch):
     executor = LocalExecutor(idle_s=0.05)
     work = Work("s", str(tmp_path / "none.nii"), "model", "v", 0, str(tmp_path / "out"))
-    first = executor.run(work, lambda *_: None, threading.Event())
+    for name in ("SCANTWIN_TWIN_TOKEN", "SCANTWIN_DATABASE_URL", "SCANTWIN_OTHER"):
+        monkeypatch.setenv(name, "a-value-that-shows")
+    seen: list[str] = []
+
+    def look(*_):
+        seen.append(Path(f"/proc/{executor.pid}/environ").read_text())
+
+    first = executor.run(work, look, threading.Event())
+    assert (
+        seen and "SCANTWIN_OTHER=a-value-that-shows" in seen[0] and seen[0].count("a-value-that-shows") == 1
+    )
     assert first.error["bad_input"] and str(tmp_path) not in first.error["message"]
     executor._child.process.wait(10)
     assert executor.run(work, lambda *_: None, threading.Event()).error == first.error
