@@ -122,6 +122,11 @@ def test_a_site_of_the_address_is_shown(filled: Path) -> None:
     assert any("out of control" in d.value.to_string() for d in page.dataframe)
 
 
+def test_the_spread_of_a_site_starts_anew_at_a_recalibration(filled: Path) -> None:
+    spread = next(m.value for m in _page("sites", site="Tromsø").metric if m.label == "Spread")
+    assert 1.0 < float(spread.split()[0]) < 3.0  # the samples since then have a deviation of 2 %
+
+
 def test_a_site_that_has_only_enrolled(empty: Path) -> None:
     with Database.from_settings().session() as session:
         session.add(Site(name="new *site*"))

@@ -32,8 +32,8 @@ def show() -> None:
         status_badge(site.status)
         st.caption(f"enrolled {moment(site.enrolled_at)} · last heard {ago(site.last_update)}")
     samples = ask(queries.samples_frame, site.id)
-    cylinders = samples[samples.kind == "cylinder"]
-    spread = cylinders.bias.tail(8).std() if len(cylinders) > 2 else None
+    events = ask(queries.events_frame, site.name)
+    spread = _spread(samples, events)
     facts(
         [
             ("SUV bias now", percent(site.bias), _ZONE[zone(site.bias)] if site.bias is not None else ""),
@@ -41,24 +41,31 @@ def show() -> None:
             (
                 "Spread",
                 "–" if spread is None else f"{spread * 100:.1f} %",
-                "SD of the last 8 cylinders; about 3.5 % stays.",
+                "SD of the last 8 cylinders since the last recalibration; about 3.5 % stays.",
             ),
             ("Updates accepted", str(site.accepted), "Over all runs."),
             ("Refused", str(site.refused), "Over all runs."),
             ("Missing", str(site.missing), "Rounds without an answer."),
         ]
     )
-    _calibration(site, samples, colour)
+    _calibration(site, samples, events, colour)
     _cohort(site, colour)
     _updates(site)
 
 
-def _calibration(site: queries.SiteRow, samples: pd.DataFrame, colour: str) -> None:
+def _spread(samples: pd.DataFrame, events: pd.DataFrame) -> float | None:
+    """Standard deviation (fraction) of the newest cylinders; none across a recalibration."""
+    cylinders = samples[samples.kind == "cylinder"]
+    if len(events):
+        cylinders = cylinders[cylinders.measured_at > events["at"].max()]
+    return float(cylinders.bias.tail(8).std()) if len(cylinders) > 2 else None
+
+
+def _calibration(site: queries.SiteRow, samples: pd.DataFrame, events: pd.DataFrame, colour: str) -> None:
     st.subheader("SUV calibration", anchor=False)
     if samples.empty:
         empty("This site has measured nothing yet.", "scantwin site qc --help")
         return
-    events = ask(queries.events_frame, site.name)
     kinds = [kind for kind in KIND if kind in set(samples.kind)]
     for tab, kind in zip(st.tabs([KIND[kind] for kind in kinds]), kinds, strict=True):
         with tab:
