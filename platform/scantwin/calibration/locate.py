@@ -62,8 +62,10 @@ def find_cylinder(pet: Volume, ct: Volume | None) -> Cylinder:
         raise InputError(
             "This is not a uniform cylinder: its slices differ.", hint="Give the cylinder's scan."
         )
-    y, x = np.indices(mask.shape[1:])
-    centres = np.array([(x[mask[k]].mean(), y[mask[k]].mean()) for k in full.tolist()])
+    rows, columns = np.arange(mask.shape[1])[:, None], np.arange(mask.shape[2])[None, :]
+    inside = mask[full].astype(np.float64)
+    count = inside.sum(axis=(1, 2))
+    centres = np.stack([(inside * c).sum(axis=(1, 2)) / count for c in (columns, rows)], axis=1)
     every = np.arange(mask.shape[0])
     # A straight line through the slices' centres, so that noise in one slice does not move its disc.
     cx, cy = (np.polyval(np.polyfit(full, centres[:, k], 1), every) for k in (0, 1))

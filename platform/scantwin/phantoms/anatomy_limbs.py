@@ -37,9 +37,9 @@ def long_bone(
     line: NDArray[np.float64] | list[NDArray[np.float64]],
     radii: NDArray[np.float64],
     *,
-    spongy: int = 1,
+    ends: str = "trabecular-bone",
 ) -> None:
-    """A bone along a line: cortex, yellow marrow in the shaft, red marrow in the first `spongy` ends."""
+    """A bone along a line: cortex, yellow marrow in the shaft, `ends` near both ends."""
     path = np.asarray(line, float)
     whole = tube(path, radii)
     canvas.paint("cortical-bone", whole, only=_OVER)
@@ -47,9 +47,9 @@ def long_bone(
     canvas.paint(
         "yellow-marrow", tube(path, radii - np.clip(0.36 * radii, 2.0, 5.0)), only=("cortical-bone",)
     )
-    for end in (path[0], path[-1])[:spongy]:
+    for end in (path[0], path[-1]):
         near = ellipsoid(end, np.full(3, 1.6 * float(radii.max())))
-        canvas.paint("red-marrow", near & whole.grown(-2.0), only=("yellow-marrow", "cortical-bone"))
+        canvas.paint(ends, near & whole.grown(-2.0), only=("yellow-marrow", "cortical-bone"))
 
 
 def _girdle(canvas: Canvas, f: Frame, side: int) -> None:
@@ -91,7 +91,7 @@ def _arm(canvas: Canvas, f: Frame, side: int) -> None:
         canvas,
         np.array([head, head + 34 * s * up, near, mid, elbow]),
         np.array([23, 15, 12, 11, 14]) * s,
-        spongy=2,
+        ends="red-marrow",
     )
     canvas.paint(
         "cortical-bone",
@@ -101,7 +101,7 @@ def _arm(canvas: Canvas, f: Frame, side: int) -> None:
     canvas.paint(
         "trabecular-bone",
         ellipsoid(elbow, np.array([24, 12, 12]) * s),
-        only=("cortical-bone", "yellow-marrow"),
+        only=("cortical-bone", "yellow-marrow", "red-marrow"),
     )
     fore = (wrist - elbow) / np.linalg.norm(wrist - elbow)
     across = np.cross(fore, [0.0, 1.0, 0.0])
@@ -149,7 +149,7 @@ def _leg(canvas: Canvas, f: Frame, side: int) -> None:
         canvas,
         np.array([hip, trochanter + np.array([-side * 12, 0, 0]) * s]),
         np.array([17, 17]) * s,
-        spongy=2,
+        ends="red-marrow",
     )
     end = knee + np.array([0, 4 * s, 14 * s])
     shaft = np.array(

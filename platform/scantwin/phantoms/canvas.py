@@ -96,7 +96,7 @@ class Canvas:
         self.values = values  # tissue -> (HU, SUV)
         # Anchored to round world positions so that the lattices do not depend on the voxel size.
         self.low = np.array([-60.0, -340.0, -440.0])
-        self.high = np.array([2320.0, 300.0, 440.0])
+        self.high = np.array([2500.0, 300.0, 440.0])
         self._seed = seed
         self._lattices: dict[tuple[str, float], Lattice] = {}
         self._whole: tuple[Array, Array, Array] | None = None

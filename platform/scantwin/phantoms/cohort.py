@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from multiprocessing import get_context
@@ -12,8 +14,10 @@ from typing import Any, Literal
 from zlib import crc32
 
 from scantwin import NOTICE
+from scantwin.errors import InputError
 from scantwin.files import whole_folder, write_json
 from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.study import Condition
 from scantwin.phantoms.dicom_out import Subject, write_dicom
 from scantwin.phantoms.patient import build_patient
 from scantwin.phantoms.scanner import ImagedPatient, ScannerSpec, image_patient
@@ -24,77 +28,100 @@ from scantwin.terminal import Advance, silent
 Form = Literal["nifti", "dicom"]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What every patient of a cohort shares; sent to the worker processes."""
+
+    target: Path
+    scanner: ScannerSpec
+    form: Form
+    when: date | None
+    voxel_mm: float
+
+
 def write_cohort(
     folder: Path | str, specs: Sequence[PatientSpec] | int, scanner: ScannerSpec, *, seed: int = 0,
-    form: Form = "nifti", workers: int = 1, when: date | None = None, advance: Advance = silent,
-    condition: str | None = None,
+    form: Form = "nifti", workers: int = 1, when: date | None = None, condition: Condition | None = None,
+    voxel_mm: float | None = None, advance: Advance = silent,
 ) -> Path:  # fmt: skip
     """Writes `specs` (or that many random patients) as `scanner` shows them; studies that exist are kept.
 
-    The images depend on `seed` and a patient's place in the list only, not on `workers`.
+    The files depend on `seed`, the scanner and a patient's place in the list, never on `workers`. `voxel_mm`:
+    voxels that bodies are painted with, by default what suits the scanner. Raises `InputError` if the folder
+    holds another cohort.
     """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     # Two sites with the same seed must not have the same patients.
     start = (seed * 1_000_003 + crc32(scanner.name.encode())) % 2**31
     if isinstance(specs, int):
         fixed = {"condition": condition} if condition else {}
         specs = [random_patient(start + k, **fixed) for k in range(specs)]
     jobs = [(f"{scanner.name}-{k:04d}", spec, start + k) for k, spec in enumerate(specs)]
+    work = _Work(target, scanner, form, when, voxel_mm or build_spacing(scanner))
+    _claim(work, seed, jobs)
     todo = [job for job in jobs if not (target / job[0] / "study.json").exists()]
-    work = partial(_write_one, target, scanner, form, when)
     done = len(jobs) - len(todo)
     if workers > 1 and len(todo) > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for name in pool.map(work, todo):
+        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            for name in pool.map(partial(_write_one, work), todo):
                 done += 1
                 advance(done, len(jobs), name)
     else:
         for job in todo:
             done += 1
-            advance(done, len(jobs), work(job))
-    manifest = {
-        "notice": NOTICE,
-        "seed": seed,
-        "form": form,
-        "scanner": scanner.model_dump(mode="json"),
-        "when": when.isoformat() if when else None,
-        "studies": [{"study": name, **spec.model_dump(mode="json")} for name, spec, _ in jobs],
-    }
-    write_json(target / "cohort.json", manifest)
+            advance(done, len(jobs), _write_one(work, job))
     return target
 
 
-def build_spacing(scanner: ScannerSpec) -> tuple[float, float, float]:
+def build_spacing(scanner: ScannerSpec) -> float:
     """Voxels to paint a patient with [mm]: as fine as the CT, but not finer than 2 mm nor coarser than 4."""
-    fine = min(*scanner.ct_spacing_mm, *scanner.pet_spacing_mm)
-    side = min(max(fine, 2.0), 4.0)
-    return side, side, side
+    return min(max(min(*scanner.ct_spacing_mm, *scanner.pet_spacing_mm), 2.0), 4.0)
 
 
-def _write_one(
-    target: Path, scanner: ScannerSpec, form: Form, when: date | None, job: tuple[str, PatientSpec, int]
-) -> str:
+def _claim(work: _Work, seed: int, jobs: Sequence[tuple[str, PatientSpec, int]]) -> None:
+    """Writes cohort.json, unless it tells of something else than what is asked for now."""
+    manifest: dict[str, Any] = {
+        "notice": NOTICE,
+        "seed": seed,
+        "form": work.form,
+        "scanner": work.scanner.model_dump(mode="json"),
+        "when": work.when.isoformat() if work.when else None,
+        "voxel_mm": work.voxel_mm,
+        "studies": [{"study": name, **spec.model_dump(mode="json")} for name, spec, _ in jobs],
+    }
+    path = work.target / "cohort.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        same = all(
+            before.get(key) == manifest[key] for key in ("seed", "form", "scanner", "when", "voxel_mm")
+        )
+        known = before.get("studies", [])
+        shared = min(len(known), len(jobs))
+        if not same or known[:shared] != manifest["studies"][:shared]:
+            raise InputError(
+                f"{work.target} holds another cohort.",
+                hint="Choose another folder, or take the old one away.",
+            )
+        if len(known) > len(jobs):
+            return
+    write_json(path, manifest)
+
+
+def _write_one(work: _Work, job: tuple[str, PatientSpec, int]) -> str:
     name, spec, seed = job
-    phantom = build_patient(spec, build_spacing(scanner))
-    imaged = image_patient(phantom, scanner, seed=seed, when=when)
-    with whole_folder(target / name) as aside:
-        if form == "dicom":
+    phantom = build_patient(spec, (work.voxel_mm,) * 3)
+    imaged = image_patient(phantom, work.scanner, seed=seed, when=work.when)
+    with whole_folder(work.target / name) as aside:
+        if work.form == "dicom":
             subject = Subject(name, spec.sex, spec.age, spec.height_cm / 100, spec.weight_kg)
             write_dicom(
-                aside,
-                imaged.ct,
-                imaged.pet,
-                subject,
-                scanner.vendor,
-                seed=seed,
-                when=when,
+                aside, imaged.ct, imaged.pet, subject, work.scanner.vendor, seed=seed, when=work.when,
                 lesions=imaged.lesions,
-            )
+            )  # fmt: skip
         else:
             _write_nifti(aside, imaged)
         _write_truth(aside / "truth", imaged)
-        write_json(aside / "study.json", _study(name, spec, scanner, imaged))
+        write_json(aside / "study.json", _study(name, spec, work.scanner, imaged))
     return name
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +79,10 @@ class Jitter(dict[str, "NDArray[np.float64]"]):
         self._seed = seed
 
     def __missing__(self, name: str) -> NDArray[np.float64]:
-        words = np.frombuffer(name.encode().ljust(4, b"."), np.uint8).astype(np.uint32)
-        rng = np.random.default_rng([self._seed, 77, *words.tolist()])
+        rng = np.random.default_rng([self._seed, 77, crc32(name.encode())])
         self[name] = np.clip(rng.standard_normal(8), -2.5, 2.5)
         return self[name]
 
     def even(self, name: str) -> float:
         """A number in 0..1, evenly spread, that belongs to `name`."""
-        words = np.frombuffer(name.encode().ljust(4, b"."), np.uint8).astype(np.uint32)
-        return float(np.random.default_rng([self._seed, 78, *words.tolist()]).random())
+        return float(np.random.default_rng([self._seed, 78, crc32(name.encode())]).random())

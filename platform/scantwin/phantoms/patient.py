@@ -25,7 +25,7 @@ from scantwin.phantoms.frame import Frame, Jitter
 from scantwin.phantoms.lesions import Lesion, paint_lesions
 from scantwin.phantoms.spec import PatientSpec, random_patient
 from scantwin.phantoms.tissues import ORGANS, TISSUES
-from scantwin.phantoms.uptake import REMAINDER, sample_uptake
+from scantwin.phantoms.uptake import REMAINDER, REMAINDER_SCALE, sample_uptake
 
 _AIR_ML: Final = 3300.0
 """Gas in the reference man's lungs, airways and bowel [ml]; assumed."""
@@ -57,7 +57,7 @@ class Phantom:
 def frame_of(spec: PatientSpec) -> Frame:
     """The measures of the body; the fat is as thick as the patient's weight asks for."""
     jitter = Jitter(spec.seed)
-    lean = float(np.clip(1 + 0.018 * (spec.bmi - 24) + 0.03 * jitter["lean"][0], 0.85, 1.3))
+    lean = float(np.clip(0.95 + 0.018 * (spec.bmi - 24) + 0.03 * jitter["lean"][0], 0.8, 1.25))
     if spec.sex == "F":
         lean *= 0.89
     visceral = max(0.0, spec.bmi - 21) * (2.6 if spec.sex == "M" else 1.8) * (1 + 0.2 * jitter["visceral"][0])
@@ -111,8 +111,9 @@ def build_patient(spec: PatientSpec, spacing_mm: tuple[float, float, float] = (4
 
 def _grid(f: Frame, spacing_mm: tuple[float, float, float]) -> Grid:
     """Room for the whole body, the raised arms included."""
-    top = f.height + (200 * f.s if f.arms != "down" else 20)
-    reach = max(float(np.abs(arm(f, side, up=arm_is_up(f, side)).points[:, 0]).max()) for side in (1, -1))
+    hands = np.concatenate([arm(f, side, up=arm_is_up(f, side)).points for side in (1, -1)])
+    top = max(f.height + 20, float(hands[:, 2].max()) + 35)
+    reach = float(np.abs(hands[:, 0]).max())
     hips = float(trunk_rows(f, fat=True)[:, 2].max())
     half = max(reach + 75, hips + 30)
     front = -float(trunk_rows(f, fat=True)[:, 3].min()) + 25
@@ -129,7 +130,7 @@ def _close(canvas: Canvas, spec: PatientSpec, wanted: float) -> None:
     sums = np.bincount(canvas.labels.ravel(), canvas.suv.ravel(), len(ORGANS)) * voxel
     rest = [ORGANS[name] for name in REMAINDER]
     missing = wanted * spec.weight_kg * 1000 - (sums.sum() - sums[rest].sum())
-    factor = float(np.clip(missing / max(sums[rest].sum(), 1e-6), 0.6, 1.9))
+    factor = float(np.clip(missing / max(sums[rest].sum(), 1e-6), *REMAINDER_SCALE))
     scale = np.ones(len(ORGANS), np.float32)
     scale[rest] = factor
     canvas.suv *= scale[canvas.labels]

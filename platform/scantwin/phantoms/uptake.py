@@ -27,16 +27,10 @@ MYOCARDIUM: Final = {
 LIVER_BLOOD_R: Final = 0.82
 """Correlation of liver and blood pool over patients (CV, n = 1,018)."""
 
-REMAINDER: Final = (
-    "muscle",
-    "subcutaneous-fat",
-    "visceral-fat",
-    "skin",
-    "yellow-marrow",
-    "red-marrow",
-    "lung",
-)
+REMAINDER: Final = ("muscle", "subcutaneous-fat", "visceral-fat", "skin", "yellow-marrow")
 """Tissues whose uptake is scaled together so that the body's mean uptake closes."""
+REMAINDER_SCALE: Final = (0.75, 1.5)
+"""As far as they may be scaled: muscle stays at 0.5-1.2 (assumed), even if the sum then does not close."""
 
 CLOSURE: Final = (0.85, 0.95)
 """Volume-weighted SUV over the body: one less what was voided (assumed)."""
@@ -66,8 +60,14 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
     suv = {
         name: max(t.suv_mean + t.suv_sd * z(f"suv-{name}"), 0.3 * t.suv_mean) for name, t in TISSUES.items()
     }
+    # Fat takes up little, so that the SUV of everything else rises with weight (OB).
+    heavy = 1 + 0.015 * float(np.clip(spec.bmi - 25, -7, 15))
+    suv = {name: value * heavy for name, value in suv.items()}
+    # TISSUES.md: with muscle at 0.8 and fat at 0.3-0.4 the body comes near to closing.
+    suv["muscle"] = 0.8 * heavy * float(np.exp(0.15 * z("muscle")))
+    suv["subcutaneous-fat"] = 0.32 * heavy * float(np.exp(0.2 * z("fat")))
     older = spec.age - 55
-    _liver_and_blood(spec, suv, z)
+    _liver_and_blood(heavy, suv, z)
     brain = (5.5 / spec.glucose_mmol) ** 0.6 * (1 - 0.004 * older) * np.exp(0.17 * z("brain"))
     for name in ("grey-matter", "cerebellum", "deep-grey", "white-matter", "brainstem"):
         # The brain goes up and down as one; its parts differ little.
@@ -94,9 +94,7 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
     return Uptake(suv, texture, _hu(spec, z), closure)
 
 
-def _liver_and_blood(spec: PatientSpec, suv: dict[str, float], draw: Callable[[str], float]) -> None:
-    # Fat takes up little, so that the SUV of the rest rises with weight (OB).
-    heavy = 1 + 0.015 * float(np.clip(spec.bmi - 25, -7, 15))
+def _liver_and_blood(heavy: float, suv: dict[str, float], draw: Callable[[str], float]) -> None:
     shared, own = draw("blood"), draw("liver")
     liver = LIVER_BLOOD_R * shared + np.sqrt(1 - LIVER_BLOOD_R**2) * own
     suv["blood"] = 1.55 * heavy * float(np.exp(0.22 * shared))
