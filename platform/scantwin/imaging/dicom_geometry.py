@@ -173,7 +173,7 @@ def _step(along: NDArray[np.float64]) -> float:
 
 def _places(along: NDArray[np.float64], step: float, notes: list[str]) -> tuple[NDArray[np.float64], int]:
     places = (along - along[0]) / step
-    slices = round(float(places[-1])) + 1
+    slices = int(places[-1] + _EVEN) + 1
     gaps = np.diff(places)
     holes = gaps[gaps > 1.5]
     missing = int(np.rint(holes - 1).sum())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,48 +18,71 @@ MIN_OVERLAP: Final = 0.25
 """Share of the shorter scan's length that CT and PET must have in common along the patient."""
 _FULL_OVERLAP: Final = 0.95
 """Above this share of the CT nothing is said."""
+_EQUAL_MM: Final = 50.0
+"""Lengths that differ by less count as equal [mm]: then kernel, time and number of slices decide."""
 _SHARP: Final = re.compile(
     r"LUNG|BONE|EDGE|SHARP|DETAIL|\b[BHUI][RV]?[56789]\d|FC[58]\d|\bY[CD]|\bE\b", re.IGNORECASE
 )
 """Convolution kernels for lung and bone, whose HU overshoot at edges (GE, Siemens, Canon, Philips names)."""
 
 
-def pet_candidates(series: list[Series]) -> list[Series]:
+@dataclass(frozen=True)
+class Choice:
+    """The series of one modality, the best first."""
+
+    series: tuple[Series, ...]
+    reason: str
+    """What decided between the first and the second; "" where there is nothing to choose."""
+
+
+def choose_pet(series: list[Series]) -> Choice:
     """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most."""
-    found = [s for s in series if s.modality == "PT" and len(s.frames) >= MIN_PLANES]
-    return sorted(
-        found,
-        key=lambda s: (
-            bool(s.measured), s.axial, "ATTN" in s.corrected, not re.search("DYNAMIC|GATED", s.series_type),
-            s.image_type.startswith("ORIGINAL"), round((s.high - s.low) / 50), len(set(s.heights)),
-        ),
-        reverse=True,
-    )  # fmt: skip
+
+    def worth(s: Series) -> dict[str, float]:
+        return {
+            "measured": bool(s.measured),
+            "axial": s.axial,
+            "attenuation": "ATTN" in s.corrected,
+            "static": not re.search("DYNAMIC|GATED", s.series_type),
+            "original": s.image_type.startswith("ORIGINAL"),
+            "coverage": round((s.high - s.low) / _EQUAL_MM),
+            "slices": len(set(s.heights)),
+        }
+
+    return _ordered([s for s in series if s.modality == "PT" and len(s.frames) >= MIN_PLANES], worth)
 
 
-def ct_candidates(series: list[Series], pet: Series | None) -> list[Series]:
+def choose_ct(series: list[Series], pet: Series | None) -> Choice:
     """CT series, the best first. For a PET: of its frame of reference, covering it most, nearest in time."""
-    found = [s for s in series if s.modality == "CT" and len(s.measured) >= MIN_PLANES]
 
-    def worth(s: Series) -> tuple[object, ...]:
+    def worth(s: Series) -> dict[str, float]:
         covered, apart = s.high - s.low, 0.0
         if pet is not None:
             covered = min(s.high, pet.high) - max(s.low, pet.low)
             apart = abs((s.when - pet.when).total_seconds()) if s.when and pet.when else 86_400.0
-        same = pet is None or (bool(s.frame_of_reference) and s.frame_of_reference == pet.frame_of_reference)
-        original = s.image_type.startswith("ORIGINAL")
-        # Lengths within 5 cm count as equal: then a soft kernel, the time and the number of slices decide.
-        return (
-            s.axial,
-            same,
-            round(covered / 50),
-            not _SHARP.search(s.kernel),
-            original,
-            -round(apart / 60),
-            s.frames,
-        )
+        same = pet is None or bool(s.frame_of_reference and s.frame_of_reference == pet.frame_of_reference)
+        return {
+            "axial": s.axial,
+            "frame of reference": same,
+            "coverage": round(covered / _EQUAL_MM),
+            "kernel": not _SHARP.search(s.kernel),
+            "original": s.image_type.startswith("ORIGINAL"),
+            "time": -round(apart / 60),
+            "slices": len(s.frames),
+        }
 
-    return sorted(found, key=worth, reverse=True)
+    return _ordered([s for s in series if s.modality == "CT" and len(s.measured) >= MIN_PLANES], worth)
+
+
+def _ordered(found: list[Series], worth: Callable[[Series], dict[str, float]]) -> Choice:
+    """By what `worth` says, in its order; of equals the one whose UID comes first, so that a choice repeats."""
+    found = sorted(found, key=lambda s: s.uid)
+    found.sort(key=lambda s: tuple(worth(s).values()), reverse=True)
+    reason = ""
+    if len(found) > 1:
+        first, second = worth(found[0]), worth(found[1])
+        reason = next((name for name in first if first[name] != second[name]), "none: they are alike")
+    return Choice(tuple(found), reason)
 
 
 def check_pair(ct: Volume, pet: Volume) -> list[str]:

@@ -7,6 +7,7 @@ with a code of the catalogue, never anything else.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -192,6 +193,8 @@ class _only_rejections:  # noqa: N801 - reads as a statement
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if os.environ.get("SCANTWIN_DEBUG"):
+            return  # a bug of ours would hide behind the word "damaged"
         if isinstance(error, BROKEN) and not isinstance(error, InputError):
             raise reject("study.unreadable", path=self.path, found=in_short(error)) from error
 

@@ -14,7 +14,7 @@ from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_lesions import read_lesions
 from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
 from scantwin.imaging.dicom_series import Series, list_series
-from scantwin.imaging.pairing import check_pair, check_series, ct_candidates, pet_candidates
+from scantwin.imaging.pairing import check_pair, check_series, choose_ct, choose_pet
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_files import DESCRIPTION, as_ct, as_suv, description
@@ -38,19 +38,21 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
     """The study in these files. Raises `Rejection`."""
     said = description(refs)
     series, drawn, notes = _look(path, refs)
-    pets = pet_candidates(series)
-    pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets)
-    cts = ct_candidates(series, pet_series)
-    ct, ct_header, ct_notes = _read_ct(path, series, cts)
+    pets = choose_pet(series)
+    pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets.series)
+    cts = choose_ct(series, pet_series)
+    ct, ct_header, ct_notes = _read_ct(path, series, cts.series)
     notes += ct_notes + pet_notes
-    if len(cts) > 1:
-        notes.append(warn("study.several-ct", found=len(cts), path=path))
-    if len(pets) > 1:
-        notes.append(warn("study.several-pet", found=len(pets), path=path))
-    source = {"format": "dicom", "ct_vendor": vendor(ct_header), "ct_series": f"1 of {len(cts)}"}
+    source = {"format": "dicom", "ct_vendor": vendor(ct_header), "ct_series": str(len(cts.series))}
+    if len(cts.series) > 1:
+        notes.append(warn("study.several-ct", found=len(cts.series), path=path))
+        source["ct_chosen_by"] = cts.reason
+    if len(pets.series) > 1:
+        notes.append(warn("study.several-pet", found=len(pets.series), path=path))
+        source["pet_chosen_by"] = pets.reason if pet_series is pets.series[0] else "SUV can be computed"
     if pet is not None and pet_header is not None and pet_series is not None:
-        notes += check_series(cts[0], pet_series) + check_pair(ct, pet)
-        source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": f"1 of {len(pets)}"}
+        notes += check_series(cts.series[0], pet_series) + check_pair(ct, pet)
+        source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": str(len(pets.series))}
     lesions, lesion_notes = read_lesions(drawn, ct) if drawn else (None, [])
     return Study(
         str(said.get("name") or name), ct, pet, lesions, condition=said.get("condition", "unknown"),
@@ -61,7 +63,7 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
 def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:
     """The CT alone [HU], canonical."""
     series, _, _ = _look(path, refs)
-    ct, _, _ = _read_ct(path, series, ct_candidates(series, None))
+    ct, _, _ = _read_ct(path, series, choose_ct(series, None).series)
     return ct
 
 
@@ -79,7 +81,7 @@ def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileR
     return series, drawn, [warn("dicom.file-left-out", found=damaged)] if damaged else []
 
 
-def _read_ct(path: Path, series: list[Series], cts: list[Series]) -> tuple[Volume, Dataset, list[str]]:
+def _read_ct(path: Path, series: list[Series], cts: Sequence[Series]) -> tuple[Volume, Dataset, list[str]]:
     if not cts:
         rest = [s for s in series if s.modality == "CT"]
         if any(not s.measured for s in rest):
@@ -93,7 +95,7 @@ def _read_ct(path: Path, series: list[Series], cts: list[Series]) -> tuple[Volum
 
 
 def _read_pet(
-    pets: list[Series],
+    pets: Sequence[Series],
 ) -> tuple[Volume | None, Dataset | None, str, list[str], Series | None]:
     """The best PET that can become SUV; if none can, the reason of the best one is raised."""
     refusal: Rejection | None = None

@@ -120,6 +120,26 @@ def test_uneven_slices_are_interpolated_with_a_warning(tmp_path, ct_maker):
     assert world_error(study.ct, 1) <= 1.01
 
 
+def test_two_bed_positions_that_overlap_out_of_step_become_one_stack(tmp_path, ct_maker, pet_maker):
+    ct_maker(slices=24).write(tmp_path / "ct")
+    first = pet_maker(slices=8)
+    second = pet_maker(slices=8, origin=(-14.0, -9.0, -19.0 + 6 * 4.0 + 2.0))
+    uid = "1.2.826.0.1.77.1.3"
+
+    def rename(ds, i):
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{uid}.1{i}"
+        ds.AcquisitionTime = "100800"
+
+    first.write(tmp_path / "bed 1")
+    second.write(tmp_path / "bed 2", change=rename)
+    study = one(tmp_path)
+    assert {"geometry.uneven-filled", "suv.acquisition-times"} <= set(codes(study))
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in study.pet.shape), indexing="ij"), -1)
+    points = study.pet.world(index)
+    expected = 5.0 + 0.02 * points[..., 0] + 0.01 * points[..., 1] - 0.015 * points[..., 2]
+    np.testing.assert_allclose(study.pet.array, expected, atol=5e-4)
+
+
 def test_slices_at_one_place_are_kept_once(tmp_path, ct_maker):
     ct_maker().write(tmp_path / "a")
     ct_maker(series="1.2.826.0.1.77.1.2").write(tmp_path / "copy")  # the same instances again

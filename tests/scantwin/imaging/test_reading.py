@@ -217,6 +217,15 @@ def test_of_several_cts_the_one_that_covers_the_pet_is_taken_and_said(pair, ct_m
     assert "study.several-ct" in codes(study)
     assert study.ct.array.min() < 0  # none of the constant ones
     assert study.ct.shape[0] == 12
+    assert study.source["ct_chosen_by"] == "kernel"
+
+
+def test_of_equal_cts_always_the_same_is_taken(tmp_path, ct_maker):
+    for k in (2, 1):
+        ct_maker(series=f"1.2.9.{k}", values=lambda p, k=k: 0 * p[..., 0] - 100 * k).write(tmp_path / str(k))
+    study = one(tmp_path)
+    assert study.ct.array.max() == -100
+    assert study.source["ct_chosen_by"].startswith("none")
 
 
 def test_the_corrected_pet_is_taken_and_an_uncorrected_one_alone_is_refused(tmp_path, ct_maker, pet_maker):
