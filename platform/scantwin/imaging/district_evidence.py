@@ -55,7 +55,7 @@ def weigh(scene: Scene, marks: Landmarks, arms: Mask, field_mm: float) -> Eviden
             trunk[low : high + 1] = True
             names.append("lungs")
     spine = marks.spine & wide
-    if _longest(spine) * scene.spacing[0] >= RUN_MM:
+    if spine.any():
         trunk |= spine
         names.append("spine")
     low = 0 if marks.crotch is None else marks.crotch

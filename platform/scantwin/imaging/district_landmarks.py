@@ -25,12 +25,22 @@ BRAIN_HU: Final = (0.0, 70.0)
 """Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (TISSUES.md)."""
 BRAIN_ML: Final = 250.0
 """A brain cut by the field of view still has this volume [ml]; a whole one about 1,300."""
+BRAIN_CM2: Final = 40.0
+"""Cross-section [cm2] from which on the inside of a head is looked at; a neck has less inside its rim."""
+SCALP_SKULL_MM: Final = 16.0
+"""Scalp and skull together [mm], with half a block to spare."""
+SKULL_AROUND: Final = 0.8
+"""Share of directions with bone: a skull has it all around, but for what thin bone loses to averaging."""
 LUNG_HU: Final = (-960.0, -500.0)
 """HU of lung; bowel gas is below, its edges are thin."""
 LUNG_ML: Final = 300.0
 """The lungs in the field of view together have this volume [ml]: the tips in a neck CT are not taken."""
-APEX_TO_NECK_MM: Final = 15.0
+APEX_TO_NECK_MM: Final = 10.0
 """From the top of the lung to the plane C7/T1: the apex lies at the neck of the first rib (assumed)."""
+HANGING_MM: Final = 8.0
+"""What lies between the thighs hangs this far below the crotch [mm] before the tissue there thins out."""
+SPINE_MM: Final = 60.0
+"""Less than two vertebrae and their discs [mm] are not called a spine."""
 IN_SLICE: Final = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 """Neighbours within an axial slice only."""
 
@@ -78,7 +88,7 @@ class Landmarks:
     lung_slices: tuple[int, int] | None
     """First and last slice of the lungs."""
     spine: NDArray[np.bool_]
-    """Per slice: bone on the middle line inside one wide cross-section, as in the trunk."""
+    """Per slice: bone on the middle line at the back of one large piece, as in the trunk."""
     neck: int | None
     """First slice of the head: C7/T1. None when the field of view ends below it."""
     crotch: int | None
@@ -113,23 +123,37 @@ def find_landmarks(scene: Scene, axial: Mask) -> Landmarks:
 
 
 def find_brain(scene: Scene) -> Mask | None:
-    """The inside of a closed ring of bone with the HU of brain, or None."""
-    wall = ndimage.binary_closing(scene.bone, IN_SLICE)
-    inner = np.stack([ndimage.binary_fill_holes(s) for s in wall]) & ~wall
-    inner &= (scene.hu > BRAIN_HU[0] - 60) & (scene.hu < BRAIN_HU[1] + 60)
-    inner = ndimage.binary_opening(inner, IN_SLICE)
-    labels, count = ndimage.label(inner)
-    if not count:
+    """The inside of the skull: soft, even tissue with bone all around it under the skin; or None."""
+    near = np.abs(scene.lateral) < 110.0
+    inner = (scene.depth > SCALP_SKULL_MM) & near
+    soft = inner & (scene.hu > BRAIN_HU[0] - 60) & (scene.hu < BRAIN_HU[1] + 60)
+    unlike = inner & ~soft & ~scene.bone  # fat, air: the base of the skull, or no head at all
+    cm2 = scene.spacing[1] * scene.spacing[2] / 100.0
+    area = soft.sum(axis=(1, 2))
+    mean = np.where(soft, scene.hu, 0).sum(axis=(1, 2)) / np.maximum(area, 1)
+    skull = (area * cm2 > BRAIN_CM2) & (mean > BRAIN_HU[0]) & (mean < BRAIN_HU[1])
+    skull &= (unlike.sum(axis=(1, 2)) < 0.15 * area) & (area > 0.5 * inner.sum(axis=(1, 2)))
+    shell = scene.bone & near & (scene.depth <= SCALP_SKULL_MM + 4)
+    skull &= _around(scene, inner, shell) > SKULL_AROUND
+    runs, found = ndimage.label(ndimage.binary_closing(np.pad(skull, 4), np.ones(3))[4:-4])
+    volume = [soft[runs == k].sum() * float(np.prod(scene.spacing)) / 1000 for k in range(1, found + 1)]
+    if not volume or max(volume) < BRAIN_ML:
         return None
-    size = np.bincount(labels.ravel())[1:]
-    best = int(np.argmax(size)) + 1
-    brain = labels == best
-    values = scene.hu[brain]
-    volume = size[best - 1] * float(np.prod(scene.spacing)) / 1000
-    # Inside a pelvis or a chest bone never closes; fat would stand out in the spread.
-    if volume < BRAIN_ML or not BRAIN_HU[0] < values.mean() < BRAIN_HU[1] or values.std() > 30:
-        return None
-    return np.asarray(brain)
+    brain = np.zeros_like(soft)
+    slices = runs == int(np.argmax(volume)) + 1
+    brain[slices] = soft[slices]
+    return brain
+
+
+def _around(scene: Scene, inner: Mask, shell: Mask) -> NDArray[np.float64]:
+    """Per slice, the share of 24 directions from the middle of `inner` in which there is `shell`."""
+    row, column = _mean_row(inner), _mean_row(inner.transpose(0, 2, 1))
+    z, y, x = np.nonzero(shell)
+    angle = np.arctan2((y - row[z]) * scene.spacing[1], (x - column[z]) * scene.spacing[2])
+    sector = ((angle + np.pi) / (2 * np.pi) * 24).astype(int) % 24
+    seen = np.zeros((shell.shape[0], 24), bool)
+    seen[z, sector] = True
+    return np.asarray(seen.mean(axis=1))
 
 
 def find_lungs(scene: Scene) -> tuple[int, int] | None:
@@ -148,15 +172,21 @@ def find_lungs(scene: Scene) -> tuple[int, int] | None:
 
 
 def spine_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
-    """Per slice, whether there is bone on the middle line of one cross-section that spans it."""
-    near = np.abs(scene.lateral) < 30.0
-    bone = (scene.bone & near & axial).sum(axis=(1, 2)) * scene.spacing[1] * scene.spacing[2] / 100.0
-    whole = axial & (np.abs(scene.lateral) < 12.0)
-    crossed = whole.any(axis=1).sum(axis=1) >= 0.9 * (np.abs(scene.lateral[:, 0]) < 12.0).sum(axis=1)
-    wide = axial.sum(axis=(1, 2)) * scene.spacing[1] * scene.spacing[2] / 100.0 > 180.0
-    found = (bone > 1.0) & crossed & wide
-    # A disc between two vertebrae is no end of the spine.
-    return np.asarray(ndimage.binary_closing(np.pad(found, 8), np.ones(7))[8:-8])
+    """Per slice, whether there is a spine: bone on the middle line, in the back half of one large piece."""
+    cm2 = scene.spacing[1] * scene.spacing[2] / 100.0
+    bone = scene.bone & axial & (np.abs(scene.lateral) < 30.0)
+    middle = np.abs(scene.lateral[:, 0]) < 12.0
+    crossed = (axial.any(axis=1) & middle).sum(axis=1) >= 0.9 * middle.sum(axis=1)
+    large = axial.sum(axis=(1, 2)) * cm2 > 180.0
+    # Knees that touch have bone near the middle too, but not at the back.
+    back = _mean_row(bone) > _mean_row(axial)
+    found = (bone.sum(axis=(1, 2)) * cm2 > 1.0) & crossed & large & back
+    # A disc between two vertebrae is no end of the spine; a few slices are none.
+    found = ndimage.binary_closing(np.pad(found, 8), np.ones(7))[8:-8]
+    runs, _ = ndimage.label(found)
+    long = np.bincount(runs) * scene.spacing[0] >= SPINE_MM
+    long[0] = False
+    return np.asarray(long[runs])
 
 
 def find_neck(
@@ -177,7 +207,7 @@ def find_neck(
     if len(stretch) < 3:
         return 0
     thin = low + int(np.argmin(stretch))
-    wider = np.flatnonzero(width[: thin + 1] > 1.35 * width[thin])
+    wider = np.flatnonzero(width[: thin + 1] > 1.42 * width[thin])
     by_width = int(wider[-1]) + 1 if len(wider) else None
     if by_width is None:
         return 0 if by_lung is None else by_lung
@@ -191,8 +221,11 @@ def find_crotch(scene: Scene, axial: Mask, spine: NDArray[np.bool_]) -> int | No
     """First slice of the trunk: below it the tissue between the thighs is thin or gone."""
     ratio = middle_thickness(scene, axial)
     dz = scene.spacing[0]
-    trunk = np.flatnonzero(spine)
-    top = int(trunk[0]) + round(60 / dz) if len(trunk) else len(ratio)
+    runs, count = ndimage.label(spine)
+    top = len(ratio)
+    if count:  # the crotch is below the longest run of the spine
+        longest = int(np.argmax(np.bincount(runs.ravel())[1:])) + 1
+        top = int(np.flatnonzero(runs == longest)[0]) + round(60 / dz)
     below = np.flatnonzero(ratio[: min(top, len(ratio))] < 0.84)
     if not len(below):
         return None
@@ -200,7 +233,7 @@ def find_crotch(scene: Scene, axial: Mask, spine: NDArray[np.bool_]) -> int | No
     for k in below[::-1]:
         under = ratio[max(0, k - round(60 / dz)) : k + 1]
         if (under < 0.84).mean() > 0.8:
-            return int(k) + 1
+            return min(int(k) + 1 + round(HANGING_MM / dz), len(ratio))
     return None
 
 
@@ -250,6 +283,13 @@ def _cut_sides(body: Mask) -> float:
     rim = body & ~ndimage.binary_erosion(body, IN_SLICE, border_value=0)
     flat = rim[:, :, 0].sum() + rim[:, :, -1].sum() + rim[:, 0, :].sum()
     return float(flat / max(rim.sum(), 1))
+
+
+def _mean_row(mask: Mask) -> NDArray[np.float64]:
+    """Mean row of a mask per slice [blocks]; -1 where it is empty."""
+    count = mask.sum(axis=(1, 2))
+    total = (mask.sum(axis=2) * np.arange(mask.shape[1])).sum(axis=1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), -1.0))
 
 
 def _width(scene: Scene, axial: Mask) -> NDArray[np.float64]:
