@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SYSTEMS: Final = {
     "pix2pix": "scantwin.translation.pix2pix:Pix2Pix",
+    "cyclegan": "scantwin.translation.cyclegan:CycleGAN",
+    "coarse-diffusion": "scantwin.translation.coarse_diffusion:CoarseDiffusion",
 }
 """Where the class of each system lives."""
 

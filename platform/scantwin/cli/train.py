@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from scantwin.terminal import Json, emit, out, progress_bar
 if TYPE_CHECKING:
     from scantwin.learning.cohort import Cohort
     from scantwin.learning.recipe import Recipe
+
+_MANY_STEPS = 100_000
+"""More than any budget of minutes allows; a longer training says --steps."""
 
 
 def train(
@@ -30,45 +34,69 @@ def train(
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    pictures: Annotated[
+        str, typer.Option(help="A picture of the training this often, beside --out: 30s, 5m; 0 for none.")
+    ] = "1m",
     as_json: Json = False,
 ) -> None:
     """Train a CT -> PET model on the studies of one folder. Killed, it goes on where it was.
 
+    The held-out patients choose the step whose weights are kept, and give the error bar. Pictures of one
+    of them go to a folder beside the model, not into it: a model may leave the house, a patient may not.
+
     \b
     scantwin train --recipe pix2pix --data studies/ --out model/ --budget 5m
     """
+    from scantwin.learning.machine import share_cores, use_threads
+
+    share_cores()
     from scantwin import systems
     from scantwin.evaluation.held_out import measure
     from scantwin.evaluation.references import training_statistics
-    from scantwin.learning.machine import use_threads
+    from scantwin.evaluation.watching import Watch, time_to_measure
     from scantwin.learning.recipe import Recipe
     from scantwin.learning.training import train as run
     from scantwin.learning.weights import Model, system_arrays
 
     plan = Recipe.load(recipe)
     limit = None if budget is None else seconds_of(budget)
-    planned = steps or (1_000_000 if limit else 2000)
+    often = 0.0 if pictures.strip("0smh. ") == "" else seconds_of(pictures)
+    planned = steps or (_MANY_STEPS if limit else 2000)
     use_threads(threads)
     cohort = cohort_of(data, plan, out_dir.parent / f".{out_dir.name}-cache", held_out, quiet=as_json)
+    began = time.monotonic()
     system = systems.build(plan, seed=seed)
     state = out_dir.parent / f".{out_dir.name}-training.safetensors"
+    training = training_statistics(cohort.training)
+    if limit:
+        # Measuring is part of the budget: what it will take is known from one patient.
+        reserve = time_to_measure(system, cohort.held_out)
+        limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
+    with_pet = [study for study in (*cohort.held_out, *cohort.training) if study.suv is not None]
+    watch = Watch(
+        system, cohort.held_out, training, shown=with_pet[0], budget_s=limit,
+        pictures=out_dir.parent / f"{out_dir.name}-training" if often else None, pictures_every_s=often,
+    )  # fmt: skip
     with progress_bar("training", quiet=as_json) as advance:
         result = run(
-            system, cohort.training, steps=planned, seed=seed, budget_s=limit, resume=state, advance=advance
-        )
+            system, cohort.training, steps=planned, seed=seed, budget_s=limit, resume=state, advance=advance,
+            watcher=watch,
+        )  # fmt: skip
     with progress_bar("measuring the error bar", quiet=as_json) as advance:
         measured = measure(system, cohort.held_out, trained=result.patches, advance=advance)
     record: dict[str, Any] = {
         "trained_on": f"{len(cohort.training)} studies of one machine", "patches": result.patches,
         "steps": result.steps, "seed": seed, "losses": result.losses, "held_out": len(cohort.held_out),
-        "seconds": result.seconds,
+        "seconds": result.seconds, "chosen_step": result.chosen_step,
+        "scores": {str(step): scores for step, scores in watch.scores.items()},
     }  # fmt: skip
-    statistics = {**training_statistics(cohort.training), **(measured.statistics if cohort.held_out else {})}
+    statistics = {**training, **(measured.statistics if cohort.held_out else {})}
     Model(plan, system_arrays(system), record, statistics).save(out_dir)
     state.unlink(missing_ok=True)
     said = {
         "notice": NOTICE, "model": str(out_dir), "steps": result.steps, "seconds": round(result.seconds, 1),
         "losses": result.losses, "patches": result.patches,
+        "chosen_step": result.chosen_step,
         "studies": {"training": len(cohort.training), "held_out": len(cohort.held_out)},
     }  # fmt: skip
     emit(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,17 @@ from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left")
 """Channels of a network's input, in order."""
 
 HU_SCALE: Final = 1500.0
 """CT number [HU] that is 1 in the channel `hu`."""
+
+SOFT_HU: Final = (40.0, 200.0)
+"""Level and half width [HU] of the channel `soft-tissue`: -160..240 HU, fat to enhanced organs."""
 
 _DEPTH_MM: Final = 60.0
 """Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
@@ -105,13 +111,21 @@ class PreparedStudy:
         left = x - (box[2].start + box[2].stop - 1) / 2 * sx
         out = np.empty((len(INPUTS), *shape), np.float32)
         out[0] = np.clip(hu, -1024.0, 1976.0) / HU_SCALE
-        out[1] = np.clip((hu - 40.0) / 200.0, -1.0, 1.0)  # -160..240 HU: fat to enhanced organs
+        out[1] = np.clip((hu - SOFT_HU[0]) / SOFT_HU[1], -1.0, 1.0)
         out[2] = np.minimum(depth, _DEPTH_MM) / _DEPTH_MM
         out[3] = (np.clip(top, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
         out[4] = (np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
         out[5] = (np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, :, None]
         out[6] = (np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, None, :]
         return out
+
+
+def windows_of(hu: Tensor) -> Tensor:
+    """Both CT channels (B, 2, D, H, W), as `PreparedStudy.inputs` has them, of the first (B, 1, D, H, W)."""
+    import torch
+
+    soft = ((hu * HU_SCALE - SOFT_HU[0]) / SOFT_HU[1]).clamp(-1.0, 1.0)
+    return torch.cat([hu, soft], dim=1)
 
 
 def cut(

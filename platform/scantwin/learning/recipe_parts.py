@@ -120,15 +120,15 @@ class Diffusion(Part):
     """What the denoiser says: the velocity (arXiv 2202.00512) or the clean residual."""
     channels: tuple[Positive, ...] = (16, 32, 64)
     """Channels of the denoiser's U-Net, finest level first."""
-    time_features: Positive = 32
+    time_features: Annotated[int, Field(gt=0, multiple_of=2)] = 32
     """Width of the embedding of the noise level."""
     scale: tuple[Annotated[float, Field(gt=0)], Weight] = (0.3, 0.4)
     """The residual is divided by a + b * coarse [g/ml]: an error of uptake grows with uptake."""
     largest: Annotated[float, Field(gt=0)] = 6.0
     """Largest scaled residual that can be said: what a step predicts is clipped to it."""
     coarse_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    """Share of a district's training during which the coarse predictor learns alone; then it stands
-    still and the denoiser learns its residual."""
+    """Share of a training during which the coarse predictor learns alone; then the denoiser learns beside
+    it what it leaves over."""
     sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
     start_step: Positive = 200
     """Noise level (1..steps) from which a sample starts, at the noised coarse prediction."""

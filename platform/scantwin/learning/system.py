@@ -49,6 +49,8 @@ class System(Protocol):
     """A generative system built from a recipe."""
 
     recipe: Recipe
+    memory: dict[str, Tensor]
+    """What a training that goes on after a kill needs besides weights; it never leaves the machine."""
 
     def components(self) -> dict[str, nn.Module]:
         """Its named sets of weights, such as `pix2pix/trunk/generator`."""
@@ -59,8 +61,11 @@ class System(Protocol):
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """The optimisers of a district, by component; the same objects at every call."""
 
-    def training_step(self, district: District, batch: Batch) -> dict[str, float]:
-        """Moves the district's weights by one step; returns the losses by name."""
+    def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        """Moves the district's weights by one step; returns the losses by name, the telling one first.
+
+        `progress` is how much of the whole training is done (0 to 1).
+        """
 
     @property
     def samples(self) -> int:

@@ -1,4 +1,4 @@
-"""The networks: a 3D U-Net and a patch discriminator, without normalisation layers.
+"""The networks: a 3D U-Net, a denoiser and a patch discriminator, without normalisation layers.
 
 No normalisation: absolute HU and SUV carry the meaning here, and running statistics would leak between
 sites when weights are averaged. Own code of 60 lines rather than MONAI's, whose import alone costs more
@@ -7,43 +7,51 @@ than a round's overhead on a small PC (measured: docs/decisions/0004-networks.md
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """Two 3 x 3 x 3 convolutions."""
+    """Two 3 x 3 x 3 convolutions; with `features`, what they see is shifted by an embedding of that width."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, features: int = 0) -> None:
         super().__init__()
         self.first = nn.Conv3d(inputs, outputs, 3, padding=1)
         self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.shift = nn.Linear(features, outputs) if features else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, D, H, W) -> (B, outputs, D, H, W)."""
-        return F.leaky_relu(self.second(F.leaky_relu(self.first(x), 0.1)), 0.1)
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(B, inputs, D, H, W), embedding (B, features) -> (B, outputs, D, H, W)."""
+        x = self.first(x)
+        if self.shift is not None and embedding is not None:
+            x = x + self.shift(embedding)[:, :, None, None, None]
+        return F.leaky_relu(self.second(F.leaky_relu(x, 0.1)), 0.1)
 
 
 class UNet(nn.Module):
     """A U-Net (arXiv 1505.04597) in 3D: average pooling down, nearest neighbour up."""
 
-    def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0) -> None:
         super().__init__()
         widths = (inputs, *channels)
-        self.down = nn.ModuleList(Block(a, b) for a, b in zip(widths, channels, strict=False))
-        self.up = nn.ModuleList(Block(b + a, a) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(Block(a, b, features) for a, b in zip(widths, channels, strict=False))
+        self.up = nn.ModuleList(
+            Block(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
+        )
         self.head = nn.Conv3d(channels[0], outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(B, inputs, D, H, W) -> (B, outputs, D, H, W); D, H, W divisible by 2 ** (levels - 1)."""
         kept: list[Tensor] = []
         for level, block in enumerate(self.down):
-            x = block(F.avg_pool3d(x, 2) if level else x)
+            x = block(F.avg_pool3d(x, 2) if level else x, embedding)
             kept.append(x)
         for level in range(len(self.up) - 1, -1, -1):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.up[level](torch.cat([x, kept[level]], dim=1))
+            x = self.up[level](torch.cat([x, kept[level]], dim=1), embedding)
         return self.head(x)  # type: ignore[no-any-return]
 
 
@@ -60,3 +68,24 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, D, H, W) -> (B, 1, D', H', W') of unbounded scores."""
         return self.layers(x)  # type: ignore[no-any-return]
+
+
+class Denoiser(nn.Module):
+    """A U-Net that knows the noise level, as a share of all steps, through sines and cosines of it."""
+
+    def __init__(self, inputs: int, channels: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, features))
+        self.body = UNet(inputs, 1, channels, features)
+        half = features // 2
+        rates = torch.exp(torch.linspace(0.0, math.log(100.0), half)) * math.pi / 2
+        self.register_buffer("rates", rates, persistent=False)
+        # Says zero at first, which of a velocity is a fair guess, and of a residual the best one.
+        nn.init.zeros_(self.body.head.weight)
+        nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """(B, inputs, D, H, W), level (B,) in 0..1 -> (B, 1, D, H, W)."""
+        angles = level[:, None] * torch.as_tensor(self.rates)[None]
+        embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return self.body(x, embedding)  # type: ignore[no-any-return]

@@ -29,6 +29,7 @@ class Pix2Pix:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.memory: dict[str, Tensor] = {}
         self._networks: dict[str, nn.Module] = {}
         for district in recipe.districts:
             self._networks[f"pix2pix/{district}/generator"] = generator_from_zero(recipe)
@@ -51,8 +52,9 @@ class Pix2Pix:
         """Adam for each component of `district`."""
         return {name: self._optimisers.of(name) for name in self.components_of(district)}
 
-    def training_step(self, district: District, batch: Batch) -> dict[str, float]:
+    def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of the discriminator and one of the generator."""
+        del progress
         generator, critic = f"pix2pix/{district}/generator", f"pix2pix/{district}/discriminator"
         parts = batch.parts(self.recipe.optimisation.accumulate)
         weights = self.recipe.losses

@@ -60,7 +60,8 @@ def ratio_counts(predicted: Array, true: Array, spread: Array | None = None) -> 
     """RATIO_SHAPE: voxels by bin of predicted SUV and of |predicted - true| / first guess."""
     ratio = np.abs(predicted - true) / _guess(predicted, spread)
     cells = _bins(predicted) * RATIO_SHAPE[1] + np.searchsorted(_RATIO_EDGES, ratio)
-    return np.bincount(cells.ravel(), minlength=RATIO_SHAPE[0] * RATIO_SHAPE[1]).reshape(RATIO_SHAPE) * 1.0
+    counts = np.bincount(cells.ravel(), minlength=RATIO_SHAPE[0] * RATIO_SHAPE[1])
+    return np.asarray(counts.reshape(RATIO_SHAPE), np.float64)
 
 
 def key(district: District) -> str:
@@ -88,14 +89,15 @@ def standard_deviation(
     if counts is not None and counts.sum() >= _FEWEST:
         centres, scales = _scales(counts)
         factor = np.interp(predicted, centres, scales).astype(np.float32)
-        return np.asarray(_guess(predicted, spread) * factor, np.float32)
+        bar: Array = (_guess(predicted, spread) * factor).astype(np.float32)
+        return bar
     sums = statistics.get(key(district))
     if sums is None or sums[0].sum() < _FEWEST:
         return None
     groups = _groups(sums[0])
     centres = np.array([_middle(group) for group in groups])
     rms = [np.sqrt(sums[2, group].sum() / sums[0, group].sum()) for group in groups]
-    return np.interp(predicted, centres, rms).astype(np.float32)
+    return np.asarray(np.interp(predicted, centres, rms), np.float32)
 
 
 def _guess(predicted: Array, spread: Array | None) -> Array:

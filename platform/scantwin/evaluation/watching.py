@@ -1,0 +1,156 @@
+"""Watching a training: pictures for people, and which step's weights are worth delivering.
+
+With few studies a network overfits within minutes. The averaged weights are scanned with on held-out
+patients a few times; those are delivered whose error in the body is smallest without paying in lesions.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.evaluation.held_out import measure
+from scantwin.evaluation.references import Statistics, predict_reference
+from scantwin.imaging.picture_marks import panel
+from scantwin.imaging.pictures import (
+    best_coronal_mm,
+    ct_slice_image,
+    pet_slice_image,
+    save_png,
+    slice_frame,
+)
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.system import System
+from scantwin.learning.weights import Model
+from scantwin.translation.virtual_scanner import VirtualScanner
+from scantwin.units import SUV_RANGE
+
+_SPACING: Final = 0.1
+"""Share of the training between two looks, at least."""
+
+_AFFORDED: Final = 0.15
+"""Share of a budget that looking may use up."""
+
+_CAUTION: Final = 1.2
+"""How much longer than expected measuring may take."""
+
+_IN_LESIONS: Final = 0.97
+"""Lesion error, as a share of the HU curve's, above which a step pays for it in its score."""
+
+
+@dataclass
+class Watch:
+    """The `Watcher` of `scantwin train`."""
+
+    system: System
+    held_out: list[PreparedStudy]
+    training: Statistics
+    """Training statistics: errors are judged beside the simple references."""
+    shown: PreparedStudy
+    """The patient in the pictures."""
+    pictures: Path | None = None
+    """Folder of pictures; none without it."""
+    pictures_every_s: float = 60.0
+    budget_s: float | None = None
+    """With a budget the looks are spread so that they use up little of it."""
+    scores: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Step -> errors relative to the references: body beside the median, lesions beside the HU curve."""
+    _spacing: float = _SPACING
+    _score_now: bool = True
+    _pictured: float = field(default_factory=time.monotonic)
+
+    def due(self, before: float, now: float) -> bool:
+        """Whether it is time for a score or a picture."""
+        self._score_now = bool(self.held_out) and int(now / self._spacing) > int(before / self._spacing)
+        return self._score_now or self._picture_due()
+
+    def look(self, step: int) -> float | None:
+        """Takes a picture if it is time; scores the system on the held-out patients if that was due."""
+        if self._picture_due():
+            self._take_picture(step)
+        # A look that nobody asked `due` about is the last one.
+        wanted, self._score_now = self._score_now and bool(self.held_out), True
+        return self._score(step) if wanted else None
+
+    def _score(self, step: int) -> float:
+        began = time.monotonic()
+        errors = np.array([_errors(study, self._scan(study)) for study in self.held_out])
+        body, lesions = (float(v) for v in _means(errors) / self._reference)
+        self.scores[step] = {"body": body}
+        score = body
+        if np.isfinite(lesions):
+            score += max(0.0, lesions - _IN_LESIONS)
+            self.scores[step]["lesions"] = lesions
+        if self.budget_s:
+            self._spacing = max(_SPACING, (time.monotonic() - began) / self.budget_s / _AFFORDED)
+        return score
+
+    @cached_property
+    def _reference(self) -> NDArray[np.float64]:
+        """Errors of the references [g/ml]: the median's in the body, the HU curve's in lesions."""
+        errors = []
+        for study in self.held_out:
+            median, curve = (
+                predict_reference(reference, self.training, "whole-body", study.hu)
+                for reference in ("training-median", "hu-curve")
+            )
+            if median is None or curve is None:
+                return np.ones(2)
+            errors.append((_errors(study, median)[0], _errors(study, curve)[1]))
+        return _means(np.array(errors))
+
+    def _scan(self, study: PreparedStudy) -> NDArray[np.float32]:
+        record = {"patches": dict.fromkeys(self.system.components(), 1)}
+        return VirtualScanner(Model(self.system.recipe, {}, record), self.system).synthesise(study).pet
+
+    def _picture_due(self) -> bool:
+        return self.pictures is not None and time.monotonic() - self._pictured >= self.pictures_every_s
+
+    def _take_picture(self, step: int) -> None:
+        study = self.shown
+        assert self.pictures is not None and study.suv is not None  # noqa: S101 - `_picture_due` saw to it
+        place = study.grid.with_array
+        hu, true = place(study.hu, "HU"), place(study.suv, "SUV")
+        frame = slice_frame(hu, "coronal", best_coronal_mm(hu))
+        row = [
+            ct_slice_image(hu, frame=frame),
+            pet_slice_image(true, frame=frame, synthetic=False),
+            pet_slice_image(place(self._scan(study), "SUV"), frame=frame),
+        ]
+        picture = panel([row], columns=("CT", "PET", "synthetic PET"), title=f"step {step}")
+        save_png(picture, self.pictures / f"step-{step:06d}.png")
+        self._pictured = time.monotonic()
+
+
+def time_to_measure(system: System, held_out: list[PreparedStudy]) -> float:
+    """About how long `held_out.measure` will take [s], from measuring the smallest patient."""
+    if not held_out:
+        return 0.0
+    smallest = min(held_out, key=lambda study: study.hu.size)
+    began = time.monotonic()
+    measure(system, [smallest])
+    voxels = sum(study.hu.size for study in held_out)
+    return _CAUTION * (time.monotonic() - began) * voxels / smallest.hu.size
+
+
+def _errors(study: PreparedStudy, said: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean absolute error [g/ml] in the body and in lesions; NaN where there are none."""
+    assert study.suv is not None  # noqa: S101 - held-out studies have a PET
+    error = np.abs(said - np.clip(study.suv, *SUV_RANGE))
+    body = float(error[study.body].mean())
+    if study.lesions is None or not (inside := study.body & (study.lesions > 0)).any():
+        return body, float("nan")
+    return body, float(error[inside].mean())
+
+
+def _means(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over patients of (patient, 2) errors; NaN where no patient has any."""
+    known = np.isfinite(errors)
+    counts = np.where(known.any(0), known.sum(0), np.nan)
+    return np.asarray(np.where(known, errors, 0.0).sum(0) / counts, np.float64)

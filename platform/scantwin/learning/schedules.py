@@ -1,0 +1,54 @@
+"""Noise levels of a diffusion: how much of the image and how much noise there is at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_OFFSET = 0.008
+"""s of arXiv 2102.09672, eq. 17: keeps the first steps from being too small."""
+
+_LEAST = 1e-4
+"""Smallest share of the image's variance at the last step: a logarithm of it must exist."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A noised image at step t is alpha[t] * image + sigma[t] * noise; step 0 is the image itself."""
+
+    alpha: Tensor
+    """(steps + 1,)"""
+    sigma: Tensor
+    """(steps + 1,); alpha ** 2 + sigma ** 2 = 1."""
+
+    def noised(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        """`image` (B, ...) at `step` (B,)."""
+        return _wide(self.alpha[step], image) * image + _wide(self.sigma[step], image) * noise
+
+    def velocity(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        """The v that a denoiser says (arXiv 2202.00512, App. D): alpha * noise - sigma * image."""
+        return _wide(self.alpha[step], image) * noise - _wide(self.sigma[step], image) * image
+
+    def image(self, noised: Tensor, velocity: Tensor, step: Tensor) -> Tensor:
+        """The clean image behind `noised` and its velocity: alpha * noised - sigma * velocity."""
+        return _wide(self.alpha[step], noised) * noised - _wide(self.sigma[step], noised) * velocity
+
+
+def cosine(steps: int) -> Levels:
+    """The cosine schedule of arXiv 2102.09672, eq. 17, over `steps` steps."""
+    t = torch.arange(steps + 1, dtype=torch.float64) / steps
+    share = torch.cos((t + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
+    share = _LEAST + (1 - _LEAST) * share / share[0]
+    return Levels(share.sqrt().float(), (1 - share).clamp(min=0).sqrt().float())
+
+
+def descent(start: int, count: int) -> list[int]:
+    """`count` + 1 steps from `start` down to 0, evenly spread: between them a sampler makes `count` moves."""
+    return [round(start * (count - k) / count) for k in range(count + 1)]
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))

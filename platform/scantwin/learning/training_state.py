@@ -1,0 +1,162 @@
+"""What must survive a kill: weights, their moving average, the best seen, the optimisers, counts, losses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scantwin.errors import InputError
+from scantwin.files import whole_file
+from scantwin.imaging.study import District
+from scantwin.learning.system import System
+
+Weights = dict[str, dict[str, Tensor]]
+"""Component -> parameter -> value."""
+
+
+class TrainingState:
+    """The state of one training of `system`."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.patches: dict[str, int] = defaultdict(int)
+        self.updates: dict[str, int] = defaultdict(int)
+        self.losses: dict[str, list[float]] = defaultdict(list)
+        self.average = self._copy()
+        self.best: Weights = {}
+        self.best_score = math.inf
+        self.best_step = 0
+
+    def _copy(self) -> Weights:
+        return {
+            name: {key: value.detach().clone() for key, value in network.state_dict().items()}
+            for name, network in self.system.components().items()
+        }
+
+    def after(self, district: District, losses: dict[str, float]) -> None:
+        """Counts a step on `district` and moves the average along."""
+        rules = self.system.recipe.optimisation
+        for name, value in losses.items():
+            self.losses[f"{district}/{name}"].append(value)
+        for component in self.system.components_of(district):
+            self.patches[component] += rules.batch * rules.accumulate
+            self.updates[component] += 1
+            self._average(component)
+
+    def _average(self, component: str) -> None:
+        n = self.updates[component]
+        # Starts as a plain mean of what there is, so that early weights do not linger.
+        decay = min(self.system.recipe.optimisation.ema, (1 + n) / (10 + n))
+        current = self.system.components()[component].state_dict()
+        for key, mean in self.average[component].items():
+            mean.lerp_(current[key], 1.0 - decay)
+
+    def deliver(self) -> None:
+        """Puts what is delivered into the system: the best weights seen, else the average, else the last."""
+        if self.best:
+            self._load(self.best)
+        elif self.system.recipe.optimisation.ema:
+            self._load({name: self.average[name] for name, count in self.updates.items() if count})
+
+    def _load(self, weights: Weights) -> None:
+        for component, values in weights.items():
+            self.system.components()[component].load_state_dict(values)
+
+    @contextmanager
+    def lent_average(self) -> Iterator[None]:
+        """The averaged weights are in the system for a while, as they would be delivered."""
+        learning = self._copy()
+        if self.system.recipe.optimisation.ema:
+            self._load({name: self.average[name] for name, count in self.updates.items() if count})
+        try:
+            yield
+        finally:
+            self._load(learning)
+
+    def keep_if_best(self, score: float, step: int) -> None:
+        """Remembers the weights that are in the system now if no earlier ones had a lower `score`."""
+        if score < self.best_score:
+            self.best, self.best_score, self.best_step = self._copy(), score, step
+
+    def mean_losses(self) -> dict[str, float]:
+        """Mean of each loss over its last tenth, keyed `district/loss`."""
+        return {
+            name: sum(last) / len(last)
+            for name, v in self.losses.items()
+            if (last := v[-max(1, len(v) // 10) :])
+        }
+
+    def save(self, path: Path, step: int) -> None:
+        """Writes the checkpoint, whole."""
+        tensors: dict[str, Tensor] = {}
+        for component, network in self.system.components().items():
+            for key, value in network.state_dict().items():
+                tensors[f"weights|{component}|{key}"] = value
+                tensors[f"average|{component}|{key}"] = self.average[component][key]
+        for component, values in self.best.items():
+            tensors |= {f"best|{component}|{key}": value for key, value in values.items()}
+        for component, optimiser in self._optimisers().items():
+            for index, slots in optimiser.state_dict()["state"].items():
+                for slot, value in slots.items():
+                    tensors[f"optimiser|{component}|{index}|{slot}"] = torch.as_tensor(value)
+        tensors |= {f"memory|{key}": value for key, value in self.system.memory.items()}
+        about = {
+            "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
+            "best": None if not self.best else {"score": self.best_score, "step": self.best_step},
+            "recipe": self.system.recipe.model_dump(mode="json"),
+        }  # fmt: skip
+        with whole_file(path) as aside:
+            plain = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+            save_file(plain, aside, metadata={"training": json.dumps(about)})
+
+    def load(self, path: Path) -> int:
+        """Goes on from the checkpoint at `path`; gives its step, 0 where there is none."""
+        if not path.is_file():
+            return 0
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["training"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        if about["recipe"] != self.system.recipe.model_dump(mode="json"):
+            raise InputError(
+                f"{path} belongs to a training with another recipe.", hint="Choose another --out."
+            )
+        for component, network in self.system.components().items():
+            network.load_state_dict(_under(tensors, f"weights|{component}|"))
+            self.average[component] = {
+                k: v.clone() for k, v in _under(tensors, f"average|{component}|").items()
+            }
+            if about["best"]:
+                self.best[component] = _under(tensors, f"best|{component}|")
+        if about["best"]:
+            self.best_score, self.best_step = about["best"]["score"], about["best"]["step"]
+        for component, optimiser in self._optimisers().items():
+            slots: dict[int, dict[str, Any]] = defaultdict(dict)
+            for key, value in _under(tensors, f"optimiser|{component}|").items():
+                index, slot = key.split("|")
+                slots[int(index)][slot] = value
+            if slots:
+                optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(slots)})
+        self.system.memory.update(_under(tensors, "memory|"))
+        for name in ("patches", "updates", "losses"):
+            getattr(self, name).update(about[name])
+        return int(about["step"])
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        found: dict[str, torch.optim.Optimizer] = {}
+        for district in self.system.recipe.districts:
+            found.update(self.system.optimisers(district))
+        return found
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

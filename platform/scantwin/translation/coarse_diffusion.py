@@ -1,0 +1,163 @@
+"""Coarse predictor, then a conditional diffusion of what it leaves over (issue 4, after arXiv 2112.02475).
+
+The residual between PET and coarse prediction is scaled by what errors are like at such uptake, so that the
+denoiser sees about unit variance in fat and tumour alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scantwin.imaging.study import District
+from scantwin.learning import suv_aware
+from scantwin.learning.machine import arithmetic
+from scantwin.learning.mirroring import averaged
+from scantwin.learning.optimising import Optimisers, backward, mean_of
+from scantwin.learning.prepared import INPUTS
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_parts import Diffusion
+from scantwin.learning.samplers import SAMPLERS
+from scantwin.learning.schedules import cosine, descent
+from scantwin.learning.system import Batch, Prediction
+from scantwin.learning.unet import Denoiser
+from scantwin.translation.delivering import anchored, deliver
+from scantwin.translation.pix2pix import generator_from_zero
+from scantwin.translation.scaling import critic_view, scaled, unscaled
+
+
+class CoarseDiffusion:
+    """The `System` of recipe system `coarse-diffusion`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rules = recipe.diffusion or Diffusion()
+        self.levels = cosine(self.rules.steps)
+        self.memory: dict[str, Tensor] = {}
+        self._networks: dict[str, nn.Module] = {}
+        for district in recipe.districts:
+            self._networks[f"coarse-diffusion/{district}/coarse"] = generator_from_zero(recipe)
+            denoiser = Denoiser(len(INPUTS) + 2, self.rules.channels, self.rules.time_features)
+            self._networks[f"coarse-diffusion/{district}/denoiser"] = denoiser
+        for network in self._networks.values():
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+
+    @property
+    def samples(self) -> int:
+        """Noise fields that a prediction needs."""
+        return 0 if self.rules.delivered == "coarse" else self.rules.samples
+
+    def components(self) -> dict[str, nn.Module]:
+        """Named networks, such as `coarse-diffusion/trunk/denoiser`."""
+        return self._networks
+
+    def components_of(self, district: District) -> tuple[str, ...]:
+        """The coarse predictor and the denoiser of `district`."""
+        return f"coarse-diffusion/{district}/coarse", f"coarse-diffusion/{district}/denoiser"
+
+    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
+        """Adam for each component of `district`."""
+        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        """One step of the coarse predictor and, once it has had its start, one of the denoiser."""
+        coarse, denoiser = self.components_of(district)
+        parts = batch.parts(self.recipe.optimisation.accumulate)
+        refines = progress >= self.rules.coarse_share and self.recipe.losses.denoising > 0
+        self._optimisers.clear(coarse, denoiser)
+        losses = []
+        for part in parts:
+            said = self._say(coarse, part.inputs)
+            losses.append(self._learn_coarse(said, part, len(parts)))
+            if refines:
+                first = unscaled(said.detach(), self.recipe).clamp(*self.recipe.suv_range)
+                losses[-1].update(self._learn_residual(denoiser, first, part, len(parts)))
+        self._optimisers.step(coarse, *[denoiser] * refines, clip=True)
+        return mean_of(losses)
+
+    def _learn_coarse(self, said: Tensor, part: Batch, parts: int) -> dict[str, Tensor]:
+        weights = self.recipe.losses
+        losses = {
+            "l1": ((said - scaled(part.suv, self.recipe)).abs() * part.weight).sum() / part.weight.sum()
+        }
+        total = weights.l1 * losses["l1"]
+        if weights.hottest or weights.uptake:
+            losses.update(suv_aware.errors(unscaled(said, self.recipe), part))
+            total = total + weights.hottest * losses["hottest"] + weights.uptake * losses["uptake"]
+        backward(total, parts)
+        return losses
+
+    def _learn_residual(self, denoiser: str, coarse: Tensor, part: Batch, parts: int) -> dict[str, Tensor]:
+        weights, levels = self.recipe.losses, self.levels
+        scale = self._scale(coarse)
+        residual = ((part.suv - coarse) / scale).clamp(-self.rules.largest, self.rules.largest)
+        # Seeded by the patch itself: a killed training that goes on draws the same noise.
+        generator = torch.Generator().manual_seed(int(part.suv.double().sum().abs() * 1e6) % 2**31)
+        step = torch.randint(1, self.rules.steps + 1, (len(residual),), generator=generator)
+        noise = torch.randn(residual.shape, generator=generator)
+        noised = levels.noised(residual, noise, step)
+        raw = self._denoise(denoiser, noised, coarse, part.inputs, step)
+        wanted = levels.velocity(residual, noise, step) if self.rules.predicts == "v" else residual
+        error = (((raw - wanted) ** 2) * part.weight).sum() / part.weight.sum()
+        losses = {"denoising": error}
+        total = weights.denoising * error
+        if weights.hottest or weights.uptake:
+            clean = levels.image(noised, raw, step) if self.rules.predicts == "v" else raw
+            # What a denoiser says of pure noise is a mean, without hot spots: little noise, much weight.
+            share = (levels.alpha[step] ** 2).view(-1, 1, 1, 1, 1)
+            shown = coarse + scale * (share * clean + (1 - share) * residual)
+            said = suv_aware.errors(shown, part)
+            losses.update({f"sample-{name}": value for name, value in said.items()})
+            total = total + weights.hottest * said["hottest"] + weights.uptake * said["uptake"]
+        backward(total, parts)
+        return losses
+
+    @torch.no_grad()
+    def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
+        """PET [g/ml] and the SD of its samples of inputs (1, C, D, H, W); one sample a noise field."""
+        name, denoiser = self.components_of(district)
+        low, high = self.recipe.suv_range
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = averaged(self._networks[name], inputs, self.recipe.sampling.average_flips)
+        coarse = unscaled(raw.float() - 1.0, self.recipe).clamp(low, high)
+        if noise is None or self.rules.delivered == "coarse":
+            return Prediction(coarse)
+        drawn = [self._sample(denoiser, coarse, inputs, field[None]) for field in noise]
+        samples = torch.cat(drawn).clamp(low, high)
+        # The body is where there is skin above: air says nothing of a drift.
+        samples = anchored(samples, coarse, inputs[:, 2:3] > 0, self.rules.anchor).clamp(low, high)
+        return deliver(samples, coarse, self.rules)
+
+    def _sample(self, denoiser: str, coarse: Tensor, inputs: Tensor, noise: Tensor) -> Tensor:
+        """One sample of the PET [g/ml] from `noise`, starting at the noised coarse prediction."""
+        rules, scale = self.rules, self._scale(coarse)
+
+        def denoise(x: Tensor, at: int) -> Tensor:
+            step = torch.full((len(x),), at)
+            raw = self._denoise(denoiser, x, coarse, inputs, step)
+            clean = self.levels.image(x, raw, step) if rules.predicts == "v" else raw
+            # No PET is negative, and nothing beyond what training showed: errors must not feed themselves.
+            return torch.maximum(clean.clamp(-rules.largest, rules.largest), -coarse / scale)
+
+        # The coarse prediction is a residual of zero: noised, it is noise alone.
+        x = self.levels.sigma[rules.start_step] * noise
+        steps = descent(rules.start_step, rules.sample_steps)
+        return coarse + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
+
+    def _say(self, coarse: str, inputs: Tensor) -> Tensor:
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = self._networks[coarse](inputs.contiguous(memory_format=torch.channels_last_3d))
+        return torch.as_tensor(raw.float() - 1.0)
+
+    def _denoise(self, denoiser: str, noised: Tensor, coarse: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        seen = torch.cat([inputs, critic_view(scaled(coarse, self.recipe)), noised], dim=1)
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = self._networks[denoiser](
+                seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps
+            )
+        return torch.as_tensor(raw.float())
+
+    def _scale(self, coarse: Tensor) -> Tensor:
+        floor, growth = self.rules.scale
+        return floor + growth * coarse

@@ -1,0 +1,157 @@
+"""District CycleGAN (arXiv 1703.10593): CT to PET and back, from CTs and PETs of different patients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scantwin.imaging.study import District
+from scantwin.learning.machine import arithmetic
+from scantwin.learning.mirroring import averaged
+from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.prepared import INPUTS, windows_of
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_parts import Unpaired
+from scantwin.learning.system import Batch, Prediction
+from scantwin.learning.unet import PatchDiscriminator, UNet
+from scantwin.translation.pix2pix import generator_from_zero
+from scantwin.translation.pool import pooled
+from scantwin.translation.scaling import critic_view, scaled, unscaled
+
+_CT = 2
+"""Leading input channels: both windows of the CT; the others say where a voxel is."""
+
+
+class CycleGAN:
+    """The `System` of recipe system `cyclegan`."""
+
+    samples = 0
+    """It draws nothing."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rules = recipe.unpaired or Unpaired()
+        self.memory: dict[str, Tensor] = {}
+        self._networks: dict[str, nn.Module] = {}
+        judged = recipe.network.discriminator_channels
+        for district in recipe.districts:
+            place = f"cyclegan/{district}"
+            self._networks[f"{place}/generator-pet"] = generator_from_zero(recipe)
+            self._networks[f"{place}/generator-ct"] = UNet(len(INPUTS) - _CT + 1, 1, recipe.network.channels)
+            self._networks[f"{place}/discriminator-pet"] = PatchDiscriminator(1, judged)
+            self._networks[f"{place}/discriminator-ct"] = PatchDiscriminator(_CT, judged)
+        for network in self._networks.values():
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+
+    def components(self) -> dict[str, nn.Module]:
+        """Named networks, such as `cyclegan/trunk/generator-pet`."""
+        return self._networks
+
+    def components_of(self, district: District) -> tuple[str, ...]:
+        """Both generators and both discriminators of `district`."""
+        parts = ("generator-pet", "generator-ct", "discriminator-pet", "discriminator-ct")
+        return tuple(f"cyclegan/{district}/{part}" for part in parts)
+
+    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
+        """Adam for each component of `district`."""
+        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        """One step of both generators, then one of both discriminators."""
+        del progress
+        to_pet, to_ct, judge_pet, judge_ct = self.components_of(district)
+        parts = batch.parts(self.recipe.optimisation.accumulate)
+        losses, fakes = [], []
+        self._optimisers.clear(to_pet, to_ct)
+        with standing_still(self._networks[judge_pet], self._networks[judge_ct]):
+            for part in parts:
+                said, fake = self._generate(district, part, len(parts))
+                losses.append(said)
+                fakes.append(fake)
+        self._optimisers.step(to_pet, to_ct, clip=True)
+        if self.recipe.losses.adversarial:
+            self._optimisers.clear(judge_pet, judge_ct)
+            for part, said, (pet, ct) in zip(parts, losses, fakes, strict=True):
+                said["discriminator"] = self._doubt(
+                    judge_pet, critic_view(scaled(part.suv, self.recipe)), pet
+                )
+                said["discriminator"] = said["discriminator"] + self._doubt(
+                    judge_ct, part.inputs[:, :_CT], ct
+                )
+                backward(said["discriminator"], len(parts))
+            self._optimisers.step(judge_pet, judge_ct)
+        return mean_of(losses)
+
+    def _generate(
+        self, district: District, part: Batch, parts: int
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The generators' losses, and what they made as the discriminators see it."""
+        if part.place is None:
+            raise ValueError("a CycleGAN learns from unpaired batches")
+        to_pet, to_ct, judge_pet, judge_ct = self.components_of(district)
+        weights = self.recipe.losses
+        ct, there, here = part.inputs[:, :_CT], part.place[:, _CT:], part.inputs[:, _CT:]
+        pet = scaled(part.suv, self.recipe)
+        in_ct = torch.where(here[:, :1] > 0, 1.0, weights.air)  # there is depth where there is body
+        made_pet = self._pet(to_pet, part.inputs)
+        made_ct = self._ct(to_ct, pet, there)
+        zero = torch.zeros(())
+        losses = {"cycle": zero, "identity": zero, "adversarial": zero}
+        if weights.cycle:
+            back_ct = self._ct(to_ct, made_pet, here)
+            back_pet = self._pet(to_pet, torch.cat([made_ct, there], dim=1))
+            losses["cycle"] = _mean((back_ct - ct).abs(), in_ct) + _mean((back_pet - pet).abs(), part.weight)
+        if weights.identity:
+            # A PET in the place of the CT is to stay the PET it is, and the other way round.
+            same_pet = self._pet(to_pet, torch.cat([pet, pet, there], dim=1))
+            same_ct = self._ct(to_ct, ct[:, 1:2], here)
+            losses["identity"] = _mean((same_pet - pet).abs(), part.weight) + _mean(
+                (same_ct - ct).abs(), in_ct
+            )
+        seen = [critic_view(made_pet), made_ct]
+        if weights.adversarial:
+            judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
+            losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
+        total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
+        backward(total, parts)
+        kept = [
+            pooled(self.memory, f"{district}/{kind}", image.detach(), self.rules.pool)
+            for kind, image in zip(("pet", "ct"), seen, strict=True)
+        ]
+        return losses, kept
+
+    @torch.no_grad()
+    def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
+        """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
+        del noise
+        network = self._networks[f"cyclegan/{district}/generator-pet"]
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = averaged(network, inputs, self.recipe.sampling.average_flips)
+        return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
+
+    def _pet(self, generator: str, inputs: Tensor) -> Tensor:
+        """Scaled PET of inputs."""
+        return self._run(generator, inputs) - 1.0
+
+    def _ct(self, generator: str, pet: Tensor, place: Tensor) -> Tensor:
+        """Both windows of the CT of a scaled PET."""
+        return windows_of(self._run(generator, torch.cat([pet, place], dim=1)))
+
+    def _doubt(self, critic: str, real: Tensor, fake: Tensor) -> Tensor:
+        return (
+            0.5 * ((self._judge(critic, real) - 1) ** 2).mean()
+            + 0.5 * (self._judge(critic, fake) ** 2).mean()
+        )
+
+    def _judge(self, critic: str, image: Tensor) -> Tensor:
+        return self._run(critic, image)
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        with arithmetic(self.recipe.optimisation.precision):
+            out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
+        return torch.as_tensor(out.float())
+
+
+def _mean(error: Tensor, weight: Tensor) -> Tensor:
+    return (error * weight).sum() / (weight.sum() * error.shape[1])

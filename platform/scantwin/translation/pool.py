@@ -1,0 +1,33 @@
+"""The image pool of a GAN: discriminators see earlier synthetic patches again (arXiv 1612.07828, 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pooled(memory: dict[str, Tensor], name: str, made: Tensor, size: int) -> Tensor:
+    """`made` (B, C, D, H, W), half of it exchanged for patches made earlier once the pool is full.
+
+    The pool lives in `memory` under `name`, with the number of patches it has seen: what is exchanged
+    depends on that number only, so that a killed training goes on as if it had not been.
+    """
+    if not size:
+        return made
+    held = memory.get(f"{name}/pool", made[:0].clone())
+    seen = int(memory.get(f"{name}/seen", torch.zeros((), dtype=torch.int64)))
+    shown = []
+    for patch in made:
+        random = torch.Generator().manual_seed(seen)
+        seen += 1
+        if len(held) < size:
+            held = torch.cat([held, patch[None]])
+            shown.append(patch)
+        elif torch.rand((), generator=random) < 0.5:
+            slot = int(torch.randint(len(held), (), generator=random))
+            shown.append(held[slot].clone())
+            held[slot] = patch
+        else:
+            shown.append(patch)
+    memory[f"{name}/pool"], memory[f"{name}/seen"] = held, torch.tensor(seen)
+    return torch.stack(shown)

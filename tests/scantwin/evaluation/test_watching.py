@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scantwin import systems
+from scantwin.evaluation.references import training_statistics
+from scantwin.evaluation.watching import Watch
+from scantwin.learning.training import train
+from scantwin.learning.training_state import TrainingState
+from scantwin.learning.weights import system_arrays
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def watch_over(system, cohort, **values):
+    training = training_statistics(cohort.training)
+    return Watch(system, cohort.held_out, training, shown=cohort.held_out[0], **values)
+
+
+def test_the_step_with_the_smallest_error_is_delivered(bar_cohort, tiny_recipe):
+    system = systems.build(tiny_recipe, seed=1)
+    watch = watch_over(system, bar_cohort)
+    result = train(system, bar_cohort.training, steps=40, seed=2, watcher=watch)
+    assert 9 <= len(watch.scores) <= 11, "ten looks over a training, the last at its end"
+    assert result.chosen_step in watch.scores
+    # What was delivered scores as it did when it was chosen.
+    assert watch.look(99) == pytest.approx(watch.look(100))
+    chosen, now = watch.scores[result.chosen_step], watch.scores[99]
+    assert now["body"] == pytest.approx(chosen["body"], rel=1e-5)
+    assert now["lesions"] == pytest.approx(chosen["lesions"], rel=1e-5)
+
+
+def test_a_worse_look_changes_nothing(tiny_recipe):
+    system = systems.build(tiny_recipe, seed=1)
+    state = TrainingState(system)
+    state.keep_if_best(1.0, 5)
+    kept = system_arrays(system)
+    for network in system.components().values():
+        for parameter in network.parameters():
+            parameter.data.zero_()
+    state.keep_if_best(1.5, 6)
+    assert state.best_step == 5
+    state.deliver()
+    assert all(np.array_equal(kept[n][k], v) for n, a in system_arrays(system).items() for k, v in a.items())
+
+
+def test_the_best_weights_survive_a_kill(tiny_recipe, tmp_path):
+    state = TrainingState(systems.build(tiny_recipe, seed=1))
+    state.keep_if_best(0.5, 3)
+    state.save(tmp_path / "state.safetensors", 4)
+    again = TrainingState(systems.build(tiny_recipe, seed=2))
+    assert again.load(tmp_path / "state.safetensors") == 4
+    assert (again.best_score, again.best_step) == (0.5, 3)
+    name = next(iter(state.best))
+    key = next(iter(state.best[name]))
+    assert torch.equal(state.best[name][key], again.best[name][key])
+    empty = TrainingState(systems.build(tiny_recipe, seed=1))
+    assert empty.best_score == math.inf and not empty.best
+
+
+def test_pictures_show_the_training(bar_cohort, tiny_recipe, tmp_path):
+    system = systems.build(tiny_recipe, seed=1)
+    watch = watch_over(system, bar_cohort, pictures=tmp_path / "pictures", pictures_every_s=1e-6)
+    train(system, bar_cohort.training, steps=3, seed=2, watcher=watch)
+    made = sorted((tmp_path / "pictures").iterdir())
+    assert [path.name for path in made][-1] == "step-000003.png"
+    assert all(path.stat().st_size > 1000 for path in made)

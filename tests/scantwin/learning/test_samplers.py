@@ -1,0 +1,70 @@
+"""Against a Gaussian target, whose exact denoiser is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
+from scantwin.learning.schedules import cosine, descent
+
+MEAN, SD = 1.5, 0.4
+LEVELS = cosine(200)
+
+
+def exact(x, step):
+    """E[image | x] of an image ~ N(MEAN, SD^2): the textbook posterior mean of two Gaussians."""
+    alpha, sigma = float(LEVELS.alpha[step]), float(LEVELS.sigma[step])
+    return MEAN + alpha * SD**2 / (alpha**2 * SD**2 + sigma**2) * (x - alpha * MEAN)
+
+
+def drawn(sampler, count, start=200):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(40_000, generator=generator)
+    x = float(LEVELS.alpha[start]) * MEAN + float(LEVELS.sigma[start]) * noise
+    return sampler(exact, x, descent(start, count), LEVELS), noise
+
+
+def test_image_and_noise_share_the_variance_and_noise_grows():
+    assert torch.allclose(LEVELS.alpha**2 + LEVELS.sigma**2, torch.ones(201), atol=1e-6)
+    assert LEVELS.alpha[0] == 1 and LEVELS.sigma[0] == 0 and LEVELS.alpha[-1] == pytest.approx(0.01)
+    assert (LEVELS.alpha.diff() < 0).all()
+
+
+def test_velocity_image_and_noise_belong_together():
+    image, noise, step = torch.randn(5, 1, 4), torch.randn(5, 1, 4), torch.tensor([0, 1, 50, 150, 200])
+    noised = LEVELS.noised(image, noise, step)
+    assert torch.allclose(LEVELS.image(noised, LEVELS.velocity(image, noise, step), step), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_many_steps_reach_the_targets_mean_and_spread(name):
+    sample, _ = drawn(SAMPLERS[name], 200)
+    assert float(sample.mean()) == pytest.approx(MEAN, abs=0.02)  # 10 standard errors of the mean
+    assert float(sample.std()) == pytest.approx(SD, rel=0.03)
+
+
+def test_ten_steps_of_the_higher_order_come_closer_than_ten_of_ddim():
+    """Against the exact flow: of a Gaussian it maps x to MEAN + SD * (x - alpha MEAN) / sqrt(alpha^2 SD^2 + sigma^2)."""
+    start = 200
+    alpha, sigma = float(LEVELS.alpha[start]), float(LEVELS.sigma[start])
+    errors = {}
+    for sampler in (ddim, dpmpp_2m):
+        sample, noise = drawn(sampler, 10)
+        flow = MEAN + SD * sigma * noise / (alpha**2 * SD**2 + sigma**2) ** 0.5
+        errors[sampler] = float((sample - flow).abs().mean())
+    assert errors[dpmpp_2m] < 0.5 * errors[ddim]
+
+
+def test_a_start_in_the_middle_keeps_to_its_steps():
+    assert descent(200, 4) == [200, 150, 100, 50, 0]
+    assert descent(60, 60) == list(range(60, -1, -1))
+    sample, _ = drawn(ddim, 50, start=100)
+    # The start N(alpha m, sigma^2) lacks the image's own variance there: the spread must come out too small.
+    assert float(sample.mean()) == pytest.approx(MEAN, abs=0.02) and float(sample.std()) < SD
+
+
+def test_one_step_is_the_denoisers_word():
+    x = torch.linspace(-2, 2, 9)
+    for sampler in SAMPLERS.values():
+        assert torch.allclose(sampler(exact, x, [120, 0], LEVELS), exact(x, 120), atol=1e-5)
