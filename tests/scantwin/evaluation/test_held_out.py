@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scantwin import systems
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.held_out import case_of, measure
@@ -72,8 +71,7 @@ def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
     assert set(report["references"]) == set(REFERENCES) and report["conditions"]["melanoma"]["n"] == 1
 
 
-def test_metrics_are_taken_on_the_pets_own_grid(trained, bar_cohort):
-    system, _ = trained
+def test_metrics_are_taken_on_the_pets_own_grid(bar_cohort):
     study = bar_cohort.held_out[0]
     case = case_of(study)
     assert case.grid.spacing == study.pet.spacing

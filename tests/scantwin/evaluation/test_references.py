@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scantwin.evaluation.references import SUV_STEP, predict_reference, training_statistics
 
 

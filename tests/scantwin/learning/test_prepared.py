@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scantwin.learning.cohort import load_prepared, save_prepared
 from scantwin.learning.prepared import INPUTS, cut
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from scantwin.errors import InputError
 from scantwin.learning.recipe import Recipe, shipped_recipes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
 from scantwin.learning.schedules import cosine, descent
 
@@ -45,7 +44,7 @@ def test_many_steps_reach_the_targets_mean_and_spread(name):
 
 
 def test_ten_steps_of_the_higher_order_come_closer_than_ten_of_ddim():
-    """Against the exact flow: of a Gaussian it maps x to MEAN + SD * (x - alpha MEAN) / sqrt(alpha^2 SD^2 + sigma^2)."""
+    """Against the exact flow, which of a Gaussian is a straight map: deviations in units of their SD stay."""
     start = 200
     alpha, sigma = float(LEVELS.alpha[start]), float(LEVELS.sigma[start])
     errors = {}

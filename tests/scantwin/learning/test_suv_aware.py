@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from scantwin.learning import suv_aware
 from scantwin.learning.system import Batch
 

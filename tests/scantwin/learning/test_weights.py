@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-
 from scantwin import systems
 from scantwin.errors import InputError
 from scantwin.learning.weights import Model, system_arrays

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scantwin.translation.noise import NoiseField
 from scantwin.translation.uncertainty import (
     DEVIATES,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scantwin.errors import InputError
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.imaging.volume import Volume
@@ -28,7 +27,7 @@ def test_the_same_ct_gives_the_same_scan(bar_model, new_bar):
 
 
 def test_districts_join_without_a_seam(bar_model, new_bar):
-    """The jump across the border of two districts is no larger than where the patient himself changes there."""
+    """The jump across the border of two districts is no larger than the patient's own there."""
     study = prepare(new_bar, bar_model.recipe.spacing_mm)
     pet = scanner_for(bar_model).synthesise(study).pet
     both = (study.labels[:-1] > 0) & (study.labels[1:] > 0)
