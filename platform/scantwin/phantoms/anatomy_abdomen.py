@@ -93,7 +93,8 @@ def _liver(canvas: Canvas, f: Frame, belly: Shape) -> None:
         )
         return ((right | front | left) & belly) - right_kidney
 
-    liver = sized(make, organ_ml(f, "liver"))
+    # A tenth more: what its vessels and its neighbours take out of it.
+    liver = sized(make, organ_ml(f, "liver") * 1.1)
     canvas.paint("liver", liver.rough(1.5, 30.0), spare=_AHEAD_OF_LIVER)
 
     def branches(p: Points) -> Array:

@@ -27,7 +27,7 @@ _TRUNK: Final = np.array([
 ])  # fmt: skip
 _TRUNK_FEMALE: Final = np.interp(
     _TRUNK[:, 0], (0.46, 0.50, 0.54, 0.60, 0.64, 0.70, 0.76, 0.82, 0.86, 0.9),
-    (1.03, 1.04, 1.02, 0.93, 0.90, 0.90, 0.90, 0.90, 0.85, 0.86),
+    (1.03, 1.04, 1.02, 0.93, 0.90, 0.91, 0.92, 0.90, 0.85, 0.86),
 )  # fmt: skip
 
 # Fat rind: height fraction; side, front, back [mm] for a man, then for a woman, of about BMI 25; assumed.
@@ -76,7 +76,8 @@ def trunk_rows(f: Frame, *, fat: bool) -> NDArray[np.float64]:
         t[:, 1] *= _TRUNK_FEMALE
         t[:, 2:4] *= 0.96
     u = t[:, 0]
-    t[:, 1:4] *= f.s * np.sqrt(f.lean)
+    # Bones set the trunk's size more than muscles do.
+    t[:, 1:4] *= f.s * f.lean**0.25
     belly = np.exp(-(((u - 0.615) / 0.05) ** 2))
     t[:, 2] += belly * f.visceral
     t[:, 1] += belly * f.visceral * 0.55

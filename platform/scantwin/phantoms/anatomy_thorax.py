@@ -94,7 +94,7 @@ def _airways(canvas: Canvas, f: Frame) -> None:
 
 def _heart(canvas: Canvas, f: Frame, whole: Shape) -> None:
     s = f.s
-    canvas.paint("myocardium", whole)
+    canvas.paint("heart-wall", whole)
     canvas.paint("blood", whole.grown(-3.0 * s))
     centre = f.at(*_HEART) + 4 * f.wobble("heart", 3) + np.array([17, -3, -2]) * s
     size = np.cbrt(organ_ml(f, "heart") / 792)  # 792 ml: the reference man's
@@ -120,7 +120,7 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
     ]
     # The aorta widens with age: about 0.12 mm a year of radius from 50 (assumed).
     wide = s * (1.0 + 0.05 * float(f.wobble("aorta", 1)[0]))
-    canvas.paint("blood", tube(arch, np.array([14, 15, 14.5, 13, 12.5]) * wide), only=(*free, "myocardium"))
+    canvas.paint("blood", tube(arch, np.array([14, 15, 14.5, 13, 12.5]) * wide), only=(*free, "heart-wall"))
     canvas.paint("blood", tube(descending, np.linspace(12.0, 9.0, 16) * wide), only=free)
     canvas.paint(
         "blood",

@@ -36,7 +36,7 @@ def cavity(f: Frame, shrink: float = 0.0) -> Shape:
     """Everything inside the ribs, the belly wall and the pelvis."""
     t = _CAVITY.copy()
     if f.female:
-        t[:, 1] *= np.interp(t[:, 0], (0.5, 0.56, 0.62, 0.74, 0.84), (1.06, 1.0, 0.92, 0.88, 0.9))
+        t[:, 1] *= np.interp(t[:, 0], (0.5, 0.56, 0.62, 0.74, 0.84), (1.06, 1.0, 0.91, 0.905, 0.91))
         t[:, 2:4] *= 0.95
     t[:, 1:4] *= f.s
     belly = np.exp(-(((t[:, 0] - 0.615) / 0.05) ** 2))

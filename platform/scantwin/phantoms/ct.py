@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.sparse import csr_matrix
 
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
@@ -23,6 +25,8 @@ REFERENCE_DIAMETER_MM = 300.0
 """Water-equivalent diameter to which NOISE_HU belongs [mm]; assumed."""
 DOUBLING_MM = 80.0
 """Water that doubles the SD [mm]: the photons halve per 4 cm (assumed), so the variance doubles."""
+_SLAB = 48
+"""Slices that are worked on at a time."""
 KERNEL_SD_MM = {"soft": 0.535, "sharp": 0.312}
 """Gaussian of the same MTF50: sqrt(ln 2 / 2) / (pi f), f = 0.35 and 0.6 /mm (assumed)."""
 KERNEL_NOISE = {"soft": 1.0, "sharp": 1.9}
@@ -35,42 +39,53 @@ def image_ct(
 ) -> Volume:  # fmt: skip
     """The CT [HU], int16, of the true `hu` [HU] on `grid`; `table_y` is the table's top [mm], `metal` the
     centre of a prosthesis (x, y, z) [mm]."""
-    weights = [
+    z, y, x = (
         axis_weights(a, b, KERNEL_SD_MM[scanner.kernel], s)
         for a, b, s in zip(axes_of(hu), (grid.z, grid.y, grid.x), scanner.ct_spacing_mm, strict=True)
-    ]
+    )
     # Air is zero here, so that nothing outside the phantom's grid is air.
-    ct = apply(hu.array.astype(np.float32) - np.float32(AIR_HU), (weights[0], weights[1], weights[2]))
-    ct += np.float32(AIR_HU)
-    if scanner.table and table_y is not None:
-        _add_table(ct, grid, table_y)
-    if metal is not None:
-        _add_metal(ct, grid, metal)
-    ct += _noise(ct, scanner, rng)
-    ct += np.float32(scanner.hu_shift)
-    if scanner.truncate_arms:
-        outside = grid.x[None, :] ** 2 + (grid.y[:, None] - 10.0) ** 2 > 250.0**2
-        ct[:, outside] = HU_RANGE[0]
-    array = np.rint(np.clip(ct, *HU_RANGE)).astype(np.int16)
+    dense = hu.array.astype(np.float32) - np.float32(AIR_HU)
+    sd = _noise_sd(dense, hu, z, scanner)
+    table = _table(grid, table_y) if scanner.table and table_y is not None else None
+    outside = grid.x[None, :] ** 2 + (grid.y[:, None] - 10.0) ** 2 > 250.0**2
+    array = np.empty(grid.shape, np.int16)
+    # Slab by slab: a whole body of 1 mm pixels is 300 million voxels.
+    for first in range(0, len(grid.z), _SLAB):
+        slab = slice(first, min(first + _SLAB, len(grid.z)))
+        ct = apply(dense, (z[slab], y, x)) + np.float32(AIR_HU)
+        if table is not None:
+            np.maximum(ct, table, out=ct)
+        if metal is not None:
+            _add_metal(ct, replace(grid, z=grid.z[slab]), metal)
+        ct += _noise(ct.shape, scanner, rng) * sd[slab, None, None]
+        ct += np.float32(scanner.hu_shift)
+        if scanner.truncate_arms:
+            ct[:, outside] = HU_RANGE[0]
+        array[slab] = np.rint(np.clip(ct, *HU_RANGE))
     origin = (float(grid.x[0]), float(grid.y[0]), float(grid.z[0]))
     return Volume(array, scanner.ct_spacing_mm, origin, unit="HU")
 
 
-def _noise(ct: Array, scanner: ScannerSpec, rng: np.random.Generator) -> Array:
-    """Noise [HU], SD by dose, slice thickness and the patient's thickness slice by slice."""
-    area = np.prod(scanner.ct_spacing_mm[1:])
-    water = np.maximum(ct + 1000, 0).sum(axis=(1, 2)) / 1000 * area
-    diameter = gaussian_filter1d(2 * np.sqrt(water / np.pi), 3.0)
+def _noise_sd(dense: Array, hu: Volume, z: csr_matrix, scanner: ScannerSpec) -> Array:
+    """SD of the noise [HU] of every slice: by dose, slice thickness and the patient's thickness there.
+    `dense` is HU above air."""
+    water = np.maximum(dense, 0).sum(axis=(1, 2)) / 1000 * np.prod(hu.spacing[1:])
+    diameter = gaussian_filter1d(2 * np.sqrt(np.maximum(z @ water, 0) / np.pi), 3.0)
     sd = NOISE_HU * KERNEL_NOISE[scanner.kernel] * np.sqrt(3.0 / scanner.ct_spacing_mm[0] / scanner.ct_dose)
-    by_slice = sd * np.clip(2 ** ((diameter - REFERENCE_DIAMETER_MM) / DOUBLING_MM), 0.25, 3.0)
+    return np.asarray(
+        sd * np.clip(2 ** ((diameter - REFERENCE_DIAMETER_MM) / DOUBLING_MM), 0.25, 3.0), np.float32
+    )
+
+
+def _noise(shape: tuple[int, ...], scanner: ScannerSpec, rng: np.random.Generator) -> Array:
+    """Noise of unit variance that is correlated in the slice over about 2 mm."""
     sigma = (0.0, *(max(0.4, 0.9 / s) for s in scanner.ct_spacing_mm[1:]))
-    noise = gaussian_filter(rng.standard_normal(ct.shape, np.float32), sigma, mode="wrap", truncate=3.0)
-    noise *= (by_slice / noise.std()).astype(np.float32)[:, None, None]
-    return np.asarray(noise, np.float32)
+    noise = gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=3.0)
+    return np.asarray(noise / noise.std(), np.float32)
 
 
-def _add_table(ct: Array, grid: Grid, top: float) -> None:
-    """A curved carbon table with a foam core and a thin mattress, wherever there is air."""
+def _table(grid: Grid, top: float) -> Array:
+    """A curved carbon table with a foam core and a thin mattress (y, x) [HU]."""
     x, y = grid.x[None, :], grid.y[:, None]
     surface = top + 8.0 - 18.0 * (x / 210.0) ** 2
     profile = np.full((len(grid.y), len(grid.x)), AIR_HU, np.float32)
@@ -78,7 +93,7 @@ def _add_table(ct: Array, grid: Grid, top: float) -> None:
     profile[inside & (y > surface) & (y < surface + 45)] = -930.0
     shell = (np.abs(y - surface - 1.5) < 2.5) | (np.abs(y - surface - 45) < 2.5)
     profile[inside & shell] = -60.0
-    np.maximum(ct, profile[None], out=ct)
+    return profile
 
 
 def _add_metal(ct: Array, grid: Grid, centre: tuple[float, float, float]) -> None:

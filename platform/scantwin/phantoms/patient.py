@@ -59,7 +59,7 @@ def frame_of(spec: PatientSpec) -> Frame:
     jitter = Jitter(spec.seed)
     lean = float(np.clip(0.95 + 0.018 * (spec.bmi - 24) + 0.03 * jitter["lean"][0], 0.8, 1.25))
     if spec.sex == "F":
-        lean *= 0.89
+        lean *= 0.84
     visceral = max(0.0, spec.bmi - 21) * (2.6 if spec.sex == "M" else 1.8) * (1 + 0.2 * jitter["visceral"][0])
     height = spec.height_cm * 10
 

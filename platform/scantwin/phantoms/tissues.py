@@ -96,6 +96,7 @@ _ROWS: Final = (
     Tissue("brainstem", 30, 32, 5.0, 1.2, 1.04, "assumed", 2, 0.06),
     Tissue("deep-grey", 38, 41, 9.0, 2.2, 1.04, "assumed: a little above the cortex", 2, 0.06),
     Tissue("lesion", 40, 80, 8.0, 5.0, 1.04, "HD, SD, KA; see lesions.py", 6, 0.0),
+    Tissue("heart-wall", 45, 110, 1.5, 0.4, 1.05, "assumed: right heart and atria", 4, 0.1),
     Tissue("teeth", 1500, 1500, 0.5, 0.2, 2.0, "assumed", 200, 0.1),
 )
 # fmt: on

@@ -80,6 +80,8 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
         spread = np.sqrt(max(TISSUES[name].suv_sd ** 2 - (slope * 15) ** 2, 0.1))
         suv[name] = max(TISSUES[name].suv_mean + slope * older + float(spread) * z(name), 0.9)
     texture = _myocardium(spec, suv, chance)
+    # The thin walls show when the left ventricle does, but faintly.
+    suv["heart-wall"] = 0.85 * suv["blood"] + 0.12 * suv["myocardium"]
     median = 3.0 if spec.furosemide else 6.0
     suv["bladder"] = float(np.clip(median * np.exp(0.6 * z("urine")), 0.8, 40))
     suv["kidney-pelvis"] = float(
