@@ -35,7 +35,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 proto: install ## regenerates the gRPC stubs
-	$(BIN)/python -m grpc_tools.protoc -I twin/scantwin_twin/proto --python_out=twin --pyi_out=twin --grpc_python_out=twin twin/scantwin_twin/proto/*.proto
+	$(BIN)/python -m grpc_tools.protoc -Iscantwin_twin/v1=twin/scantwin_twin/proto/scantwin/twin/v1 \
+		--python_out=twin --pyi_out=twin --grpc_python_out=twin scantwin_twin/v1/twin.proto
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

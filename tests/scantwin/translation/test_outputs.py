@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+
 from scantwin import NOTICE
 from scantwin.imaging.nifti import read_nifti
 from scantwin.systems import scanner_for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from scantwin import systems
 from scantwin.evaluation.held_out import measure
 from scantwin.learning.patches import Sampler

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.translation.noise import NoiseField
 from scantwin.translation.uncertainty import (
     DEVIATES,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.errors import InputError
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.imaging.volume import Volume
