@@ -39,7 +39,7 @@ steps cross the spread of patients (20-25 % of SUV 1-2; TISSUES.md, 1)."""
 
 
 class FromTissueCurve(nn.Module):
-    """A network that corrects a tissue curve, which is learnt with it; says PET in units of `suv_unit` [g/ml]."""
+    """A network that corrects a tissue curve, learnt with it; says PET in units of `suv_unit` [g/ml]."""
 
     knots: Tensor
 
