@@ -11,12 +11,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
 
-from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_geometry import Plane, Stack, stack_planes
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, in_short, read_header, reading
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
+from scantwin.imaging.dicom_pixels import PixelReader
 from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.reasons import reject, warn
@@ -152,60 +151,14 @@ def _pixels(
     by_file: dict[FileRef, list[int]] = defaultdict(list)
     for k, frame in enumerate(frames):
         by_file[frame.ref].append(k)
-    for ref, places in by_file.items():
-        with reading(ref), ref.open() as stream:
-            dataset = pydicom.dcmread(stream, force=True)
-            for k in places:
-                values = scale(_decode(dataset, frames[k], ref), k)
-                array[k] = np.rint(values) if dtype.kind == "i" else values
+    with PixelReader() as reader:
+        for ref, places in by_file.items():
+            with reading(ref), ref.open() as stream:
+                dataset = pydicom.dcmread(stream, force=True)
+                for k in places:
+                    values = scale(reader.frame(dataset, frames[k].number, ref), k)
+                    array[k] = np.rint(values) if dtype.kind == "i" else values
     return stack.fill(array)
-
-
-def _decode(dataset: Dataset, frame: Frame, ref: FileRef) -> NDArray[np.generic]:
-    """Stored values (rows, columns) of one frame."""
-    header = frame.header
-    shape = int(header.Rows), int(header.Columns)
-    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
-        raise reject("dicom.not-images", path=ref.shown)
-    if "PixelData" not in dataset:
-        raise reject("dicom.truncated", path=ref.shown, found="it has no pixels")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    syntax = _syntax(dataset)
-    if not syntax.is_compressed or syntax.is_deflated:
-        need = shape[0] * shape[1] * frames * int(dataset.get("BitsAllocated") or 16) // 8
-        if len(dataset.PixelData) < need:
-            raise reject("dicom.truncated", path=ref.shown, found=f"{len(dataset.PixelData)} of {need} bytes")
-    try:
-        # `raw`: no colour or window is applied to stored values.
-        stored = np.asarray(pixel_array(dataset, index=frame.number if frames > 1 else None, raw=True))
-    except Rejection:
-        raise
-    except BROKEN as error:
-        if syntax.is_compressed and not syntax.is_deflated:
-            raise reject(
-                "dicom.compressed", path=ref.shown, found=f"{syntax.name}: {in_short(error)}"
-            ) from None
-        raise
-    stored = stored.reshape(stored.shape[-2:]) if stored.ndim > 2 and stored.shape[0] == 1 else stored
-    if stored.shape != shape:
-        raise reject(
-            "dicom.truncated", path=ref.shown, found=f"an image of {stored.shape} instead of {shape}"
-        )
-    return stored
-
-
-def _syntax(dataset: Dataset) -> pydicom.uid.UID:
-    """The transfer syntax; an old export without file meta is Implicit VR Little Endian."""
-    uid = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if uid is None:
-        uid = pydicom.uid.ImplicitVRLittleEndian
-        if not hasattr(dataset, "file_meta"):
-            dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = uid
-    uid = pydicom.uid.UID(uid)
-    if not uid.is_transfer_syntax:
-        raise reject("dicom.compressed", path="the series", found=f"transfer syntax {str(uid)[:64]}")
-    return uid
 
 
 def _rescale(frame: Frame) -> tuple[float, float]:

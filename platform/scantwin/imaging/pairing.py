@@ -75,7 +75,7 @@ def choose_ct(series: list[Series], pet: Series | None) -> Choice:
 
 
 def _ordered(found: list[Series], worth: Callable[[Series], dict[str, float]]) -> Choice:
-    """By what `worth` says, in its order; of equals the one whose UID comes first, so that a choice repeats."""
+    """By what `worth` says, in its order; of equals the one whose UID comes first: a choice repeats."""
     found = sorted(found, key=lambda s: s.uid)
     found.sort(key=lambda s: tuple(worth(s).values()), reverse=True)
     reason = ""

@@ -22,7 +22,7 @@ from scantwin.imaging.images import is_image, read_image
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_dicom import read_dicom_ct, read_dicom_study
-from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, as_ct, endless, read_file_study
+from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, as_ct, endless, read_file_ct, read_file_study
 from scantwin.imaging.volume import Volume
 
 Kind = Literal["nifti", "dicom", "image", "archive"]
@@ -120,6 +120,8 @@ def read_ct(path: Path | str) -> Volume:
     with _only_rejections(path):
         if source.kind == "dicom":
             return read_dicom_ct(path, source.files)
+        if source.kind == "nifti":
+            return read_file_ct(path, source.files)
         return read_study(source).ct
 
 

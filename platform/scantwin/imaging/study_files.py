@@ -47,10 +47,7 @@ def endless(name: str) -> str:
 def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     """The study of these files. Raises `Rejection`."""
     said = description(files)
-    ct_ref = _first(files, CT_NAMES)
-    if ct_ref is None:
-        raise reject("study.no-ct", path=path)
-    ct, notes = as_ct(_read(ct_ref, "HU"), ct_ref.shown)
+    ct_ref, ct, notes = _read_ct(path, files)
     pet = lesions = None
     if (pet_ref := _first(files, PET_NAMES)) is not None:
         pet, more = as_suv(_read(pet_ref, "SUV"), pet_ref.shown)
@@ -66,6 +63,18 @@ def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
         condition=said.get("condition", "unknown"), districts=districts,
         warnings=tuple(notes), source={"format": "nifti"},
     )  # fmt: skip
+
+
+def read_file_ct(path: Path, files: Sequence[FileRef]) -> Volume:
+    """The CT alone [HU], canonical."""
+    return _read_ct(path, files)[1]
+
+
+def _read_ct(path: Path, files: Sequence[FileRef]) -> tuple[FileRef, Volume, list[str]]:
+    ref = _first(files, CT_NAMES)
+    if ref is None:
+        raise reject("study.no-ct", path=path)
+    return ref, *as_ct(_read(ref, "HU"), ref.shown)
 
 
 def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:

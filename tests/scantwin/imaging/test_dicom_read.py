@@ -255,11 +255,11 @@ def test_transfer_syntaxes_give_the_same_voxels(name, tmp_path, ct_maker):
     np.testing.assert_array_equal(read_ct(write(maker, tmp_path / "other")).array, plain.array)
 
 
-def test_lossless_jpeg_gives_the_same_voxels(tmp_path, ct_maker):
+def as_lossless_jpeg(source: Path, target: Path) -> Path:
+    """The files of a folder, packed by GDCM as JPEG lossless, process 14."""
     gdcm = pytest.importorskip("gdcm", reason="python-gdcm reads lossless JPEG")
-    ct_maker().write(tmp_path / "plain")
-    (tmp_path / "jpeg").mkdir()
-    for path in (tmp_path / "plain").iterdir():
+    target.mkdir()
+    for path in source.iterdir():
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
         reader.SetFileName(str(path))
         assert reader.Read()
@@ -267,12 +267,29 @@ def test_lossless_jpeg_gives_the_same_voxels(tmp_path, ct_maker):
         change.SetInput(reader.GetImage())
         assert change.Change()
         writer.SetFile(reader.GetFile())
-        writer.SetFileName(str(tmp_path / "jpeg" / path.name))
+        writer.SetFileName(str(target / path.name))
         writer.SetImage(change.GetOutput())
         assert writer.Write()
-    first = next((tmp_path / "jpeg").iterdir())
-    assert pydicom.dcmread(first).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
-    np.testing.assert_array_equal(read_ct(tmp_path / "jpeg").array, read_ct(tmp_path / "plain").array)
+    return target
+
+
+def test_lossless_jpeg_gives_the_same_voxels(tmp_path, ct_maker):
+    packed = as_lossless_jpeg(ct_maker().write(tmp_path / "plain"), tmp_path / "jpeg")
+    assert pydicom.dcmread(next(packed.iterdir())).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
+    np.testing.assert_array_equal(read_ct(packed).array, read_ct(tmp_path / "plain").array)
+
+
+def test_a_decoder_that_dies_refuses_the_study_and_nothing_else(tmp_path, ct_maker, monkeypatch):
+    packed = as_lossless_jpeg(ct_maker(slices=4).write(tmp_path / "plain"), tmp_path / "jpeg")
+    monkeypatch.setattr("scantwin.imaging.jpeg_apart.sys.executable", "/bin/false")
+    assert rejected(packed) == "dicom.compressed"
+    monkeypatch.undo()
+    for path in packed.iterdir():
+        content = bytearray(path.read_bytes())
+        at = content.find(b"\xff\xd8") + 4
+        content[at : at + 60] = bytes(60)
+        path.write_bytes(bytes(content))
+    assert rejected(packed) == "dicom.compressed"
 
 
 def enhanced(maker, order) -> pydicom.FileDataset:

@@ -290,10 +290,14 @@ def test_a_study_without_pet_or_without_ct_is_said(tmp_path, ct_maker, pet_maker
     assert read_ct(tmp_path / "ct").unit == "HU"
 
 
-def test_read_ct_passes_over_a_pet_that_would_be_refused(pair, pet_maker):
+def test_read_ct_passes_over_a_pet_that_would_be_refused(pair, pet_maker, tmp_path):
     nac = pet_maker(fields={"CorrectedImage": ["DECY"]})
     nac.write(pair / "DICOM" / "A2")
     assert read_ct(pair).unit == "HU"
+    folder = nifti_study(tmp_path / "files")
+    (folder / "SUV.nii.gz").write_bytes(b"damaged")
+    assert rejected(folder) == "nifti.unreadable"
+    assert read_ct(folder).unit == "HU"
 
 
 # --- drawn lesions

@@ -1,0 +1,97 @@
+"""Pixels of DICOM images: native or compressed, checked against the header before they are decoded."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from scantwin.errors import Rejection
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_headers import BROKEN, in_short
+from scantwin.imaging.jpeg_apart import OLD_JPEG, JpegApart
+from scantwin.imaging.reasons import reject
+
+_DECODER: Final = {
+    **{f"1.2.840.10008.1.2.4.{k}": "pyjpegls" for k in (80, 81)},
+    **{f"1.2.840.10008.1.2.4.{k}": "pylibjpeg" for k in (90, 91, 201, 202, 203)},
+    "1.2.840.10008.1.2.5": "pydicom",
+}
+"""Transfer syntax (JPEG-LS, JPEG 2000 and its high-throughput form, RLE) -> the one decoder that is used.
+pydicom would go on to others when one fails, and GDCM ends the process on some damaged files."""
+
+
+class PixelReader:
+    """Reads frames; a context, since old JPEG needs a process that must end."""
+
+    def __init__(self) -> None:
+        self._apart = JpegApart()
+
+    def __enter__(self) -> PixelReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._apart.close()
+
+    def frame(self, dataset: Dataset, number: int, ref: FileRef) -> NDArray[np.generic]:
+        """Stored values (rows, columns) of frame `number` of a file. Raises the `dicom.*` rejections."""
+        shape = int(dataset.Rows), int(dataset.Columns)
+        if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
+            raise reject("dicom.not-images", path=ref.shown)
+        if "PixelData" not in dataset:
+            raise reject("dicom.truncated", path=ref.shown, found="it has no pixels")
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        syntax = _syntax(dataset, ref)
+        packed = syntax.is_compressed and not syntax.is_deflated
+        if not packed:
+            need = shape[0] * shape[1] * frames * int(dataset.get("BitsAllocated") or 16) // 8
+            if len(dataset.PixelData) < need:
+                found = f"{len(dataset.PixelData)} of {need} bytes"
+                raise reject("dicom.truncated", path=ref.shown, found=found)
+        try:
+            stored = self._stored(dataset, number, frames, syntax if packed else None, ref)
+        except Rejection:
+            raise
+        except BROKEN as error:
+            if packed:
+                found = f"{syntax.name}, {in_short(error)}"
+                raise reject("dicom.compressed", path=ref.shown, found=found) from None
+            raise
+        if stored.ndim == 3 and stored.shape[0] == 1:
+            stored = stored[0]
+        if stored.shape != shape:
+            found = f"an image of {stored.shape} instead of {shape}"
+            raise reject("dicom.truncated", path=ref.shown, found=found)
+        return stored
+
+    def _stored(
+        self, dataset: Dataset, number: int, frames: int, packed: UID | None, ref: FileRef
+    ) -> NDArray[np.generic]:
+        index = number if frames > 1 else None
+        if packed is None:
+            return np.asarray(pixel_array(dataset, index=index, raw=True))
+        if packed in OLD_JPEG:
+            with ref.open() as stream:
+                return self._apart.decode(stream.read(), number)
+        if packed not in _DECODER:
+            raise reject("dicom.compressed", path=ref.shown, found=packed.name)
+        # `raw`: no colour or window is applied to stored values.
+        return np.asarray(pixel_array(dataset, index=index, raw=True, decoding_plugin=_DECODER[packed]))
+
+
+def _syntax(dataset: Dataset, ref: FileRef) -> UID:
+    """The transfer syntax; an old export without file meta is Implicit VR Little Endian."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    uid = UID(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+    dataset.file_meta.TransferSyntaxUID = uid
+    if not uid.is_transfer_syntax:
+        raise reject("dicom.compressed", path=ref.shown, found="an unknown transfer syntax")
+    return uid
