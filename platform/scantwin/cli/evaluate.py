@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.table import Table
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar
+
+if TYPE_CHECKING:
+    from scantwin.imaging.volume import Volume
 
 
 def evaluate(
@@ -35,7 +38,7 @@ def evaluate(
 
     chosen, version = choose_model(model)
     use_threads(threads)
-    studies = []
+    studies, folders = [], {}
     sources = find_studies(data)
     with progress_bar("reading", quiet=as_json) as advance:
         for number, source in enumerate(sources):
@@ -43,12 +46,25 @@ def evaluate(
             study = read_study(source)
             if study.pet is not None:
                 studies.append(prepare(study, chosen.recipe.spacing_mm))
+                folders[study.name] = source.path
     if not studies:
         raise InputError(f"No study in {data} has both a CT and a PET.", hint="Measuring needs both.")
     with progress_bar("measuring", quiet=as_json) as advance:
-        report = evaluate_studies(scanner_for(chosen), studies, chosen.statistics or None, advance=advance)
+        report = evaluate_studies(
+            scanner_for(chosen), studies, chosen.statistics or None,
+            organs=lambda name: known_organs(folders[name]), advance=advance,
+        )  # fmt: skip
     said = {"notice": NOTICE, "model_version": version, **report}
     emit(said, as_json, lambda: _people(said))
+
+
+def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
+    """The organs of a phantom's folder (`truth/organs.nii.gz`); None for a patient."""
+    from scantwin.imaging.nifti import read_nifti
+    from scantwin.phantoms.tissues import ORGANS
+
+    path = folder / "truth" / "organs.nii.gz"
+    return (read_nifti(path, "label"), dict(ORGANS)) if path.is_file() else None
 
 
 def _people(said: dict[str, Any]) -> None:
@@ -73,5 +89,12 @@ def _people(said: dict[str, Any]) -> None:
     if lesions["n"]:
         out.print(
             f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, "
-            f"SUVpeak error {lesions['suvpeak_error']:.2f} SUV"
+            f"SUVpeak error {lesions['suvpeak_error']:.2f} SUV, {lesions['inside_limits']:.0%} inside "
+            f"-25/+33 %, {lesions['sensitivity']['value']:.0%} found at SUV {lesions['sensitivity']['threshold']}"
         )
+    if (covered := said["uncertainty"]["coverage"]) is not None:
+        out.print(f"{said['uncertainty']['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels")
+    distances = said["frechet"]
+    out.print(
+        f"{distances['figure']} {distances['model']:.4f} ({distances['extractor']}, {distances['planes']})"
+    )

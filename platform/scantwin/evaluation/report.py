@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scantwin.evaluation.held_out import Case, case_of, compare, say_reference
+from scantwin.evaluation import frechet
+from scantwin.evaluation.agreement import coverage
+from scantwin.evaluation.held_out import Case, case_of, say_reference
 from scantwin.evaluation.references import REFERENCES, Statistics
-from scantwin.evaluation.uptake import lesion_figures
+from scantwin.evaluation.tally import Tally, spread
 from scantwin.imaging.resampling import resample_like
-from scantwin.imaging.study import DISTRICTS
+from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.terminal import Advance, silent
+from scantwin.translation.uncertainty import INTERVAL
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
-_METRICS = ("mae", "bias", "psnr", "ssim")
-_LESION_METRICS = ("mae", "suvmax_error", "suvpeak_error", "suvmean_bias", "inside_limits")
-
-
-class _Tally:
-    """Figures per patient (regions) and per lesion."""
-
-    def __init__(self) -> None:
-        self.regions: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        self.lesions: dict[str, list[float]] = defaultdict(list)
-
-    def add(self, predicted: NDArray[np.float32], case: Case) -> None:
-        for region, values in compare(predicted, case).items():
-            for metric, value in values.items():
-                self.regions[region][metric].append(value)
-        for figures in lesion_figures(predicted, case):
-            for name, value in figures.items():
-                self.lesions[name].append(value)
-
-    def report(self) -> dict[str, Any]:
-        regions = {
-            region: {m: _spread(values[m]) for m in _METRICS if values[m]}
-            for region, values in self.regions.items()
-        }
-        lesions: dict[str, Any] = {"n": len(self.lesions["mae"])}
-        for name in _LESION_METRICS:
-            values = self.lesions[name]
-            lesions[name] = float(np.mean(values)) if values else None
-        districts = {d: regions[d] for d in DISTRICTS if d in regions and d != "whole-body"}
-        return {"whole_body": regions.get("whole-body", {}), "districts": districts, "lesions": lesions}
+Organs = Callable[[str], tuple[Volume, dict[str, int]] | None]
+"""Study name -> label volume and the label of each organ, where they are known."""
 
 
 def evaluate_studies(
@@ -55,38 +31,67 @@ def evaluate_studies(
     studies: list[PreparedStudy],
     training: Statistics | None,
     *,
+    organs: Organs = lambda _: None,
+    extractor: frechet.Extractor | None = None,
     advance: Advance = silent,
 ) -> dict[str, Any]:
     """The report: model and references beside each other, mean and SD over patients, by region and condition.
 
     `training` holds the training statistics behind the references; without them there are none.
+    `extractor` is of the Frechet distance; by default the project's own.
     """
-    tallies: dict[str, _Tally] = defaultdict(_Tally)
-    conditions: dict[str, _Tally] = defaultdict(_Tally)
+    extractor = extractor or frechet.RandomFeatures()
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    conditions: dict[str, Tally] = defaultdict(Tally)
+    features: dict[str, frechet.Gaussian] = defaultdict(frechet.Gaussian)
+    covered: list[float] = []
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
-        pet = scanner.synthesise(study).pet
-        moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
-        tallies["model"].add(moved, case)
-        conditions[study.condition].add(moved, case)
+        masks = _organ_masks(organs(study.name), case)
+        made = scanner.synthesise(study)
+        moved = _moved(study, made.pet, case)
+        said = {"model": moved}
         for reference in REFERENCES if training else ():
-            said = say_reference(reference, training or {}, case)
-            if said is not None:
-                tallies[reference].add(said, case)
+            constant = say_reference(reference, training or {}, case)
+            if constant is not None:
+                said[reference] = constant
+        for who, pet in said.items():
+            tallies[who].add(pet, case, masks)
+            frechet.gather(features[who], pet, case.body, SUV_RANGE, extractor)
+        frechet.gather(features["true"], case.true, case.body, SUV_RANGE, extractor)
+        conditions[study.condition].add(moved, case, masks)
+        std = _moved(study, made.std, case)
+        share = coverage(moved[case.body], case.true[case.body], std[case.body])
+        if share is not None:
+            covered.append(share)
     advance(len(studies), len(studies))
+    distances = {
+        who: frechet.frechet_distance(features[who], features["true"]) for who in features if who != "true"
+    }
     return {
         "n": len(studies),
         "range": list(SUV_RANGE),
         **tallies["model"].report(),
+        "uncertainty": {
+            "interval": INTERVAL,
+            "n": len(covered),
+            "coverage": spread(covered) if covered else None,
+        },
+        "frechet": {"figure": "FD", "extractor": extractor.name, "planes": "2.5D", **distances},
         "references": {name: tallies[name].report() for name in REFERENCES if name in tallies},
-        "conditions": {name: {"n": _count(tally), **tally.report()} for name, tally in conditions.items()},
+        "conditions": {name: {"n": tally.patients, **tally.report()} for name, tally in conditions.items()},
     }
 
 
-def _count(tally: _Tally) -> int:
-    return len(tally.regions["whole-body"]["mae"])
+def _moved(study: PreparedStudy, image: NDArray[np.float32], case: Case) -> NDArray[np.float32]:
+    """`image` on the working grid -> on the PET's own grid."""
+    return resample_like(study.grid.with_array(image, "SUV"), case.grid).array.astype(np.float32)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+def _organ_masks(known: tuple[Volume, dict[str, int]] | None, case: Case) -> dict[str, NDArray[np.bool_]]:
+    if known is None:
+        return {}
+    labels = np.rint(resample_like(known[0], case.grid, how="nearest").array).astype(int)
+    masks = {name: labels == label for name, label in known[1].items()}
+    return {name: mask for name, mask in masks.items() if mask.any()}

@@ -55,6 +55,8 @@ def lesion_figures(predicted: NDArray[np.float32], case: Case) -> list[dict[str,
             "suvpeak_error": abs(peak[0] - peak[1]),
             "suvmean_bias": mean[0] - mean[1],
             "inside_limits": float(_inside(*peak) and _inside(*mean)),
+            "suvmean_inside": float(_inside(*mean)),
+            "suvpeak_inside": float(_inside(*peak)),
         })  # fmt: skip
     return figures
 

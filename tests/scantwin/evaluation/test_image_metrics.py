@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.uptake import PEAK_RADIUS_MM, suv_peak
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.evaluation.references import SUV_STEP, predict_reference, training_statistics
 
 

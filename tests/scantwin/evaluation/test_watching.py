@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from scantwin import systems
 from scantwin.evaluation.references import training_statistics
 from scantwin.evaluation.watching import Watch

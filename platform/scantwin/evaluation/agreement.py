@@ -1,0 +1,54 @@
+"""Agreement of two measurements of the same things: bias, Bland-Altman limits, Lin's CCC; coverage."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.translation.uncertainty import DEVIATES
+
+_LIMITS: Final = 1.96
+"""Bland-Altman limits hold 95 % of normal differences (Lancet 1986;1:307)."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of predicted with true values [g/ml]."""
+
+    n: int
+    bias: float
+    """Mean of predicted - true."""
+    low: float
+    """Lower limit of agreement."""
+    high: float
+    ccc: float
+    """Lin's concordance correlation coefficient (Biometrics 1989;45:255): 1 is identity."""
+
+
+def agreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Agreement:
+    """Agreement of paired values (n,) [g/ml], at least two; NaN where a figure does not exist."""
+    difference = predicted - true
+    bias = float(difference.mean())
+    sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
+    spread = float(predicted.var() + true.var() + (predicted.mean() - true.mean()) ** 2)
+    covariance = float(((predicted - predicted.mean()) * (true - true.mean())).mean())
+    ccc = 2 * covariance / spread if len(difference) > 1 and spread > 0 else float("nan")
+    return Agreement(len(difference), bias, bias - _LIMITS * sd, bias + _LIMITS * sd, ccc)
+
+
+def as_figures(found: Agreement) -> dict[str, float | int | None]:
+    """For JSON: what does not exist is null."""
+    return {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}
+
+
+def coverage(
+    predicted: NDArray[np.float32], true: NDArray[np.float32], std: NDArray[np.float32]
+) -> float | None:
+    """Share of voxels (n,) whose true SUV lies in the stated 80 % interval; None where none is stated."""
+    stated = np.isfinite(std)
+    if not stated.any():
+        return None
+    return float((np.abs(predicted - true)[stated] <= DEVIATES * std[stated]).mean())

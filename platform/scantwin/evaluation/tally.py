@@ -1,0 +1,129 @@
+"""Gathering figures over patients and lesions, for one model or reference."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.evaluation import image_metrics as im
+from scantwin.evaluation.agreement import agreement, as_figures
+from scantwin.evaluation.held_out import Case, compare
+from scantwin.evaluation.uptake import REAL_CHANGE, lesion_figures
+from scantwin.evaluation.volumes import OF_MAXIMUM, RESPONSE, THRESHOLDS, responses, tumour
+from scantwin.imaging.study import DISTRICTS
+
+_METRICS = ("mae", "bias", "psnr", "ssim", "ms_ssim")
+_LESION_METRICS = (
+    "mae", "suvmax_error", "suvpeak_error", "suvmean_bias", "inside_limits", "suvmean_inside",
+    "suvpeak_inside",
+)  # fmt: skip
+SENSITIVITY_AT = 4.0
+"""Threshold [g/ml] of the headline sensitivity: the fixed threshold of MTV."""
+
+Values = dict[str, list[float]]
+
+
+class Tally:
+    """Figures per patient (regions), per lesion and per organ."""
+
+    def __init__(self) -> None:
+        self.regions: dict[str, Values] = defaultdict(lambda: defaultdict(list))
+        self.lesions: Values = defaultdict(list)
+        self.pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """Predicted and true mean uptake [g/ml] of lesions and organs."""
+        self.volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """Predicted and true MTV [ml] and TLG [g] of a patient's lesions."""
+        self.found = np.zeros((len(RESPONSE), 3))
+        """Lesions found, lesions, false marks by threshold."""
+        self.truly_found = np.zeros((len(RESPONSE), 3))
+        """The same of the true PET: what there was to find."""
+        self.patients = 0
+
+    def add(
+        self, predicted: NDArray[np.float32], case: Case, organs: dict[str, NDArray[np.bool_]] | None = None
+    ) -> None:
+        """Adds a patient: predicted PET [g/ml] (z, y, x) and masks of organs, if there are any."""
+        self.patients += 1
+        for region, values in compare(predicted, case).items():
+            for metric, value in values.items():
+                self.regions[region][metric].append(value)
+        many = im.ms_ssim(predicted, case.true, case.body)
+        if np.isfinite(many):
+            self.regions["whole-body"]["ms_ssim"].append(many)
+        for figures in lesion_figures(predicted, case):
+            for name, value in figures.items():
+                self.lesions[name].append(value)
+        for name, mask in (organs or {}).items():
+            if (inside := mask & case.body).any():
+                self.pairs[name].append((float(predicted[inside].mean()), float(case.true[inside].mean())))
+        self._add_lesions(predicted, case)
+
+    def _add_lesions(self, predicted: NDArray[np.float32], case: Case) -> None:
+        if case.lesions is None or not (region := case.lesions & case.body).any():
+            return
+        labels, count = ndimage.label(region, ndimage.generate_binary_structure(3, 2))
+        for label in range(1, count + 1):
+            mask = labels == label
+            self.pairs["lesions"].append((float(predicted[mask].mean()), float(case.true[mask].mean())))
+        ml = case.grid.voxel_ml
+        for threshold in (*THRESHOLDS, None):
+            name = f"{OF_MAXIMUM:.0%} of maximum" if threshold is None else f"SUV {threshold}"
+            said, true = (tumour(suv, region, ml, threshold) for suv in (predicted, case.true))
+            self.volumes[f"mtv, {name}"].append((said.mtv, true.mtv))
+            self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
+        for suv, into in ((predicted, self.found), (case.true, self.truly_found)):
+            into += [(r.found, r.lesions, r.false_marks) for r in responses(suv, region, case.body)]
+
+    def report(self) -> dict[str, Any]:
+        """Everything, mean and SD over patients."""
+        regions = {
+            region: {m: spread(values[m]) for m in _METRICS if values[m]}
+            for region, values in self.regions.items()
+        }
+        lesions: dict[str, Any] = {"n": len(self.lesions["mae"])}
+        for name in _LESION_METRICS:
+            values = self.lesions[name]
+            lesions[name] = float(np.mean(values)) if values else None
+        if lesions["n"]:
+            lesions |= self._detection()
+        return {
+            "whole_body": regions.get("whole-body", {}),
+            "districts": {d: regions[d] for d in DISTRICTS if d in regions and d != "whole-body"},
+            "lesions": lesions,
+            "agreement": {name: _agreement(pairs) for name, pairs in sorted(self.pairs.items())},
+            "volumes": {name: _agreement(pairs) for name, pairs in self.volumes.items()},
+        }
+
+    def _detection(self) -> dict[str, Any]:
+        curves = {}
+        for who, counts in (("free_response", self.found), ("free_response_of_true_pet", self.truly_found)):
+            curves[who] = [
+                {
+                    "threshold": threshold,
+                    "sensitivity": found / of if of else None,
+                    "false_marks_per_patient": marks / self.patients,
+                }
+                for threshold, (found, of, marks) in zip(RESPONSE, counts.tolist(), strict=True)
+            ]
+        at = RESPONSE.index(SENSITIVITY_AT)
+        headline = {"threshold": SENSITIVITY_AT, "value": curves["free_response"][at]["sensitivity"]}
+        return {"sensitivity": headline, **curves}
+
+
+def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    said, true = np.array(pairs, float).T
+    change = said[true > 0] / true[true > 0] - 1
+    inside = (change >= REAL_CHANGE[0]) & (change <= REAL_CHANGE[1])
+    return {
+        **as_figures(agreement(said, true)),
+        "inside_limits": float(inside.mean()) if inside.size else None,
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and standard deviation over patients."""
+    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}

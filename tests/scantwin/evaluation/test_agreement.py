@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scantwin.evaluation import image_metrics as im
+from scantwin.evaluation.agreement import agreement, as_figures, coverage
+from scantwin.evaluation.frechet import Gaussian, RandomFeatures, frechet_distance, gather
+from scantwin.translation.uncertainty import DEVIATES
+
+
+def test_identity_agrees_and_a_shift_is_bias():
+    true = np.array([1.0, 2.0, 4.0, 3.0])
+    same, moved = agreement(true, true), agreement(true + 0.5, true)
+    assert (same.bias, same.low, same.high, same.ccc) == pytest.approx((0, 0, 0, 1))
+    assert (moved.bias, moved.low, moved.high) == pytest.approx((0.5, 0.5, 0.5))
+    variance = true.var()
+    assert moved.ccc == pytest.approx(2 * variance / (2 * variance + 0.25))  # Lin 1989, eq. 3
+
+
+def test_limits_hold_nineteen_of_twenty():
+    random = np.random.default_rng(0)
+    true = random.gamma(4, 1, 20_000)
+    found = agreement(true + random.normal(0.2, 0.3, true.size), true)
+    assert (found.low, found.high) == pytest.approx((0.2 - 1.96 * 0.3, 0.2 + 1.96 * 0.3), abs=0.02)
+
+
+def test_what_does_not_exist_is_null():
+    figures = as_figures(agreement(np.array([1.0]), np.array([2.0])))
+    assert figures["bias"] == -1.0 and figures["ccc"] is None and figures["low"] is None
+
+
+def test_coverage_is_the_share_inside():
+    true = np.zeros(4, np.float32)
+    std = np.array([1, 1, 1, np.nan], np.float32)
+    said = np.array([0.5, 1.2, 1.4, 9.0], np.float32)
+    assert DEVIATES > 1.2 and coverage(said, true, std) == pytest.approx(2 / 3)
+    assert coverage(said, true, np.full(4, np.nan, np.float32)) is None
+
+
+def gaussian(values):
+    out = Gaussian()
+    out.add(values)
+    return out
+
+
+def test_the_distance_of_two_known_gaussians():
+    random = np.random.default_rng(1)
+    one = random.normal(0.0, 1.0, (200_000, 2))
+    two = random.normal(0.0, 1.0, (200_000, 2)) * [2.0, 1.0] + [3.0, 0.0]
+    # |3|^2 + (2 - 1)^2 for independent axes; sampling moves it by about 1 %.
+    assert frechet_distance(gaussian(one), gaussian(two)) == pytest.approx(10.0, rel=0.02)
+    assert frechet_distance(gaussian(one), gaussian(one)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_features_are_fixed_and_see_blur():
+    random = np.random.default_rng(2)
+    body = np.ones((20, 20, 20), bool)
+    sharp = random.gamma(2, 2, body.shape).astype(np.float32)
+    again = random.gamma(2, 2, body.shape).astype(np.float32)
+    blurred = np.asarray(im.ndimage.gaussian_filter(again, 1.0), np.float32)
+    held = {}
+    for name, image in (("sharp", sharp), ("again", again), ("blurred", blurred)):
+        held[name] = Gaussian()
+        gather(held[name], image, body, (0.0, 20.0), RandomFeatures())
+    near, far = (frechet_distance(held["sharp"], held[name]) for name in ("again", "blurred"))
+    assert far > 20 * near
+    repeated = Gaussian()
+    gather(repeated, sharp, body, (0.0, 20.0), RandomFeatures())
+    assert frechet_distance(held["sharp"], repeated) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_multi_scale_similarity():
+    random = np.random.default_rng(3)
+    true = np.asarray(im.ndimage.gaussian_filter(random.uniform(0, 20, (112, 112, 112)), 3), np.float32)
+    mask = np.ones(true.shape, bool)
+    assert im.ms_ssim(true, true, mask) == pytest.approx(1.0)
+    little, much = (
+        im.ms_ssim((true + random.normal(0, sd, true.shape)).astype(np.float32), true, mask)
+        for sd in (0.2, 1.0)
+    )
+    assert 1.0 > little > much > 0.0
+    small = true[:60]
+    assert np.isnan(im.ms_ssim(small, small, mask[:60])), "five scales need 112 voxels"
