@@ -87,10 +87,11 @@ def _people(said: dict[str, Any]) -> None:
     out.print(table)
     lesions = said["lesions"]
     if lesions["n"]:
+        sensitivity = lesions["sensitivity"]
         out.print(
             f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, "
             f"SUVpeak error {lesions['suvpeak_error']:.2f} SUV, {lesions['inside_limits']:.0%} inside "
-            f"-25/+33 %, {lesions['sensitivity']['value']:.0%} found at SUV {lesions['sensitivity']['threshold']}"
+            f"-25/+33 %, {sensitivity['value']:.0%} found at SUV {sensitivity['threshold']}"
         )
     if (covered := said["uncertainty"]["coverage"]) is not None:
         out.print(f"{said['uncertainty']['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels")
