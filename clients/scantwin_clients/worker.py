@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,19 @@ from scantwin.errors import FederationError
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import wait_less
-
 from scantwin_clients.policy import check_bundle
 from scantwin_clients.site import Site
 
 if TYPE_CHECKING:
+    from flwr.app import Context, Message
     from flwr.clientapp import ClientApp
+    from flwr.supercore.heartbeat import HeartbeatSender
 
 CLIENT_TASK = "flwr-clientapp"
 """The only kind of task that a site does (`flwr.supercore.constant.TaskType.CLIENT_APP`)."""
+
+GIVE_UP_S = 10.0
+"""How long a task is tried to be handed over to a SuperNode that does not answer [s]."""
 
 READY = "ready for jobs"
 """What the worker logs when it can take jobs."""
@@ -33,51 +38,77 @@ log = logging.getLogger("scantwin.site")
 
 
 def do_task(app: ClientApp, address: str, token: str) -> None:
-    """Does one task of the SuperNode at `address` as `flwr-clientapp` would, but with the installed app."""
-    from flwr.app import Error, Message
-    from flwr.common.constant import ErrorCode, SubStatus
-    from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+    """Does one task of the SuperNode at `address` as `flwr-clientapp` would, but with the installed app.
+
+    When the SuperNode is lost meanwhile the task is dropped: its reply waits in the outbox.
+    """
+    from flwr.common.constant import SubStatus
     from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
     from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+    from httpx import HTTPError
 
     client = runtime_client(
-        address, None, component="flwr-clientapp", interceptor=RuntimeTokenHttpInterceptor(token)
-    )
-    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
-    heartbeat.start()
-    status, details, context = SubStatus.FAILED, "", None
+        address, None, component="flwr-clientapp", interceptor=RuntimeTokenHttpInterceptor(token),
+        give_up_s=GIVE_UP_S,
+    )  # fmt: skip
+    heartbeat = _heartbeat(client)
+    context: Context | None = None
     began = time.monotonic()
     try:
         message, context, _run, bundle = pull_task_input(client)
         log.info("a job has arrived, received in %.2f s", time.monotonic() - began)
-        try:
-            check_bundle(bundle.content)
-            reply = app(message=message, context=context)
-            status = SubStatus.COMPLETED
-        except FederationError as error:
-            details = error.message
-            log.error("refused: %s", details)
-            reply = Message(Error(code=REFUSED_BY_SITE, reason=details), reply_to=message)
-        except Exception as error:
-            details = f"{type(error).__name__}: {error}"
-            log.exception("the job failed")
-            reply = Message(
-                Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=details), reply_to=message
-            )
+        reply = _reply(app, message, context, bundle.content)
         worked = time.monotonic()
         push_message(client, reply, context)
+        failed = (reply.error.reason or "it failed") if reply.has_error() else ""
+        status = SubStatus.FAILED if failed else SubStatus.COMPLETED
+        push_task_output(client=client, context=context, sub_status=status, details=failed)
         log.info("done after %.2f s, handed over in %.2f s", worked - began, time.monotonic() - worked)
+    except HTTPError as error:
+        log.warning("the task was dropped, its SuperNode is gone: %s", error)
     finally:
-        push_task_output(client=client, context=context, sub_status=status, details=details)
         heartbeat.stop()
         client.close()
+
+
+def _reply(app: ClientApp, message: Message, context: Context, bundle: bytes) -> Message:
+    """What our app says, unless the bundle is more than a ticket."""
+    from flwr.app import Error, Message
+    from flwr.common.constant import ErrorCode
+
+    try:
+        check_bundle(bundle)
+        return app(message=message, context=context)
+    except FederationError as error:
+        log.error("refused: %s", error.message)
+        return Message(Error(code=REFUSED_BY_SITE, reason=error.message), reply_to=message)
+    except Exception as error:
+        log.exception("the job failed")
+        reason = f"{type(error).__name__}: {error}"
+        return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
+
+
+def _heartbeat(client: Any) -> HeartbeatSender:
+    """Tells the SuperNode that we are alive. Flower's own interrupts the process when that fails."""
+    from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
+    from flwr.supercore.heartbeat import HeartbeatSender
+    from httpx import HTTPError
+
+    def beat() -> bool:
+        with suppress(HTTPError):
+            client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+        return True
+
+    sender = HeartbeatSender(beat)
+    sender.start()
+    return sender
 
 
 def work(site: Site, address: str, secret: bytes, *, poll_s: float) -> None:
     """Does jobs for ever. Heavy imports come first, so that no round waits for them."""
     import torch
-    from scantwin.systems import SYSTEMS
 
+    from scantwin.systems import SYSTEMS
     from scantwin_clients.client_app import app
 
     wait_less()

@@ -18,10 +18,17 @@ Handle = Callable[[str], None]
 """Called with a task's token; what it raises ends the executor."""
 
 
-def runtime_client(address: str, ca: Path | None, *, component: str, interceptor: Any) -> Any:
-    """A client of the Runtime API at `address` (host:port); without `ca` it is plain HTTP on loopback."""
+def runtime_client(
+    address: str, ca: Path | None, *, component: str, interceptor: Any, give_up_s: float | None = None
+) -> Any:
+    """A client of the Runtime API at `address` (host:port); without `ca` it is plain HTTP on loopback.
+
+    It tries again about every second while nothing answers, for ever or for `give_up_s`. Flower's own waits
+    up to 20 s between tries, and interrupts its own process when the server does not know its token.
+    """
+    import httpx
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-    from flwr.supercore.retry import make_simple_http_retry_invoker
+    from flwr.supercore.retry import RetryInvoker, constant
     from flwr.supercore.runtime import RuntimeHttpClient
 
     return RuntimeHttpClient.from_server_address(
@@ -29,7 +36,7 @@ def runtime_client(address: str, ca: Path | None, *, component: str, interceptor
         insecure=ca is None,
         root_certificates=None if ca is None else ca.read_bytes(),
         interceptors=[RuntimeVersionHttpInterceptor(component_name=component), interceptor],
-        retry_invoker=make_simple_http_retry_invoker(),
+        retry_invoker=RetryInvoker(lambda: constant(1.0), httpx.TransportError, None, give_up_s),
     )
 
 
