@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.calibration.charts import cusum, ewma, run_lengths, shewhart, standardise
 
 # Published average run lengths (METRICS.md). Length of the simulated series: long enough that a series

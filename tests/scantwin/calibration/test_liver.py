@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.calibration.liver import LIVER_SUV, measure_liver
 from scantwin.errors import InputError
 from scantwin.imaging.volume import Volume

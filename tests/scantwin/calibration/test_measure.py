@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scantwin.calibration.measure import EARL1_LIMITS, measure_cylinder, measure_spheres
 from scantwin.errors import InputError
 from scantwin.imaging.volume import Volume

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from pydantic import ValidationError
+
 from scantwin.calibration.measure import Measurement
 from scantwin.calibration.samples import CalibrationSample, sample_of
 from scantwin.errors import InputError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from scantwin.phantoms.patient import Phantom, build_patient
 from scantwin.phantoms.spec import random_patient
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.phantoms.canvas import Canvas, Grid, Lattice
 from scantwin.phantoms.shapes import ellipsoid
 from scantwin.phantoms.tissues import ORGANS, TISSUES

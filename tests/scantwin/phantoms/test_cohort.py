@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.reading import find_studies, read_study

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.phantoms.patient import ORGANS, Phantom, build_patient, random_patient
 
 COARSE = (6.0, 6.0, 6.0)
@@ -21,7 +22,8 @@ def test_labels_and_truth_agree(woman: Phantom) -> None:
         if inside.sum() < 8:
             continue  # grown over by its neighbour
         suv = woman.suv.array[inside]
-        assert suv.max() <= lesion.suvmax * 1.01 or suv.max() < 45
+        # A neighbour that grew into it may be hotter.
+        assert suv.max() <= 1.01 * max(other.suvmax for other in woman.truth)
         index = np.argwhere(inside).mean(axis=0)
         assert np.linalg.norm(woman.lesions.world(index) - lesion.centre_mm) < 20
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pydantic import ValidationError
+
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.phantoms.patient import ORGANS, PatientSpec, Phantom, build_patient, random_patient
 from scantwin.phantoms.tissues import TISSUES

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from scantwin.cli.phantom import app
 from scantwin.errors import InputError
-from typer.testing import CliRunner
 
 runner = CliRunner()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scantwin.calibration.measure import measure_cylinder
 from scantwin.imaging.reading import find_studies, read_study
 from scantwin.phantoms.qc import QcScan, sphere_phantom, uniform_cylinder, write_qc

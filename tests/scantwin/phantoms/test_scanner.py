@@ -5,6 +5,7 @@ from datetime import date
 import numpy as np
 import pytest
 from pydantic import ValidationError
+
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
 from scantwin.phantoms.ct import NOISE_HU, image_ct
@@ -72,17 +73,15 @@ def test_pet_noise_is_correlated_over_about_one_fwhm() -> None:
 
 
 def test_ct_noise_follows_dose_and_slice() -> None:
-    water = block(4.0, 0.0, 75, "HU")  # 300 mm across: the reference thickness is a disc of that water
-    grid = Grid.over(np.full(3, -140.0), np.full(3, 140.0), (3.0, 3.0, 3.0))
+    water = block(4.0, 0.0, 75, "HU")  # 300 mm square
 
     def sd(dose: float, thick: float = 3.0, kernel: str = "soft") -> float:
         spec = ScannerSpec(ct_dose=dose, ct_spacing_mm=(thick, 3.0, 3.0), kernel=kernel, table=False)  # type: ignore[arg-type]
         at = Grid.over(np.full(3, -140.0), np.full(3, 140.0), (thick, 3.0, 3.0))
         return float(image_ct(water, spec, at, np.random.default_rng(3)).array[2:-2, 10:-10, 10:-10].std())
 
-    del grid
     usual = sd(1.0)
-    thickness = 2 ** ((2 * np.sqrt(280**2 / np.pi) - 300) / 80)
+    thickness = 2 ** ((2 * np.sqrt(300**2 / np.pi) - 300) / 80)
     assert usual == pytest.approx(NOISE_HU * thickness, rel=0.1)
     assert sd(0.25) == pytest.approx(2 * usual, rel=0.05)
     assert sd(1.0, 6.0) == pytest.approx(usual / np.sqrt(2), rel=0.05)

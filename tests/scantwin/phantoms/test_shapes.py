@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scantwin.phantoms.shapes import Points, ellipsoid, ellipsoid_of, no_noise, sized, stack, tube, volume_ml
 
 lengths = st.floats(8.0, 60.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from scantwin.phantoms.spec import random_patient
 from scantwin.phantoms.tissues import ORGANS, TISSUES
 from scantwin.phantoms.uptake import MYOCARDIUM, sample_uptake
