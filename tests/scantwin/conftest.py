@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -73,6 +73,12 @@ def bar_model(bar_cohort: Cohort, tiny_recipe: Recipe) -> Model:
     result = train(system, bar_cohort.training, steps=60, seed=1)
     statistics = measure(system, bar_cohort.held_out, trained=result.patches).statistics
     return Model(tiny_recipe, system_arrays(system), {"patches": result.patches}, statistics)
+
+
+@pytest.fixture
+def make_bar() -> Callable[..., Study]:
+    """`bar_study` itself, for tests that need special patients."""
+    return bar_study
 
 
 @pytest.fixture

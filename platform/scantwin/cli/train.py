@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
-from scantwin.errors import InputError
+from scantwin.errors import InputError, Rejection
 from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
@@ -108,12 +109,25 @@ def train(
 
 def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet: bool) -> Cohort:
     """The studies of a folder, prepared. Studies that cannot be read are skipped with a warning."""
-    from scantwin.imaging.reading import find_studies, read_study
+    from scantwin.imaging.nifti import read_nifti
+    from scantwin.imaging.reading import StudySource, find_studies, read_study
+    from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
+    from scantwin.learning.prepared import pet_alone
 
     sources = find_studies(data)
     if not sources:
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
-    named = [(source.key, lambda source=source: read_study(source)) for source in sources]
+
+    def read(source: StudySource) -> Study:
+        try:
+            return read_study(source)
+        except Rejection as rejection:
+            alone = source.path / "SUV.nii.gz"
+            if recipe.unpaired is None or rejection.code != "study.no-ct" or not alone.is_file():
+                raise
+            return pet_alone(source.path.name, read_nifti(alone, "SUV").canonical())
+
+    named = [(source.key, partial(read, source)) for source in sources]
     with progress_bar("preparing", quiet=quiet) as advance:
         return Cohort.prepare(named, recipe, cache, held_out=held_out, advance=advance)

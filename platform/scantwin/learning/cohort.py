@@ -21,7 +21,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_FORMAT = 3
+_FORMAT = 4
 """Of the cached files; raised when what is prepared changes."""
 
 
@@ -54,20 +54,22 @@ class Cohort:
     ) -> Cohort:
         """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
 
-        A study without a PET cannot teach and is left out. `held_out` is the share of patients kept for
-        measuring, at least one of two or more; who they are depends on their names and `salt` only.
+        A study without a PET cannot teach a paired system and is left out; unpaired training uses it, and
+        PETs without a CT (`prepared.pet_alone`), but measures on patients who have both. `held_out` is the
+        share of patients kept for measuring, at least one of two or more; who they are depends on their
+        names and `salt` only.
         """
         named = sorted(studies, key=lambda pair: pair[0])
         prepared = []
         for number, (name, read) in enumerate(named):
             advance(number, len(named), name)
             study = _cached(name, read, recipe, cache)
-            if study is not None:
+            if (study.has_ct and study.suv is not None) or recipe.unpaired:
                 prepared.append(study)
         advance(len(named), len(named))
         if not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
-        kept = _held_out_names([s.name for s in prepared], held_out, salt)
+        kept = _held_out_names([s.name for s in prepared if s.has_ct and s.suv is not None], held_out, salt)
         training = [s for s in prepared if s.name not in kept]
         return cls(training, [s for s in prepared if s.name in kept])
 
@@ -79,17 +81,14 @@ def _held_out_names(names: list[str], share: float, salt: str) -> set[str]:
     return set(sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())[:count])
 
 
-def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy | None:
+def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:
     key = hashlib.sha256(f"{_FORMAT}:{name}:{recipe.spacing_mm}".encode()).hexdigest()[:24]
     path = cache / f"{key}.safetensors"
     try:
         return load_prepared(path)
     except (FileNotFoundError, SafetensorError):
         pass
-    study = read()
-    if study.pet is None:
-        return None
-    prepared = prepare(study, recipe.spacing_mm)
+    prepared = prepare(read(), recipe.spacing_mm)
     save_prepared(prepared, path)
     # Read back what was written: a cached and a fresh study are then the same to the bit.
     return load_prepared(path)
@@ -106,6 +105,7 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
     }  # fmt: skip
     about = {
         "name": study.name, "condition": study.condition, "confidence": study.confidence,
+        "has_ct": study.has_ct,
         "grid": _place(study.grid), "pet": None if pet is None else _place(pet),
     }  # fmt: skip
     present = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
@@ -124,6 +124,7 @@ def load_prepared(path: Path) -> PreparedStudy:
     pet = arrays.get("pet")
     return PreparedStudy(
         name=about["name"], condition=about["condition"], confidence=about["confidence"],
+        has_ct=about["has_ct"],
         grid=_placed(about["grid"], np.broadcast_to(np.uint8(0), shape)),
         hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
         depth=arrays["depth"].astype(np.float32), suv=arrays.get("suv"), lesions=arrays.get("lesions"),

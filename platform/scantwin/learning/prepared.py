@@ -35,6 +35,14 @@ SOFT_HU: Final = (40.0, 200.0)
 _DEPTH_MM: Final = 60.0
 """Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
 
+NO_CT: Final = "none"
+"""Of `Study.source["ct"]`: there is no CT."""
+
+_SOME_UPTAKE: Final = 0.12
+"""SUV [g/ml] above which there is tissue: half of subcutaneous fat's (TISSUES.md, 1)."""
+_SMOOTH_MM: Final = 4.0
+"""SD of the smoothing before that [mm]: about a PET's own blur, so that noise in air does not count."""
+
 _PLACE_MM: Final = 300.0
 """Distance that is 1 in the place channels [mm]: about half a trunk."""
 
@@ -145,8 +153,11 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
     grid = grid_over(reference, spacing_mm)
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
-    body = body_mask(ct)
-    if study.districts is not None:
+    has_ct = study.source.get("ct") != NO_CT
+    body = body_mask(ct) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
+    if not has_ct:
+        labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
+    elif study.districts is not None:
         labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
         confidence = 1.0
     elif districts:
@@ -164,5 +175,21 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
         lesions=None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8),
         pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
-        confidence=float(confidence),
+        confidence=float(confidence), has_ct=has_ct,
     )  # fmt: skip
+
+
+def pet_alone(name: str, pet: Volume) -> Study:
+    """A study of a PET [g/ml] without a CT, for unpaired training: where the CT would be there is air."""
+    air = np.full(pet.shape, AIR_HU, np.float32)
+    return Study(name, ct=pet.with_array(air, "HU"), pet=pet, source={"ct": NO_CT})
+
+
+def _body_of_pet(pet: Volume) -> NDArray[np.bool_]:
+    """The patient in a PET [g/ml] (z, y, x): what takes up anything, holes filled; the largest part."""
+    smooth = ndimage.gaussian_filter(pet.array.astype(np.float32), [_SMOOTH_MM / s for s in pet.spacing])
+    parts, count = ndimage.label(smooth > _SOME_UPTAKE)
+    if not count:
+        return np.zeros(pet.shape, bool)
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])

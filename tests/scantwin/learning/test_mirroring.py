@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from scantwin.learning.augmentation import margin, warp
 from scantwin.learning.mirroring import averaged, mirror_inputs, mirrorings
 from scantwin.learning.prepared import INPUTS

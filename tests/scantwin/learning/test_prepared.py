@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scantwin.learning.cohort import load_prepared, save_prepared
-from scantwin.learning.prepared import INPUTS, cut
+
+from scantwin import systems
+from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
+from scantwin.learning.prepared import INPUTS, cut, pet_alone
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
 
 
 @given(
@@ -44,3 +49,24 @@ def test_a_patient_is_taught_from_or_held_out_never_both(bar_cohort):
     taught, kept = ({s.name for s in part} for part in (bar_cohort.training, bar_cohort.held_out))
     assert len(kept) == 1 and len(taught) == 3 and not taught & kept
     assert set(bar_cohort.patches_available) == {"trunk", "legs", "whole-body"}
+
+
+def test_unpaired_training_takes_cts_and_pets_of_different_patients(tiny_recipe, tmp_path, make_bar):
+    values = tiny_recipe.model_dump(mode="json") | {"system": "cyclegan", "districts": ["whole-body"]}
+    unpaired = Recipe.read(values, "test")
+    cts = [(f"ct-{k}", lambda k=k: make_bar(k, with_pet=False)) for k in range(2)]
+    pets = [(f"pet-{k}", lambda k=k: pet_alone(f"bar-{k}", make_bar(k).pet)) for k in range(2, 4)]
+    cohort = Cohort.prepare([*cts, *pets], unpaired, tmp_path / "unpaired", held_out=0.5)
+    assert len(cohort.training) == 4 and not cohort.held_out, "nobody has both: nobody can be measured on"
+    bars = {s.name: s for s in cohort.training}
+    assert not bars["bar-2"].has_ct and bars["bar-0"].suv is None
+    # A PET shows its patient about as well as a CT does: the two outlines are of one shape.
+    outlines = [bars[name].body.mean() for name in ("bar-0", "bar-2")]
+    assert outlines[1] == pytest.approx(outlines[0], rel=0.25)
+    system = systems.build(unpaired, seed=1)
+    result = train(system, cohort.training, steps=3, seed=2)
+    assert set(result.patches) == set(system.components())
+    paired = Cohort.prepare(
+        [*cts, *pets, ("both", lambda: make_bar(9))], tiny_recipe, tmp_path / "paired", held_out=0
+    )
+    assert [study.name for study in paired.training] == ["bar-9"]

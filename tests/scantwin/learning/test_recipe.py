@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from scantwin.errors import InputError
 from scantwin.learning.recipe import Recipe, shipped_recipes
 
@@ -30,6 +31,13 @@ def test_pix2pix_is_the_published_one():
         ("system = 'pix2pix'\ndistricts = ['trunk', 'trunk']", "once each"),
         ("system = 'pix2pix'\n[sampling]\noverlap = 200", "overlap"),
         ("system =", "not TOML"),
+        ("system = 'pix2pix'\n[diffusion]\nsteps = 9", r"no section \[diffusion\]"),
+        ("system = 'pix2pix'\n[losses]\ncycle = 3.0", "losses.cycle"),
+        ("system = 'cyclegan'\n[losses]\nhottest = 3.0", "losses.hottest"),
+        ("system = 'cyclegan'\n[losses]\nl1 = 100.0", "losses.l1"),
+        ("system = 'coarse-diffusion'\n[losses]\nadversarial = 1.0", "losses.adversarial"),
+        ("system = 'coarse-diffusion'\n[diffusion]\nstart_step = 300", "start_step"),
+        ("system = 'coarse-diffusion'\n[diffusion]\nsampler = 'euler'", "diffusion.sampler"),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(tmp_path, text, says):
@@ -43,3 +51,11 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError) as error:
         Recipe.load("nonsense")
     assert "pix2pix" in error.value.hint
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_survives_being_written_and_read(name):
+    recipe = Recipe.load(name)
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    assert (recipe.unpaired is not None) == (recipe.system == "cyclegan")
+    assert (recipe.diffusion is not None) == (recipe.system == "coarse-diffusion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
 from scantwin.learning.schedules import cosine, descent
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from scantwin.learning import suv_aware
 from scantwin.learning.system import Batch
 

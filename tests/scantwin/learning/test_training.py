@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+
 from scantwin import systems
 from scantwin.errors import InputError
 from scantwin.learning.patches import Sampler

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from scantwin import systems
 from scantwin.errors import InputError
 from scantwin.learning.weights import Model, system_arrays
