@@ -31,7 +31,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed makes th
 When = Annotated[
     str | None, typer.Option("--when", help="Day of the scan, YYYY-MM-DD; calibration drifts with it.")
 ]
-Full = Annotated[bool, typer.Option("--full", help="The vendor's real voxels instead of quick ones.")]
+VoxelSize = Annotated[
+    str, typer.Option("--voxels", help="coarse (4 mm and more), quick, or full: the vendor's own.")
+]
 Scale = Annotated[
     float | None, typer.Option("--suv-scale", help="Shown SUV over true SUV, instead of the site's.")
 ]
@@ -48,7 +50,7 @@ def cohort(
     condition: Annotated[str | None, typer.Option("--condition", help=", ".join(CONDITIONS))] = None,
     when: When = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
-    full: Full = False,
+    voxels: VoxelSize = "quick",
     suv_scale: Scale = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +63,7 @@ def cohort(
     """
     from scantwin.phantoms.cohort import write_cohort
 
-    scanner = _scanner(site, vendor, full=full, suv_scale=suv_scale)
+    scanner = _scanner(site, vendor, voxels=voxels, suv_scale=suv_scale)
     _known(form, FORMS, "form")
     _known(condition or "negative", CONDITIONS, "condition")
     with progress_bar("patients", quiet=as_json) as advance:
@@ -90,7 +92,7 @@ def qc(
     form: Form = "nifti",
     vendor: VendorName = None,
     when: When = None,
-    full: Full = False,
+    voxels: VoxelSize = "quick",
     suv_scale: Scale = None,
     as_json: Json = False,
 ) -> None:
@@ -103,7 +105,7 @@ def qc(
     from scantwin.calibration.measure import measure_cylinder, measure_spheres
     from scantwin.phantoms.qc import sphere_phantom, uniform_cylinder, write_qc
 
-    scanner = _scanner(site, vendor, full=full, suv_scale=suv_scale)
+    scanner = _scanner(site, vendor, voxels=voxels, suv_scale=suv_scale)
     _known(form, FORMS, "form")
     _known(kind, ("cylinder", "spheres"), "kind")
     day = _day(when)
@@ -151,7 +153,7 @@ def picture(
 
     _known(condition or "negative", CONDITIONS, "condition")
     _known(arms or "up", ("up", "down", "one-up"), "position of the arms")
-    scanner = _scanner(site, None, full=False, suv_scale=None)
+    scanner = _scanner(site, None, voxels="quick", suv_scale=None)
     fixed = {key: value for key, value in {"condition": condition, "arms": arms}.items() if value}
     spec = random_patient(seed, **fixed)
     imaged = image_patient(build_patient(spec, (build_spacing(scanner),) * 3), scanner, seed=seed)
@@ -164,10 +166,11 @@ def picture(
     )
 
 
-def _scanner(site: str, vendor: str | None, *, full: bool, suv_scale: float | None) -> ScannerSpec:
-    from scantwin.phantoms.sites import FULL_PRESETS, SITE_PRESETS
+def _scanner(site: str, vendor: str | None, *, voxels: str, suv_scale: float | None) -> ScannerSpec:
+    from scantwin.phantoms.sites import PRESETS
 
     _known(site, SITES, "site")
+    _known(voxels, tuple(PRESETS), "size of voxels")
     changes: dict[str, Any] = {}
     if vendor is not None:
         _known(vendor, VENDORS, "vendor")
@@ -178,7 +181,7 @@ def _scanner(site: str, vendor: str | None, *, full: bool, suv_scale: float | No
                 f"An SUV scale of {suv_scale} is not possible.", hint="1 is right, 0.85 reads 15 % low."
             )
         changes["suv_scale"] = suv_scale
-    return (FULL_PRESETS if full else SITE_PRESETS)[site].model_copy(update=changes)
+    return PRESETS[voxels][site].model_copy(update=changes)
 
 
 def _known(value: str, among: tuple[str, ...], what: str) -> None:

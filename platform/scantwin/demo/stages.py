@@ -59,13 +59,13 @@ def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[
     total = sum(site.patients for site in sites) + 1
     calls: list[tuple[str, ...]] = [
         ("phantom", "cohort", "--out", str(options.out / "studies" / site.name), "--n", str(site.patients),
-         "--site", site.preset, "--seed", str(options.seed + 100 * number), "--workers", "1")
+         "--site", site.preset, "--seed", str(options.seed + 100 * number), "--voxels", "coarse")
         for number, site in enumerate(sites)
     ]  # fmt: skip
     new = options.out / "new-patient"
     calls.append(
         ("phantom", "cohort", "--out", str(new), "--n", "1", "--site", "university",
-         "--seed", str(options.seed + 99), "--condition", "lung-cancer", "--workers", "1")
+         "--seed", str(options.seed + 99), "--condition", "lung-cancer", "--voxels", "coarse")
     )  # fmt: skip
     story.say(f"{total} phantom patients")
     runner.call_all(
