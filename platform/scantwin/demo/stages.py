@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scantwin import NOTICE, __version__
+from scantwin.demo.comparison import compare
 from scantwin.demo.plan import QC_MONTHS, RECIPE, SITES, DemoOptions, DemoSite
 from scantwin.demo.progress import follow_rounds, read_rounds
 from scantwin.demo.runner import Runner
@@ -40,6 +41,7 @@ def run_demo(options: DemoOptions, runner: Runner, story: Story) -> dict[str, An
     with story.stage("scan", "A new patient is scanned by the twin"):
         scan = _scan(trained["final_version"], new_patient, options, runner)
         story.say(f"{', '.join(scan['districts'])} in {sum(scan['seconds'].values()):.0f} s")
+        scan["beside_the_real_pet"] = compare(scan, new_patient.parent, options.out / "scan-and-truth.png")
     result: dict[str, Any] = {
         "notice": NOTICE, "scantwin": __version__, "seed": options.seed,
         "data": "phantoms" if options.data is None else str(options.data),
