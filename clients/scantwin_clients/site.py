@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from scantwin.errors import InputError
 from scantwin.files import write_json, write_private
 from scantwin.settings import load_settings
 
 SECRET_BYTES = 32
 """Length of a site's secret [bytes]: the key length of HMAC-SHA256."""
+
+READY = "ready for jobs"
+"""What a site's worker logs when it can take jobs; its supervisor looks for it."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _FOLDERS = ("cache", "outbox", "calibration", "logs", "flwr-home")

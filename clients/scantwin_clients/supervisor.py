@@ -14,9 +14,7 @@ from scantwin.federation.flower import flower_env
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
 from scantwin.files import write_private
-
-from scantwin_clients.site import Site
-from scantwin_clients.worker import READY
+from scantwin_clients.site import READY, Site
 
 HOST = "127.0.0.1"
 """The SuperNode's Runtime API is for our worker only."""

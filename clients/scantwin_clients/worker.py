@@ -18,7 +18,7 @@ from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import wait_less
 from scantwin_clients.policy import check_bundle
-from scantwin_clients.site import Site
+from scantwin_clients.site import READY, Site
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
@@ -30,9 +30,6 @@ CLIENT_TASK = "flwr-clientapp"
 
 GIVE_UP_S = 10.0
 """How long a task is tried to be handed over to a SuperNode that does not answer [s]."""
-
-READY = "ready for jobs"
-"""What the worker logs when it can take jobs."""
 
 log = logging.getLogger("scantwin.site")
 
