@@ -123,6 +123,8 @@ class CoarseDiffusion:
         coarse = unscaled(raw.float() - 1.0, self.recipe).clamp(low, high)
         if noise is None or self.rules.delivered == "coarse":
             return Prediction(coarse)
+        if not self._learnt(denoiser):
+            return Prediction(coarse, torch.zeros_like(coarse))
         drawn = [self._sample(denoiser, coarse, inputs, field[None]) for field in noise]
         samples = torch.cat(drawn).clamp(low, high)
         # The body is where there is skin above: air says nothing of a drift.
@@ -144,6 +146,12 @@ class CoarseDiffusion:
         x = self.levels.sigma[rules.start_step] * noise
         steps = descent(rules.start_step, rules.sample_steps)
         return coarse + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
+
+    def _learnt(self, denoiser: str) -> bool:
+        """Whether the denoiser has moved at all: one that never learnt has noise to add, nothing else."""
+        network = self._networks[denoiser]
+        assert isinstance(network, Denoiser)  # noqa: S101 - as it was made
+        return bool(network.body.head.weight.any())
 
     def _say(self, coarse: str, inputs: Tensor) -> Tensor:
         with arithmetic(self.recipe.optimisation.precision):
