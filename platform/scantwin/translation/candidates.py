@@ -57,9 +57,7 @@ class Candidates:
     """What was done and what it cannot do, for people."""
 
 
-def lesion_candidates(
-    pet: Volume, *, threshold: float = THRESHOLD_SUV, min_ml: float = MIN_ML
-) -> Candidates:
+def lesion_candidates(pet: Volume, *, threshold: float = THRESHOLD_SUV, min_ml: float = MIN_ML) -> Candidates:
     """The regions of `pet` [g/ml] at or above `threshold` [g/ml] of at least `min_ml` [ml], largest first.
 
     Voxels that touch by a face, an edge or a corner belong together.
@@ -87,6 +85,4 @@ def _measure(pet: Volume, values: Any, labels: Any, number: int) -> Candidate:
     where = np.argwhere(labels == number)
     inside = values[labels == number]
     x, y, z = (float(v) for v in pet.world(where.mean(axis=0)))
-    return Candidate(
-        number, len(where) * pet.voxel_ml, float(inside.max()), float(inside.mean()), (x, y, z)
-    )
+    return Candidate(number, len(where) * pet.voxel_ml, float(inside.max()), float(inside.mean()), (x, y, z))

@@ -2,7 +2,9 @@
 
 ct.nii.gz pet.nii.gz std.nii.gz districts.nii.gz   on one grid
 dicom/      the PET as a series of the patient's study
+dicom-extra/   in the same study: seg.dcm (lesion candidates), report.dcm, capture-*.dcm (the pictures)
 pictures/   coronal.png, mip.png, uncertainty.png
+report.pdf  one page
 manifest.json
 """
 
@@ -24,6 +26,8 @@ from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.pictures import study_pictures
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
+from scantwin.translation.candidates import lesion_candidates
+from scantwin.translation.outputs_extra import REPORT, SEG, scan_page, write_extra
 
 if TYPE_CHECKING:
     import pydicom
@@ -52,13 +56,22 @@ def write_scan(
         write_nifti(result.std, aside / "std.nii.gz")
         write_nifti(result.ct, aside / "ct.nii.gz")
         write_nifti(result.districts, aside / "districts.nii.gz")
-        write_pet_series(result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed)
+        series = write_pet_series(
+            result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed
+        )
         known = result.std.with_array(np.nan_to_num(result.std.array).astype(np.float32))
         # The picture's CT keeps its own sharpness; the rest is on the working grid.
         shown = resample_like(ct.canonical(), result.pet, how="linear", outside=-1000.0)
         pictures = study_pictures(shown, result.pet, aside / "pictures", std=known, title=f"{model_version}")
         names = [f"pictures/{path.name}" for path in pictures]
-        write_json(aside / "manifest.json", _manifest(result, ct, model, model_version, seed, names))
+        candidates = lesion_candidates(result.pet)
+        page = scan_page(result, candidates, model_version, seed, pictures)
+        extra = write_extra(aside, series, candidates, page)
+        manifest = _manifest(result, ct, model, model_version, seed, names)
+        manifest |= {"candidates": {"rule": candidates.rule, "left_out": candidates.left_out,
+                                    "found": [one.as_json() for one in candidates.found]}}  # fmt: skip
+        manifest |= {"report_pdf": REPORT, "dicom_extra": extra}
+        write_json(aside / "manifest.json", manifest)
     seconds = {**result.seconds, "write": time.monotonic() - began}
     return {
         "notice": NOTICE,
@@ -67,6 +80,10 @@ def write_scan(
         "pet_dicom": str(out / "dicom"),
         "pictures": [str(out / name) for name in names],
         "manifest": str(out / "manifest.json"),
+        "report_pdf": str(out / REPORT),
+        "lesions_dicom": str(out / SEG) if SEG in extra else None,
+        "dicom_extra": [str(out / name) for name in extra],
+        "candidates": len(candidates.found),
         "model_version": model_version,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "districts": dict(result.present),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pydicom
 
 from scantwin import NOTICE
 from scantwin.imaging.nifti import read_nifti
@@ -29,3 +31,23 @@ def test_a_scans_folder_is_complete(bar_model, new_bar, tmp_path):
     assert manifest["notice"] == NOTICE and manifest["seed"] == 3
     assert all((tmp_path / "scan" / name).is_file() for name in manifest["pictures"])
     assert len(list((tmp_path / "scan" / "dicom").iterdir())) == result.pet.shape[0]
+    assert said["report_pdf"] == str(tmp_path / "scan" / "report.pdf")
+    assert (tmp_path / "scan" / "report.pdf").read_bytes().startswith(b"%PDF-")
+    listed = {str(tmp_path / "scan" / name) for name in manifest["dicom_extra"]}
+    assert listed == set(said["dicom_extra"])
+    assert listed == {str(path) for path in (tmp_path / "scan" / "dicom-extra").iterdir()}
+    assert (said["lesions_dicom"] in listed) == (said["candidates"] > 0)
+    assert len(manifest["candidates"]["found"]) == said["candidates"]
+    (study,) = {pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID for path in listed}
+    assert study == pydicom.dcmread(tmp_path / "scan" / "dicom" / "00001.dcm").StudyInstanceUID
+
+
+def test_a_hot_spot_is_a_candidate_and_a_segment(bar_model, new_bar, tmp_path):
+    result = scanner_for(bar_model).scan(new_bar.ct)
+    hot = np.array(result.pet.array)
+    hot[10:13, 10:13, 10:13] = 12.0
+    warm = replace(result, pet=result.pet.with_array(hot))
+    said = write_scan(warm, new_bar.ct, bar_model, "pix2pix-test", tmp_path / "scan")
+    assert said["candidates"] >= 1 and said["lesions_dicom"] is not None
+    seg = pydicom.dcmread(said["lesions_dicom"])
+    assert len(seg.SegmentSequence) == said["candidates"]
