@@ -71,7 +71,7 @@ def train(
     training = training_statistics(cohort.training)
     if limit:
         # Measuring is part of the budget: what it will take is known from one patient.
-        reserve = time_to_measure(system, cohort.held_out)
+        reserve = time_to_measure(systems.build(plan, seed=seed), cohort.held_out)
         limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
     with_pet = [study for study in (*cohort.held_out, *cohort.training) if study.suv is not None]
     watch = Watch(
