@@ -11,12 +11,16 @@ import typer
 
 from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
-from scantwin.errors import InputError, Rejection
+from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
+    from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
     from scantwin.learning.recipe import Recipe
+
+_PET_FILE = "SUV.nii.gz"
+"""A PET in FDG-PET-CT-Lesions' layout; without a CT beside it, it can teach an unpaired system."""
 
 _MANY_STEPS = 100_000
 """More than any budget of minutes allows; a longer training says --steps."""
@@ -73,9 +77,9 @@ def train(
         # Measuring is part of the budget: what it will take is known from one patient.
         reserve = time_to_measure(systems.build(plan, seed=seed), cohort.held_out)
         limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
-    with_pet = [study for study in (*cohort.held_out, *cohort.training) if study.suv is not None]
+    both = [s for s in (*cohort.held_out, *cohort.training) if s.has_ct and s.suv is not None]
     watch = Watch(
-        system, cohort.held_out, training, shown=with_pet[0], budget_s=limit,
+        system, cohort.held_out, training, shown=both[0] if both else None, budget_s=limit,
         pictures=out_dir.parent / f"{out_dir.name}-training" if often else None, pictures_every_s=often,
     )  # fmt: skip
     with progress_bar("training", quiet=as_json) as advance:
@@ -109,25 +113,23 @@ def train(
 
 def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet: bool) -> Cohort:
     """The studies of a folder, prepared. Studies that cannot be read are skipped with a warning."""
-    from scantwin.imaging.nifti import read_nifti
-    from scantwin.imaging.reading import StudySource, find_studies, read_study
-    from scantwin.imaging.study import Study
+    from scantwin.imaging.reading import find_studies, read_study
     from scantwin.learning.cohort import Cohort
-    from scantwin.learning.prepared import pet_alone
 
     sources = find_studies(data)
     if not sources:
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
-
-    def read(source: StudySource) -> Study:
-        try:
-            return read_study(source)
-        except Rejection as rejection:
-            alone = source.path / "SUV.nii.gz"
-            if recipe.unpaired is None or rejection.code != "study.no-ct" or not alone.is_file():
-                raise
-            return pet_alone(source.path.name, read_nifti(alone, "SUV").canonical())
-
-    named = [(source.key, partial(read, source)) for source in sources]
+    named = [(source.key, partial(read_study, source)) for source in sources]
+    if recipe.unpaired:
+        taken = {source.path for source in sources}
+        alone = [path for path in sorted(data.rglob(_PET_FILE)) if path.parent not in taken]
+        named += [(str(path.parent.relative_to(data)), partial(_read_pet_alone, path)) for path in alone]
     with progress_bar("preparing", quiet=quiet) as advance:
         return Cohort.prepare(named, recipe, cache, held_out=held_out, advance=advance)
+
+
+def _read_pet_alone(path: Path) -> Study:
+    from scantwin.imaging.nifti import read_nifti
+    from scantwin.learning.prepared import pet_alone
+
+    return pet_alone(path.parent.name, read_nifti(path, "SUV").canonical())

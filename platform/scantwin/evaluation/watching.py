@@ -52,8 +52,8 @@ class Watch:
     held_out: list[PreparedStudy]
     training: Statistics
     """Training statistics: errors are judged beside the simple references."""
-    shown: PreparedStudy
-    """The patient in the pictures."""
+    shown: PreparedStudy | None
+    """The patient in the pictures; none are taken without one."""
     pictures: Path | None = None
     """Folder of pictures; none without it."""
     pictures_every_s: float = 60.0
@@ -110,11 +110,13 @@ class Watch:
         return VirtualScanner(Model(self.system.recipe, {}, record), self.system).synthesise(study).pet
 
     def _picture_due(self) -> bool:
-        return self.pictures is not None and time.monotonic() - self._pictured >= self.pictures_every_s
+        if self.pictures is None or self.shown is None:
+            return False
+        return time.monotonic() - self._pictured >= self.pictures_every_s
 
     def _take_picture(self, step: int) -> None:
         study = self.shown
-        assert self.pictures is not None and study.suv is not None  # noqa: S101 - `_picture_due` saw to it
+        assert self.pictures and study and study.suv is not None  # noqa: S101 - `_picture_due` saw to it
         place = study.grid.with_array
         hu, true = place(study.hu, "HU"), place(study.suv, "SUV")
         frame = slice_frame(hu, "coronal", best_coronal_mm(hu))
