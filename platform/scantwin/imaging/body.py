@@ -5,7 +5,7 @@ Worked out on voxels of about 4 mm, then laid back on the CT's voxels with a sha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -18,15 +18,19 @@ from scantwin.units import AIR_HU, HU_RANGE
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-COARSE_MM: Final = 4.0
+COARSE_MM: Final = (4.0, 4.0, 4.0)
 """Voxel size [mm] the mask is worked out on: a quarter of a wrist, and thicker than a table's shell."""
 SKIN_HU: Final = -350.0
 """Between air and tissue [HU]: a voxel half air (-1000), half skin and fat (0 to -100) has about -520,
 one mostly of tissue more than this. A table's shell of 1-2 mm stays below it at 4 mm."""
 LUNG_HU: Final = (-930.0, -300.0)
 """Mean HU of a region that is lung and not outside air (air is -1000 +-20 at any dose once averaged)."""
+EDGE_HU: Final = -500.0
+"""A voxel at the skin line is body from this on [HU]: half of it is skin and fat."""
 SHEET_MM: Final = 12.0
 """What is thinner than this in axial slices is table, blanket or tube, unless it hangs on the body."""
+LUNG_ML: Final = 10.0
+"""Less [ml] behind a thin wall is not looked for."""
 PART_ML: Final = 40.0
 """A part apart from the trunk (a forearm beside it, a leg of a crop) is kept from this volume [ml] on."""
 _SOFT_HU: Final = (-220.0, 200.0)
@@ -53,9 +57,9 @@ class Coarse:
         return values
 
 
-def coarsen(ct: Volume, size_mm: float = COARSE_MM) -> Coarse:
-    """Averages a CT [HU] over blocks of about `size_mm`; padding (-1024, -3024, NaN) becomes air."""
-    factor = tuple(max(1, int(size_mm / spacing + 0.35)) for spacing in ct.spacing)
+def coarsen(ct: Volume, size_mm: tuple[float, float, float] = COARSE_MM) -> Coarse:
+    """Averages a CT [HU] over blocks of about `size_mm` (z, y, x); padding (-1024, -3024, NaN) becomes air."""
+    factor = tuple(max(1, int(size / s + 0.5)) for size, s in zip(size_mm, ct.spacing, strict=True))
     hu = ct.array
     for axis, count in enumerate(factor):
         hu = _block_mean(hu, axis, count)
@@ -78,8 +82,13 @@ def body_mask(ct: Volume) -> NDArray[np.bool_]:
 
 def coarse_body(coarse: Coarse) -> NDArray[np.bool_]:
     """The body mask on the blocks of a coarse canonical CT."""
-    parts = _parts(coarse)
-    return _filled(coarse, parts) if parts.any() else parts
+    body = np.zeros(coarse.hu.shape, np.bool_)
+    boxes = ndimage.find_objects((coarse.hu > SKIN_HU).astype(np.uint8))
+    if boxes:
+        near = replace(coarse, hu=coarse.hu[boxes[0]])
+        parts = _parts(near)
+        body[boxes[0]] = _filled(near, parts) if parts.any() else parts
+    return body
 
 
 def _canonical_mask(ct: Volume) -> NDArray[np.bool_]:
@@ -90,7 +99,7 @@ def _canonical_mask(ct: Volume) -> NDArray[np.bool_]:
     maybe = ndimage.binary_dilation(body, _IN_SLICE)
     near = coarse.expand(maybe & ~sure, ct.shape)
     inside = coarse.expand(sure, ct.shape)
-    tissue = np.asarray(ct.array) > SKIN_HU
+    tissue = np.asarray(ct.array) > EDGE_HU
     return np.asarray(inside | (near & tissue), np.bool_)
 
 
@@ -134,16 +143,37 @@ def _parts(coarse: Coarse) -> NDArray[np.bool_]:
 
 
 def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fills what the body encloses in axial slices, and lungs cut by the side of the field of view."""
-    holes = np.stack([ndimage.binary_fill_holes(s) for s in parts]) & ~parts
+    """Fills what the body encloses in axial slices, and lungs behind a thin wall or cut by a side."""
+    holes = _holes(parts)
     body = parts | _without_gaps(holes, parts)
-    open_air = np.stack([_cut_by_side(s) for s in body])
-    labels, count = ndimage.label(open_air)
-    if count:
-        mean = ndimage.mean(coarse.hu, labels, np.arange(1, count + 1))
-        lungs = (np.asarray(mean) > LUNG_HU[0]) & (np.asarray(mean) < LUNG_HU[1])
-        body = body | np.concatenate([[False], lungs])[labels]
-    return np.asarray(body, np.bool_)
+    # A chest wall of a few millimetres was taken for a sheet: the lung behind it is known by its HU.
+    tissue = coarse.hu > SKIN_HU
+    behind = _lungs_only(coarse, _holes(tissue | body) | _cut_by_sides(body))
+    wall = ndimage.binary_dilation(behind, _IN_SLICE, iterations=4, mask=tissue | behind)
+    return np.asarray(body | wall, np.bool_)
+
+
+def _holes(mask: NDArray[np.bool_], wall: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """What the mask encloses in axial slices; with `wall` = (axis, side), together with that side."""
+    labels, count = ndimage.label(~mask, _IN_SLICE)
+    outside = np.zeros(count + 1, bool)
+    for axis, side in ((1, 0), (1, -1), (2, 0), (2, -1)):
+        if (axis, side) != wall:
+            outside[labels.take(side, axis=axis)] = True
+    outside[0] = True
+    return np.asarray(~outside[labels], np.bool_)
+
+
+def _lungs_only(coarse: Coarse, regions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The regions that have the mean HU of lung, not of air or foam."""
+    labels, count = ndimage.label(regions)
+    if not count:
+        return regions
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    mean = np.bincount(labels.ravel(), weights=coarse.hu.ravel(), minlength=count + 1) / np.maximum(size, 1)
+    lungs = (mean > LUNG_HU[0]) & (mean < LUNG_HU[1]) & (size * np.prod(coarse.spacing) / 1000 > LUNG_ML)
+    lungs[0] = False
+    return np.asarray(lungs[labels], np.bool_)
 
 
 def _without_gaps(holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -167,15 +197,10 @@ def _without_gaps(holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray
     return np.asarray(keep[labels], np.bool_)
 
 
-def _cut_by_side(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Air of one slice (y, x) that the body encloses together with one side of the field of view."""
+def _cut_by_sides(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Air that the body encloses together with one side of the field of view, slice by slice."""
     found = np.zeros_like(body)
-    for axis, side in ((0, 0), (0, -1), (1, 0), (1, -1)):
-        edge = [slice(None), slice(None)]
-        edge[axis] = slice(0, 1) if side == 0 else slice(-1, None)
-        walled = np.pad(body, 1)
-        wall = [slice(None), slice(None)]
-        wall[axis] = slice(0, 1) if side == 0 else slice(-1, None)
-        walled[tuple(wall)] = True
-        found |= ndimage.binary_fill_holes(walled)[1:-1, 1:-1] & ~body
+    touching = np.flatnonzero(body[:, [0, -1]].any(axis=(1, 2)) | body[:, :, [0, -1]].any(axis=(1, 2)))
+    for wall in ((1, 0), (1, -1), (2, 0), (2, -1)) if len(touching) else ():
+        found[touching] |= _holes(body[touching], wall)
     return found

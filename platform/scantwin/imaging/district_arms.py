@@ -138,5 +138,5 @@ def _flood(scene: Scene, arms: Mask, rest: Mask) -> Mask:
     markers[rest] = 2
     markers[arms] = 1
     height, start = sitk.GetImageFromArray(-scene.depth), sitk.GetImageFromArray(markers)
-    flooded = sitk.MorphologicalWatershedFromMarkers(height, start, False, False)  # type: ignore[no-untyped-call]
+    flooded = sitk.MorphologicalWatershedFromMarkers(height, start, False, False)
     return np.asarray(sitk.GetArrayFromImage(flooded) == 1) & scene.body

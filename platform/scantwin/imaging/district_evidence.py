@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene, middle_thickness
+from scantwin.imaging.district_landmarks import THIN, Landmarks, Mask, Scene, middle_thickness
 
 FIELD_MM: Final = 280.0
 """A field of view narrower than this [mm] is a crop, or a head: a trunk or two thighs do not fit."""
@@ -85,7 +85,7 @@ def leg_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
     area = [(axial & (np.sign(away) == side)).sum(axis=(1, 2)) for side in (-1, 1)]
     bone = [(axial & scene.bone & (np.sign(away) == side)).any(axis=(1, 2)) for side in (-1, 1)]
     alike = np.minimum(*area) > 0.5 * np.maximum(*area)
-    return np.asarray(alike & bone[0] & bone[1] & (middle_thickness(scene, axial) < 0.84))
+    return np.asarray(alike & bone[0] & bone[1] & (middle_thickness(scene, axial) < THIN))
 
 
 def _contradictory(marks: Landmarks) -> bool:

@@ -17,8 +17,8 @@ from scantwin.imaging.volume import Volume
 
 Mask = NDArray[np.bool_]
 
-BLOCK_MM: Final = 5.0
-"""Voxel size [mm] the landmarks are looked for on: a rib, a wall of the skull and a wrist are still seen."""
+BLOCK_MM: Final = (4.5, 6.0, 6.0)
+"""Voxel size (z, y, x) [mm] the landmarks are looked for on: the wall of a skull and a wrist are still seen."""
 BONE_HU: Final = 200.0
 """Above this a block holds bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
 BRAIN_HU: Final = (0.0, 70.0)
@@ -35,8 +35,15 @@ LUNG_HU: Final = (-960.0, -500.0)
 """HU of lung; bowel gas is below, its edges are thin."""
 LUNG_ML: Final = 300.0
 """The lungs in the field of view together have this volume [ml]: the tips in a neck CT are not taken."""
+NECK_WIDE_MM: Final = 170.0
+"""Wider than this [mm] no neck is; the field of view ends in the shoulders."""
 APEX_TO_NECK_MM: Final = 10.0
 """From the top of the lung to the plane C7/T1: the apex lies at the neck of the first rib (assumed)."""
+THIN: Final = 0.84
+"""Thickness on the middle line over that of the thighs below which a slice is of two legs: above the crotch
+it is 0.96 and more, below it 0.8 and less also where the thighs touch (phantoms of BMI 17 to 38)."""
+BRAIN_TO_CROTCH_MM: Final = 400.0
+"""The crotch of the smallest adult lies further below the brain than this [mm]."""
 HANGING_MM: Final = 8.0
 """What lies between the thighs hangs this far below the crotch [mm] before the tissue there thins out."""
 SPINE_MM: Final = 60.0
@@ -119,7 +126,8 @@ def find_landmarks(scene: Scene, axial: Mask) -> Landmarks:
     lungs = find_lungs(scene)
     spine = spine_slices(scene, axial)
     neck = find_neck(scene, axial, brain_slices, lungs)
-    return Landmarks(brain, brain_slices, lungs, spine, neck, find_crotch(scene, axial, spine))
+    crotch = find_crotch(scene, axial, spine, brain_slices, lungs)
+    return Landmarks(brain, brain_slices, lungs, spine, neck, crotch)
 
 
 def find_brain(scene: Scene) -> Mask | None:
@@ -198,9 +206,9 @@ def find_neck(
     by_lung = None if lungs is None else lungs[1] + 1 + round(APEX_TO_NECK_MM / dz)
     if by_lung is not None and lungs is not None and lungs[1] >= count - 2:
         by_lung = None  # the lung goes on above the field of view
-    if brain is None:
-        return by_lung if by_lung is not None and by_lung < count - 1 else None
     width = _width(scene, axial)
+    if brain is None:
+        return None if by_lung is None or by_lung >= count - 1 else _neck_above(width, by_lung, dz)
     # The neck is narrowest within 180 mm below the brain; from there down it widens to the shoulders.
     low = max(0, brain[0] - round(180 / dz))
     stretch = width[low : brain[0] + 1]
@@ -217,22 +225,39 @@ def find_neck(
     return int(np.clip(by_width, by_lung - slack, by_lung + slack))
 
 
-def find_crotch(scene: Scene, axial: Mask, spine: NDArray[np.bool_]) -> int | None:
+def _neck_above(width: NDArray[np.float64], by_lung: int, dz: float) -> int:
+    """First slice of a neck without a head: between where the lung and where the width puts it."""
+    stretch = width[by_lung - round(20 / dz) :]
+    if stretch.min() > NECK_WIDE_MM:
+        return by_lung
+    wide = np.flatnonzero(stretch > 1.42 * stretch.min())
+    by_width = by_lung - round(20 / dz) + (int(wide[-1]) + 1 if len(wide) else 0)
+    return round((by_lung + min(by_width, by_lung + round(20 / dz))) / 2)
+
+
+def find_crotch(
+    scene: Scene,
+    axial: Mask,
+    spine: NDArray[np.bool_],
+    brain: tuple[int, int] | None,
+    lungs: tuple[int, int] | None,
+) -> int | None:
     """First slice of the trunk: below it the tissue between the thighs is thin or gone."""
     ratio = middle_thickness(scene, axial)
     dz = scene.spacing[0]
-    runs, count = ndimage.label(spine)
     top = len(ratio)
+    runs, count = ndimage.label(spine)
     if count:  # the crotch is below the longest run of the spine
         longest = int(np.argmax(np.bincount(runs.ravel())[1:])) + 1
         top = int(np.flatnonzero(runs == longest)[0]) + round(60 / dz)
-    below = np.flatnonzero(ratio[: min(top, len(ratio))] < 0.84)
-    if not len(below):
-        return None
+    if lungs is not None:
+        top = min(top, lungs[0])
+    if brain is not None:
+        top = min(top, brain[0] - round(BRAIN_TO_CROTCH_MM / dz))
+    thin = ratio < THIN
     # The last thin slice, such that most slices below it are thin too (a fold of the belly is not).
-    for k in below[::-1]:
-        under = ratio[max(0, k - round(60 / dz)) : k + 1]
-        if (under < 0.84).mean() > 0.8:
+    for k in np.flatnonzero(thin[: max(top, 0)])[::-1]:
+        if thin[max(0, k - round(60 / dz)) : k + 1].mean() > 0.8:
             return min(int(k) + 1 + round(HANGING_MM / dz), len(ratio))
     return None
 

@@ -162,7 +162,7 @@ def best_coronal_mm(ct: Volume, lesions: Volume | None = None) -> float:
         index = int(np.argmax((np.asarray(upright.array) > 0).sum(axis=(0, 2))))
         return float(upright.world((0, index, 0))[1])
     upright = ct.canonical()
-    coarse = coarsen(upright, 8.0)
+    coarse = coarsen(upright, (8.0, 8.0, 8.0))
     profile = (coarse.hu > SKIN_HU).sum(axis=(0, 2)).astype(float)
     middle = float(profile @ np.arange(len(profile)) / profile.sum()) if profile.any() else len(profile) / 2
     return float(upright.world((0, (middle + 0.5) * coarse.factor[1] - 0.5, 0))[1])
