@@ -25,17 +25,25 @@ SiteName = Annotated[str | None, typer.Option("--site", help="The site; not need
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(help="1 to 32 small letters, digits and hyphens.")],
+    given: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="1 to 32 small letters, digits and hyphens.")
+    ] = None,
+    named: Annotated[str | None, typer.Option("--name", help="The same, as an option.")] = None,
     kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
     threads: Annotated[int, typer.Option(min=1, help="Threads for training; 1 repeats to the bit.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Makes a site on this machine: its folder, its secret and its key.
 
-    Example: scantwin site init rural-1 --kind rural-clinic
+    Examples: scantwin site init rural-1 --kind rural-clinic; scantwin site init --name city
     """
     from scantwin_clients.site import Site
 
+    if given is not None and named is not None and given != named:
+        raise InputError(f"Two names: {given} and {named}.", hint="Give one.")
+    name = given or named
+    if not name:
+        raise InputError("The site needs a name.", hint="scantwin site init NAME")
     site = Site.create(name, kind=kind, threads=threads)
     data = {"site": name, "folder": str(site.folder), "key": str(site.public_key), "notice": NOTICE}
 

@@ -1,0 +1,103 @@
+"""`scantwin dicom`: to a PACS and from one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, err, out, progress_bar
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="To a PACS and from one, by C-STORE.")
+
+
+@app.command()
+def send(
+    path: Annotated[Path, typer.Argument(help="A DICOM file, a folder or a zip of them.")],
+    to: Annotated[str, typer.Option("--to", help="HOST:PORT of the PACS.")],
+    ae: Annotated[str, typer.Option(help="AE title of the PACS.")],
+    calling_ae: Annotated[str, typer.Option(help="Our own AE title.")] = "SCANTWIN",
+    timeout: Annotated[float, typer.Option(min=1, help="How long the PACS may be silent [s].")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Sends DICOM files as they are, with the patient's name: to the PACS of the patient's own hospital only.
+
+    \b
+    scantwin dicom send scan/dicom --to pacs.local:104 --ae PACS
+    scantwin dicom send scan/dicom-extra --to pacs.local:104 --ae PACS
+
+    Exit 1 if nobody answers, the association is refused, or a file was not taken.
+    """
+    from scantwin.imaging.dicom_network import store
+
+    host, port = _address(to)
+    with progress_bar("sending", quiet=as_json) as advance:
+        report = store([path], host, port, ae, calling_ae, timeout_s=timeout, advance=advance)
+
+    def people() -> None:
+        mib = report.bytes / 2**20
+        out.print(f"{report.sent} files ({mib:.1f} MiB) are at {ae}, {to}, after {report.seconds:.1f} s.")
+        for one in report.failed:
+            err.print(f"[red]not sent:[/red] {escape(one['file'])}: {escape(one['why'])}")
+
+    emit(report.as_json(), as_json, people)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def receive(
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for what arrives; scantwin site ingest it.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 11112,
+    ae: Annotated[str, typer.Option(help="Our AE title, as senders must call it.")] = "SCANTWIN",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = (
+        "127.0.0.1"
+    ),
+    max_mib: Annotated[int, typer.Option(min=1, help="Largest object [MiB].")] = 1024,
+    as_json: Json = False,
+) -> None:
+    """Takes CT, PET, SEG and RTSTRUCT objects by C-STORE until Ctrl-C. No password: mind who can reach it.
+
+    With --json one line when it listens and one at the end.
+
+    \b
+    scantwin dicom receive --out incoming/ --port 11112 --ae SCANTWIN
+    """
+    from scantwin.imaging.dicom_receiver import LOOPBACK, Receiver
+
+    node = Receiver(out_dir, port, ae, host=host, max_object_bytes=max_mib << 20)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    if host != LOOPBACK:
+        err.print("[yellow]warning:[/yellow] anybody who can reach this address can send here.")
+    with node:
+        if as_json:
+            _say({"ready": True, **node.as_json(), "notice": NOTICE})
+        else:
+            out.print(f"{ae} listens on {node.host}:{node.port}, files go to {out_dir}. Ctrl-C ends it.")
+        ended.wait()
+    if as_json:
+        _say({"ready": False, **node.as_json(), "notice": NOTICE})
+    else:
+        out.print(f"{node.received} files came, {node.refused} were refused. scantwin site ingest {out_dir}")
+
+
+def _say(data: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(data) + "\n")
+    sys.stdout.flush()
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"{text!r} is not HOST:PORT.", hint="For example pacs.local:104.")
+    return host, int(port)
