@@ -6,6 +6,7 @@ import hashlib
 import time
 
 import numpy as np
+
 from scantwin.federation.wire import Components, Job, ReplyHeader, SiteReply
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.recipe import Recipe
@@ -15,10 +16,11 @@ from scantwin.terminal import Advance, silent
 def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = silent) -> SiteReply:
     """The site's reply to `job`: a function of its arguments, the same to the bit on the same machine.
 
-    `train`: measures the received model on the held-out patients, trains it on the others, and gives the
-    deltas of the components that it trained. `final`: measures only, beside the references.
+    `train`: measures the received model on the held-out patients (from round 2 on), trains it on the others,
+    and gives the deltas of the components that it trained. `final`: measures only, beside the references.
     """
     import torch
+
     from scantwin.evaluation.held_out import measure
     from scantwin.evaluation.references import training_statistics
     from scantwin.learning.training import train
@@ -31,9 +33,9 @@ def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = si
     system = build(recipe, seed=seed)
     load_arrays(system, job.components)
     began = time.monotonic()
-    measured = measure(
-        system, cohort.held_out, job.statistics or None, trained=header.patches, advance=advance
-    )
+    # The model that a run starts from is nobody's result: what round 1 made of it is measured in round 2.
+    held_out = cohort.held_out if header.phase == "final" or header.round > 1 else []
+    measured = measure(system, held_out, job.statistics or None, trained=header.patches, advance=advance)
     seconds = {"measuring": time.monotonic() - began}
     about = {"run": header.run, "round": header.round, "phase": header.phase, "site": header.site}
     if header.phase == "final":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.app.message.message import make_message
+
 from scantwin.calibration.samples import CalibrationSample
 from scantwin.federation.codec import encode_job, from_record, to_record
 from scantwin.federation.exchange import REFUSED_BY_SITE
@@ -83,9 +84,17 @@ def test_a_round(site: Site, tiny: Recipe, components: Components) -> None:
     # Two districts of which the bar may show one; each step trains a generator and a discriminator.
     assert sum(n for name, n in reply.header.patches.items() if name.endswith("generator")) == 4 * 2
     assert any(np.abs(array).max() > 0 for tensors in reply.deltas.values() for array in tensors.values())
-    assert reply.header.metrics["model/whole-body/mae/n"] == 1
+    assert reply.header.metrics == {}, "what a run starts from is nobody's result"
     assert reply.statistics["sum/whole-body"][0] > 0
     assert set(reply.header.seconds) == {"measuring", "training"}
+
+
+def test_from_round_2_on_the_received_model_is_measured(
+    site: Site, tiny: Recipe, components: Components
+) -> None:
+    message = say(site, job(tiny, components, 2, patches=dict.fromkeys(components, 4)))
+    reply = reply_of(message, components, 2)
+    assert reply.header.metrics["model/whole-body/mae/n"] == 1 and reply.deltas
 
 
 def test_the_same_job_gives_the_same_bits(site: Site, tiny: Recipe, components: Components) -> None:

@@ -61,7 +61,8 @@ def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[
     total = sum(site.patients for site in sites) + 1
     calls: list[tuple[str, ...]] = [
         ("phantom", "cohort", "--out", str(options.out / "studies" / site.name), "--n", str(site.patients),
-         "--site", site.preset, "--seed", str(options.seed + 100 * number), "--voxels", "coarse")
+         "--site", site.preset, "--seed", str(options.seed + 100 * number), "--voxels", "coarse",
+         "--suv-scale", str(site.shown[-1]))
         for number, site in enumerate(sites)
     ]  # fmt: skip
     new = options.out / "new-patient"
@@ -143,12 +144,13 @@ def _calibrate(sites: list[DemoSite], options: DemoOptions, runner: Runner, stor
     today = datetime.now(UTC).date()
     made: list[tuple[str, ...]] = []
     for site in sites:
-        for month in QC_MONTHS:
+        for month, shown in zip(QC_MONTHS, site.shown, strict=True):
             when = (today - timedelta(days=30 * month)).isoformat()
             folder = options.out / "qc" / site.name / when
             made.append(
                 ("phantom", "qc", "--kind", "cylinder", "--out", str(folder), "--site", site.preset,
-                 "--when", when, "--seed", str(options.seed + month))
+                 "--when", when, "--seed", str(options.seed + month), "--voxels", "coarse",
+                 "--suv-scale", str(shown))
             )  # fmt: skip
     true = runner.call_all(made, _CORES, lambda done: story.say(f"{done} of {len(made)} cylinders scanned"))
     measured = runner.call_all(

@@ -46,11 +46,12 @@ COARSE_PRESETS: Final[dict[str, ScannerSpec]] = {
         update={
             "ct_spacing_mm": tuple(max(4.0, side) for side in scanner.ct_spacing_mm),
             "pet_spacing_mm": (5.0, *scanner.pet_spacing_mm[1:]),
+            "suv_drift_per_month": 0.0,
         }
     )
     for name, scanner in SITE_PRESETS.items()
 }
-"""Four millimetres and more: a patient costs a quarter of the quick ones."""
+"""Four millimetres and more: a patient costs a quarter of the quick ones. Nothing depends on the day."""
 
 PRESETS: Final = {"coarse": COARSE_PRESETS, "quick": SITE_PRESETS, "full": FULL_PRESETS}
 
