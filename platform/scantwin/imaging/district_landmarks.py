@@ -20,7 +20,9 @@ Mask = NDArray[np.bool_]
 BLOCK_MM: Final = (4.5, 6.0, 6.0)
 """Voxel size (z, y, x) [mm] the landmarks are looked for on: the wall of a skull and a wrist are still seen."""
 BONE_HU: Final = 200.0
-"""Above this a block holds bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
+"""Above this a voxel is bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
+BONE_SHARE: Final = 0.25
+"""Share of bone voxels that makes a block bone: a thin skull fills a quarter of it, noise much less."""
 BRAIN_HU: Final = (0.0, 70.0)
 """Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (TISSUES.md)."""
 BRAIN_ML: Final = 250.0
@@ -115,7 +117,8 @@ def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
     # The side of the field of view is no skin: the body goes on there.
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=False)
     depth = ndimage.distance_transform_edt(padded, sampling=apart)[:, 1:-1, 1:-1].astype(np.float32)
-    bone = mask & (hu > BONE_HU)
+    hard = coarsen(ct.with_array((np.asarray(ct.array) > BONE_HU).astype(np.uint8), "label"), BLOCK_MM).hu[box]
+    bone = mask & (hard >= BONE_SHARE)
     return Scene(hu, mask, depth, bone, coarse.spacing, _middle_line(mask), box, _cut_sides(mask)), coarse
 
 
