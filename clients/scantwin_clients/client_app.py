@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
+
 from scantwin.errors import FederationError, ScanTwinError
 from scantwin.federation.codec import (
     PartsError,
@@ -21,9 +22,9 @@ from scantwin.federation.codec import (
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.wire import Parts
 from scantwin.learning.recipe import Recipe
-
 from scantwin_clients.outbox import Outbox
 from scantwin_clients.policy import check_job
+from scantwin_clients.pseudonyms import patient_of
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 from scantwin_clients.site_round import take_part
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flwr.app import Context
+
     from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
 
@@ -93,7 +95,7 @@ def _cohort(site: Site, recipe: Recipe, studies: list[tuple[str, Callable[[], St
     if key not in _cohorts:
         _cohorts.clear()
         _cohorts[key] = Cohort.prepare(
-            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name
+            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of
         )
     cohort = _cohorts[key]
     if not cohort.training:

@@ -27,6 +27,11 @@ def digest(secret: bytes, purpose: Purpose, text: str) -> str:
     return base64.b32encode(mac.digest()).decode().rstrip("=").lower()
 
 
+def patient_of(pseudonym: str) -> str:
+    """The patient's part of a study's pseudonym."""
+    return pseudonym.partition("-")[0]
+
+
 def study_pseudonym(secret: bytes, patient: str, study: str) -> str:
     """`<patient>-<study>`: studies of one patient share the first part; without a patient the study is it."""
     whose = digest(secret, "patient", patient or f"study {study}")[:PATIENT_LETTERS]

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from scantwin.errors import Rejection
 
 out = Console(soft_wrap=True)
 """Results go here (standard output)."""
@@ -42,6 +52,11 @@ def emit(data: Any, as_json: bool, people: Callable[[], None]) -> None:
         people()
 
 
+def say_rejection(rejection: Rejection) -> None:
+    """Says on standard error which study is left out, and why."""
+    err.print(f"[yellow]left out:[/yellow] {escape(rejection.message)}")
+
+
 @contextmanager
 def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
     """A progress bar on standard error; silent when `quiet` or not on a terminal."""
@@ -49,7 +64,11 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
         yield silent
         return
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(title, total=None)

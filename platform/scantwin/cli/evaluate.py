@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.errors import InputError, Rejection
+from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.imaging.volume import Volume
@@ -43,7 +43,11 @@ def evaluate(
     with progress_bar("reading", quiet=as_json) as advance:
         for number, source in enumerate(sources):
             advance(number, len(sources))
-            study = read_study(source)
+            try:
+                study = read_study(source)
+            except Rejection as rejection:
+                say_rejection(rejection)
+                continue
             if study.pet is not None:
                 studies.append(prepare(study, chosen.recipe.spacing_mm))
                 folders[study.name] = source.path

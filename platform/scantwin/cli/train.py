@@ -12,7 +12,7 @@ import typer
 from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
 from scantwin.errors import InputError
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.imaging.study import Study
@@ -119,13 +119,17 @@ def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet
     sources = find_studies(data)
     if not sources:
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
+    patients = {source.key: source.patient for source in sources}
     named = [(source.key, partial(read_study, source)) for source in sources]
     if recipe.unpaired:
         taken = {source.path for source in sources}
         alone = [path for path in sorted(data.rglob(_PET_FILE)) if path.parent not in taken]
         named += [(str(path.parent.relative_to(data)), partial(_read_pet_alone, path)) for path in alone]
     with progress_bar("preparing", quiet=quiet) as advance:
-        return Cohort.prepare(named, recipe, cache, held_out=held_out, advance=advance)
+        return Cohort.prepare(
+            named, recipe, cache, held_out=held_out, advance=advance, refused=say_rejection,
+            patient_of=lambda name: patients.get(name) or name,
+        )  # fmt: skip
 
 
 def _read_pet_alone(path: Path) -> Study:

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from scantwin.errors import InputError
+from scantwin.errors import InputError, Rejection
 from scantwin.files import whole_file
 from scantwin.imaging.study import DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
@@ -50,6 +50,8 @@ class Cohort:
         *,
         held_out: float = 0.25,
         salt: str = "",
+        patient_of: Callable[[str], str] = str,
+        refused: Callable[[Rejection], None] | None = None,
         advance: Advance = silent,
     ) -> Cohort:
         """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
@@ -57,28 +59,37 @@ class Cohort:
         A study without a PET cannot teach a paired system and is left out; unpaired training uses it, and
         PETs without a CT (`prepared.pet_alone`), but measures on patients who have both. `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
-        names and `salt` only.
+        names and `salt` only. `patient_of` gives the patient of a study's name: all studies of a patient
+        are on one side. A study that cannot be read goes to `refused`; without it the `Rejection` is raised.
         """
         named = sorted(studies, key=lambda pair: pair[0])
         prepared = []
         for number, (name, read) in enumerate(named):
             advance(number, len(named), name)
-            study = _cached(name, read, recipe, cache)
+            try:
+                study = _cached(name, read, recipe, cache)
+            except Rejection as rejection:
+                if refused is None:
+                    raise
+                refused(rejection)
+                continue
             if (study.has_ct and study.suv is not None) or recipe.unpaired:
                 prepared.append(study)
         advance(len(named), len(named))
         if not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
-        kept = _held_out_names([s.name for s in prepared if s.has_ct and s.suv is not None], held_out, salt)
-        training = [s for s in prepared if s.name not in kept]
-        return cls(training, [s for s in prepared if s.name in kept])
+        paired = {patient_of(s.name) for s in prepared if s.has_ct and s.suv is not None}
+        kept = _held_out_patients(paired, held_out, salt)
+        training = [s for s in prepared if patient_of(s.name) not in kept]
+        return cls(training, [s for s in prepared if patient_of(s.name) in kept])
 
 
-def _held_out_names(names: list[str], share: float, salt: str) -> set[str]:
-    if share <= 0 or len(names) < 2:
+def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
+    if share <= 0 or len(patients) < 2:
         return set()
-    count = min(max(round(len(names) * share), 1), len(names) - 1)
-    return set(sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())[:count])
+    count = min(max(round(len(patients) * share), 1), len(patients) - 1)
+    by_chance = sorted(patients, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())
+    return set(by_chance[:count])
 
 
 def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:

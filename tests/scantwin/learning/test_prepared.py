@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantwin import systems
+from scantwin.errors import Rejection
+from scantwin.imaging.study import Study
 from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
 from scantwin.learning.prepared import INPUTS, cut, pet_alone
 from scantwin.learning.recipe import Recipe
@@ -70,3 +74,23 @@ def test_unpaired_training_takes_cts_and_pets_of_different_patients(tiny_recipe,
         [*cts, *pets, ("both", lambda: make_bar(9))], tiny_recipe, tmp_path / "paired", held_out=0
     )
     assert [study.name for study in paired.training] == ["bar-9"]
+
+
+def test_all_studies_of_a_patient_are_on_one_side(tiny_recipe, tmp_path, make_bar):
+    names = [f"{patient}-{study}" for patient in "abcd" for study in (1, 2)]
+    named = [(name, lambda k=k, name=name: replace(make_bar(k), name=name)) for k, name in enumerate(names)]
+    cohort = Cohort.prepare(named, tiny_recipe, tmp_path, patient_of=lambda name: name.partition("-")[0])
+    assert len(cohort.held_out) == 2 and len(cohort.training) == 6
+    assert len({study.name[0] for study in cohort.held_out}) == 1
+
+
+def test_a_study_that_cannot_be_read_is_left_out_and_told(tiny_recipe, tmp_path, make_bar):
+    def broken() -> Study:
+        raise Rejection("It is broken.")
+
+    told: list[Rejection] = []
+    named = [("good", lambda: make_bar(1)), ("bad", broken), ("fine", lambda: make_bar(2))]
+    cohort = Cohort.prepare(named, tiny_recipe, tmp_path, refused=told.append)
+    assert len(cohort.training) + len(cohort.held_out) == 2 and [r.message for r in told] == ["It is broken."]
+    with pytest.raises(Rejection):
+        Cohort.prepare(named, tiny_recipe, tmp_path / "other")
