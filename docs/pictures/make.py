@@ -14,22 +14,31 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-PAGES = {"Rounds and metrics": "dashboard-rounds.png", "Sites": "dashboard-site.png", "Scans": "dashboard-scan.png"}
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+)
+PAGES = {
+    "Rounds and metrics": "dashboard-rounds.png",
+    "Sites": "dashboard-site.png",
+    "Scans": "dashboard-scan.png",
+}
 PORT = "8599"
 
 
 def main(demo: Path) -> None:
     """Writes the pictures beside this file."""
     Image.open(demo / "scan-and-truth.png").save(HERE / "scan.png", optimize=True)
+    words = ["dashboard", "--home", str(demo / "state"), "--port", PORT, "--json"]
     dashboard = subprocess.Popen(
-        [sys.executable, "-m", "scantwin", "dashboard", "--home", str(demo / "state"), "--port", PORT, "--json"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "scantwin", *words], stdout=subprocess.PIPE, text=True
+    )
     try:
-        assert dashboard.stdout is not None
         said = ""
-        while not said.rstrip().endswith("}"):
+        while dashboard.stdout and not said.rstrip().endswith("}"):
             said += dashboard.stdout.readline()
         photograph(json.loads(said)["url"])
     finally:
@@ -48,7 +57,9 @@ def photograph(url: str) -> None:
             page.get_by_role("heading", level=1).wait_for()
             page.wait_for_timeout(4000)  # charts are drawn after the page
             page.screenshot(path=HERE / name)
-            Image.open(HERE / name).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(HERE / name, optimize=True)
+            Image.open(HERE / name).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(
+                HERE / name, optimize=True
+            )
         browser.close()
 
 
