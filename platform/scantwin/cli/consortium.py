@@ -168,6 +168,34 @@ def train(
 
 
 @app.command()
+def gateway(
+    host: Annotated[str, typer.Option(help="Name under which sites reach this machine.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for sites.")] = 443,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write it there instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Prints the nginx configuration that lets sites in and nothing else.
+
+    The host must be in the certificate: scantwin consortium init --host NAME.
+    Example: scantwin consortium gateway --host pet.example.org --out /etc/nginx/conf.d/scantwin.conf
+    """
+    from scantwin.federation.consortium import Consortium
+    from scantwin.federation.gateway import nginx_configuration
+    from scantwin.files import whole_file
+
+    text = nginx_configuration(Consortium.open(), host=host, port=port)
+    if out_file is not None:
+        with whole_file(out_file) as aside:
+            aside.write_text(text)
+    data = {"host": host, "port": port, "file": str(out_file) if out_file else None, "configuration": text}
+
+    def people() -> None:
+        out.print(f"Written to {out_file}." if out_file else text, markup=False, highlight=False)
+
+    emit({**data, "notice": NOTICE}, as_json, people)
+
+
+@app.command()
 def status(as_json: Json = False) -> None:
     """Shows the sites and the last runs.
 
