@@ -1,0 +1,81 @@
+"""The consortium's folder, and what its commands say when it does not run."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from scantwin.errors import FederationError, InputError, ResourceError
+from scantwin.federation.consortium import Consortium
+from scantwin.federation.enrolment import enrol
+from scantwin.store.database import Database
+
+
+def test_a_consortium_is_made_once_and_opened(home: Path) -> None:
+    made = Consortium.create("North Sea PET", port=9999)
+    assert Consortium.open() == made
+    assert made.address == "127.0.0.1:9999"
+    assert stat.S_IMODE(made.folder.stat().st_mode) == 0o700
+    for secret in ("ca.key", "server.key", "superexec.secret"):
+        assert stat.S_IMODE((made.folder / secret).stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="already"):
+        Consortium.create("Other")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", 'a"b', "x" * 65])
+def test_odd_names_are_refused(home: Path, name: str) -> None:
+    with pytest.raises(InputError, match="name"):
+        Consortium.create(name)
+
+
+def test_there_is_no_consortium_yet(home: Path) -> None:
+    with pytest.raises(InputError, match="no consortium") as caught:
+        Consortium.open()
+    assert "consortium init" in caught.value.hint
+
+
+def test_a_spoilt_configuration_is_one_sentence(home: Path) -> None:
+    made = Consortium.create("Test")
+    for text in ("{", json.dumps({"name": "Test", "port": 0}), json.dumps({"name": "Test", "extra": 1})):
+        (made.folder / "consortium.json").write_text(text)
+        with pytest.raises(InputError, match="not usable"):
+            Consortium.open()
+
+
+def test_a_busy_port_is_told_before_anything_starts(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Consortium.create("Test", port=server.getsockname()[1])
+        with pytest.raises(ResourceError, match="already in use") as caught:
+            made.require_free_port()
+    assert "--port" in caught.value.hint
+    made.require_free_port()
+
+
+def test_what_needs_the_superlink_says_so(home: Path, tmp_path: Path) -> None:
+    from scantwin.federation.certificates import write_site_key
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        made = Consortium.create("Test", port=probe.getsockname()[1])
+    key = write_site_key(tmp_path / "key", comment="site")
+    database = Database(f"sqlite:///{tmp_path / 'scantwin.db'}").migrate()
+    with pytest.raises(FederationError, match="does not run"):
+        enrol(made, database, "city", key)
+    with pytest.raises(InputError, match="name of a site"):
+        enrol(made, database, "City Hospital", key)
+
+
+def test_no_secret_is_an_argument(home: Path) -> None:
+    made = Consortium.create("Test")
+    secret = (made.folder / "superexec.secret").read_bytes()
+    for child in made.children():
+        line = " ".join(map(str, child.argv))
+        assert secret.hex() not in line
+        assert "--insecure" not in line
+    link = made.children()[0]
+    assert "--enable-supernode-auth" in link.argv
+    assert "process" in link.argv
