@@ -58,7 +58,7 @@ class Coarse:
 
 
 def coarsen(ct: Volume, size_mm: tuple[float, float, float] = COARSE_MM) -> Coarse:
-    """Averages a CT [HU] over blocks of about `size_mm` (z, y, x); padding (-1024, -3024, NaN) becomes air."""
+    """Averages a CT [HU] over blocks of about `size_mm` (z, y, x); padding (-3024, NaN) becomes air."""
     factor = tuple(max(1, int(size / s + 0.5)) for size, s in zip(size_mm, ct.spacing, strict=True))
     hu = ct.array
     for axis, count in enumerate(factor):

@@ -58,7 +58,7 @@ def pieces_at(scene: Scene, shrink_mm: float) -> Pieces:
 
 
 def sort_pieces(pieces: Pieces, slices: int, top: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pieces are (arms, the rest of the body); `top` is the last brain slice."""
+    """Which pieces are (arms, the rest of the body); `top` is the last slice of the head."""
     count = len(pieces.area)
     arms, rest = np.zeros(count, bool), np.zeros(count, bool)
     order = np.argsort(pieces.slices[1:], kind="stable") + 1
@@ -67,11 +67,11 @@ def sort_pieces(pieces: Pieces, slices: int, top: int) -> tuple[NDArray[np.bool_
             continue
         middle = pieces.nearest[here] < MIDDLE_MM
         pair = _legs(pieces, here)
-        if pair is None and middle.any():
+        if pieces.slices[here[0]] > top:
+            arms[here] = True
+        elif pair is None and middle.any():
             rest[here[middle]] = True
             arms[here[~middle & (pieces.deepest[here] < ARM_DEPTH_MM)]] = True
-        elif pieces.slices[here[0]] > top:
-            arms[here] = True
         else:
             legs = here if pair is None and len(here) == 1 else (pair if pair is not None else here)
             rest[legs] = True

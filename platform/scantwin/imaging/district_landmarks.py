@@ -18,7 +18,7 @@ from scantwin.imaging.volume import Volume
 Mask = NDArray[np.bool_]
 
 BLOCK_MM: Final = (4.5, 6.0, 6.0)
-"""Voxel size (z, y, x) [mm] the landmarks are looked for on: the wall of a skull and a wrist are still seen."""
+"""Voxel size (z, y, x) [mm] the landmarks are looked for on: a skull and a wrist are still seen."""
 BONE_HU: Final = 200.0
 """Above this a voxel is bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
 BONE_SHARE: Final = 0.25
@@ -117,7 +117,9 @@ def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
     # The side of the field of view is no skin: the body goes on there.
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=False)
     depth = ndimage.distance_transform_edt(padded, sampling=apart)[:, 1:-1, 1:-1].astype(np.float32)
-    hard = coarsen(ct.with_array((np.asarray(ct.array) > BONE_HU).astype(np.uint8), "label"), BLOCK_MM).hu[box]
+    hard = coarsen(ct.with_array((np.asarray(ct.array) > BONE_HU).astype(np.uint8), "label"), BLOCK_MM).hu[
+        box
+    ]
     bone = mask & (hard >= BONE_SHARE)
     return Scene(hu, mask, depth, bone, coarse.spacing, _middle_line(mask), box, _cut_sides(mask)), coarse
 
@@ -154,6 +156,24 @@ def find_brain(scene: Scene) -> Mask | None:
     slices = runs == int(np.argmax(volume)) + 1
     brain[slices] = soft[slices]
     return brain
+
+
+def head_top(scene: Scene, brain: Mask) -> int:
+    """The last slice of the head: what hangs on the brain from slice to slice, at most 80 mm on."""
+    last = _slices(brain)[1]
+    under = brain[last]
+    for z in range(last + 1, min(last + 1 + round(80 / scene.spacing[0]), scene.body.shape[0])):
+        labels, _ = ndimage.label(scene.body[z] & (np.abs(scene.lateral[z]) < 110.0))
+        hit = np.bincount(labels[under], minlength=1)
+        hit[0] = 0
+        if not hit.any():
+            return z - 1
+        on = labels == int(np.argmax(hit))
+        # The vertex gets smaller; hands on top of it would not.
+        if on.sum() > 1.2 * under.sum() and z > last + round(20 / scene.spacing[0]):
+            return z - 1
+        under = on
+    return last + round(20 / scene.spacing[0])
 
 
 def _around(scene: Scene, inner: Mask, shell: Mask) -> NDArray[np.float64]:
@@ -225,7 +245,7 @@ def find_neck(
     if by_lung is None:
         return by_width
     slack = round(20 / dz)
-    return int(np.clip(by_width, by_lung - slack, by_lung + slack))
+    return round((by_lung + float(np.clip(by_width, by_lung - slack, by_lung + slack))) / 2)
 
 
 def _neck_above(width: NDArray[np.float64], by_lung: int, dz: float) -> int:

@@ -26,6 +26,10 @@ WIDER_MM: Final = 70.0
 """Length [mm] over which it does."""
 BONE_NEAR_MM: Final = 28.0
 """The humerus is looked for this far from where the arm is expected [mm]."""
+BENT_MM: Final = 40.0
+"""A humerus leaves the straight line of the free arm by no more than this [mm]."""
+NECK_TO_FOLD_MM: Final = 115.0
+"""From C7/T1 down to the axillary fold of a hanging arm [mm]: 0.068 of the height (docs/phantoms.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,89 +48,115 @@ class Line:
         return self.at + self.slope * z
 
 
-def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, level: int | None) -> Mask:
-    """The arms from the axillary fold on. `level` is the slice of the shoulders, where it is known."""
+def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, neck: int | None, level: int | None) -> Mask:
+    """The arms from the axillary fold on.
+
+    `arms` with, `free` without what lies against the body; `neck` is the slice of C7/T1 where it is known,
+    `level` that of the shoulders at least roughly.
+    """
     found = np.zeros_like(arms)
+    belongs = _sides(scene, arms)
     for side in (-1, 1):
-        half = np.broadcast_to(np.sign(scene.lateral) == side, arms.shape)
+        half = belongs == side
         arm, loose = arms & half, free & half
         slices = np.flatnonzero(loose.any(axis=(1, 2)))
         if len(slices) < 4:
             found |= arm
             continue
         raised = level is not None and float(np.average(slices, weights=loose.sum((1, 2))[slices])) > level
-        found |= _raised(scene, arm, loose) if raised else _hanging(scene, arm, loose)
+        found |= (_raised if raised else _hanging)(scene, arm, loose, neck)
     return found
 
 
-def _raised(scene: Scene, arm: Mask, free: Mask) -> Mask:
-    """A raised arm, cut across its line a little above where it comes free."""
-    slices = np.flatnonzero(free.any(axis=(1, 2)))
-    first = int(slices[0])
+def _sides(scene: Scene, arms: Mask) -> NDArray[np.int8]:
+    """Whose arm a block is: -1 right, +1 left, 0 none. A raised hand may lie across the middle line."""
+    sign = np.where(arms, np.where(scene.lateral < 0, -1, 1), 0).astype(np.int8)
+    labels, count = ndimage.label(arms)
+    left = np.bincount(labels[sign > 0], minlength=count + 1)
+    share = left / np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+    # Two arms whose hands touch are one piece: there the middle line parts them.
+    whose = np.where(share > 0.75, 1, np.where(share < 0.25, -1, 0))[labels]
+    return np.where(arms, np.where(whose != 0, whose, sign), 0).astype(np.int8)
+
+
+def _raised(scene: Scene, arm: Mask, free: Mask, neck: int | None) -> Mask:
+    """A raised arm, followed down from where it is free to the axillary fold, a little above C7/T1."""
+    dz = scene.spacing[0]
+    first = int(np.flatnonzero(free.any(axis=(1, 2)))[0])
     if first <= 1:
         return arm
-    line = _line(scene, free, range(first, first + round(FIT_MM / scene.spacing[0])))
-    z0 = first * scene.spacing[0]
-    start = np.array([z0, *line.point(z0)])
-    return np.asarray(arm & (_along(scene, start, np.array([1.0, *line.slope])) > UP_START_MM))
+    line = _line(scene, free, range(first, first + round(FIT_MM / dz)))
+    direction = np.array([1.0, *line.slope])
+    fold = first * dz + UP_START_MM * direction[0] / float(np.linalg.norm(direction))
+    if neck is not None:
+        fold = min(fold, neck * dz + UP_START_MM)
+    centres, _ = _follow(scene, line, first, int(fold / dz) - round(0.3 * line.radius / dz))
+    start = np.array([fold, *line.point(fold)])
+    return _tube(scene, arm, line, centres) & (_along(scene, start, direction) > 0)
 
 
-def _hanging(scene: Scene, arm: Mask, free: Mask) -> Mask:
-    """A hanging arm, followed along its bone from where it is free to the axillary fold."""
+def _hanging(scene: Scene, arm: Mask, free: Mask, neck: int | None) -> Mask:
+    """A hanging arm, followed up along its bone from where it is free to the axillary fold."""
+    dz = scene.spacing[0]
     slices = np.flatnonzero(free.any(axis=(1, 2)))
-    dz, dy, dx = scene.spacing
     last, count = int(slices[-1]), scene.body.shape[0]
     line = _line(scene, free, range(last - round(FIT_MM / dz), last + 1))
-    first = max(int(slices[0]), last - round(20 / dz))
-    centres, top = _follow(scene, line, first)
-    direction = np.array([-1.0, *-line.slope])
-    start, fold = None, count - 1
-    if top is not None:
-        upper = centres[max(0, top - first - round(FIT_MM / dz)) : top - first]
-        slope = np.polyfit(np.arange(len(upper)) * dz, upper, 1)[0] if len(upper) > 3 else line.slope
-        direction = np.array([-1.0, *-slope])
-        away = direction / np.linalg.norm(direction) * (FOLD_MM + OVER_HEAD * line.radius)
-        start = np.array([top * dz, *centres[top - first - 1]]) + away
-        fold = min(count - 1, int(start[0] / dz) + round(0.3 * line.radius / dz) + 1)
-    y = np.arange(scene.body.shape[1])[:, None] * dy
-    x = np.arange(scene.body.shape[2])[None, :] * dx
-    result = arm.copy()
-    for z in range(first, min(fold, first + len(centres) - 1) + 1):
-        cy, cx = centres[z - first]
-        radius = line.radius * (1 + WIDER * min(max(0.0, (z - last) * dz), WIDER_MM))
-        near = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
-        outer = ((x - cx) * np.sign(cx - scene.x0[z] * dx) > 0) & (np.abs(y - cy) < 1.3 * radius)
-        result[z] |= (near | outer) & scene.body[z]
-    if start is not None:
-        result &= _along(scene, start, direction) > 0
-    return np.asarray(result)
+    centres, top = _follow(scene, line, last, count - 1)
+    if top is None and neck is None:  # the shoulder is above the field of view
+        return _tube(scene, arm, line, centres)
+    end = top if top is not None else min(int(neck or 0), max(centres))
+    upper = np.array([centres[z] for z in sorted(centres) if z >= end - round(FIT_MM / dz)])
+    slope = np.polyfit(np.arange(len(upper)) * dz, upper, 1)[0] if len(upper) > 3 else line.slope
+    direction = np.array([-1.0, *-slope])
+    below = FOLD_MM + OVER_HEAD * line.radius if top is not None else NECK_TO_FOLD_MM
+    start = np.array([end * dz, *upper[-1]]) + direction / np.linalg.norm(direction) * below
+    high = int(start[0] / dz) + round(0.3 * line.radius / dz) + 1
+    low = {z: c for z, c in centres.items() if z <= high}
+    return _tube(scene, arm, line, low) & (_along(scene, start, direction) > 0)
 
 
-def _follow(scene: Scene, line: Line, first: int) -> tuple[NDArray[np.float64], int | None]:
-    """Centres (y, x) [mm] of the arm from slice `first` up, and the slice where they leave the shoulder.
+def _follow(
+    scene: Scene, line: Line, start: int, end: int
+) -> tuple[dict[int, NDArray[np.float64]], int | None]:
+    """Centres (y, x) [mm] of the arm from slice `start` to `end`, and the slice where they leave the body.
 
     They run straight on from the free arm and are drawn to the humerus where it is seen. The second is
-    None when the field of view ends first.
+    None when they do not leave it.
     """
     dz, dy, dx = scene.spacing
-    centre, step = line.point(first * dz), line.slope * dz
-    centres: list[NDArray[np.float64]] = []
-    for z in range(first, scene.body.shape[0]):
+    way = 1 if end >= start else -1
+    offset = np.zeros(2)
+    centres: dict[int, NDArray[np.float64]] = {}
+    for z in range(start, np.clip(end, 0, scene.body.shape[0] - 1) + way, way):
+        centre = line.point(z * dz) + offset
         iy = int(np.clip(round(centre[0] / dy), 0, scene.body.shape[1] - 1))
         ix = int(np.clip(round(centre[1] / dx), 0, scene.body.shape[2] - 1))
         if not scene.body[z, iy, ix] and centres:
-            return np.array(centres), z
+            return centres, z
         ry, rx = round(BONE_NEAR_MM / dy), round(BONE_NEAR_MM / dx)
         box = (slice(max(0, iy - ry), iy + ry + 1), slice(max(0, ix - rx), ix + rx + 1))
         rows, columns = np.nonzero(scene.bone[z][box])
         if len(rows) >= 2:
             bone = np.array([(rows.mean() + box[0].start) * dy, (columns.mean() + box[1].start) * dx])
-            pull = 0.3 * (bone - centre)
-            centre = centre + np.clip(pull, -3.0, 3.0)
-            step = 0.95 * step + 0.05 * (step + np.clip(pull, -3.0, 3.0))
-        centres.append(centre)
-        centre = centre + step
-    return np.array(centres), None
+            pull = np.clip(0.3 * (bone - centre), -3.0, 3.0)
+            offset = np.clip(offset + pull, -BENT_MM, BENT_MM)
+        centres[z] = line.point(z * dz) + offset
+    return centres, None
+
+
+def _tube(scene: Scene, arm: Mask, line: Line, centres: dict[int, NDArray[np.float64]]) -> Mask:
+    """The arm with a tube around `centres`; what lies further out than they do is arm as well."""
+    dz, dy, dx = scene.spacing
+    y = np.arange(scene.body.shape[1])[:, None] * dy
+    x = np.arange(scene.body.shape[2])[None, :] * dx
+    result = arm.copy()
+    first = next(iter(centres), 0)
+    for z, (cy, cx) in centres.items():
+        radius = line.radius * (1 + WIDER * min(abs(z - first) * dz, WIDER_MM))
+        near = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        outer = ((x - cx) * np.sign(cx - scene.x0[z] * dx) > 0) & (np.abs(y - cy) < 1.3 * radius)
+        result[z] |= (near | outer) & scene.body[z]
+    return result
 
 
 def _line(scene: Scene, free: Mask, slices: range) -> Line:

@@ -20,7 +20,7 @@ from scipy import ndimage
 from scantwin.imaging.body import body_mask
 from scantwin.imaging.district_arms import find_arms
 from scantwin.imaging.district_evidence import Evidence, weigh
-from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene, find_landmarks, look
+from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene, find_landmarks, head_top, look
 from scantwin.imaging.district_shoulders import arms_from_shoulder
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
@@ -72,10 +72,10 @@ def split_districts(ct: Volume, body: NDArray[np.bool_] | None = None) -> Distri
 def split_scene(scene: Scene, field_mm: float) -> tuple[NDArray[np.uint8], Evidence]:
     """District labels of a scene's blocks (z, y, x), and what they rest on."""
     everything = find_landmarks(scene, scene.body)
-    top = scene.body.shape[0] if everything.brain_slices is None else everything.brain_slices[1]
+    top = scene.body.shape[0] if everything.brain is None else head_top(scene, everything.brain)
     arms, free = find_arms(scene, top)
     marks = find_landmarks(scene, scene.body & ~arms) if arms.any() else everything
-    arms = arms_from_shoulder(scene, arms, free, shoulder_level(marks))
+    arms = arms_from_shoulder(scene, arms, free, marks.neck, shoulder_level(marks))
     return label_parts(scene, marks, arms), weigh(scene, marks, arms, field_mm)
 
 
