@@ -114,6 +114,42 @@ def enrol(
 
 
 @app.command()
+def suspend(
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    as_json: Json = False,
+) -> None:
+    """Leaves a site out of every round until it is readmitted.
+
+    Example: scantwin consortium suspend rural-1 --reason "cylinder reads +15 % since May"
+    """
+    from scantwin.federation.enrolment import suspend as suspend_site
+    from scantwin.store.database import Database
+
+    row = suspend_site(Database.from_settings().migrate(), site, reason)
+    data = {"site": row.name, "status": row.status, "reason": reason, "notice": NOTICE}
+    emit(data, as_json, lambda: out.print(f"{row.name} is left out until it is readmitted."))
+
+
+@app.command()
+def readmit(
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    as_json: Json = False,
+) -> None:
+    """Lets a suspended site take part again.
+
+    Example: scantwin consortium readmit rural-1 --reason "recalibrated on 2026-11-02"
+    """
+    from scantwin.federation.enrolment import readmit as readmit_site
+    from scantwin.store.database import Database
+
+    row = readmit_site(Database.from_settings().migrate(), site, reason)
+    data = {"site": row.name, "status": row.status, "reason": reason, "notice": NOTICE}
+    emit(data, as_json, lambda: out.print(f"{row.name} takes part again."))
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 4,

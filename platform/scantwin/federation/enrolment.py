@@ -14,6 +14,7 @@ from scantwin.federation.consortium import Consortium
 from scantwin.federation.flower import CONNECTION, call_flwr
 from scantwin.store import audit
 from scantwin.store.database import Database
+from scantwin.store.lifecycles import transition
 from scantwin.store.models import Site
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -37,13 +38,14 @@ def enrol(
             *session.scalars(select(Site).where((Site.name == name) | (Site.public_key == public)))
         ]
     for site in known:
-        if site.name == name and site.public_key == public and site.node_id:
+        same = site.name == name and site.public_key == public and site.node_id
+        if same and _is_registered(consortium, str(site.node_id)):
             return site
         if site.name != name:
             raise InputError(
                 f"This key belongs to the site {site.name}.", hint="Each site has a key of its own."
             )
-        if site.public_key is not None:
+        if site.public_key not in (None, public):
             raise InputError(
                 f"The site {name} is enrolled with another key.", hint="Choose another name for the new site."
             )
@@ -54,6 +56,34 @@ def enrol(
         session.add(row)
         audit.record(session, "consortium", "site.enrolled", name, {"node_id": node_id})
     return row
+
+
+def suspend(database: Database, name: str, reason: str) -> Site:
+    """Leaves a site out of every round until it is readmitted; `reason` goes into the audit log."""
+    return _move(database, name, "suspended", reason)
+
+
+def readmit(database: Database, name: str, reason: str) -> Site:
+    """Lets a suspended site take part again."""
+    return _move(database, name, "active", reason)
+
+
+def _move(database: Database, name: str, status: str, reason: str) -> Site:
+    with database.session() as session:
+        site = session.scalars(select(Site).where(Site.name == name)).one_or_none()
+        if site is None:
+            raise InputError(f"No site {name} is enrolled.", hint="scantwin consortium status")
+        if site.status != status:
+            transition(site, status)
+            audit.record(session, "consortium", f"site.{status}", name, {"reason": reason})
+    return site
+
+
+def _is_registered(consortium: Consortium, node_id: str) -> bool:
+    """Whether the SuperLink knows this node: its own database may have been made anew."""
+    consortium.require_running()
+    nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
+    return any(str(node["node-id"]) == node_id for node in nodes)
 
 
 def _register(consortium: Consortium, public_key: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from scantwin.errors import FederationError, InputError, ResourceError
 from scantwin.federation.consortium import Consortium
-from scantwin.federation.enrolment import enrol
+from scantwin.federation.enrolment import enrol, readmit, suspend
 from scantwin.store.database import Database
+from scantwin.store.models import AuditEntry
 
 
 def test_a_consortium_is_made_once_and_opened(home: Path) -> None:
@@ -67,6 +68,19 @@ def test_what_needs_the_superlink_says_so(home: Path, tmp_path: Path) -> None:
         enrol(made, database, "city", key)
     with pytest.raises(InputError, match="name of a site"):
         enrol(made, database, "City Hospital", key)
+
+
+def test_a_site_is_suspended_and_readmitted_with_a_reason(database: Database) -> None:
+    for change, status in ((suspend, "suspended"), (suspend, "suspended"), (readmit, "active")):
+        assert change(database, "city", "reads 15 % high").status == status
+    with database.session() as session:
+        entries = [(one.action, one.subject, one.detail) for one in session.query(AuditEntry)]
+    assert entries == [
+        ("site.suspended", "city", {"reason": "reads 15 % high"}),
+        ("site.active", "city", {"reason": "reads 15 % high"}),
+    ]
+    with pytest.raises(InputError, match="No site nowhere"):
+        suspend(database, "nowhere", "why")
 
 
 def test_no_secret_is_an_argument(home: Path) -> None:
