@@ -63,4 +63,4 @@ class FromTissueCurve(nn.Module):
         """(B, inputs, D, H, W) -> (B, 1, D, H, W)."""
         channel = INPUTS.index("hu")
         hu = x[:, channel : channel + 1].float() * HU_SCALE
-        return torch.as_tensor((self.network(x).float() + self.curve(hu)) / self.suv_unit)
+        return torch.as_tensor(self.network(x).float() + self.curve(hu) / self.suv_unit)
