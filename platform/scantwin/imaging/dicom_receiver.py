@@ -147,8 +147,8 @@ class Receiver:
             over = self._arrived.get(id(event.assoc), 0) <= self.max_object_bytes < size
             self._arrived[id(event.assoc)] = size
             self.refused += over
-        if over:
-            # An A-ABORT would wait behind what is still coming in; the connection itself ends it now.
+        # An A-ABORT would wait behind what is still coming in; the connection itself ends it now.
+        if over and event.assoc.dul.socket is not None:
             event.assoc.dul.socket.close()
 
     def _whole(self, event: Event) -> None:

@@ -154,7 +154,9 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
     if slope == 1.0 and inter == 0.0 and stored.dtype.kind in "iu":
         return stored.astype(stored.dtype.newbyteorder("="))
     wide: NDArray[np.floating] = stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32)
-    return np.asarray(wide * slope + inter, np.float32)
+    # What comes out as no number is refused by who reads on; numpy need not say so on the terminal.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(wide * slope + inter, np.float32)
 
 
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytearray:
