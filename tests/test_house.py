@@ -67,6 +67,15 @@ def test_an_error_is_one_sentence_and_exit_2(tmp_path):
     assert error["message"].endswith(".") and "Traceback" not in done.stderr
 
 
+def test_a_command_that_fails_exits_with_its_code(tmp_path, monkeypatch):
+    """A doctor that finds a home nobody can write to says so, and exits with 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scantwin", "doctor", "--json"],
+        env={"PATH": "/usr/bin", "SCANTWIN_HOME": "/proc/nowhere"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and not json.loads(done.stdout)["checks"][8]["ok"], done.stderr
+
+
 def test_a_role_that_is_not_installed_says_how_to_install_it(monkeypatch):
     code = (
         "import sys\n"

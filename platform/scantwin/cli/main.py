@@ -87,7 +87,9 @@ def main() -> None:
     """Entry point. Exit codes: 0 well, 1 failure, 2 bad input, 130 interrupted."""
     as_json = "--json" in sys.argv
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
+        if isinstance(code, int) and code:  # what typer.Exit said
+            sys.exit(code)
     except ScanTwinError as error:
         _fail(error, as_json)
     except click.exceptions.Exit as stop:

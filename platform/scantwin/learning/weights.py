@@ -86,7 +86,7 @@ class Model:
             files = {}
             for name, arrays in self.components.items():
                 path = aside / "components" / f"{name.replace('/', '.')}.safetensors"
-                save_file({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}, path)
+                save_file({k: np.asarray(v, order="C") for k, v in sorted(arrays.items())}, path)
                 files[str(path.relative_to(aside))] = _sha256(path)
             if self.statistics:
                 path = aside / "statistics.safetensors"
