@@ -71,7 +71,8 @@ def test_a_command_that_fails_exits_with_its_code(tmp_path, monkeypatch):
     """A doctor that finds a home nobody can write to says so, and exits with 1."""
     done = subprocess.run(
         [sys.executable, "-m", "scantwin", "doctor", "--json"],
-        env={"PATH": "/usr/bin", "SCANTWIN_HOME": "/proc/nowhere"}, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin", "SCANTWIN_HOME": "/proc/nowhere"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and not json.loads(done.stdout)["checks"][8]["ok"], done.stderr
 

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
 from scantwin.errors import InputError
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
-from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-
 from scantwin_clients.pseudonyms import digest, study_pseudonym
 
 Status = Literal["accepted", "warned", "rejected"]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Table
+
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, err, out, progress_bar
@@ -142,7 +143,6 @@ def run(
     Prints one line of JSON when connected. Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
     """
     from scantwin.settings import load_settings
-
     from scantwin_clients.site import Site
     from scantwin_clients.supervisor import Duty, free_port, on_duty
 

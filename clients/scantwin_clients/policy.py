@@ -6,7 +6,6 @@ from scantwin.errors import FederationError
 from scantwin.federation.ticket import Ticket, read_ticket
 from scantwin.federation.wire import JobHeader
 from scantwin.learning.recipe import Recipe
-
 from scantwin_clients.site import Site
 
 

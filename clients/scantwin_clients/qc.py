@@ -11,7 +11,6 @@ from scantwin.calibration.measure import Measurement, measure_cylinder, measure_
 from scantwin.calibration.samples import CalibrationSample, sample_of
 from scantwin.errors import InputError
 from scantwin.imaging.reading import find_studies, read_study
-
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 

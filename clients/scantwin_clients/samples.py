@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from pydantic import ValidationError
+
 from scantwin.calibration.samples import CalibrationSample
 from scantwin.files import write_json
 

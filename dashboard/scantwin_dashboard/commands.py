@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+
 from scantwin import NOTICE
 from scantwin.errors import MissingExtra, ResourceError
 from scantwin.settings import load_settings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from scantwin import NOTICE, __version__
 from scantwin.errors import ScanTwinError
-
 from scantwin_dashboard import state
 from scantwin_dashboard.pages import about, overview, rounds, scans, sites
 

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload
+
+from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 
 PHANTOMS = ("cylinder", "spheres")
 """Kinds of samples whose true activity is known."""

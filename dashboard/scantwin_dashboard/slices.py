@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 from PIL import Image
+
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.picture_marks import Palette, scale_bar

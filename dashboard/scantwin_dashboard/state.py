@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
+
 from scantwin.errors import ScanTwinError
 from scantwin.settings import load_settings
 from scantwin.store.database import Database
-
 from scantwin_dashboard import queries
 from scantwin_dashboard.look import plain
 

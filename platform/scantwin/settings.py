@@ -47,4 +47,6 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "SCANTWIN_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InputError(f"The setting {name} is not usable: {first['msg']}.", hint="Unset or mend it.") from None
+        raise InputError(
+            f"The setting {name} is not usable: {first['msg']}.", hint="Unset or mend it."
+        ) from None

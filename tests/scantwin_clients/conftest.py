@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.volume import Volume
 from scantwin.learning.recipe import Recipe

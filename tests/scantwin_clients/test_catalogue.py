@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 from pydicom.dataelem import DataElement
+
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.reasons import REASONS

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+
 from scantwin.calibration.samples import CalibrationSample
 from scantwin.federation.processes import require_free_port
 from scantwin.learning.weights import Model

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.flower import CONNECTION, call_flwr

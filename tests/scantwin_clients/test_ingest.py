@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import scantwin_clients.ingest as ingesting
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from scantwin.errors import InputError
 from scantwin_clients.site import Site, sites
 

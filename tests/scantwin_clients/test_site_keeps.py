@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from scantwin.calibration.samples import CalibrationSample
 from scantwin.errors import FederationError
 from scantwin.federation.wire import JobHeader

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.volume import Volume
 from scantwin.settings import load_settings

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from scantwin_dashboard.attention import notices, zone
 from scantwin_dashboard.queries import RunRow, ScanRow, SiteRow
 

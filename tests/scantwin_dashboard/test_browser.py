@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scantwin import NOTICE
 
 pytestmark = pytest.mark.browser

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from scantwin_dashboard import charts
 from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, site_colours
 

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
 from scantwin_dashboard.commands import dashboard

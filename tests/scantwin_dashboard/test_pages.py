@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from streamlit.testing.v1 import AppTest
+
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
 from scantwin.store.database import Database
 from scantwin.store.models import Run, Scan, Site
 from scantwin_dashboard import state
-from sqlalchemy import select
-from streamlit.testing.v1 import AppTest
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from sqlalchemy.orm import Session
+
 from scantwin.store.database import Database
 from scantwin.store.models import AuditEntry, Scan, Twin
 from scantwin_dashboard import queries
-from sqlalchemy.orm import Session
 
 
 def _neighbour(path: str) -> ModuleType:

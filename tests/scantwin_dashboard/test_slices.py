@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scantwin.errors import InputError
 from scantwin_dashboard import slices
 from scantwin_dashboard.slices import ScanVolumes

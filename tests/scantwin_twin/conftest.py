@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.volume import Volume
 from scantwin.settings import Settings

@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+
 from scantwin import NOTICE
 from scantwin.cli.main import main
 

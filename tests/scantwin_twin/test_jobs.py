@@ -9,11 +9,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import SCAN
 from scantwin_twin.catalogue import Refused
 from scantwin_twin.jobs import FINAL, MOST_CRASHES, Jobs
-from sqlalchemy import text
 
 ERROR = {"code": "c", "message": "m", "hint": "h"}
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import scantwin_twin
 from hypothesis import given
 from hypothesis import strategies as st
+
+import scantwin_twin
 from scantwin.errors import InputError, Rejection, ServiceError
 from scantwin.imaging.volume import Volume
 from scantwin_twin.catalogue import REFUSALS, from_detail, public, refuse

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import grpc
 import psutil
 import pytest
+
 from scantwin.store.database import Database
 from scantwin.store.models import AuditEntry, Scan
 from scantwin_twin.client import TwinClient

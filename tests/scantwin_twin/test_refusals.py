@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
+
 from scantwin.errors import InputError, ServiceError
 from scantwin.settings import Settings
 from scantwin_twin.catalogue import DETAIL_KEY, Refused

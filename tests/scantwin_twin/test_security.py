@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scantwin.errors import InputError, ServiceError
 from scantwin.settings import Settings
 from scantwin_twin.client import TwinClient

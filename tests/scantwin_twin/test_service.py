@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+
 from scantwin import NOTICE
 from scantwin.errors import InputError, ServiceError
 from scantwin.store.models import AuditEntry

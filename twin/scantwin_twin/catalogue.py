@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from scantwin.errors import InputError, ResourceError, ScanTwinError, ServiceError, from_os_error
 
+from scantwin.errors import InputError, ResourceError, ScanTwinError, ServiceError, from_os_error
 from scantwin_twin.v1 import twin_pb2 as pb
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import grpc
+
 from scantwin import NOTICE
 from scantwin.errors import InputError, ServiceError
 from scantwin.files import whole_file, whole_folder
 from scantwin.terminal import Advance, silent
-
 from scantwin_twin import PORT, messages
 from scantwin_twin.catalogue import from_detail, from_rpc
 from scantwin_twin.packing import packed

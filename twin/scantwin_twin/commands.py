@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+
 from scantwin import NOTICE
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out, progress_bar
-
 from scantwin_twin import PORT
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Final
 
 from scantwin.errors import ScanTwinError
-
 from scantwin_twin.catalogue import public
 from scantwin_twin.executor import Executor, Outcome, Work
 from scantwin_twin.jobs import Jobs, ScanState

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from scantwin.store.audit import record
-from scantwin.store.database import Database
-from scantwin.store.lifecycles import IllegalTransitionError, transition
-from scantwin.store.models import AuditEntry, Scan, Twin
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from scantwin.store.audit import record
+from scantwin.store.database import Database
+from scantwin.store.lifecycles import IllegalTransitionError, transition
+from scantwin.store.models import AuditEntry, Scan, Twin
 from scantwin_twin.catalogue import refuse
 
 FINAL: Final = frozenset({"done", "failed", "cancelled"})

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from scantwin import NOTICE
 from scantwin.store.models import ModelVersion
-
 from scantwin_twin.jobs import ScanState, TwinState
 from scantwin_twin.v1 import twin_pb2 as pb
 

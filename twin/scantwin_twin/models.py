@@ -7,7 +7,6 @@ from pathlib import Path
 from scantwin.errors import InputError
 from scantwin.store.models import ModelVersion
 from scantwin.store.registry import Registry
-
 from scantwin_twin.catalogue import refuse
 
 

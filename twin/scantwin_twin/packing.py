@@ -16,7 +16,6 @@ from scantwin.errors import InputError
 from scantwin.imaging.dicom_files import files_under, is_zip, may_be_dicom
 from scantwin.imaging.dicom_headers import read_header
 from scantwin.imaging.nifti import is_nifti
-
 from scantwin_twin.v1 import twin_pb2 as pb
 
 

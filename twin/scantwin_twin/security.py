@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+
 from scantwin.errors import InputError
 from scantwin.settings import Settings
-
 from scantwin_twin.catalogue import abort, refuse
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ from typing import IO, Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
 from scantwin.settings import Settings
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
-
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import Executor, LocalExecutor
 from scantwin_twin.jobs import Jobs

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from scantwin import NOTICE
 
+from scantwin import NOTICE
 from scantwin_twin import messages, uploads
 from scantwin_twin.catalogue import abort, refuse
 from scantwin_twin.dispatcher import Dispatcher

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+
 from scantwin.imaging.volume import Volume
 
 CANNOT_TELL: Final = "cannot tell"

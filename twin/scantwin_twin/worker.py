@@ -88,7 +88,6 @@ def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
     from scantwin.imaging.ct_header import ct_header
     from scantwin.imaging.reading import read_ct
     from scantwin.translation.outputs import write_scan
-
     from scantwin_twin.results import listing
     from scantwin_twin.triage import triage
 

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 import streamlit as st
-from scantwin import NOTICE
 
+from scantwin import NOTICE
 from scantwin_dashboard.parts import heading
 from scantwin_dashboard.state import database, told
 

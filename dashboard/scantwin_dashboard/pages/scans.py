@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+
 from scantwin import NOTICE
 from scantwin.settings import load_settings
-
 from scantwin_dashboard import queries
 from scantwin_dashboard.look import duration, moment, number, plain, size
 from scantwin_dashboard.parts import choose, empty, facts, heading, status_badge

@@ -11,7 +11,7 @@ from scantwin.imaging.reading import find_studies
 
 
 def ct_header(path: Path) -> pydicom.Dataset | None:
-    """The header of the first CT slice found under `path` (folder, zip or file); None where it is no DICOM."""
+    """The header of the first CT slice found under `path` (folder, zip, file); None where it is no DICOM."""
     for source in find_studies(path):
         if source.kind == "dicom":
             for reference in source.files:

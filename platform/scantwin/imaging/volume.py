@@ -46,7 +46,8 @@ class Volume:
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         voxel = " x ".join(f"{s:.4g}" for s in self.spacing)
-        return f"Volume({size} zyx, {voxel} mm, {self.unit}, {self.array.dtype}, {self.array.nbytes / 2**20:.1f} MiB)"
+        memory = f"{self.array.nbytes / 2**20:.1f} MiB"
+        return f"Volume({size} zyx, {voxel} mm, {self.unit}, {self.array.dtype}, {memory})"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -120,7 +121,9 @@ class Volume:
                 origin = origin + direction[:, k] * spacing[k] * (array.shape[k] - 1)
                 direction = direction * np.where(np.arange(3) == k, -1.0, 1.0)
                 array = np.flip(array, k)
-        return replace(self, array=array, spacing=_triple(spacing), origin=_triple(origin), direction=direction)
+        return replace(
+            self, array=array, spacing=_triple(spacing), origin=_triple(origin), direction=direction
+        )
 
     def crop(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Volume:
         """The part [start, stop) of array indices (z, y, x)."""
@@ -141,7 +144,9 @@ class Volume:
         """The volume of a 3D SimpleITK image."""
         direction = np.asarray(image.GetDirection()).reshape(3, 3)[:, ::-1].copy()
         spacing = _triple(np.asarray(image.GetSpacing())[::-1])
-        return cls(sitk.GetArrayFromImage(image), spacing, _triple(np.asarray(image.GetOrigin())), direction, unit)
+        return cls(
+            sitk.GetArrayFromImage(image), spacing, _triple(np.asarray(image.GetOrigin())), direction, unit
+        )
 
 
 def _triple(values: NDArray[np.generic]) -> tuple[float, float, float]:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from scantwin import NOTICE
 from scantwin.cli.models import app
 from scantwin.errors import InputError
-from typer.testing import CliRunner
 
 
 def _said(*arguments: str) -> str:

@@ -17,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     PositronEmissionTomographyImageStorage,
 )
+
 from scantwin.cli.main import main
 from scantwin.imaging.reasons import code_of
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Error, Message
+
 from scantwin.federation.codec import decode_job, encode_reply, from_record, to_record
 from scantwin.federation.wire import Components, Job, Parts, ReplyHeader, SiteReply
 from scantwin.learning.recipe import Recipe

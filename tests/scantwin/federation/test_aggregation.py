@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scantwin.federation.aggregation import Contribution, aggregate, patches_per_component
 
 from .conftest import HEAD, TRUNK, small_components

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
 from scantwin.errors import InputError
 from scantwin.federation.certificates import (
     read_site_key,

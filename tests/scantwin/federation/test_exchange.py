@@ -7,6 +7,7 @@ import time
 
 import pytest
 from flwr.app import Error
+
 from scantwin.federation import exchange as module
 from scantwin.federation.codec import encode_job
 from scantwin.federation.exchange import REFUSED_BY_SITE, Answer, exchange, wait_for_sites

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scantwin.federation.merging import add_metrics, add_statistics, merge
 
 values = st.lists(st.floats(-100, 100), min_size=1, max_size=20)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from scantwin.errors import ResourceError
 from scantwin.federation.processes import Child, end_all, program, require_free_port, wait_for_port
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Error
+
 from scantwin.errors import FederationError
 from scantwin.federation import exchange as exchange_module
 from scantwin.federation.launching import Order, create_run, publish_initial

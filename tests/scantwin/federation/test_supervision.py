@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from scantwin.federation.processes import Child
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scantwin.errors import FederationError
 from scantwin.federation.ticket import LARGEST_TICKET, Ticket, read_ticket, ticket_from_config, write_ticket
 

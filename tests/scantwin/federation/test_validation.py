@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from scantwin.federation.codec import encode_reply
 from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
 from scantwin.federation.wire import Limits, ReplyHeader, SiteReply, spec_of

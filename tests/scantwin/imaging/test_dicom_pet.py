@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from SimpleITK import ImageSeriesReader
+
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_pet import LARGEST_STORED, quantise, write_pet_series
@@ -23,7 +25,6 @@ from scantwin.imaging.dicom_read import read_pet_series
 from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.suv import suv_factors
 from scantwin.imaging.volume import Volume
-from SimpleITK import ImageSeriesReader
 
 VERSION = "coarse-diffusion-0123456789ab"
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_geometry import Plane, stack_planes
 from scantwin.imaging.reading import find_studies, read_ct, read_study

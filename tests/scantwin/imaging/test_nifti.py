@@ -10,11 +10,12 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from scantwin.errors import Rejection
 from scantwin.imaging.images import read_image
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.volume import Volume
-from scipy.spatial.transform import Rotation
 
 AXCODES = ["RAS", "LPS", "LAS", "RPI", "ASR", "SRA", "PIL"]
 

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
+
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.reading import find_studies, read_ct, read_study

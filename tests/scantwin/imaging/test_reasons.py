@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from scantwin.errors import Rejection
 from scantwin.imaging.reasons import REASONS, code_of, reasons_table, reject, warn
 

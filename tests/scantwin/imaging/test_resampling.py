@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from scantwin.imaging.resampling import grid_over, resample_like, to_spacing
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
-from scipy.spatial.transform import Rotation
 
 GRADIENT = np.array([2.0, -3.0, 1.5])
 """HU per mm along x, y, z."""

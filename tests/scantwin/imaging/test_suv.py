@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+
 from scantwin.errors import Rejection
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
 from scantwin.imaging.reasons import code_of

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
 from scantwin.imaging.pet_header import (
     GE_CREATOR,
     PHILIPS_CREATOR,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from scantwin.imaging.pet_header import PetHeader, headers_of_dump
 from scantwin.imaging.reasons import REASONS, reasons_table
 from scantwin.imaging.suv import suv_factors

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scantwin.errors import Rejection
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
 from scantwin.imaging.reasons import REASONS, code_of

@@ -7,8 +7,9 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
-from scantwin.imaging.volume import CANONICAL, Volume
 from scipy.spatial.transform import Rotation
+
+from scantwin.imaging.volume import CANONICAL, Volume
 
 
 @st.composite

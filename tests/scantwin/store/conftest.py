@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from scantwin.store.database import Database
 from sqlalchemy import create_engine, text
+
+from scantwin.store.database import Database
 
 Fresh = Callable[[], AbstractContextManager[str]]
 """Makes an empty database, gives its URL, and drops it in the end."""

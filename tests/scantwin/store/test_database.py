@@ -14,6 +14,9 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
 from scantwin.errors import InputError, ServiceError
 from scantwin.store import audit, migrating
 from scantwin.store.database import Database
@@ -29,8 +32,6 @@ from scantwin.store.models import (
     Twin,
     Update,
 )
-from sqlalchemy import inspect, select, text
-from sqlalchemy.exc import IntegrityError, StatementError
 
 
 class TestContract:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import (
     ROUND,

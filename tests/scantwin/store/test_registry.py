@@ -11,6 +11,7 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scantwin.errors import InputError, ScanTwinError
 from scantwin.store.database import Database
 from scantwin.store.models import ModelVersion

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from alembic import context
+
 from scantwin.store.models import Base
 from scantwin.store.times import UtcDateTime
 
