@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from benchmarks.fuzz_values import DATES, EXTREMES, NUMBERS, POOLS, TIMES, ZONES
 from benchmarks.suv_oracle import Answer, Fields, answer
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
@@ -46,35 +47,6 @@ PRIVATE = {
 }
 PER_SLICE = {"private_time", "ge_start", "series_date", "series_time", "philips_bq"}
 """What one slice may have otherwise without making the series a mixture, if the others agree."""
-NUMBERS = (
-    "0", "-1", "1", "70", "70.5", "7e1", "1e-30", "1e30", "1e400", "nan", "inf", "abc", "", None, "70,5",
-    "0x46", "3.7e8", "370", "370000000", "99999", "100001", "999.9", "1000.1", "72000", "6586.2", "6588",
-    "109.8", "4062.6", "65.9", "150000", "0.5", " 80 ", "1 2", "80\\90", "+75", "--5",
-)  # fmt: skip
-TIMES = (
-    "000000", "235959", "240000", "246060", "1030", "10", "103000.123456", "10:30:00", "abc", "", None,
-    "093000", "120000", "235959.999999", "1030.5", "-1", "999999", "080000 ",
-)  # fmt: skip
-DATES = (
-    "20260302",
-    "20260301",
-    "20260303",
-    "20250302",
-    "19000101",
-    "00000000",
-    "20261399",
-    "",
-    None,
-    "2026.03.02",
-    "x",
-)
-ZONES = ("", "", "", "+0000", "+0100", "-0500", "&0000")
-POOLS: dict[str, tuple[str | None, ...]] = {
-    "units": ("BQML", "GML", "CNTS", "CPS", "PROPCNTS", "CM2ML", "bqml", "", None, "BQML "),
-    "suv_type": ("BW", "", None, "LBM", "BSA", "XX"),
-    "decay": ("START", "ADMIN", "NONE", "", None, "start", "XX"),
-    "corrected": ("ATTN\\DECY", "ATTN", "DECY", "", None, "DECY\\ATTN\\SCAT", "attn\\decy", "ATTN\\\\DECY"),
-}
 
 
 @dataclass(frozen=True)
@@ -170,7 +142,7 @@ def _suv_mutation(bases: Bases, place: Path, rng: Rng) -> Input:
         path.unlink()
         ds.save_as(path, implicit_vr=implicit, little_endian=True)
     fields, each = _fields(slices[0], vendor), [_slice_fields(ds) for ds in slices]
-    others = {k for ds in slices for k, v in _fields(ds, vendor).items() if v != fields[k]}
+    others = {k for ds in slices for k, v in _fields(ds, vendor).items() if _plain(v) != _plain(fields[k])}
     texts = [str(_fields(ds, vendor)["corrected"]).upper().split("\\") for ds in slices]
     all_corrected = all("ATTN" in codes and "DECY" in codes for codes in texts)
     if others <= (PER_SLICE | {"corrected"} if all_corrected else PER_SLICE):  # as the other slices have it
@@ -227,6 +199,11 @@ def _text(ds: Dataset, tag: Any) -> str | None:
     return (
         "\\".join(map(str, value)) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value)
     )
+
+
+def _plain(text: str | None) -> str:
+    """What is the same code to a reader."""
+    return (text or "").strip().upper()
 
 
 def _fields(ds: Dataset, vendor: str) -> Fields:
@@ -287,27 +264,12 @@ def _tag(bases: Bases, place: Path, rng: Rng) -> Input:
     return Input("tag", str(gone))
 
 
-_EXTREMES: dict[str, tuple[Any, ...]] = {
-    "Rows": (0, 1, 15, 65535), "Columns": (0, 1, 17, 65535), "BitsAllocated": (0, 1, 8, 12, 32, 64, 65535),
-    "BitsStored": (0, 1, 17, 65535), "SamplesPerPixel": (0, 2, 3, 65535), "PixelRepresentation": (2, 65535),
-    "NumberOfFrames": ("0", "-1", "2147483647", "x", "2"),
-    "PixelSpacing": (["0", "0"], ["-1", "1"], ["nan", "1"], ["1e30", "1e30"], ["1e-30", "1"], ["1"], "abc"),
-    "ImagePositionPatient": (["0", "0", "0"], ["1e300", "0", "0"], ["nan", "0", "0"], ["1", "2"], ["0", "0", "1e9"]),  # noqa: E501
-    "ImageOrientationPatient": (["1", "0", "0", "1", "0", "0"], ["0"] * 6, ["nan"] * 6, ["1", "0"]),
-    "SliceThickness": ("0", "-5", "1e30", "x"), "RescaleSlope": ("0", "nan", "1e30", "x"),
-    "PhotometricInterpretation": ("RGB", "", "PALETTE COLOR"),
-    "GantryDetectorTilt": ("89.9", "90", "nan", "1e9"),
-    "SOPClassUID": ("", "1.2.840.10008.5.1.4.1.1.2.1", "x" * 200), "Modality": ("", "PT", "CT", "MR", "SEG"),
-    "TransferSyntaxUID": ("", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99", "x"),
-}  # fmt: skip
-
-
 def _geometry(bases: Bases, place: Path, rng: Rng) -> Input:
     files = _some_dicom(bases, place, rng)
     series = _pick(rng, ("CT", "PET"))
     files = _chosen([p for p in files if p.parent.name == series], rng)
-    name = _pick(rng, sorted(_EXTREMES))
-    value = _pick(rng, _EXTREMES[name])
+    name = _pick(rng, sorted(EXTREMES))
+    value = _pick(rng, EXTREMES[name])
     for path in files:
         ds = pydicom.dcmread(path)
         where = ds.file_meta if name == "TransferSyntaxUID" else ds
@@ -322,7 +284,7 @@ def _geometry(bases: Bases, place: Path, rng: Rng) -> Input:
         )
         if implicit:
             ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-        if where.get("TransferSyntaxUID") == "1.2.840.10008.1.2.4.90":
+        if value in ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"):
             ds.PixelData = pydicom.encaps.encapsulate([bytes(ds.PixelData)])
         elif ds["PixelData"].is_undefined_length and name == "TransferSyntaxUID":
             ds.file_meta.TransferSyntaxUID = RLELossless

@@ -38,10 +38,10 @@ def number(text: str | None) -> float | None:
 
 
 def moment(day: str | None, clock: str | None) -> datetime | None:
-    """A DICOM date and time."""
+    """A DICOM date and time, to the minute at least; old files have the colons of ACR-NEMA (PS3.5)."""
     if not day or not clock or not re.fullmatch(r"\d{8}", day.strip(), re.ASCII):
         return None
-    match = re.fullmatch(r"(\d\d)(\d\d)?(\d\d)?(\.\d{1,6})?", clock.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d)?(\.\d{1,6})?", clock.strip(), re.ASCII)
     if not match or (match[4] and not match[3]):
         return None
     try:
@@ -151,7 +151,8 @@ def _references(fields: Fields, slices: list[Fields], half: float) -> list[datet
         reference, duration = number(one["frame_reference"]), number(one["duration"])
         if at is not None and reference and reference > 0 and duration and duration > 0:
             x = math.log(2) / half * duration / 1000
-            average = math.log(x / (1 - math.exp(-x))) / (math.log(2) / half) if x < 700 else 0.0
+            usable = 1e-9 < x < 700  # else the formula has no digits left
+            average = math.log(x / (1 - math.exp(-x))) / (math.log(2) / half) if usable else 0.0
             # GE's reference time does not hold the average within the frame; others' does (docs/imaging.md).
             for part in (average, 0.0):
                 try:
@@ -190,7 +191,7 @@ def _bqml(
             rate, factors = math.log(2) / half, []
             for one in slices:
                 at, length = acquisition(fields, one), number(one["duration"])
-                if at is None or not length or length <= 0 or rate * length / 1000 > 700:
+                if at is None or not length or length <= 0 or not 1e-9 < rate * length / 1000 < 700:
                     return None
                 x = rate * length / 1000
                 late = rate * (at - given).total_seconds()
