@@ -196,7 +196,7 @@ def find_lungs(scene: Scene) -> tuple[int, int] | None:
         return None
     size = np.bincount(labels.ravel()) * float(np.prod(scene.spacing)) / 1000
     size[0] = 0
-    large = size > LUNG_ML / 4
+    large = size > max(LUNG_ML / 4, 0.2 * size.max())  # gas in the bowel is not lung
     if size[large].sum() < LUNG_ML:
         return None
     return _slices(large[labels])
@@ -295,28 +295,27 @@ def middle_thickness(scene: Scene, axial: Mask) -> NDArray[np.float64]:
 
 
 def _middle_line(body: Mask) -> NDArray[np.float64]:
-    """Column of the middle line per slice: a straight line through slices that are one piece."""
-    labels, _ = ndimage.label(body, IN_SLICE)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    columns = np.arange(body.shape[2])
-    rows: list[tuple[int, float, int]] = []
-    for z, one in enumerate(labels):
-        here = np.unique(one)
-        here = here[here > 0]
-        if not len(here):
-            continue
-        best = here[np.argmax(sizes[here])]
-        total = sizes[here].sum()
-        if sizes[best] > 0.85 * total:
-            rows.append(
-                (z, float(((one == best).sum(axis=0) * columns).sum() / sizes[best]), int(sizes[best]))
-            )
+    """Column of the middle line per slice: a straight line through slices of one piece or of two alike."""
+    labels, count = ndimage.label(body, IN_SLICE)
+    z, _, x = np.nonzero(labels)
+    piece = labels[labels > 0]
+    size = np.bincount(piece, minlength=count + 1).astype(float)
+    column = np.bincount(piece, weights=x, minlength=count + 1) / np.maximum(size, 1)
+    slices = np.zeros(count + 1, int)
+    slices[piece] = z
+    rows: list[tuple[int, float, float]] = []
+    for k in range(body.shape[0]):
+        here = np.flatnonzero(slices == k)
+        here = here[here > 0][np.argsort(size[here[here > 0]])[::-1]]
+        total = size[here].sum()
+        if len(here) and size[here[0]] > 0.85 * total:
+            rows.append((k, float(column[here[0]]), total))
+        elif len(here) > 1 and size[here[1]] > 0.6 * size[here[0]] and size[here[:2]].sum() > 0.85 * total:
+            rows.append((k, float(column[here[:2]].mean()), total))  # two legs
     if len(rows) < 5:
-        profile = body.sum(axis=(0, 1))
-        return np.full(body.shape[0], float((profile * columns).sum() / profile.sum()))
+        return np.full(body.shape[0], float(x.mean()))
     table = np.array(rows, float)
-    large = table[table[:, 2] >= np.median(table[:, 2])]
+    large = table[table[:, 2] >= np.percentile(table[:, 2], 25)]
     slope, middle = 0.0, float(np.median(large[:, 1]))
     if np.ptp(large[:, 0]) > 20:
         slope, middle = np.polyfit(large[:, 0], large[:, 1], 1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.district_landmarks import Mask, Scene
+from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene
 
 FIT_MM: Final = 120.0
 """Length [mm] of the free arm, next to the shoulder, that gives its direction."""
@@ -28,6 +28,8 @@ BONE_NEAR_MM: Final = 28.0
 """The humerus is looked for this far from where the arm is expected [mm]."""
 BENT_MM: Final = 40.0
 """A humerus leaves the straight line of the free arm by no more than this [mm]."""
+LUNG_TO_FOLD_MM: Final = 135.0
+"""From the lowest lung up to the axillary fold of a hanging arm [mm]: 124 to 142 in phantoms."""
 NECK_TO_FOLD_MM: Final = 115.0
 """From C7/T1 down to the axillary fold of a hanging arm [mm]: 0.068 of the height (docs/phantoms.md)."""
 
@@ -48,12 +50,9 @@ class Line:
         return self.at + self.slope * z
 
 
-def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, neck: int | None, level: int | None) -> Mask:
-    """The arms from the axillary fold on.
-
-    `arms` with, `free` without what lies against the body; `neck` is the slice of C7/T1 where it is known,
-    `level` that of the shoulders at least roughly.
-    """
+def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, marks: Landmarks) -> Mask:
+    """The arms from the axillary fold on; `arms` with, `free` without what lies against the body."""
+    level = shoulder_level(marks)
     found = np.zeros_like(arms)
     belongs = _sides(scene, arms)
     for side in (-1, 1):
@@ -64,8 +63,18 @@ def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, neck: int | None, l
             found |= arm
             continue
         raised = level is not None and float(np.average(slices, weights=loose.sum((1, 2))[slices])) > level
-        found |= (_raised if raised else _hanging)(scene, arm, loose, neck)
+        found |= (_raised if raised else _hanging)(scene, arm, loose, marks)
     return found
+
+
+def shoulder_level(marks: Landmarks) -> int | None:
+    """The slice at the height of the shoulders, where anything tells it."""
+    if marks.neck is not None:
+        return marks.neck
+    if marks.lung_slices is not None:
+        return marks.lung_slices[1]
+    spine = np.flatnonzero(marks.spine)
+    return int(spine[-1]) if len(spine) else None
 
 
 def _sides(scene: Scene, arms: Mask) -> NDArray[np.int8]:
@@ -79,7 +88,7 @@ def _sides(scene: Scene, arms: Mask) -> NDArray[np.int8]:
     return np.where(arms, np.where(whose != 0, whose, sign), 0).astype(np.int8)
 
 
-def _raised(scene: Scene, arm: Mask, free: Mask, neck: int | None) -> Mask:
+def _raised(scene: Scene, arm: Mask, free: Mask, marks: Landmarks) -> Mask:
     """A raised arm, followed down from where it is free to the axillary fold, a little above C7/T1."""
     dz = scene.spacing[0]
     first = int(np.flatnonzero(free.any(axis=(1, 2)))[0])
@@ -88,28 +97,33 @@ def _raised(scene: Scene, arm: Mask, free: Mask, neck: int | None) -> Mask:
     line = _line(scene, free, range(first, first + round(FIT_MM / dz)))
     direction = np.array([1.0, *line.slope])
     fold = first * dz + UP_START_MM * direction[0] / float(np.linalg.norm(direction))
-    if neck is not None:
-        fold = min(fold, neck * dz + UP_START_MM)
+    if marks.neck is not None:
+        fold = min(fold, marks.neck * dz + UP_START_MM)
     centres, _ = _follow(scene, line, first, int(fold / dz) - round(0.3 * line.radius / dz))
     start = np.array([fold, *line.point(fold)])
     return _tube(scene, arm, line, centres) & (_along(scene, start, direction) > 0)
 
 
-def _hanging(scene: Scene, arm: Mask, free: Mask, neck: int | None) -> Mask:
+def _hanging(scene: Scene, arm: Mask, free: Mask, marks: Landmarks) -> Mask:
     """A hanging arm, followed up along its bone from where it is free to the axillary fold."""
     dz = scene.spacing[0]
     slices = np.flatnonzero(free.any(axis=(1, 2)))
     last, count = int(slices[-1]), scene.body.shape[0]
     line = _line(scene, free, range(last - round(FIT_MM / dz), last + 1))
     centres, top = _follow(scene, line, last, count - 1)
-    if top is None and neck is None:  # the shoulder is above the field of view
-        return _tube(scene, arm, line, centres)
-    end = top if top is not None else min(int(neck or 0), max(centres))
-    upper = np.array([centres[z] for z in sorted(centres) if z >= end - round(FIT_MM / dz)])
+    upper = np.array(list(centres.values())[-round(FIT_MM / dz) :])
     slope = np.polyfit(np.arange(len(upper)) * dz, upper, 1)[0] if len(upper) > 3 else line.slope
     direction = np.array([-1.0, *-slope])
-    below = FOLD_MM + OVER_HEAD * line.radius if top is not None else NECK_TO_FOLD_MM
-    start = np.array([end * dz, *upper[-1]]) + direction / np.linalg.norm(direction) * below
+    if top is not None:
+        away = direction / np.linalg.norm(direction) * (FOLD_MM + OVER_HEAD * line.radius)
+        start = np.array([top * dz, *upper[-1]]) + away
+    elif marks.neck is not None or marks.lung_slices is not None:  # the field of view ends in the shoulder
+        by_neck = 1e9 if marks.neck is None else marks.neck * dz - NECK_TO_FOLD_MM
+        by_lung = 1e9 if marks.lung_slices is None else marks.lung_slices[0] * dz + LUNG_TO_FOLD_MM
+        z = min(by_neck if marks.neck is not None else by_lung, max(centres) * dz)
+        start = np.array([z, *line.point(z)])
+    else:
+        return _tube(scene, arm, line, centres)
     high = int(start[0] / dz) + round(0.3 * line.radius / dz) + 1
     low = {z: c for z, c in centres.items() if z <= high}
     return _tube(scene, arm, line, low) & (_along(scene, start, direction) > 0)

@@ -75,18 +75,8 @@ def split_scene(scene: Scene, field_mm: float) -> tuple[NDArray[np.uint8], Evide
     top = scene.body.shape[0] if everything.brain is None else head_top(scene, everything.brain)
     arms, free = find_arms(scene, top)
     marks = find_landmarks(scene, scene.body & ~arms) if arms.any() else everything
-    arms = arms_from_shoulder(scene, arms, free, marks.neck, shoulder_level(marks))
+    arms = arms_from_shoulder(scene, arms, free, marks)
     return label_parts(scene, marks, arms), weigh(scene, marks, arms, field_mm)
-
-
-def shoulder_level(marks: Landmarks) -> int | None:
-    """The slice at the height of the shoulders, where anything tells it."""
-    if marks.neck is not None:
-        return marks.neck
-    if marks.lung_slices is not None:
-        return marks.lung_slices[1]
-    spine = np.flatnonzero(marks.spine)
-    return int(spine[-1]) if len(spine) else None
 
 
 def label_parts(scene: Scene, marks: Landmarks, arms: Mask) -> NDArray[np.uint8]:
