@@ -303,6 +303,7 @@ def _middle_line(body: Mask) -> NDArray[np.float64]:
     column = np.bincount(piece, weights=x, minlength=count + 1) / np.maximum(size, 1)
     slices = np.zeros(count + 1, int)
     slices[piece] = z
+    widest = int(np.argmax(body.sum(axis=(1, 2))))  # legs are below it, a head beside a raised arm above
     rows: list[tuple[int, float, float]] = []
     for k in range(body.shape[0]):
         here = np.flatnonzero(slices == k)
@@ -310,8 +311,13 @@ def _middle_line(body: Mask) -> NDArray[np.float64]:
         total = size[here].sum()
         if len(here) and size[here[0]] > 0.85 * total:
             rows.append((k, float(column[here[0]]), total))
-        elif len(here) > 1 and size[here[1]] > 0.6 * size[here[0]] and size[here[:2]].sum() > 0.85 * total:
-            rows.append((k, float(column[here[:2]].mean()), total))  # two legs
+        elif (
+            k <= widest
+            and len(here) > 1
+            and size[here[1]] > 0.6 * size[here[0]]
+            and size[here[:2]].sum() > 0.85 * total
+        ):
+            rows.append((k, float(column[here[:2]].mean()), total))
     if len(rows) < 5:
         return np.full(body.shape[0], float(x.mean()))
     table = np.array(rows, float)

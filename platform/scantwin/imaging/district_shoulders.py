@@ -26,7 +26,7 @@ WIDER_MM: Final = 70.0
 """Length [mm] over which it does."""
 BONE_NEAR_MM: Final = 28.0
 """The humerus is looked for this far from where the arm is expected [mm]."""
-BENT_MM: Final = 40.0
+BENT_MM: Final = 60.0
 """A humerus leaves the straight line of the free arm by no more than this [mm]."""
 LUNG_TO_FOLD_MM: Final = 135.0
 """From the lowest lung up to the axillary fold of a hanging arm [mm]: 124 to 142 in phantoms."""
