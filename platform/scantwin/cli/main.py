@@ -16,7 +16,7 @@ from scantwin.errors import InputError, MissingExtra, ScanTwinError, from_os_err
 from scantwin.terminal import emit, err
 
 _ORDER = (
-    "demo", "doctor", "suv", "phantom", "train", "evaluate", "adapt", "scan", "generate", "models",
+    "demo", "doctor", "suv", "dicom", "phantom", "train", "evaluate", "adapt", "scan", "generate", "models",
     "consortium", "site", "twin", "dashboard",
 )  # fmt: skip
 
