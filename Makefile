@@ -11,7 +11,7 @@ demo: install ## three sites train, one patient is scanned: make demo ARGS='--no
 
 test: install ## style, types, floors, then the tests; says what it skipped and why
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint types floors
 
