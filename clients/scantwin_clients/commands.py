@@ -32,6 +32,9 @@ def init(
     named: Annotated[str | None, typer.Option("--name", help="The same, as an option.")] = None,
     kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
     threads: Annotated[int, typer.Option(min=1, help="Threads for training; 1 repeats to the bit.")] = 1,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="The `secret` of a former site: its pseudonyms stay the same.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Makes a site on this machine: its folder, its secret and its key.
@@ -45,7 +48,8 @@ def init(
     name = given or named
     if not name:
         raise InputError("The site needs a name.", hint="scantwin site init NAME")
-    site = Site.create(name, kind=kind, threads=threads)
+    secret = None if secret_file is None else secret_file.read_bytes()
+    site = Site.create(name, kind=kind, threads=threads, secret=secret)
     data = {"site": name, "folder": str(site.folder), "key": str(site.public_key), "notice": NOTICE}
 
     def people() -> None:

@@ -75,11 +75,27 @@ class Site:
     config: SiteConfig
 
     @classmethod
-    def create(cls, name: str, home: Path | None = None, *, kind: str = "hospital", threads: int = 1) -> Site:
-        """Makes the site's folder, its secret and its key. Raises `InputError` if it exists already."""
+    def create(
+        cls,
+        name: str,
+        home: Path | None = None,
+        *,
+        kind: str = "hospital",
+        threads: int = 1,
+        secret: bytes | None = None,
+    ) -> Site:
+        """Makes the site's folder, its secret and its key. Raises `InputError` if it exists already.
+
+        With the `secret` of a site that was here before, its patients keep their pseudonyms.
+        """
         from scantwin.federation.certificates import write_site_key
 
         folder = _folder(name, home)
+        if secret is not None and len(secret) != SECRET_BYTES:
+            raise InputError(
+                f"A site's secret has {SECRET_BYTES} bytes, this one {len(secret)}.",
+                hint="Take the file `secret` of the former site's folder.",
+            )
         if (folder / "site.json").exists():
             raise InputError(
                 f"The site {name} exists already: {folder}.", hint="Choose another name, or use this one."
@@ -95,7 +111,7 @@ class Site:
         folder.chmod(0o700)  # scans and secrets lie below
         for part in _FOLDERS:
             (folder / part).mkdir(exist_ok=True)
-        write_private(folder / "secret", secrets.token_bytes(SECRET_BYTES))
+        write_private(folder / "secret", secret or secrets.token_bytes(SECRET_BYTES))
         write_site_key(folder / "key", comment=f"scantwin-site-{name}")
         # The last file written is the one that makes it a site: an interrupted init can be repeated.
         write_json(folder / "site.json", config.model_dump(mode="json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 from collections import defaultdict
@@ -16,7 +17,7 @@ from scantwin.demo.progress import follow_rounds, read_rounds
 from scantwin.demo.runner import Runner
 from scantwin.demo.story import Story
 from scantwin.errors import InputError
-from scantwin.files import write_json
+from scantwin.files import write_json, write_private
 
 _CORES = 2
 """Commands that work side by side: the demo is sized for two cores."""
@@ -29,7 +30,7 @@ def run_demo(options: DemoOptions, runner: Runner, story: Story) -> dict[str, An
     ):
         sites, new_patient = (_phantoms if options.data is None else _real)(options, runner, story)
     with story.stage("consortium", "A consortium is founded, sites are enrolled"):
-        link = _found(sites, runner, story)
+        link = _found(sites, options, runner, story)
     with story.stage("ingest", "Each site reads its own studies"):
         counts = _ingest(sites, options, runner, story)
     calibration: dict[str, Any] = {}
@@ -115,12 +116,17 @@ def _only_ct(folder: Path) -> Path:
     raise InputError(f"There is no NIfTI CT in {folder}.", hint="The demo reads studies in NIfTI layout.")
 
 
-def _found(sites: list[DemoSite], runner: Runner, story: Story) -> dict[str, Any]:
+def _found(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
     port, *site_ports = free_ports(1 + len(sites))
     runner.call("consortium", "init", "--name", "demo", "--port", str(port))
     ready = runner.serve("service-consortium", "consortium", "start")
     for number, (site, own_port) in enumerate(zip(sites, site_ports, strict=True), 1):
-        made = runner.call("site", "init", site.name)
+        # A secret by the seed: pseudonyms, and with them who is held out, are the same each time.
+        secret = write_private(
+            options.out / "secrets" / site.name,
+            hashlib.sha256(f"{options.seed}:{site.name}".encode()).digest(),
+        )
+        made = runner.call("site", "init", site.name, "--secret-file", str(secret))
         runner.call("consortium", "enrol", site.name, "--key", made["key"])
         story.say(f"{number} of {len(sites)} sites have keys")
         ready[site.name] = own_port

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scantwin.imaging.study import District
+from scantwin.imaging.study import DISTRICT_LABEL, District
 from scantwin.learning.augmentation import margin, warp
 from scantwin.learning.mirroring import mirror, mirror_inputs
 from scantwin.learning.prepared import PreparedStudy, cut
@@ -101,15 +101,26 @@ class Sampler:
         inputs = study.inputs(self.district, start, shape, hu_shift)
         empty = np.zeros((1, *shape), np.float32)
         suv = empty if study.suv is None else np.clip(cut(study.suv, start, shape, 0.0), low, high)[None]
-        body = cut(study.body, start, shape, 0.0)[None]
+        weight = self._weight(study, start, shape)[None]
         lesions = empty if study.lesions is None else cut(study.lesions, start, shape, 0.0)[None]
         if around:
-            inputs, suv, body, lesions = warp([inputs, suv, body, lesions], rules, random)
-        weight = np.where(body > 0.5, np.float32(1.0), np.float32(self.recipe.losses.air))
+            inputs, suv, weight, lesions = warp([inputs, suv, weight, lesions], rules, random)
         axes: tuple[Axis, ...] = tuple(axis for axis in rules.flip if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)
         return mirror_inputs(_tensor(inputs), axes).contiguous().numpy(), suv, weight, lesions
+
+    def _weight(
+        self, study: PreparedStudy, start: tuple[int, int, int], shape: tuple[int, int, int]
+    ) -> NDArray[np.float32]:
+        """How much each voxel of a window counts in the loss (z, y, x): the district, its neighbours, air."""
+        losses = self.recipe.losses
+        body = cut(study.body, start, shape, 0.0) > 0.5
+        weight = np.where(body, np.float32(1.0), np.float32(losses.air))
+        if self.district != "whole-body":
+            own = cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district]
+            weight[body & ~own] = losses.neighbour
+        return weight
 
 
 def _tensor(image: NDArray[np.generic]) -> Tensor:

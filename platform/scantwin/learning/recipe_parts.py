@@ -89,6 +89,9 @@ class Losses(Part):
     """Of the mean absolute error of the PET scaled to [-1, 1] (lambda of arXiv 1611.07004)."""
     adversarial: Weight = 1.0
     """Of the least-squares adversarial term (arXiv 1611.04076)."""
+    neighbour: Share = 0.1
+    """Weight of the body's voxels outside the district: a patch of an arm that hangs down is half trunk, and
+    the model of the arms need only know how the trunk begins."""
     air: Share = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
     hottest: Weight = 0.0

@@ -37,6 +37,10 @@ _QUICKER: Final = 30.0
 """How much faster the curve moves than a weight: at a rate of 0.001 by 0.03 SUV a step, so that some tens of
 steps cross the spread of patients (20-25 % of SUV 1-2; TISSUES.md, 1)."""
 
+_NETWORK_UNIT: Final = 3.0
+"""SUV [g/ml] that the network means by 1: the size of a correction in an organ. With 10, limbs of phantoms
+wandered from round to round; with 1, hot spots are far."""
+
 
 class FromTissueCurve(nn.Module):
     """A network that corrects a tissue curve, learnt with it; says PET in units of `suv_unit` [g/ml]."""
@@ -63,4 +67,4 @@ class FromTissueCurve(nn.Module):
         """(B, inputs, D, H, W) -> (B, 1, D, H, W)."""
         channel = INPUTS.index("hu")
         hu = x[:, channel : channel + 1].float() * HU_SCALE
-        return torch.as_tensor(self.network(x).float() + self.curve(hu) / self.suv_unit)
+        return torch.as_tensor((_NETWORK_UNIT * self.network(x).float() + self.curve(hu)) / self.suv_unit)
