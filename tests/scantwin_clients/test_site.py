@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scantwin.errors import InputError
+from scantwin_clients.pseudonyms import study_pseudonym
 from scantwin_clients.site import Site, sites
 
 
@@ -78,3 +79,13 @@ def test_there_is_no_site_yet(home: Path) -> None:
     with pytest.raises(InputError, match="no site") as caught:
         Site.open()
     assert "site init" in caught.value.hint
+
+
+def test_a_site_that_comes_back_with_its_secret_keeps_its_pseudonyms(tmp_path: Path) -> None:
+    first = Site.create("city", tmp_path / "old")
+    again = Site.create("city", tmp_path / "new", secret=first.secret)
+    stranger = Site.create("city", tmp_path / "other")
+    named = [study_pseudonym(site.secret, "patient 1", "study 1") for site in (first, again, stranger)]
+    assert named[0] == named[1] != named[2]
+    with pytest.raises(InputError, match="32 bytes"):
+        Site.create("town", tmp_path / "bad", secret=b"short")
