@@ -29,6 +29,8 @@ EDGE_HU: Final = -500.0
 """A voxel at the skin line is body from this on [HU]: half of it is skin and fat."""
 SHEET_MM: Final = 12.0
 """What is thinner than this in axial slices is table, blanket or tube, unless it hangs on the body."""
+AIRWAY_CM2: Final = 6.0
+"""A hole of less cross-section [cm2] is filled wherever it opens: a windpipe has 2 to 4, a gap more."""
 LUNG_ML: Final = 10.0
 """Less [ml] behind a thin wall is not looked for."""
 PART_ML: Final = 40.0
@@ -145,11 +147,14 @@ def _parts(coarse: Coarse) -> NDArray[np.bool_]:
 def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fills what the body encloses in axial slices, and lungs behind a thin wall or cut by a side."""
     holes = _holes(parts)
-    body = parts | _without_gaps(holes, parts)
-    # A chest wall of a few millimetres was taken for a sheet: the lung behind it is known by its HU.
+    body = parts | _without_gaps(coarse, holes, parts)
+    # A chest wall of a few millimetres was taken for a sheet, or for air: the lung behind it is known by
+    # its HU. One block more around everything closes the wall.
     tissue = coarse.hu > SKIN_HU
-    behind = _lungs_only(coarse, _holes(tissue | body) | _cut_by_sides(body))
-    wall = ndimage.binary_dilation(behind, _IN_SLICE, iterations=4, mask=tissue | behind)
+    behind = _holes(ndimage.binary_dilation(tissue | body, _IN_SLICE))
+    behind = _lungs_only(coarse, behind | _cut_by_sides(body))
+    wall = ndimage.binary_dilation(behind, _IN_SLICE)
+    wall = ndimage.binary_dilation(wall, _IN_SLICE, iterations=4, mask=tissue | wall)
     return np.asarray(body | wall, np.bool_)
 
 
@@ -176,7 +181,7 @@ def _lungs_only(coarse: Coarse, regions: NDArray[np.bool_]) -> NDArray[np.bool_]
     return np.asarray(lungs[labels], np.bool_)
 
 
-def _without_gaps(holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _without_gaps(coarse: Coarse, holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The holes that are inside the patient, not the gap between a raised arm and the head.
 
     A gap opens widely to the outside in the slices above or below; an airway by a nostril only.
@@ -192,7 +197,8 @@ def _without_gaps(holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray
     openings = np.bincount(labels.ravel(), weights=faces.ravel(), minlength=count + 1)
     slices = np.array([0, *(part[0].stop - part[0].start for part in ndimage.find_objects(labels))])
     across = size / np.maximum(slices, 1)  # the mean cross-section, in blocks
-    keep = openings < 0.5 * across
+    narrow = across * (coarse.spacing[1] * coarse.spacing[2] / 100.0) < AIRWAY_CM2
+    keep = narrow | (openings < 0.5 * across)
     keep[0] = False
     return np.asarray(keep[labels], np.bool_)
 
