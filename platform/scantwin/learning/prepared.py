@@ -147,6 +147,12 @@ def cut(
     return out
 
 
+def _body_of_ct(ct: Volume, grid: Volume) -> NDArray[np.bool_]:
+    """The body on `grid`, found on the CT's own voxels: on coarser ones a table is as dense as fat."""
+    found = ct.with_array(body_mask(ct).astype(np.float32), "1")
+    return np.asarray(resample_like(found, grid, how="area").array.astype(np.float32) > 0.5, np.bool_)
+
+
 def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
     """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT."""
     reference = study.ct if study.pet is None else study.pet
@@ -154,7 +160,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
     has_ct = study.source.get("ct") != NO_CT
-    body = body_mask(ct) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
+    body = _body_of_ct(study.ct, grid) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
     if not has_ct:
         labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     elif study.districts is not None:
