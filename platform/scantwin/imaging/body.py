@@ -146,16 +146,15 @@ def _parts(coarse: Coarse) -> NDArray[np.bool_]:
 
 def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fills what the body encloses in axial slices, and lungs behind a thin wall or cut by a side."""
-    holes = _holes(parts)
-    body = parts | _without_gaps(coarse, holes, parts)
     # A chest wall of a few millimetres was taken for a sheet, or for air: the lung behind it is known by
     # its HU. One block more around everything closes the wall.
     tissue = coarse.hu > SKIN_HU
-    behind = _holes(ndimage.binary_dilation(tissue | body, _IN_SLICE))
-    behind = _lungs_only(coarse, behind | _cut_by_sides(body))
-    wall = ndimage.binary_dilation(behind, _IN_SLICE)
+    behind = _holes(ndimage.binary_dilation(tissue, _IN_SLICE)) & ~tissue
+    lungs = _lungs_only(coarse, behind | _cut_by_sides(parts | _holes(parts)), tissue, parts)
+    wall = ndimage.binary_dilation(lungs, _IN_SLICE)
     wall = ndimage.binary_dilation(wall, _IN_SLICE, iterations=4, mask=tissue | wall)
-    return np.asarray(body | wall, np.bool_)
+    body = parts | wall
+    return np.asarray(body | _without_gaps(coarse, _holes(body), body), np.bool_)
 
 
 def _holes(mask: NDArray[np.bool_], wall: tuple[int, int] | None = None) -> NDArray[np.bool_]:
@@ -169,14 +168,19 @@ def _holes(mask: NDArray[np.bool_], wall: tuple[int, int] | None = None) -> NDAr
     return np.asarray(~outside[labels], np.bool_)
 
 
-def _lungs_only(coarse: Coarse, regions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The regions that have the mean HU of lung, not of air or foam."""
+def _lungs_only(
+    coarse: Coarse, regions: NDArray[np.bool_], tissue: NDArray[np.bool_], parts: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The regions that have the mean HU of lung and the patient around them: not the foam in a table."""
     labels, count = ndimage.label(regions)
     if not count:
         return regions
     size = np.bincount(labels.ravel(), minlength=count + 1)
     mean = np.bincount(labels.ravel(), weights=coarse.hu.ravel(), minlength=count + 1) / np.maximum(size, 1)
     lungs = (mean > LUNG_HU[0]) & (mean < LUNG_HU[1]) & (size * np.prod(coarse.spacing) / 1000 > LUNG_ML)
+    rim = np.where(tissue & ~regions, ndimage.grey_dilation(labels, size=(1, 5, 5)), 0)
+    around = np.bincount(rim.ravel(), minlength=count + 1)
+    lungs &= np.bincount(rim[parts], minlength=count + 1) > 0.15 * around
     lungs[0] = False
     return np.asarray(lungs[labels], np.bool_)
 

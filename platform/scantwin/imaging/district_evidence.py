@@ -20,6 +20,8 @@ TRUNK_WIDE_MM: Final = 230.0
 """A slice of an adult's trunk is wider than this [mm], a thigh is not."""
 REACH_MM: Final = 120.0
 """A slice is told by a landmark at most this far away [mm]: soft belly between vertebra and hip."""
+PELVIS_MM: Final = 200.0
+"""A pelvis is this high [mm]: 0.48 to 0.60 of the height (TISSUES.md, section 2)."""
 RUN_MM: Final = 60.0
 """A landmark that is seen over less than this length [mm] is none."""
 
@@ -68,9 +70,11 @@ def weigh(scene: Scene, marks: Landmarks, arms: Mask, field_mm: float) -> Eviden
         legs = leg_slices(scene, axial)
         legs[marks.crotch :] = False
         if _longest(legs) * scene.spacing[0] >= RUN_MM:
-            told[: marks.crotch] |= ndimage.binary_dilation(
-                legs, iterations=round(REACH_MM / scene.spacing[0])
-            )[: marks.crotch]
+            near = ndimage.binary_dilation(legs, iterations=round(REACH_MM / scene.spacing[0]))
+            told[: marks.crotch] |= near[: marks.crotch]
+            # The crotch is the lower end of a pelvis.
+            pelvis = slice(marks.crotch, min(high, marks.crotch + round(PELVIS_MM / scene.spacing[0])))
+            told[pelvis] |= wide[pelvis]
             names.append("two legs")
     if not names or _contradictory(marks):
         return Evidence(0.0, "No landmark was found that tells the districts apart.")

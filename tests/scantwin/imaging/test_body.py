@@ -55,6 +55,15 @@ def test_table_blanket_and_lungs() -> None:
     assert not mask[:, 180:].any(), "the table is not the patient"
 
 
+def test_foam_as_light_as_lung_is_not_lung() -> None:
+    ct, truth = chest()
+    array = np.where((ct.array < -900) & (np.arange(220)[None, :, None] >= 174), -860, ct.array).astype(
+        np.int16
+    )
+    array[:, 192:] = -1000
+    assert dice(body_mask(ct.with_array(array)), truth) > 0.985
+
+
 @pytest.mark.parametrize("padding", [-1024, -2000, -3024])
 def test_padding_outside_the_field_is_air(padding: int) -> None:
     ct, _ = chest()
