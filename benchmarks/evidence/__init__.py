@@ -1,0 +1,1 @@
+"""`python -m benchmarks.evidence`: every system trained and measured, for docs/evidence.md."""

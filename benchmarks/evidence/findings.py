@@ -1,0 +1,187 @@
+"""What an experiment is given and what it gives back.
+
+An experiment is a module of this package with `def run(setting, workshop, advance) -> Findings`. It trains
+and measures; `report.py` writes. Everything in `Findings` is plain data, so that it is kept as JSON between
+runs and a report can be written without training anything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
+from scantwin.terminal import Advance
+
+T = TypeVar("T")
+Role = Literal["training", "held-out"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is trained and measured. Two exist: `settings.QUICK` and `settings.FULL`."""
+
+    name: Literal["quick", "full"]
+    training: int
+    """Phantom patients that models learn from."""
+    held_out: int
+    """Phantom patients that figures are taken on; no model has seen them."""
+    spacing_mm: float
+    """Voxel edge of the phantoms' PETs and of the models' working grid [mm]."""
+    steps: int
+    """Training steps of a translation model, over all its districts."""
+    seed: int = 0
+
+    def pick(self, quick: T, full: T) -> T:
+        """`quick` or `full`, whichever this setting is: for values of one experiment only."""
+        return quick if self.name == "quick" else full
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over patients (or whatever `n` counts): mean, standard deviation, how many."""
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread | None:
+        """Of values one by one; those that do not exist (NaN) are left out, None where none is left."""
+        known = [v for v in values if math.isfinite(v)]
+        if not known:
+            return None
+        mean = sum(known) / len(known)
+        sd = math.sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1)) if len(known) > 1 else 0.0
+        return cls(mean, sd, len(known))
+
+
+Cell = str | int | float | Spread | None
+"""What a table holds; None is shown as a dash."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report."""
+
+    title: str
+    columns: tuple[str, ...]
+    """Heads, units in brackets: `MAE [SUV]`."""
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    """What to know when reading it: what n counts, the extractor of a Frechet distance."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the report, a file below `Workshop.pictures`."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One aim of issue 4: what came out, what was asked for, and what was tried where it was missed."""
+
+    name: str
+    """Such as `district-beats-whole-body/trunk`."""
+    value: float | None
+    """What was measured; None where it could not be."""
+    aim: str
+    """What was asked for, in words and numbers."""
+    met: bool
+    tried: tuple[str, ...] = ()
+    """Where missed: other ways that were tried, with what they gave."""
+
+    @classmethod
+    def at_most(cls, name: str, value: float | None, limit: float, words: str, *tried: str) -> Aim:
+        """Met when `value` <= `limit`; `words` say what is measured and the limit."""
+        return cls(name, value, words, value is not None and value <= limit, tried)
+
+    @classmethod
+    def at_least(cls, name: str, value: float | None, limit: float, words: str, *tried: str) -> Aim:
+        """Met when `value` >= `limit`."""
+        return cls(name, value, words, value is not None and value >= limit, tried)
+
+    @classmethod
+    def between(cls, name: str, value: float | None, low: float, high: float, words: str, *tried: str) -> Aim:
+        """Met when `low` <= `value` <= `high`."""
+        return cls(name, value, words, value is not None and low <= value <= high, tried)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment found: one chapter of the report."""
+
+    title: str
+    text: str
+    """Paragraphs in Markdown: what was done, what came out, where a published claim does not hold and why."""
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    aims: tuple[Aim, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Everything else worth keeping for machines; JSON only."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the work folder and docs/evidence.json; `read` undoes it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Findings:
+        """Of what `as_json` gave, lists for tuples and so on."""
+
+        def cell(value: Any) -> Cell:
+            return Spread(**value) if isinstance(value, dict) else value
+
+        tables = tuple(
+            Table(t["title"], tuple(t["columns"]), tuple(tuple(map(cell, r)) for r in t["rows"]), t["note"])
+            for t in data["tables"]
+        )
+        pictures = tuple(Picture(**p) for p in data["pictures"])
+        aims = tuple(Aim(**{**a, "tried": tuple(a["tried"])}) for a in data["aims"])
+        return cls(data["title"], data["text"], tables, pictures, aims, data["figures"])
+
+
+class Workshop(Protocol):
+    """What experiments share: phantom patients made once, models trained once."""
+
+    @property
+    def folder(self) -> Path:
+        """An experiment's own cache goes to a sub-folder of this named like the experiment."""
+
+    @property
+    def pictures(self) -> Path:
+        """Where pictures of the report are saved (docs/pictures/evidence)."""
+
+    def cohort(self, role: Role, spacing_mm: float | None = None, advance: Advance = ...) -> Path:
+        """Folder of the phantom patients of `role` as NIfTI, `truth/` beside each (phantoms.cohort).
+
+        `spacing_mm` is the PET's voxel edge, the CT's is two thirds of it but not below 2 mm; without it
+        that of the setting. The same people at every spacing; made when first asked for.
+        """
+
+    def studies(
+        self, role: Role, spacing_mm: float | None = None, advance: Advance = ...
+    ) -> list[PreparedStudy]:
+        """The same patients, prepared on a grid of `spacing_mm`."""
+
+    def trained(
+        self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = ...
+    ) -> Model:
+        """The model of `recipe` (any of `scantwin.systems`) after `steps` steps on the training patients.
+
+        Trained once for the same recipe, steps, seed and patients; a kill loses a minute. `record` holds
+        `seconds`, `steps`, `losses`, `patches`.
+        """
+
+
+class Experiment(Protocol):
+    """An experiment's module."""
+
+    def run(self, setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
+        """Trains what it needs and measures it. `advance(done, total, text)` shows how far it is."""
