@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_series import IndexEntry, index_file
+from scantwin.interrupts import starting_workers, tie_worker
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -42,7 +43,9 @@ class ReadingPool(Generic[Task, Answer]):
             yield from map(index_file, refs)
             return
         chunks = [refs[i : i + _CHUNK] for i in range(0, len(refs), _CHUNK)]
-        for entries in self._start().map(_index_files, chunks):
+        with starting_workers():
+            indexed = self._start().map(_index_files, chunks)
+        for entries in indexed:
             yield from entries
 
     def answers(self, tasks: dict[str, Task]) -> Iterator[tuple[str, Answer]]:
@@ -55,7 +58,7 @@ class ReadingPool(Generic[Task, Answer]):
         while waiting or running:
             while waiting and len(running) < 2 * self.workers:
                 name, task = waiting.pop()
-                running[self._start().submit(self._work, task)] = name
+                running[self._submit(task)] = name
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             suspects: list[str] = []
             for future in done:
@@ -79,17 +82,23 @@ class ReadingPool(Generic[Task, Answer]):
         for name, task in tasks.items():
             self.close()
             try:
-                answer = self._start().submit(self._work, task).result()
+                answer = self._submit(task).result()
             except BrokenProcessPool:
                 self.close()
                 answer = self._crashed
             yield name, answer
 
+    def _submit(self, task: Task) -> Future[Answer]:
+        with starting_workers():  # it may start one
+            return self._start().submit(self._work, task)
+
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # Spawned, not forked: the parent may have threads (SQLite, SimpleITK) that a fork would break.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)
+            )
         return self._pool
 
 
@@ -97,9 +106,10 @@ def _index_files(refs: list[FileRef]) -> list[IndexEntry | None]:
     return [index_file(ref) for ref in refs]
 
 
-def _one_thread() -> None:
-    """A worker uses one thread: there are as many workers as processors."""
+def _begin(parent: int) -> None:
+    """A worker ends with its parent and uses one thread: there are as many workers as processors."""
     import SimpleITK as sitk
 
+    tie_worker(parent)
     os.environ["OMP_NUM_THREADS"] = "1"
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

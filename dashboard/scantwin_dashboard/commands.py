@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -29,9 +27,6 @@ _START_S = 60.0
 
 _GRACE_S = 5.0
 """How long it may take to end when asked [s]."""
-
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends the dashboard; SIGINT too, for a shell may have told its background jobs to ignore it."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -75,7 +70,6 @@ def dashboard(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     child = _start(host, port, settings.home)
-    previous = {number: signal.signal(number, _interrupt) for number in _STOP}
     try:
         _wait_until_it_answers(child, url)
         facts = {"url": url, "pid": child.pid, "database": database.place, "checked": check, "notice": NOTICE}
@@ -89,8 +83,6 @@ def dashboard(
             err.print("The dashboard has ended.")
     finally:
         _end(child)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
@@ -106,7 +98,7 @@ def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
     options = [f"--{name}={value}" for name, value in flags.items()]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()),
-         sys.executable, "-m", "streamlit", "run", str(script), *options],
+         sys.executable, "-P", "-m", "streamlit", "run", str(script), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # its greeting; what goes wrong comes on standard error
         env={**os.environ, "SCANTWIN_HOME": str(home.absolute())},
@@ -136,10 +128,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _require_streamlit() -> None:

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
+from scantwin.interrupts import ENDING
 from scantwin.settings import Settings
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
@@ -125,9 +126,9 @@ def build(
 
 
 def serve(server: TwinServer, *, as_json: bool) -> None:
-    """Runs until SIGINT or SIGTERM, in the foreground."""
+    """Runs until SIGINT, SIGTERM or SIGHUP, in the foreground."""
     asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, lambda *_: asked.set())
     server.start()
     ready = {

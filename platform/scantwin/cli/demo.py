@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ResourceError
 from scantwin.terminal import Json, emit, err, out
 
 
@@ -25,6 +26,9 @@ def demo(
     sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
     patients: Annotated[
         int | None, typer.Option(min=2, help="Phantom patients a site (else 6, 5, 4).")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Another recipe than the demo's: a name or a TOML file.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 2026,
     serve: Annotated[
@@ -40,7 +44,7 @@ def demo(
     scantwin demo --no-serve --out /tmp/demo --json
     scantwin demo --data studies/ --no-serve         the same on real studies
     """
-    from scantwin.demo.plan import DemoOptions
+    from scantwin.demo.plan import RECIPE, DemoOptions
     from scantwin.demo.runner import Runner
     from scantwin.demo.stages import run_demo
     from scantwin.demo.story import Story, closing_table
@@ -48,12 +52,11 @@ def demo(
 
     if serve:
         require_free_port("127.0.0.1", port, what="The dashboard")
-    folder = _empty_folder(out_dir)
-    options = DemoOptions(
-        out=folder, data=data, rounds=rounds, sites=sites, patients=patients, seed=seed, serve=serve
-    )
-    signal.signal(signal.SIGTERM, _interrupt)
-    with Runner(folder / "state", folder / "logs") as runner:
+    with _own_folder(out_dir) as folder, Runner(folder / "state", folder / "logs") as runner:
+        options = DemoOptions(
+            out=folder, data=data, rounds=rounds, sites=sites, patients=patients, seed=seed, serve=serve,
+            recipe=recipe or RECIPE,
+        )  # fmt: skip
         with Story(quiet=as_json) as story:
             result = run_demo(options, runner, story)
         if not as_json:
@@ -69,27 +72,43 @@ def demo(
 _MARK = ".scantwin-demo"
 
 
-def _empty_folder(folder: Path) -> Path:
-    """A folder of the demo's own: new, empty, or that of an earlier demo, which is replaced."""
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    """A folder of the demo's own: new, empty, or that of an earlier demo, which is replaced.
+
+    The mark in it says whose it is, also when a demo was killed half-way through clearing it, and is locked
+    while a demo works there.
+    """
     folder = folder.absolute()
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / _MARK).is_file():
-            raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
-        for item in folder.iterdir():
-            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"{folder} is a file, not a folder.", hint="Choose a new or empty folder with --out."
+        )
+    mark = folder / _MARK
+    if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
+        raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).write_text(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
-    return folder
+    with mark.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResourceError(
+                f"Another demo works in {folder}.", hint="Wait for it, end it, or choose another --out."
+            ) from None
+        for item in folder.iterdir():
+            if item != mark:
+                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        lock.truncate(0)
+        lock.write(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
+        lock.flush()
+        yield folder
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _wait(check: object) -> None:
+def _wait(check: Callable[[], None]) -> None:
+    """Until Ctrl-C, which is how a demo that serves is meant to end."""
     try:
         while True:
             time.sleep(1.0)
-            check()  # type: ignore[operator]
+            check()
     except KeyboardInterrupt:
         err.print("Ending.")

@@ -51,5 +51,7 @@ class DemoOptions(BaseModel):
     sites: int = 3
     patients: int | None = None
     """Patients of each site, instead of the plan's."""
+    recipe: str = RECIPE
+    """A shipped recipe's name or a TOML file."""
     seed: int = 2026
     serve: bool = True

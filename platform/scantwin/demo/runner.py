@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ class Runner:
         self.end()
 
     def end(self) -> None:
-        """Ends every command that still runs, the last started first."""
+        """Ends every command that still runs."""
         end_all(reversed(self._children))
         self._children.clear()
 
@@ -109,14 +108,10 @@ class Call:
 
     def __init__(self, words: tuple[str, ...], log: Path, env: dict[str, str]) -> None:
         self.words, self.log = words, log
-        log.parent.mkdir(parents=True, exist_ok=True)
         self._out = log.with_suffix(f".{time.monotonic_ns()}.json")
-        self.child = Child(" ".join(words[:2]), [], log)
-        with self._out.open("wb") as out, log.open("ab") as errors:
-            self.child.process = subprocess.Popen(
-                [sys.executable, "-m", "scantwin", *words, "--json"],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=env, start_new_session=True,
-            )  # fmt: skip
+        argv = [sys.executable, "-P", "-m", "scantwin", *words, "--json"]
+        self.child = Child(" ".join(words[:2]), argv, log, env, answer=self._out)
+        self.child.start()
 
     @property
     def ended(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from scantwin import NOTICE, __version__
 from scantwin.demo.comparison import compare
-from scantwin.demo.plan import QC_MONTHS, RECIPE, SITES, DemoOptions, DemoSite
+from scantwin.demo.plan import QC_MONTHS, SITES, DemoOptions, DemoSite
 from scantwin.demo.progress import follow_rounds, read_rounds
 from scantwin.demo.runner import Runner
 from scantwin.demo.story import Story
@@ -181,7 +181,7 @@ def _train(
             "--ca", link["ca"], "--port", str(link[site.name]),
         )  # fmt: skip
     return runner.call(
-        "consortium", "train", "--recipe", RECIPE, "--rounds", str(options.rounds),
+        "consortium", "train", "--recipe", options.recipe, "--rounds", str(options.rounds),
         "--seed", str(options.seed),
         "--min-sites", str(len(sites)), "--name", "demo",
         meanwhile=lambda: follow_rounds(runner, story, options.rounds),

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from scantwin.errors import ResourceError
+from scantwin.interrupts import hurry
 
 # Runs between us and the child, in its process: the kernel ends the child when we die, however we die
 # (prctl PR_SET_PDEATHSIG = 1, kept across exec). Not a preexec_fn, which may deadlock in a threaded parent.
@@ -36,6 +37,8 @@ class Child:
     log: Path
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
+    answer: Path | None = None
+    """Where its standard output goes, when that is not the log too."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     log_start: int = 0
     """Where in the log this start began [bytes]."""
@@ -46,13 +49,14 @@ class Child:
         The kernel ends a tied child when the *thread* that started it ends.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with ExitStack() as files:
+            log = files.enter_context(self.log.open("ab"))
             self.log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *map(str, self.argv)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=log if self.answer is None else files.enter_context(self.answer.open("wb")),
+                stderr=log,
                 env=None if self.env is None else dict(self.env),
                 cwd=self.cwd,
                 start_new_session=True,
@@ -86,7 +90,8 @@ class Child:
 def end_all(children: Iterable[Child], grace_s: float = 8.0) -> None:
     """Ends the programs and everything that they started: first politely, then for good.
 
-    Members are found by descent and by session, so that orphans of a program that crashed are found too.
+    Members are found by descent and by session, so that orphans of a program that crashed are found too. A
+    second signal to us (`scantwin.interrupts.hurry`) ends the politeness.
     """
     started = [child for child in children if child.process is not None]
     sessions = {child.process.pid for child in started if child.process is not None}
@@ -94,7 +99,7 @@ def end_all(children: Iterable[Child], grace_s: float = 8.0) -> None:
     for member in members:
         with suppress(psutil.NoSuchProcess):
             member.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(members, timeout=grace_s)
+    alive = _wait(members, grace_s)
     for member in {*alive, *_members(sessions)}:
         with suppress(psutil.NoSuchProcess):
             member.kill()
@@ -103,6 +108,15 @@ def end_all(children: Iterable[Child], grace_s: float = 8.0) -> None:
         if child.process is not None:
             with suppress(subprocess.TimeoutExpired):
                 child.process.wait(timeout=5.0)
+
+
+def _wait(members: Iterable[psutil.Process], grace_s: float) -> list[psutil.Process]:
+    """Those that still run after the grace; it is over when someone hurries us."""
+    end = time.monotonic() + grace_s
+    alive = list(members)
+    while alive and time.monotonic() < end and not hurry.is_set():
+        _, alive = psutil.wait_procs(alive, timeout=0.2)
+    return alive
 
 
 def _members(sessions: set[int]) -> set[psutil.Process]:

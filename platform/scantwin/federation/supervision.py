@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from scantwin.federation.processes import Child, end_all
+from scantwin.interrupts import ENDING
 
 FIRST_DELAY_S = 1.0
 """Delay before the first restart [s]; it doubles up to `LONGEST_DELAY_S`."""
@@ -86,13 +87,13 @@ def watch(supervisor: Supervisor, stop: threading.Event, each_look: Callable[[],
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; the former handlers return afterwards."""
+    """An event that SIGINT, SIGTERM and SIGHUP set; the former handlers return afterwards."""
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in ENDING}
     try:
         yield stop
     finally:

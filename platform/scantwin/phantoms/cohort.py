@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from scantwin.errors import InputError
 from scantwin.files import whole_folder, write_json
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import Condition
+from scantwin.interrupts import starting_workers, tie_worker
 from scantwin.phantoms.dicom_out import Subject, write_dicom
 from scantwin.phantoms.patient import build_patient
 from scantwin.phantoms.scanner import ImagedPatient, ScannerSpec, image_patient
@@ -62,8 +64,12 @@ def write_cohort(
     todo = [job for job in jobs if not (target / job[0] / "study.json").exists()]
     done = len(jobs) - len(todo)
     if workers > 1 and len(todo) > 1:
-        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-            for name in pool.map(partial(_write_one, work), todo):
+        with ProcessPoolExecutor(
+            min(workers, len(todo)), get_context("spawn"), tie_worker, (os.getpid(),)
+        ) as pool:
+            with starting_workers():
+                written = pool.map(partial(_write_one, work), todo)
+            for name in written:
                 done += 1
                 advance(done, len(jobs), name)
     else:

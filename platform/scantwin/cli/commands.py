@@ -1,0 +1,80 @@
+"""The sub-commands of the roles that are installed here, each loaded when it is asked for."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+import typer
+
+from scantwin import __version__
+from scantwin.errors import MissingExtra
+
+_ORDER = (
+    "demo", "doctor", "suv", "dicom", "phantom", "train", "evaluate", "adapt", "scan", "generate", "models",
+    "consortium", "site", "twin", "dashboard",
+)  # fmt: skip
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when it is asked for: `--help` stays instant and needs no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        names = {point.name for point in entry_points(group="scantwin.commands")}
+        return [n for n in _ORDER if n in names] + sorted(names - set(_ORDER))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        found = list(entry_points(group="scantwin.commands", name=cmd_name))
+        return _load(found[0]) if found else None
+
+
+def _load(point: EntryPoint) -> click.Command:
+    try:
+        target: Any = point.load()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("scantwin"):
+            raise
+        return _missing(point)
+    app = target
+    if not isinstance(target, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(point.name)(target)
+    command = typer.main.get_command(app)
+    command.name = point.name
+    return command
+
+
+def missing_extra(command: str) -> MissingExtra:
+    """What to install for a command."""
+    extras = [
+        extra for point in entry_points(group="scantwin.commands", name=command) for extra in point.extras
+    ]
+    return MissingExtra(f"scantwin {command}", extras[0] if extras else "all")
+
+
+def _missing(point: EntryPoint) -> click.Command:
+    error = missing_extra(point.name)
+
+    def refuse() -> None:
+        raise error
+
+    # Any argument is taken, so that the answer is always what to install.
+    return click.Command(
+        point.name,
+        callback=refuse,
+        help=f"Not installed here: {error.hint}",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="scantwin")
+def cli() -> None:
+    """A virtual PET scanner that hospitals train together. SYNTHETIC, NOT FOR DIAGNOSIS.
+
+    \b
+    scantwin demo                     three sites train, one patient is scanned
+    scantwin suv SERIES               SUV factors of PET series and how they were derived
+    scantwin scan ct.nii.gz --model DIR --out DIR
+    """
