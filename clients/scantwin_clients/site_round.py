@@ -21,8 +21,7 @@ def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = si
     """
     import torch
 
-    from scantwin.evaluation.held_out import measure
-    from scantwin.evaluation.references import training_statistics
+    from scantwin.evaluation.measuring import measure, training_statistics
     from scantwin.learning.training import train
     from scantwin.learning.weights import load_arrays, system_arrays
     from scantwin.systems import build
@@ -53,7 +52,7 @@ def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = si
     return SiteReply(
         ReplyHeader.model_validate({**about, **learnt}),
         deltas=_deltas(job.components, system_arrays(system), set(patches)),
-        statistics=training_statistics(cohort.training),
+        statistics=training_statistics(system, cohort.training),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
+from scantwin.errors import InputError
 from scantwin.learning.recipe import Recipe
-from scantwin.learning.system import System
+from scantwin.learning.system import System, Translator
 from scantwin.learning.weights import Model, load_arrays
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ SYSTEMS: Final = {
     "pix2pix": "scantwin.translation.pix2pix:Pix2Pix",
     "cyclegan": "scantwin.translation.cyclegan:CycleGAN",
     "coarse-diffusion": "scantwin.translation.coarse_diffusion:CoarseDiffusion",
+    "ct-inpainting": "scantwin.generation.inpainting:CTInpainting",
+    "low-resource-3d": "scantwin.generation.volumes:LowResource3D",
 }
 """Where the class of each system lives."""
 
@@ -39,7 +42,12 @@ def restore(model: Model) -> System:
 
 
 def scanner_for(model: Model) -> VirtualScanner:
-    """The virtual scanner of a saved CT -> PET model."""
+    """The virtual scanner of a saved CT -> PET model. Raises `InputError` for a model that makes CT."""
     from scantwin.translation.virtual_scanner import VirtualScanner
 
-    return VirtualScanner(model, restore(model))
+    if model.recipe.makes_ct:
+        raise InputError(
+            f"A {model.recipe.system} model makes CT, not PET: it cannot scan.",
+            hint="Use it with scantwin generate, or choose a CT -> PET model.",
+        )
+    return VirtualScanner(model, cast(Translator, restore(model)))

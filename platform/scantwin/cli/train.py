@@ -27,7 +27,7 @@ _MANY_STEPS = 100_000
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of studies with CT and PET (DICOM or NIfTI).")],
+    data: Annotated[Path, typer.Option(help="Folder of studies (DICOM or NIfTI).")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the model; complete in itself.")],
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
     budget: Annotated[str | None, typer.Option(help="Stop training after this long: 90s, 5m, 1h.")] = None,
@@ -44,21 +44,23 @@ def train(
     ] = "1m",
     as_json: Json = False,
 ) -> None:
-    """Train a CT -> PET model on the studies of one folder. Killed, it goes on where it was.
+    """Train a model on the studies of one folder. Killed, it goes on where it was.
 
     The held-out patients choose the step whose weights are kept, and give the error bar. Pictures of one
     of them go to a folder beside the model, not into it: a model may leave the house, a patient may not.
 
+    Recipes that make CT (ct-inpainting, low-resource-3d) need no PET and choose no step.
+
     \b
     scantwin train --recipe pix2pix --data studies/ --out model/ --budget 5m
+    scantwin train --recipe ct-inpainting --data studies/ --out model/ --budget 4m
     """
     from scantwin.learning.machine import share_cores, use_threads
 
     share_cores()
     from scantwin import systems
-    from scantwin.evaluation.held_out import measure
-    from scantwin.evaluation.references import training_statistics
-    from scantwin.evaluation.watching import Watch, time_to_measure
+    from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
+    from scantwin.federation.merging import merge
     from scantwin.learning.recipe import Recipe
     from scantwin.learning.training import train as run
     from scantwin.learning.weights import Model, system_arrays
@@ -72,28 +74,28 @@ def train(
     began = time.monotonic()
     system = systems.build(plan, seed=seed)
     state = out_dir.parent / f".{out_dir.name}-training.safetensors"
-    training = training_statistics(cohort.training)
+    training = training_statistics(system, cohort.training)
     if limit:
         # Measuring is part of the budget: what it will take is known from one patient.
         reserve = time_to_measure(systems.build(plan, seed=seed), cohort.held_out)
         limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
-    both = [s for s in (*cohort.held_out, *cohort.training) if s.has_ct and s.suv is not None]
-    watch = Watch(
-        system, cohort.held_out, training, shown=both[0] if both else None, budget_s=limit,
+    watcher = watch(
+        system, cohort, training, budget_s=limit,
         pictures=out_dir.parent / f"{out_dir.name}-training" if often else None, pictures_every_s=often,
     )  # fmt: skip
     with progress_bar("training", quiet=as_json) as advance:
         result = run(
             system, cohort.training, steps=planned, seed=seed, budget_s=limit, resume=state, advance=advance,
-            watcher=watch,
+            watcher=watcher,
         )  # fmt: skip
     with progress_bar("measuring the error bar", quiet=as_json) as advance:
         measured = measure(system, cohort.held_out, trained=result.patches, advance=advance)
     record: dict[str, Any] = {
         "trained_on": f"{len(cohort.training)} studies of one machine", "patches": result.patches,
         "steps": result.steps, "seed": seed, "losses": result.losses, "held_out": len(cohort.held_out),
+        "metrics": merge([measured.metrics]),
         "seconds": result.seconds, "chosen_step": result.chosen_step,
-        "scores": {str(step): scores for step, scores in watch.scores.items()},
+        "scores": {str(step): scores for step, scores in watcher.scores.items()},
     }  # fmt: skip
     statistics = {**training, **(measured.statistics if cohort.held_out else {})}
     Model(plan, system_arrays(system), record, statistics).save(out_dir)

@@ -16,7 +16,7 @@ from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
-from scantwin.learning.system import System
+from scantwin.learning.system import Translator
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance, silent
 from scantwin.translation.uncertainty import (
@@ -86,7 +86,7 @@ def case_of(study: PreparedStudy) -> Case:
 
 
 def measure(
-    system: System,
+    system: Translator,
     studies: list[PreparedStudy],
     references: Statistics | None = None,
     *,
@@ -159,7 +159,12 @@ def compare(predicted: NDArray[np.float32], case: Case) -> dict[str, dict[str, f
 
 def _add(metrics: dict[str, float], who: str, predicted: NDArray[np.float32], case: Case) -> None:
     for region, values in compare(predicted, case).items():
-        for metric, value in values.items():
-            for suffix, amount in (("sum", value), ("sumsq", value * value), ("n", 1.0)):
-                name = f"{who}/{region}/{metric}/{suffix}"
-                metrics[name] = metrics.get(name, 0.0) + amount
+        add_figures(metrics, who, region, values)
+
+
+def add_figures(metrics: dict[str, float], who: str, region: str, figures: dict[str, float]) -> None:
+    """Adds one patient's `figures` to the sums `who/region/metric/{sum,sumsq,n}`."""
+    for metric, value in figures.items():
+        for suffix, amount in (("sum", value), ("sumsq", value * value), ("n", 1.0)):
+            name = f"{who}/{region}/{metric}/{suffix}"
+            metrics[name] = metrics.get(name, 0.0) + amount

@@ -26,7 +26,7 @@ from scantwin.imaging.pictures import (
     slice_frame,
 )
 from scantwin.learning.prepared import PreparedStudy
-from scantwin.learning.system import System
+from scantwin.learning.system import Translator
 from scantwin.learning.weights import Model
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
@@ -48,7 +48,7 @@ _IN_LESIONS: Final = 0.97
 class Watch:
     """The `Watcher` of `scantwin train`."""
 
-    system: System
+    system: Translator
     held_out: list[PreparedStudy]
     training: Statistics
     """Training statistics: errors are judged beside the simple references."""
@@ -130,7 +130,7 @@ class Watch:
         self._pictured = time.monotonic()
 
 
-def time_to_measure(throwaway: System, held_out: list[PreparedStudy]) -> float:
+def time_to_measure(throwaway: Translator, held_out: list[PreparedStudy]) -> float:
     """About how long `held_out.measure` will take [s], from measuring the smallest patient.
 
     The weights of `throwaway` are moved off zero: a network that says nothing may cost nothing.

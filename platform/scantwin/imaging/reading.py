@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -19,10 +19,19 @@ from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, zip_membe
 from scantwin.imaging.dicom_headers import BROKEN, in_short
 from scantwin.imaging.dicom_series import WANTED, IndexEntry, group_studies, index_file
 from scantwin.imaging.images import is_image, read_image
+from scantwin.imaging.organs import ORGAN_FILE, PHANTOM_TRUTH, organ_file
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_dicom import read_dicom_ct, read_dicom_study
-from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, as_ct, endless, read_file_ct, read_file_study
+from scantwin.imaging.study_files import (
+    CT_NAMES,
+    DESCRIPTION,
+    as_ct,
+    description,
+    endless,
+    read_file_ct,
+    read_file_study,
+)
 from scantwin.imaging.volume import Volume
 
 Kind = Literal["nifti", "dicom", "image", "archive"]
@@ -77,10 +86,12 @@ def find_studies(
     taken = {ref for source in found for ref in source.files}
     others = [ref for ref in refs if ref not in taken]
     entries = index(others) if index is not None else map(index_file, others)
+    organs = [ref for ref in refs if ref.name == ORGAN_FILE]
     for key, group in group_studies(entry for entry in entries if entry is not None).items():
         wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
         place = _common(group, root)
         wanted += tuple(r for r in others if r.name == DESCRIPTION and r.folder == str(place))
+        wanted += _organ_files(organs, str(place))
         patient = next((e.patient for e in group if e.patient), "")
         found.append(StudySource(place, "dicom", key, wanted, patient))
     if not found:
@@ -107,7 +118,7 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
             study = read_dicom_study(source.path, source.files, _name(source.key))
         if need_pet and study.pet is None:
             raise reject("study.no-pet", path=source.path)
-        return study
+        return replace(study, organs=organ_file(source.files, description(source.files)))
 
 
 def read_ct(path: Path | str) -> Volume:
@@ -149,6 +160,7 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
     folders: dict[str, list[FileRef]] = defaultdict(list)
     for ref in refs:
         folders[ref.folder].append(ref)
+    organs = [ref for ref in refs if ref.name == ORGAN_FILE]
     found = []
     for files in folders.values():
         if any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files):
@@ -157,8 +169,16 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
             path = first.path if place else first.path.parent
             key = f"{_relative(path, root)}/{place}".removesuffix("/")
             kept = tuple(r for r in files if is_image(r.name) or r.name == DESCRIPTION)
+            if not any(ref.name == ORGAN_FILE for ref in kept):
+                kept += _organ_files(organs, first.folder)
             found.append(StudySource(path, "nifti", key, kept, _patient(path, place), place))
     return found
+
+
+def _organ_files(refs: Sequence[FileRef], folder: str) -> tuple[FileRef, ...]:
+    """Organ labels in a study's folder, or the true ones of a phantom below it."""
+    below = (folder, f"{folder}/{PHANTOM_TRUTH}")
+    return tuple(ref for ref in refs if ref.folder in below)
 
 
 def _patient(path: Path, place: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
+
+if TYPE_CHECKING:
+    from scantwin.imaging.organs import OrganFile
 
 Condition = Literal["negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma", "unknown"]
 """Oncological condition; the first four are those of FDG-PET-CT-Lesions."""
@@ -37,10 +40,16 @@ class Study:
     warnings: tuple[str, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
     """How it was read: vendor, model, SUV rule, format. No identifiers."""
+    organs: OrganFile | None = None
+    """Where its organ labels lie, if there are any; they are read when they are asked for."""
 
     def ct_on(self, grid: Volume) -> Volume:
         """The CT [HU] on the voxels of `grid`, air outside its field of view."""
         return resample_like(self.ct, grid, how="area", outside=AIR_HU)
+
+    def organs_on(self, grid: Volume) -> Volume | None:
+        """The organ classes (organs.ORGAN_LABEL) on the voxels of `grid`, or None."""
+        return None if self.organs is None else resample_like(self.organs.read(), grid, how="nearest")
 
     def lesions_on(self, grid: Volume) -> Volume | None:
         """The lesion labels on the voxels of `grid`, or None."""

@@ -17,7 +17,7 @@ from scantwin.errors import InputError, Rejection
 from scantwin.files import whole_file
 from scantwin.imaging.study import DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
-from scantwin.learning.prepared import PreparedStudy, prepare
+from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
@@ -57,7 +57,8 @@ class Cohort:
         """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
 
         A study without a PET cannot teach a paired system and is left out; unpaired training uses it, and
-        PETs without a CT (`prepared.pet_alone`), but measures on patients who have both. `held_out` is the
+        PETs without a CT (`prepared.pet_alone`), but measures on patients who have both. Systems that make
+        CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
         names and `salt` only. `patient_of` gives the patient of a study's name: all studies of a patient
         are on one side. A study that cannot be read goes to `refused`; without it the `Rejection` is raised.
@@ -73,15 +74,22 @@ class Cohort:
                     raise
                 refused(rejection)
                 continue
-            if (study.has_ct and study.suv is not None) or recipe.unpaired:
+            if _complete(study, recipe) or recipe.unpaired:
                 prepared.append(study)
         advance(len(named), len(named))
+        if not prepared and recipe.makes_ct:
+            raise InputError("No study with a CT was found.", hint="Training needs CTs.")
         if not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
-        paired = {patient_of(s.name) for s in prepared if s.has_ct and s.suv is not None}
-        kept = _held_out_patients(paired, held_out, salt)
+        complete = {patient_of(s.name) for s in prepared if _complete(s, recipe)}
+        kept = _held_out_patients(complete, held_out, salt)
         training = [s for s in prepared if patient_of(s.name) not in kept]
         return cls(training, [s for s in prepared if patient_of(s.name) in kept])
+
+
+def _complete(study: PreparedStudy, recipe: Recipe) -> bool:
+    """Whether the study has all that a model of `recipe` is measured on."""
+    return study.has_ct and (recipe.makes_ct or study.suv is not None)
 
 
 def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
@@ -93,13 +101,18 @@ def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
 
 
 def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:
-    key = hashlib.sha256(f"{_FORMAT}:{name}:{recipe.spacing_mm}".encode()).hexdigest()[:24]
+    split = recipe.districts != ("whole-body",)
+    what = f":ct:{split}" if recipe.makes_ct else ""
+    key = hashlib.sha256(f"{_FORMAT}:{name}:{recipe.spacing_mm}{what}".encode()).hexdigest()[:24]
     path = cache / f"{key}.safetensors"
     try:
         return load_prepared(path)
     except (FileNotFoundError, SafetensorError):
         pass
-    prepared = prepare(read(), recipe.spacing_mm)
+    if recipe.makes_ct:
+        prepared = prepare_ct(read(), recipe.spacing_mm, districts=split)
+    else:
+        prepared = prepare(read(), recipe.spacing_mm)
     save_prepared(prepared, path)
     # Read back what was written: a cached and a fresh study are then the same to the bit.
     return load_prepared(path)
@@ -110,7 +123,9 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
     pet = study.pet
     arrays: dict[str, Any] = {
         "hu": np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16),
-        "body": study.body.astype(np.uint8), "labels": study.labels, "depth": study.depth.astype(np.float16),
+        "body": study.body.astype(np.uint8), "labels": study.labels,
+        "depth": study.depth.astype(np.float16) if study.organs is None else None,
+        "organs": study.organs,
         "suv": study.suv, "lesions": study.lesions, "pet_lesions": study.pet_lesions,
         "pet": None if pet is None else pet.array.astype(np.float32),
     }  # fmt: skip
@@ -138,9 +153,16 @@ def load_prepared(path: Path) -> PreparedStudy:
         has_ct=about["has_ct"],
         grid=_placed(about["grid"], np.broadcast_to(np.uint8(0), shape)),
         hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
-        depth=arrays["depth"].astype(np.float32), suv=arrays.get("suv"), lesions=arrays.get("lesions"),
+        depth=_depth(arrays, shape), organs=arrays.get("organs"),
+        suv=arrays.get("suv"), lesions=arrays.get("lesions"),
         pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
     )  # fmt: skip
+
+
+def _depth(arrays: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    if "depth" in arrays:
+        return np.asarray(arrays["depth"], np.float32)
+    return np.broadcast_to(np.float32(0.0), shape)  # takes no memory
 
 
 def _place(volume: Volume) -> dict[str, Any]:

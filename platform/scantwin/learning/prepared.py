@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from scantwin.imaging.body import body_mask
 from scantwin.imaging.districts import split_districts
+from scantwin.imaging.organs import ORGAN_LABEL, classes_of_ct
 from scantwin.imaging.resampling import grid_over, resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
@@ -43,6 +44,9 @@ _SOME_UPTAKE: Final = 0.12
 _SMOOTH_MM: Final = 4.0
 """SD of the smoothing before that [mm]: about a PET's own blur, so that noise in air does not count."""
 
+_RIM: Final = 4
+"""Voxels of air that are kept around the body of a prepared CT: something to be beside."""
+
 _PLACE_MM: Final = 300.0
 """Distance that is 1 in the place channels [mm]: about half a trunk."""
 
@@ -61,7 +65,7 @@ class PreparedStudy:
     labels: NDArray[np.uint8]
     """District labels (DISTRICT_LABEL), 0 outside the body."""
     depth: NDArray[np.float32]
-    """Distance to the skin [mm], 0 outside."""
+    """Distance to the skin [mm], 0 outside; 0 everywhere where the recipe makes CT."""
     suv: NDArray[np.float32] | None = None
     """PET [g/ml] on the working grid."""
     lesions: NDArray[np.uint8] | None = None
@@ -73,6 +77,8 @@ class PreparedStudy:
     """Of the split into districts."""
     has_ct: bool = True
     """False for a PET without a CT, which only unpaired training can use; `hu` is air then."""
+    organs: NDArray[np.uint8] | None = None
+    """Organ classes (organs.ORGAN_LABEL), lesions as tumour; only where the recipe makes CT."""
 
     @cached_property
     def boxes(self) -> dict[District, tuple[slice, slice, slice]]:
@@ -183,6 +189,51 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
         confidence=float(confidence), has_ct=has_ct,
     )  # fmt: skip
+
+
+def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool) -> PreparedStudy:
+    """The CT of `study`, cropped to the body, with organ classes: what systems that make CT learn from.
+
+    Voxels are finer there than for PET, so what they do not need (PET, skin depth) is left out.
+    """
+    grid = grid_over(study.ct, spacing_mm)
+    body = _body_of_ct(study.ct, grid)
+    occupied = np.argwhere(body) if body.any() else np.zeros((1, 3), int)
+    low = np.maximum(occupied.min(axis=0) - _RIM, 0)
+    high = np.minimum(occupied.max(axis=0) + 1 + _RIM, body.shape)
+    (z0, y0, x0), (z1, y1, x1) = (tuple(int(v) for v in corner) for corner in (low, high))
+    grid, body = grid.crop((z0, y0, x0), (z1, y1, x1)), np.ascontiguousarray(body[z0:z1, y0:y1, x0:x1])
+    ct = study.ct_on(grid)
+    hu = np.ascontiguousarray(ct.array, np.float32)
+    lesions = study.lesions_on(grid)
+    marked = None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8)
+    labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
+    if districts and study.districts is not None:
+        labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
+    elif districts:
+        split = split_districts(ct, body)
+        labels, confidence = np.asarray(split.labels.array, np.uint8), float(split.confidence)
+    return PreparedStudy(
+        name=study.name, condition=study.condition, grid=grid, hu=hu, body=body, labels=labels,
+        depth=np.broadcast_to(np.float32(0.0), hu.shape), lesions=marked, confidence=confidence,
+        has_ct=study.source.get("ct") != NO_CT, organs=organ_classes(study, grid, hu, body),
+    )  # fmt: skip
+
+
+def organ_classes(
+    study: Study, grid: Volume, hu: NDArray[np.float32], body: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Organ classes (z, y, x) on `grid`: the study's labels, elsewhere in the body what `hu` [HU] tells."""
+    classes = classes_of_ct(hu, body, grid.spacing)
+    given = study.organs_on(grid)
+    if given is not None:
+        labels = given.array.astype(np.uint8)
+        known = body & (labels > 0)
+        classes[known] = labels[known]
+    lesions = study.lesions_on(grid)
+    if lesions is not None:
+        classes[body & (lesions.array.astype(np.uint8) > 0)] = ORGAN_LABEL["tumour"]
+    return classes
 
 
 def pet_alone(name: str, pet: Volume) -> Study:

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
+from scantwin.learning.recipe_generation import Inpainting, Volumes
 from scantwin.learning.recipe_parts import (
     Diffusion,
     Losses,
@@ -27,24 +28,35 @@ from scantwin.learning.recipe_parts import (
 )
 from scantwin.units import SUV_RANGE
 
-SystemName = Literal["pix2pix", "cyclegan", "coarse-diffusion"]
+SystemName = Literal["pix2pix", "cyclegan", "coarse-diffusion", "ct-inpainting", "low-resource-3d"]
+
+GENERATORS: Final[tuple[SystemName, ...]] = ("ct-inpainting", "low-resource-3d")
+"""Systems that make CT; the others make PET of CT."""
 
 _SECTIONS: Final[dict[str, dict[str, type[Part]]]] = {
     "pix2pix": {},
     "cyclegan": {"unpaired": Unpaired},
     "coarse-diffusion": {"diffusion": Diffusion},
+    "ct-inpainting": {"inpainting": Inpainting},
+    "low-resource-3d": {"volumes": Volumes},
 }
 """Sections that belong to one system only: absent elsewhere, defaults where not written."""
 
 _PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
 _CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
 _CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
+_UPTAKE_ONLY: Final = (
+    "suv_range", "network.start", "sampling.window", "sampling.overlap", "sampling.hot",
+    "sampling.average_flips", "losses.neighbour", "losses.hottest", "losses.uptake",
+)  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
     "cyclegan": (*_PAIRED_ONLY, "losses.denoising"),
     "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
+    "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
+    "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY),
 }
-"""Values of the common sections that a system does not read: writing them is a mistake."""
+"""Values of the recipe and its common sections that a system does not read: writing them is a mistake."""
 
 
 class Recipe(Part):
@@ -71,11 +83,20 @@ class Recipe(Part):
     """Of `cyclegan` only."""
     diffusion: Diffusion | None = None
     """Of `coarse-diffusion` only."""
+    inpainting: Inpainting | None = None
+    """Of `ct-inpainting` only."""
+    volumes: Volumes | None = None
+    """Of `low-resource-3d` only."""
 
     @property
     def patch(self) -> int:
         """Edge of a training patch [voxels]."""
         return self.sampling.patch
+
+    @property
+    def makes_ct(self) -> bool:
+        """Whether its system makes CT: it learns from CT and organ classes and needs no PET."""
+        return self.system in GENERATORS
 
     @model_validator(mode="before")
     @classmethod
@@ -101,8 +122,8 @@ class Recipe(Part):
         if self.diffusion and len(self.diffusion.channels) > len(self.network.channels):
             raise ValueError("the denoiser may not have more levels than the coarse network")
         for path in _NO_USE[self.system]:
-            section, key = path.split(".")
-            part = getattr(self, section)
+            *section, key = path.split(".")
+            part = getattr(self, section[0]) if section else self
             if getattr(part, key) != type(part).model_fields[key].default:
                 raise ValueError(f"a {self.system} recipe does not use {path}")
         return self
@@ -128,8 +149,8 @@ class Recipe(Part):
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"The recipe {source} is not TOML: {error}.", hint="Mend the file.") from None
         for place in _NO_USE.get(values.get("system", ""), ()):
-            section, key = place.split(".")
-            if key in values.get(section, {}):
+            *section, key = place.split(".")
+            if key in (values.get(section[0], {}) if section else values):
                 raise InputError(
                     f"The recipe {source} sets {place}, which a {values['system']} recipe does not use.",
                     hint="Take it out.",

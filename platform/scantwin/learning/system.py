@@ -1,20 +1,22 @@
-"""The `System` protocol: what every generative system offers to training, federation and scanning."""
+"""The protocols: what every generative system offers, and what those that make PET or CT offer besides."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from scantwin.imaging.study import District
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Training patches of one district. Axes (batch, channel, z, y, x)."""
+    """Training patches of one district, of the systems that make PET. Axes (batch, channel, z, y, x)."""
 
     inputs: Tensor
     """What the network sees, channels as `prepared.INPUTS`."""
@@ -45,8 +47,18 @@ class Prediction:
     """Standard deviation of the system's samples [g/ml]; None where it draws none."""
 
 
+class Batches(Protocol):
+    """The training batches of one district: the same (seed, step) gives the same batch."""
+
+    def __bool__(self) -> bool:
+        """Whether the studies have anything of the district to learn from."""
+
+    def batch(self, step: int) -> Any:
+        """The batch of training step `step`, of the kind that the system's own `training_step` takes."""
+
+
 class System(Protocol):
-    """A generative system built from a recipe."""
+    """A generative system built from a recipe: what training and the federation need of it."""
 
     recipe: Recipe
     memory: dict[str, Tensor]
@@ -61,11 +73,19 @@ class System(Protocol):
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """The optimisers of a district, by component; the same objects at every call."""
 
-    def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Batches:
+        """Draws the training batches of `district` from `studies`."""
+
+    def training_step(self, district: District, batch: Any, progress: float = 0.0) -> dict[str, float]:
         """Moves the district's weights by one step; returns the losses by name, the telling one first.
 
         `progress` is how much of the whole training is done (0 to 1).
         """
+
+
+@runtime_checkable
+class Translator(System, Protocol):
+    """A system that makes PET of CT."""
 
     @property
     def samples(self) -> int:
@@ -75,4 +95,21 @@ class System(Protocol):
         """PET [g/ml] of inputs (B, C, D, H, W); `noise` (samples, 1, D, H, W) is standard normal.
 
         No gradient is kept.
+        """
+
+
+@runtime_checkable
+class Generator(System, Protocol):
+    """A system that makes CT."""
+
+    def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
+        """What it gets wrong on a held-out patient: figures by name, such as `mae` [HU].
+
+        The same patient gives the same figures. Empty where the patient has nothing to measure on.
+        """
+
+    def shown(self, study: PreparedStudy) -> dict[str, Volume]:
+        """CTs [HU] by title for a picture of the training: what is real, what is made.
+
+        Of one axial slice, or a volume of which the middle coronal slice is shown.
         """

@@ -15,7 +15,6 @@ from typing import Protocol
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
-from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import System
@@ -70,10 +69,10 @@ def train(
     that `watcher` scores the best are delivered; without one, the averaged weights at the end.
     """
     recipe = system.recipe
-    samplers = {d: Sampler(studies, recipe, d, seed) for d in recipe.districts}
+    samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
     turns = take_turns({d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}, steps)
     if not turns:
-        raise InputError("No study has any district of this recipe.", hint="Check the recipe's districts.")
+        raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
     state = TrainingState(system)
     first = state.load(resume) if resume else 0
     began = saved = time.monotonic()

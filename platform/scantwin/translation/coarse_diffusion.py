@@ -14,7 +14,8 @@ from scantwin.learning import suv_aware
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import Optimisers, backward, mean_of
-from scantwin.learning.prepared import INPUTS
+from scantwin.learning.patches import Sampler
+from scantwin.learning.prepared import INPUTS, PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Diffusion
 from scantwin.learning.samplers import SAMPLERS
@@ -59,6 +60,10 @@ class CoarseDiffusion:
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
         return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
+        """3D patches of `district`."""
+        return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of the coarse predictor and, once it has had its start, one of the denoiser."""

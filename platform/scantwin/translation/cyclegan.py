@@ -9,7 +9,8 @@ from scantwin.imaging.study import District
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
-from scantwin.learning.prepared import INPUTS, windows_of
+from scantwin.learning.patches import Sampler
+from scantwin.learning.prepared import INPUTS, PreparedStudy, windows_of
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Unpaired
 from scantwin.learning.system import Batch, Prediction
@@ -56,6 +57,10 @@ class CycleGAN:
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
         return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
+        """3D patches of `district`."""
+        return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of both generators, then one of both discriminators."""

@@ -10,7 +10,8 @@ from scantwin.learning import suv_aware
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
-from scantwin.learning.prepared import INPUTS
+from scantwin.learning.patches import Sampler
+from scantwin.learning.prepared import INPUTS, PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import Batch, Prediction
 from scantwin.learning.unet import PatchDiscriminator, UNet
@@ -51,6 +52,10 @@ class Pix2Pix:
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
         return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
+        """3D patches of `district`."""
+        return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of the discriminator and one of the generator."""

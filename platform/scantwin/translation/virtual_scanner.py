@@ -14,7 +14,7 @@ from scantwin.errors import InputError, ScanTwinError
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy, prepare
-from scantwin.learning.system import System
+from scantwin.learning.system import Translator
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance, silent
 from scantwin.translation.uncertainty import standard_deviation
@@ -60,7 +60,7 @@ class Synthesis(NamedTuple):
 class VirtualScanner:
     """Scans CTs with one model version."""
 
-    def __init__(self, model: Model, system: System) -> None:
+    def __init__(self, model: Model, system: Translator) -> None:
         self.model = model
         self.system = system
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scantwin.imaging.study import District
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
-from scantwin.learning.system import System
+from scantwin.learning.system import Translator
 from scantwin.translation.noise import NoiseField
 
 _BLEND_MM = 10.0
@@ -82,7 +82,7 @@ class Sums:
 
 
 def predict_district(
-    system: System, study: PreparedStudy, district: District, mask: NDArray[np.bool_], seed: int = 0
+    system: Translator, study: PreparedStudy, district: District, mask: NDArray[np.bool_], seed: int = 0
 ) -> Iterator[tuple[int, int, Sums]]:
     """Predicts `district` over `mask`, window by window.
 
