@@ -158,17 +158,15 @@ class Workshop(Protocol):
     def pictures(self) -> Path:
         """Where pictures of the report are saved (docs/pictures/evidence)."""
 
-    def cohort(self, role: Role, spacing_mm: float | None = None, advance: Advance = ...) -> Path:
-        """Folder of the phantom patients of `role` as NIfTI, `truth/` beside each (phantoms.cohort).
+    def cohort(self, role: Role, advance: Advance = ...) -> Path:
+        """Folder of the phantom patients of `role`: site / patient / NIfTI and `truth/`.
 
-        `spacing_mm` is the PET's voxel edge, the CT's is two thirds of it but not below 2 mm; without it
-        that of the setting. The same people at every spacing; made when first asked for.
+        PET voxels are those of the setting, CT voxels two thirds of that, within 2 to 4 mm. Made when first
+        asked for.
         """
 
-    def studies(
-        self, role: Role, spacing_mm: float | None = None, advance: Advance = ...
-    ) -> list[PreparedStudy]:
-        """The same patients, prepared on a grid of `spacing_mm`."""
+    def studies(self, role: Role, recipe: Recipe, advance: Advance = ...) -> list[PreparedStudy]:
+        """The same patients as `recipe` wants them: its voxels, and organ classes where it makes CT."""
 
     def trained(
         self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = ...

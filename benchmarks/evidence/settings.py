@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.evidence.findings import Setting
 
-QUICK: Final = Setting(name="quick", training=24, held_out=10, spacing_mm=7.0, steps=400)
+from scantwin.imaging.study import DISTRICTS
+from scantwin.learning.recipe import Recipe
+
+QUICK: Final = Setting(name="quick", training=24, held_out=10, spacing_mm=8.0, steps=320)
 """Coarse phantoms, hundreds of steps: shows which way a difference points, not how well a model can do."""
 
 FULL: Final = Setting(name="full", training=64, held_out=24, spacing_mm=4.0, steps=8000)
 """At least 60 training and 20 held-out patients (issue 4), at about a clinical PET's voxels."""
+
+
+def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
+    """The shipped recipe `name` for phantoms of `setting`; `changes` are "section.key" (or a key) -> value.
+
+    Bodies of phantoms are always told apart, so a district recipe has no model for what cannot be: the whole
+    budget goes to the four districts. A patch spans about the same part of a body at any voxel size.
+    """
+    values = Recipe.load(name).model_dump(mode="json")
+    values["spacing_mm"] = [setting.spacing_mm] * 3
+    values["districts"] = list(DISTRICTS[:-1])
+    values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
+    values["sampling"]["patch"] = setting.pick(24, 32)
+    for path, value in changes.items():
+        section, _, key = path.rpartition(".")
+        (values[section] if section else values)[key] = value
+    return Recipe.read(values, f"{name} of the evidence")

@@ -1,0 +1,132 @@
+"""The workshop: phantom patients of three sites made once, models trained once, whatever asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+from benchmarks.evidence.findings import Role, Setting
+
+from scantwin import systems
+from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study import Condition
+from scantwin.learning.cohort import Cohort
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
+from scantwin.learning.weights import Model, system_arrays
+from scantwin.phantoms.cohort import write_cohort
+from scantwin.phantoms.scanner import ScannerSpec
+from scantwin.phantoms.sites import SITE_PRESETS
+from scantwin.phantoms.spec import random_patient
+from scantwin.terminal import Advance, silent
+
+CONDITIONS: Final[tuple[Condition, ...]] = ("negative", "melanoma", "lymphoma", "lung-cancer")
+"""In turn, so that every condition has patients in the smallest setting; in FDG-PET-CT-Lesions half of the
+patients are negative."""
+
+_FIRST_SEED: Final[dict[Role, int]] = {"training": 7_000, "held-out": 90_000}
+"""Of the patients: far apart, so that no held-out patient is ever a training patient."""
+
+_WORKERS: Final = 2
+"""Processes that make phantoms: the quick setting is for two cores."""
+
+
+def key_of(*parts: Any) -> str:
+    """A name for a file that depends on all of `parts` (anything that JSON can say)."""
+    said = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()[:20]
+
+
+class Bench:
+    """The `Workshop` of one setting, below a work folder."""
+
+    def __init__(self, setting: Setting, work: Path, pictures: Path) -> None:
+        self.setting = setting
+        self.folder = work
+        self.pictures = pictures
+        self._studies: dict[tuple[Role, str], list[PreparedStudy]] = {}
+
+    def cohort(self, role: Role, advance: Advance = silent) -> Path:
+        """Folder of the phantom patients of `role`: site / patient / CT, SUV, SEG and truth."""
+        count = self.setting.training if role == "training" else self.setting.held_out
+        folder = self.folder / "phantoms" / f"{role}-{self.setting.spacing_mm:g}mm-{count}"
+        sites = sorted(SITE_PRESETS)
+        for number, site in enumerate(sites):
+            numbers = range(number, count, len(sites))
+            specs = [
+                random_patient(_FIRST_SEED[role] + k, condition=CONDITIONS[k // len(sites) % len(CONDITIONS)])
+                for k in numbers
+            ]
+            write_cohort(
+                folder / site, specs, self._scanner(site, role), seed=self.setting.seed, workers=_WORKERS,
+                advance=partial(_nth, advance, number, len(sites), f"phantoms of {site}"),
+            )  # fmt: skip
+        return folder
+
+    def studies(self, role: Role, recipe: Recipe, advance: Advance = silent) -> list[PreparedStudy]:
+        """The patients of `role` as `recipe` wants them, in the order of their names."""
+        key = role, key_of(recipe.spacing_mm, recipe.makes_ct, recipe.districts == ("whole-body",))
+        if key not in self._studies:
+            folder = self.cohort(role, advance)
+            named = [(source.path.name, partial(read_study, source)) for source in find_studies(folder)]
+            cohort = Cohort.prepare(
+                named, recipe, self.folder / "prepared" / folder.name, held_out=0.0,
+                advance=lambda done, total, _="": advance(done, total, "preparing"),
+            )  # fmt: skip
+            self._studies[key] = cohort.training
+        return self._studies[key]
+
+    def trained(
+        self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = silent
+    ) -> Model:
+        """The model of `recipe` after `steps` steps on the training patients."""
+        seed = self.setting.seed if seed is None else seed
+        folder = self.folder / "models" / f"{recipe.system}-{self.model_key(recipe, steps, seed)}"
+        if (folder / "model.json").is_file():
+            return Model.load(folder)
+        studies = self.studies("training", recipe, advance)
+        system = systems.build(recipe, seed=seed)
+        state = folder.with_name(f"{folder.name}-state.safetensors")
+        state.parent.mkdir(parents=True, exist_ok=True)
+        result = train(system, studies, steps=steps, seed=seed, resume=state, advance=advance)
+        record = {
+            "trained_on": f"{len(studies)} phantom patients", "steps": result.steps, "seed": seed,
+            "seconds": result.seconds, "losses": result.losses, "patches": result.patches,
+        }  # fmt: skip
+        model = Model(recipe, system_arrays(system), record)
+        model.save(folder)
+        state.unlink(missing_ok=True)
+        return model
+
+    def model_key(self, recipe: Recipe, steps: int, seed: int) -> str:
+        """What a model is called: changes with anything that it depends on."""
+        patients = [self.setting.training, self.setting.spacing_mm, self.setting.seed]
+        return key_of(recipe.model_dump(mode="json"), steps, seed, patients)
+
+    def _scanner(self, site: str, role: Role) -> ScannerSpec:
+        """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""
+        pet = self.setting.spacing_mm
+        ct = min(max(2 * pet / 3, 2.0), 4.0)
+        preset = SITE_PRESETS[cast(Any, site)]
+        return preset.model_copy(
+            update={
+                "name": f"{site}-{role}", "ct_spacing_mm": (ct,) * 3, "pet_spacing_mm": (pet,) * 3,
+                "suv_scale": 1.0, "suv_drift_per_month": 0.0,
+            }
+        )  # fmt: skip
+
+
+def setting_key(setting: Setting) -> str:
+    """Of a setting: changes with any of its values."""
+    return key_of(asdict(setting))
+
+
+def _nth(
+    advance: Advance, number: int, parts: int, text: str, done: float, total: float, _: str = ""
+) -> None:
+    advance(number + done / max(total, 1), parts, text)
