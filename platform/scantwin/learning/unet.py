@@ -1,4 +1,4 @@
-"""The networks: a 3D U-Net, a denoiser and a patch discriminator, without normalisation layers.
+"""The networks, in 3D or 2D: a U-Net, a denoiser and a patch discriminator, without normalisation layers.
 
 No normalisation: absolute HU and SUV carry the meaning here, and running statistics would leak between
 sites when weights are averaged. Own code of 60 lines rather than MONAI's, whose import alone costs more
@@ -8,46 +8,60 @@ than a round's overhead on a small PC (measured: docs/decisions/0004-networks.md
 from __future__ import annotations
 
 import math
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Dimensions = Literal[2, 3]
+"""Of what a network works on: slices (y, x) or volumes (z, y, x)."""
+
+_CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
+_POOLING: Final = {2: F.avg_pool2d, 3: F.avg_pool3d}
+
 
 class Block(nn.Module):
-    """Two 3 x 3 x 3 convolutions; with `features`, what they see is shifted by an embedding of that width."""
+    """Two convolutions; with `features`, what they see is shifted by an embedding of that width."""
 
-    def __init__(self, inputs: int, outputs: int, features: int = 0) -> None:
+    def __init__(self, inputs: int, outputs: int, features: int = 0, dimensions: Dimensions = 3) -> None:
         super().__init__()
-        self.first = nn.Conv3d(inputs, outputs, 3, padding=1)
-        self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.first = _CONVOLUTION[dimensions](inputs, outputs, 3, padding=1)
+        self.second = _CONVOLUTION[dimensions](outputs, outputs, 3, padding=1)
         self.shift = nn.Linear(features, outputs) if features else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """(B, inputs, D, H, W), embedding (B, features) -> (B, outputs, D, H, W)."""
+        """(B, inputs, D, H, W), embedding (B, features) -> (B, outputs, D, H, W); without D in 2D."""
         x = self.first(x)
         if self.shift is not None and embedding is not None:
-            x = x + self.shift(embedding)[:, :, None, None, None]
+            shift = self.shift(embedding)
+            x = x + shift.view(*shift.shape, *[1] * (x.dim() - 2))
         return F.leaky_relu(self.second(F.leaky_relu(x, 0.1)), 0.1)
 
 
 class UNet(nn.Module):
-    """A U-Net (arXiv 1505.04597) in 3D: average pooling down, nearest neighbour up."""
+    """A U-Net (arXiv 1505.04597): average pooling down, nearest neighbour up."""
 
-    def __init__(self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0,
+        dimensions: Dimensions = 3,
+    ) -> None:  # fmt: skip
         super().__init__()
         widths = (inputs, *channels)
-        self.down = nn.ModuleList(Block(a, b, features) for a, b in zip(widths, channels, strict=False))
-        self.up = nn.ModuleList(
-            Block(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
+        self.pool = _POOLING[dimensions]
+        self.down = nn.ModuleList(
+            Block(a, b, features, dimensions) for a, b in zip(widths, channels, strict=False)
         )
-        self.head = nn.Conv3d(channels[0], outputs, 1)
+        self.up = nn.ModuleList(
+            Block(b + a, a, features, dimensions) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.head = _CONVOLUTION[dimensions](channels[0], outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """(B, inputs, D, H, W) -> (B, outputs, D, H, W); D, H, W divisible by 2 ** (levels - 1)."""
+        """(B, inputs, D, H, W) -> (B, outputs, D, H, W), in 2D without D; divisible by 2 ** (levels - 1)."""
         kept: list[Tensor] = []
         for level, block in enumerate(self.down):
-            x = block(F.avg_pool3d(x, 2) if level else x, embedding)
+            x = block(self.pool(x, 2) if level else x, embedding)
             kept.append(x)
         for level in range(len(self.up) - 1, -1, -1):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -58,25 +72,28 @@ class UNet(nn.Module):
 class PatchDiscriminator(nn.Module):
     """Says for each small part of a patch whether the PET in it is real (arXiv 1611.07004, 3.2.2)."""
 
-    def __init__(self, inputs: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, inputs: int, channels: tuple[int, ...], dimensions: Dimensions = 3) -> None:
         super().__init__()
+        convolution = _CONVOLUTION[dimensions]
         layers: list[nn.Module] = []
         for a, b in zip((inputs, *channels), channels, strict=False):
-            layers += [nn.Conv3d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Conv3d(channels[-1], 1, 3, padding=1))
+            layers += [convolution(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, convolution(channels[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, D, H, W) -> (B, 1, D', H', W') of unbounded scores."""
+        """(B, inputs, D, H, W) -> (B, 1, D', H', W') of unbounded scores; without D in 2D."""
         return self.layers(x)  # type: ignore[no-any-return]
 
 
 class Denoiser(nn.Module):
     """A U-Net that knows the noise level, as a share of all steps, through sines and cosines of it."""
 
-    def __init__(self, inputs: int, channels: tuple[int, ...], features: int) -> None:
+    def __init__(
+        self, inputs: int, channels: tuple[int, ...], features: int, dimensions: Dimensions = 3
+    ) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, features))
-        self.body = UNet(inputs, 1, channels, features)
+        self.body = UNet(inputs, 1, channels, features, dimensions)
         half = features // 2
         rates = torch.exp(torch.linspace(0.0, math.log(100.0), half)) * math.pi / 2
         self.register_buffer("rates", rates, persistent=False)
@@ -85,7 +102,7 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """(B, inputs, D, H, W), level (B,) in 0..1 -> (B, 1, D, H, W)."""
+        """(B, inputs, D, H, W), level (B,) in 0..1 -> (B, 1, D, H, W); without D in 2D."""
         angles = level[:, None] * torch.as_tensor(self.rates)[None]
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
         return self.body(x, embedding)  # type: ignore[no-any-return]
