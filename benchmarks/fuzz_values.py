@@ -32,7 +32,11 @@ POOLS: dict[str, tuple[str | None, ...]] = {
     "suv_type": ("BW", "", None, "LBM", "BSA", "XX"),
     "decay": ("START", "ADMIN", "NONE", "", None, "start", "XX"),
     "corrected": ("ATTN\\DECY", "ATTN", "DECY", "", None, "DECY\\ATTN\\SCAT", "attn\\decy", "ATTN\\\\DECY"),
+    "attenuation": ("YES", "NO", "", None),
+    "decayed": ("YES", "NO", "", None),
 }
+MAPPED = ("Bq/ml", "{SUVbw}g/ml", "g/ml{SUVbw}", "1/s", "", "kBq/ml")
+"""Units of a real world value mapping."""
 
 EXTREMES: dict[str, tuple[Any, ...]] = {
     "Rows": (0, 1, 15, 65535), "Columns": (0, 1, 17, 65535), "BitsAllocated": (0, 1, 8, 12, 32, 64, 65535),

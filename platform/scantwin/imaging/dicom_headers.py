@@ -36,7 +36,6 @@ _LIFTED: Final = (
     ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")),
     ("PixelValueTransformationSequence", ("RescaleIntercept", "RescaleSlope", "RescaleType")),
     ("FrameContentSequence", ("FrameAcquisitionDuration", "TemporalPositionIndex", "StackID")),
-    ("PETFrameAcquisitionSequence", ()),
     ("CTReconstructionSequence", ("ConvolutionKernel",)),
     ("CTAcquisitionDetailsSequence", ("GantryDetectorTilt",)),
 )  # fmt: skip
@@ -47,6 +46,18 @@ _CORRECTIONS: Final = (
     ("RandomsCorrected", "RAN"), ("DeadTimeCorrected", "DTIM"), ("NormalizationFactorFormat", ""),
 )  # fmt: skip
 """Enhanced PET says YES or NO in fields of its own; a classic PET lists codes in CorrectedImage."""
+
+
+_UNASSIGNED: Final = (
+    "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence",
+)  # fmt: skip
+"""Where a legacy converted image keeps the fields that no functional group has (Part 3, A.70, A.71)."""
+
+_MEASURED: Final[dict[str, tuple[str, str]]] = {
+    "bq/ml": ("BQML", ""), "suvbw": ("GML", "BW"), "suvlbm": ("GML", "LBM"), "suvibw": ("GML", "IBW"),
+    "suvlbmjanma": ("GML", "LBMJANMA"), "suvlbmjames128": ("GML", "LBMJAMES128"), "suvbsa": ("CM2ML", "BSA"),
+}  # fmt: skip
+"""UCUM unit of a real world value mapping -> Units, SUVType (Part 16, CID 84, 85). An activity goes first."""
 
 
 @contextmanager
@@ -118,7 +129,29 @@ def _flat(top: Dataset, groups: list[Dataset]) -> Dataset:
                     frame.ImageType = item.FrameType
         for item in group.get("FrameContentSequence") or []:
             _lift_times(frame, item)
+        for sequence in _UNASSIGNED:
+            for item in group.get(sequence) or []:
+                frame.update({e.tag: e for e in item if e.tag not in frame})
+    if not frame.get("Units"):
+        _lift_units(frame, groups)
     return frame
+
+
+def _lift_units(frame: Dataset, groups: list[Dataset]) -> None:
+    """Units of an enhanced PET, which says them with its scale in a real world value mapping."""
+    known = {}
+    for group in groups:
+        for item in group.get("RealWorldValueMappingSequence") or []:
+            unit = str((item.get("MeasurementUnitsCodeSequence") or [Dataset()])[0].get("CodeValue", ""))
+            # {SUVbw}g/ml, also g/ml{SUVbw}
+            known[re.sub(r"g/ml|cm2/ml|[{}() ]", "", unit, flags=re.IGNORECASE).lower()] = item
+    for unit, (units, kind) in _MEASURED.items():
+        if unit in known:
+            frame.Units, frame.SUVType = units, kind
+            if "RealWorldValueSlope" in known[unit]:
+                frame.RescaleSlope = known[unit].RealWorldValueSlope
+                frame.RescaleIntercept = known[unit].get("RealWorldValueIntercept", 0)
+            return
 
 
 def _lift_times(frame: Dataset, item: Dataset) -> None:
@@ -134,17 +167,15 @@ def _lift_times(frame: Dataset, item: Dataset) -> None:
 
 
 def _correct(top: Dataset) -> None:
-    """CorrectedImage, DecayCorrection and the series time of an enhanced PET, in the classic fields."""
+    """CorrectedImage and DecayCorrection of an enhanced PET, in the classic fields."""
     flags: list[tuple[str, Any]] = [(code, top.get(field)) for field, code in _CORRECTIONS if code]
     if "CorrectedImage" not in top and any(value is not None for _, value in flags):
         top.CorrectedImage = [code for code, value in flags if value == "YES"]
     when = str(top.get("DecayCorrectionDateTime") or "")
     if "DecayCorrection" not in top and len(when) >= 14:
-        # The instant that the image is corrected to: as a series time it is the reference of rule 2.
         items = top.get("RadiopharmaceuticalInformationSequence") or []
         injected = str(items[0].get("RadiopharmaceuticalStartDateTime") or "") if items else ""
         top.DecayCorrection = "ADMIN" if injected[:14] == when[:14] else "START"
-        top.SeriesDate, top.SeriesTime = _date_and_time(when)
 
 
 def _date_and_time(when: str) -> tuple[str, str]:

@@ -60,7 +60,10 @@ def read_frames(refs: Sequence[FileRef]) -> list[Frame]:
 def plane_of(header: Dataset, index: int, shown: str) -> Plane:
     """Where a frame lies, from its flat header."""
     fields = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-    missing = [name for name in fields if header.get(name) in (None, "")]
+    try:
+        missing = [name for name in fields if header.get(name) in (None, "")]
+    except BROKEN:  # pydicom decodes on access; what a broken value raises depends on its VR
+        raise reject("geometry.bad", found=f"a field of {shown} cannot be decoded") from None
     if missing:
         raise reject("dicom.missing-field", path=shown, found=", ".join(missing))
     try:
@@ -76,10 +79,17 @@ def plane_of(header: Dataset, index: int, shown: str) -> Plane:
     if min(spacing) <= 0 or min(shape) <= 0:
         raise reject("geometry.bad", found=f"spacing {spacing} mm, size {shape} in {shown}")
     phase = tuple(
-        str(header.get(name, ""))
+        _word(header, name)
         for name in ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber")
     )
     return Plane(index, position, orientation, (spacing[0], spacing[1]), shape, phase)  # type: ignore[arg-type]
+
+
+def _word(header: Dataset, name: str) -> str:
+    try:
+        return str(header.get(name, ""))
+    except BROKEN:
+        return ""
 
 
 def read_ct_series(series: Sequence[FileRef] | Sequence[Frame]) -> tuple[Volume, list[str], Dataset]:
@@ -163,7 +173,9 @@ def _pixels(
 
 def _rescale(frame: Frame) -> tuple[float, float]:
     header = frame.header
-    slope, inter = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    with reading(frame.ref):
+        slope, inter = header.get("RescaleSlope"), header.get("RescaleIntercept")
+        kind = str(header.get("RescaleType") or "HU").upper()
     if slope in (None, "") or inter in (None, ""):
         missing = "RescaleSlope" if slope in (None, "") else "RescaleIntercept"
         raise reject("dicom.missing-field", path=frame.ref.folder, found=missing)
@@ -173,7 +185,6 @@ def _rescale(frame: Frame) -> tuple[float, float]:
         slope = inter = float("nan")
     if not (np.isfinite(slope) and np.isfinite(inter)) or slope == 0:
         raise reject("geometry.bad", found=f"RescaleSlope or RescaleIntercept in {frame.ref.shown}")
-    kind = str(header.get("RescaleType") or "HU").upper()
     if str(header.get("Modality")) == "CT" and kind not in ("HU", "US", "UNSPECIFIED"):
         raise reject("ct.not-hu", found=f"RescaleType is {kind}")
     return slope, inter
@@ -183,12 +194,11 @@ def _padding(
     stored: NDArray[np.generic], hu: NDArray[np.float32], header: Dataset
 ) -> NDArray[np.bool_] | None:
     """Which voxels are padding, or None."""
-    value = header.get("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = header.get("PixelPaddingRangeLimit", value)
     try:
-        low, high = sorted((int(value), int(limit)))
+        value = header.get("PixelPaddingValue")
+        if value is None:
+            return None
+        low, high = sorted((int(value), int(header.get("PixelPaddingRangeLimit", value))))
     except BROKEN:
         return None
     found: NDArray[np.bool_] = np.greater_equal(stored, low) & np.less_equal(stored, high)

@@ -236,7 +236,10 @@ def when_of(header: Dataset) -> datetime | None:
 
 
 def _image_type(header: Dataset) -> str:
-    return "\\".join(str(v) for v in _many(header.get("ImageType")))
+    try:
+        return "\\".join(str(v) for v in _many(header.get("ImageType")))
+    except BROKEN:
+        return ""
 
 
 def _text(header: Dataset, name: str) -> str:

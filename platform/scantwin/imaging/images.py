@@ -1,52 +1,36 @@
-"""One CT or PET in a single file: NIfTI, MetaImage (.mha, .mhd) or NRRD."""
+"""One CT or PET in a single file: NIfTI, MetaImage (.mha, .mhd) or NRRD; on disk or in a zip."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
 
-import numpy as np
-import SimpleITK as sitk
-
-from scantwin.imaging.limits import check_bytes
-from scantwin.imaging.nifti import is_nifti, read_nifti
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.metaimage import read_stream
+from scantwin.imaging.nifti import is_nifti, read_nifti_stream
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.volume import Volume
-from scantwin.imaging.world import volume_from_affine
 from scantwin.units import Unit
 
-_ITK_FORMATS: Final = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO"}
+_OTHERS: Final = (".mha", ".mhd", ".nrrd")
 
 
 def is_image(path: Path | str) -> bool:
     """Whether the name is that of a file that `read_image` reads."""
-    return is_nifti(path) or Path(path).suffix.lower() in _ITK_FORMATS
+    return is_nifti(path) or Path(path).suffix.lower() in _OTHERS
 
 
-def read_image(path: Path | str, unit: Unit) -> Volume:
+def read_image(file: Path | str | FileRef, unit: Unit) -> Volume:
     """The volume of one file, as it lies in the file. Values in `unit`."""
-    path = Path(path)
-    if is_nifti(path):
-        return read_nifti(path, unit)
-    if not path.is_file():
-        raise reject("study.not-found", path=path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.SetImageIO(_ITK_FORMATS[path.suffix.lower()])
-        reader.ReadImageInformation()
-        size = [int(n) for n in reader.GetSize()]
-        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
-            raise reject("image.dims", path=path, found=f"{reader.GetDimension()} dimensions")
-        check_bytes(int(np.prod(size, dtype=np.int64)) * 4, str(path))
-        image = reader.Execute()
-        array = sitk.GetArrayFromImage(image)
-    except (RuntimeError, KeyError, OverflowError, ValueError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise reject("image.unreadable", path=path, found=(lines[-1:] or ["damaged"])[0][-120:]) from None
-    if array.dtype.kind not in "iuf":
-        raise reject("image.dims", path=path, found=f"values of type {array.dtype}")
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return volume_from_affine(array, affine, unit, str(path))
+    ref = file if isinstance(file, FileRef) else FileRef(Path(file))
+    if not ref.member and not ref.path.is_file():
+        raise reject("study.not-found", path=ref.path)
+
+    def beside(name: str) -> BinaryIO:
+        member = str(PurePosixPath(ref.member).parent / name) if ref.member else ""
+        return FileRef(ref.path if ref.member else ref.path.parent / name, member).open()
+
+    with ref.open() as stream:
+        if is_nifti(ref.name):
+            return read_nifti_stream(stream, unit, ref.shown)
+        return read_stream(stream, unit, ref.shown, beside)

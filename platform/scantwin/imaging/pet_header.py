@@ -77,6 +77,8 @@ class PetHeader:
     """RescaleSlope (0028,1053); 1 in a header dump, which need not carry it."""
     intercept: float | None = 0.0
     """RescaleIntercept (0028,1052)."""
+    corrected_to: str = ""
+    """DecayCorrectionDateTime (0018,9701) of an enhanced PET."""
     vendor_reference: str = ""
     """Private reference of decay: GE (0009,xx0D), Siemens (0071,xx22)."""
     vendor_start: str = ""
@@ -208,6 +210,7 @@ def _build(get: Any, drug: Any, **given: Any) -> PetHeader:
         acquisition_date=text(get("AcquisitionDate")),
         acquisition_time=text(get("AcquisitionTime")),
         zone=text(get("TimezoneOffsetFromUTC")),
+        corrected_to=text(get("DecayCorrectionDateTime")),
         frame_reference_ms=number(get("FrameReferenceTime")),
         frame_duration_ms=number(get("ActualFrameDuration")),
         decay_factor=number(get("DecayFactor")),

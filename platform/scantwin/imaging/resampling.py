@@ -37,7 +37,7 @@ def resample_like(
     grid = sitk.Image([int(n) for n in reference.shape[::-1]], sitk.sitkUInt8)
     grid.SetSpacing([float(s) for s in reference.spacing[::-1]])
     grid.SetOrigin([float(o) for o in reference.origin])
-    grid.SetDirection([float(d) for d in reference.direction[:, ::-1].ravel()])
+    grid.SetDirection(reference.itk_direction)
     moved = sitk.Resample(image, grid, sitk.Transform(), _ITK[how], float(outside))
     return reference.with_array(sitk.GetArrayFromImage(moved), volume.unit)
 

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_headers import BROKEN
 from scantwin.imaging.dicom_lesions import read_lesions
 from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
 from scantwin.imaging.dicom_series import Series, list_series
@@ -69,7 +70,10 @@ def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:
 
 def vendor(header: Dataset) -> str:
     """The maker's name if it is a known one, else `other`."""
-    said = str(header.get("Manufacturer") or "").upper()
+    try:
+        said = str(header.get("Manufacturer") or "").upper()
+    except BROKEN:
+        return "other"
     return next((name for name in _VENDORS if re.match(rf"\b{name}\b", said)), "other")
 
 

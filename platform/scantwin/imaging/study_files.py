@@ -18,13 +18,12 @@ import numpy as np
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.images import read_image
-from scantwin.imaging.nifti import is_nifti, read_nifti_stream
 from scantwin.imaging.pairing import check_pair
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.study import Condition, Study
 from scantwin.imaging.volume import Volume
 from scantwin.imaging.world import axis_aligned
-from scantwin.units import HU_RANGE, Unit
+from scantwin.units import HU_RANGE
 
 CT_NAMES: Final = ("CTres", "CT")
 """The CT's file name without its ending; the first that is there is taken."""
@@ -50,13 +49,13 @@ def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     ct_ref, ct, notes = _read_ct(path, files)
     pet = lesions = None
     if (pet_ref := _first(files, PET_NAMES)) is not None:
-        pet, more = as_suv(_read(pet_ref, "SUV"), pet_ref.shown)
+        pet, more = as_suv(read_image(pet_ref, "SUV"), pet_ref.shown)
         notes += more + check_pair(ct, pet)
     if (lesion_ref := _first(files, LESION_NAMES)) is not None:
-        lesions = _as_labels(_read(lesion_ref, "label"), pet or ct)
+        lesions = _as_labels(read_image(lesion_ref, "label"), pet or ct)
     districts = None
     if (district_ref := _first(files, DISTRICT_NAMES)) is not None:
-        districts = _as_labels(_read(district_ref, "label"), ct)
+        districts = _as_labels(read_image(district_ref, "label"), ct)
     inside = Path(ct_ref.member).parent.name if ct_ref.member else path.name
     return Study(
         str(said.get("name") or inside or path.stem), ct, pet, lesions,
@@ -74,7 +73,7 @@ def _read_ct(path: Path, files: Sequence[FileRef]) -> tuple[FileRef, Volume, lis
     ref = _first(files, CT_NAMES)
     if ref is None:
         raise reject("study.no-ct", path=path)
-    return ref, *as_ct(_read(ref, "HU"), ref.shown)
+    return ref, *as_ct(read_image(ref, "HU"), ref.shown)
 
 
 def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
@@ -133,13 +132,6 @@ def _first(files: Sequence[FileRef], names: tuple[str, ...]) -> FileRef | None:
                 if ref.name.lower() == (name + end).lower():
                     return ref
     return None
-
-
-def _read(ref: FileRef, unit: Unit) -> Volume:
-    if not is_nifti(ref.name) and not ref.member:
-        return read_image(ref.path, unit)
-    with ref.open() as stream:
-        return read_nifti_stream(stream, unit, ref.shown)
 
 
 def description(files: Sequence[FileRef]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def suv_factors(
     own = _own_type(first)
     if own is not None:
         result = _from_suv(headers, own, suv_type, patient)
-    elif first.units == "CNTS" and all(_positive(h.philips_suv) and "DECY" in h.corrected for h in headers):
+    elif first.units == "CNTS" and all(_positive(h.philips_suv) for h in headers):
         result = _from_philips(headers, suv_type, patient)
     elif first.units in ("BQML", "CNTS"):
         result = _from_activity(headers, suv_type, patient)

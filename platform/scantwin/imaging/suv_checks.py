@@ -75,7 +75,7 @@ def _check_instance(header: PetHeader) -> None:
     if "ATTN" not in header.corrected:
         raise reject("pet.no-attenuation-correction", corrected=corrected)
     # An activity that says NONE is honest about it and is corrected by the formula.
-    by_formula = header.decay_correction == "NONE" and header.units in ("BQML", "CNTS")
+    by_formula = header.decay_correction == "NONE" and header.units == "BQML"
     if "DECY" not in header.corrected and not by_formula:
         raise reject("pet.no-decay-correction", corrected=corrected)
     slope, intercept = header.slope, header.intercept

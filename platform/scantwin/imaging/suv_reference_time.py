@@ -1,6 +1,6 @@
 """To which moment an image with DecayCorrection START was corrected. Four rules, in order.
 
-1. The vendor wrote it: GE (0009,xx0D), Siemens (0071,xx22).
+1. The scanner wrote it: an enhanced PET (0018,9701), GE (0009,xx0D), Siemens (0071,xx22).
 2. The series date and time, if it is not later than the earliest acquisition.
 3. Back-computed from FrameReferenceTime, which is the time from the reference to the moment in the frame at
    which the activity was average: t_ref = t_acq + T_ave - FRT (GE leaves T_ave out).
@@ -23,14 +23,15 @@ from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.suv_times import DAY, acquisition_at, days_off, parse_datetime, series_at
 
 ReferenceRule = Literal[
-    "vendor-private", "series-time", "frame-reference-time", "earliest-acquisition",
+    "decay-correction-time", "vendor-private", "series-time", "frame-reference-time", "earliest-acquisition",
     "administration", "each-acquisition", "already-suv", "vendor-factor",
 ]  # fmt: skip
 """How the reference of decay was found: rules 1 to 4 of START, then ADMIN, NONE, and images that are SUV
 already or carry Philips' own factor, which need no reference."""
 
 RULE_NUMBER: Final[dict[str, int]] = {
-    "vendor-private": 1, "series-time": 2, "frame-reference-time": 3, "earliest-acquisition": 4,
+    "decay-correction-time": 1, "vendor-private": 1, "series-time": 2, "frame-reference-time": 3,
+    "earliest-acquisition": 4,
 }  # fmt: skip
 """Number of the rule in the order above."""
 
@@ -79,7 +80,12 @@ def reference_time(headers: Sequence[PetHeader], half_life: float) -> ReferenceT
     series = min((t for t in map(series_at, headers) if t is not None), default=None)
     warnings: list[str] = []
 
-    private = _vendor(headers, earliest or series, warnings)
+    near, zone = earliest or series, headers[0].zone
+    stated = _written({h.corrected_to for h in headers}, zone, near, EARLIEST_BEFORE_SCAN, warnings)
+    if stated is not None:
+        why = "the file states it in DecayCorrectionDateTime"
+        return ReferenceTime("decay-correction-time", stated, why, tuple(warnings))
+    private = _written({h.vendor_reference for h in headers}, zone, near, VENDOR_TOLERANCE, warnings)
     if private is not None:
         return ReferenceTime(
             "vendor-private", private, "the scanner wrote it in a private field", tuple(warnings)
@@ -107,16 +113,18 @@ def reference_time(headers: Sequence[PetHeader], half_life: float) -> ReferenceT
     return ReferenceTime("earliest-acquisition", earliest, f"{no_series} and {why_not}", tuple(warnings))
 
 
-def _vendor(headers: Sequence[PetHeader], near: datetime | None, warnings: list[str]) -> datetime | None:
-    """The vendor's private reference, on the day of the scan, if all slices agree and it fits."""
-    written = sorted({h.vendor_reference for h in headers if h.vendor_reference})
+def _written(
+    said: set[str], zone: str, near: datetime | None, late: timedelta, warnings: list[str]
+) -> datetime | None:
+    """The reference that the scanner wrote, on the day of the scan, if all slices agree and it fits."""
+    written = sorted(said - {""})
     if not written:
         return None
-    at = parse_datetime(written[0], headers[0].zone)
+    at = parse_datetime(written[0], zone)
     if len(written) > 1 or at is None or near is None:
         warnings.append(warn("suv.private-time-unusable", found=" / ".join(written[:3])))
         return None
-    if _fits(at, near):
+    if _fits(at, near, late):
         return at
     # Shifting the dates but not the private ones leaves it whole days off; the clock reading is still right.
     days = days_off(at, near)
@@ -124,15 +132,15 @@ def _vendor(headers: Sequence[PetHeader], near: datetime | None, warnings: list[
         moved = at + days * DAY
     except OverflowError:
         moved = at
-    if days and _fits(moved, near):
+    if days and _fits(moved, near, late):
         warnings.append(warn("suv.date-shifted", found=f"{-days * 86400}"))
         return moved
     warnings.append(warn("suv.private-time-unusable", found=written[0]))
     return None
 
 
-def _fits(at: datetime, earliest: datetime) -> bool:
-    return -VENDOR_TOLERANCE <= earliest - at <= EARLIEST_BEFORE_SCAN
+def _fits(at: datetime, earliest: datetime, late: timedelta = VENDOR_TOLERANCE) -> bool:
+    return -late <= earliest - at <= EARLIEST_BEFORE_SCAN
 
 
 def _back_computed(

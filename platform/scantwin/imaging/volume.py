@@ -136,8 +136,15 @@ class Volume:
         image = sitk.GetImageFromArray(array)
         image.SetSpacing([float(s) for s in self.spacing[::-1]])
         image.SetOrigin([float(o) for o in self.origin])
-        image.SetDirection([float(d) for d in self.direction[:, ::-1].ravel()])
+        image.SetDirection(self.itk_direction)
         return image
+
+    @property
+    def itk_direction(self) -> list[float]:
+        """The direction as ITK has it (its axes are x, y, z), without numbers that its inversion fails on."""
+        rows = self.direction[:, ::-1].ravel()
+        # A cosine like 1e-308 makes ITK's singular value decomposition fail, and the image is lost.
+        return [float(d) if abs(d) > 1e-12 else 0.0 for d in rows]
 
     @classmethod
     def from_sitk(cls, image: sitk.Image, unit: Unit) -> Volume:

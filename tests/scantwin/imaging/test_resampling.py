@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -24,6 +24,7 @@ def ramp(shape=(12, 14, 16), spacing=(3.0, 2.0, 1.5), origin=(0.0, 0.0, 0.0), di
     return empty.with_array((empty.world(index) @ GRADIENT).astype(np.float32))
 
 
+@example(angles=(0.0, 0.46875, 1.1e-308), spacing=(1.0, 1.0, 1.0), shift=(0.0, 0.0, 0.0), how="linear")
 @given(
     angles=st.tuples(*[st.floats(-0.5, 0.5)] * 3),
     spacing=st.tuples(*[st.floats(0.8, 6.0)] * 3),

@@ -1,0 +1,207 @@
+"""MetaImage (.mha, .mhd) and NRRD, read without ITK: its reader ends the process on some damaged headers.
+
+Both are a few lines `name = value` (`name: value`), then the voxels, x fastest, raw or packed. A header may
+name another file with the voxels; only one that lies beside it is opened.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.imaging.limits import check_bytes
+from scantwin.imaging.reasons import reject
+from scantwin.imaging.volume import Volume
+from scantwin.imaging.world import LPS_RAS, volume_from_affine
+from scantwin.units import Unit
+
+Beside = Callable[[str], BinaryIO]
+"""Opens a file of the same folder by its name."""
+
+_META_TYPES: Final = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
+    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+}  # fmt: skip
+_NRRD_TYPES: Final = {
+    "signed char": "i1", "int8": "i1", "int8_t": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1",
+    "uint8_t": "u1", "short": "i2", "short int": "i2", "signed short": "i2", "int16": "i2", "int16_t": "i2",
+    "ushort": "u2", "unsigned short": "u2", "uint16": "u2", "uint16_t": "u2", "int": "i4", "signed int": "i4",
+    "int32": "i4", "int32_t": "i4", "uint": "u4", "unsigned int": "u4", "uint32": "u4", "uint32_t": "u4",
+    "longlong": "i8", "long long": "i8", "long long int": "i8", "int64": "i8", "int64_t": "i8",
+    "ulonglong": "u8", "unsigned long long": "u8", "unsigned long long int": "u8", "uint64": "u8",
+    "uint64_t": "u8", "float": "f4", "double": "f8",
+}  # fmt: skip
+_SPACES: Final = {
+    "left-posterior-superior": np.eye(3), "lps": np.eye(3), "": np.eye(3),
+    "right-anterior-superior": LPS_RAS, "ras": LPS_RAS,
+    "left-anterior-superior": np.diag([1.0, -1.0, 1.0]), "las": np.diag([1.0, -1.0, 1.0]),
+}  # fmt: skip
+"""World of an NRRD -> LPS."""
+_MAX_HEADER: Final = 1 << 16
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a header says."""
+
+    sizes: tuple[int, ...]
+    """x, y, z."""
+    dtype: np.dtype[np.generic]
+    affine: NDArray[np.float64]
+    """4 x 4: (i, j, k) -> LPS [mm]."""
+    packing: str
+    """raw, zlib or gzip."""
+    file: str = ""
+    """Name of the file with the voxels; empty for the same."""
+    skip: int = 0
+    """Bytes before the voxels; -1 says that they are the last of the file."""
+
+
+def read_stream(stream: BinaryIO, unit: Unit, shown: str, beside: Beside) -> Volume:
+    """The volume of an open MetaImage or NRRD, as it lies in the file. Raises the `image.*` rejections."""
+    try:
+        layout = (_nrrd if _starts(stream, b"NRRD") else _meta)(stream, shown)
+    except (ValueError, KeyError, OverflowError) as error:
+        found = f"the header lacks {error}" if isinstance(error, KeyError) else "a field of the header is odd"
+        raise reject("image.unreadable", path=shown, found=found) from None
+    if len(layout.sizes) != 3 or min(layout.sizes) < 1:
+        raise reject("image.dims", path=shown, found=f"its sizes are {layout.sizes[:4]}")
+    count = math.prod(layout.sizes)
+    check_bytes(count * max(layout.dtype.itemsize, 4), shown)
+    need = count * layout.dtype.itemsize
+    if layout.file:
+        if not re.fullmatch(r"[^/\\:]+", layout.file) or layout.file in (".", ".."):
+            raise reject("image.unreadable", path=shown, found="its voxels lie in another folder")
+        with _beside(beside, layout.file, shown) as other:
+            data = _voxels(other, layout, need, shown)
+    else:
+        data = _voxels(stream, layout, need, shown)
+    stored = np.frombuffer(data, layout.dtype).reshape(layout.sizes[::-1])
+    array = stored.astype(layout.dtype.newbyteorder("="))
+    return volume_from_affine(array, layout.affine, unit, shown)
+
+
+def _starts(stream: BinaryIO, magic: bytes) -> bool:
+    found = stream.read(len(magic))
+    stream.seek(0)
+    return found == magic
+
+
+def _lines(stream: BinaryIO, mark: str, last: str) -> dict[str, str]:
+    """Header fields, their names in small letters, up to the field `last`; to an empty line if that is ""."""
+    fields: dict[str, str] = {}
+    while stream.tell() < _MAX_HEADER and (raw := stream.readline(_MAX_HEADER)):
+        name, _, value = raw.decode("latin-1").strip("\r\n").partition(mark)
+        if not name.strip() and not last:
+            break
+        if name.startswith("#") or "=" in value[:1]:  # a comment, or a key/value pair of NRRD
+            continue
+        fields[name.strip().lower()] = value.strip()
+        if name.strip().lower() == last:
+            break
+    return fields
+
+
+def _meta(stream: BinaryIO, shown: str) -> _Layout:
+    fields = _lines(stream, "=", "elementdatafile")
+    if int(fields["ndims"]) != 3 or int(fields.get("elementnumberofchannels", "1")) != 1:
+        raise reject("image.dims", path=shown, found=f"{fields['ndims']} dimensions")
+    if not _true(fields.get("binarydata", "True")):
+        raise reject("image.unreadable", path=shown, found="its voxels are written as text")
+    msb = _true(fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False")))
+    axes = _first(fields, ("transformmatrix", "rotation", "orientation"), "1 0 0 0 1 0 0 0 1")
+    affine = np.eye(4)
+    # Each three numbers of the matrix are the direction of one axis.
+    affine[:3, :3] = _numbers(axes, 9).reshape(3, 3).T * _numbers(
+        _first(fields, ("elementspacing", "elementsize"), "1 1 1"), 3
+    )
+    affine[:3, 3] = _numbers(_first(fields, ("offset", "position", "origin"), "0 0 0"), 3)
+    file = fields["elementdatafile"]
+    return _Layout(
+        tuple(int(n) for n in fields["dimsize"].split()),
+        np.dtype((">" if msb else "<") + _META_TYPES[fields["elementtype"].upper()]), affine,
+        "zlib" if _true(fields.get("compresseddata", "False")) else "raw",
+        "" if file.upper() == "LOCAL" else file, int(fields.get("headersize", "0")),
+    )  # fmt: skip
+
+
+def _nrrd(stream: BinaryIO, shown: str) -> _Layout:
+    stream.readline(64)
+    fields = _lines(stream, ":", "")
+    if int(fields["dimension"]) != 3:
+        raise reject("image.dims", path=shown, found=f"{fields['dimension']} dimensions")
+    packing = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}.get(fields["encoding"].lower())
+    if packing is None:
+        raise reject("image.unreadable", path=shown, found=f"its encoding is {fields['encoding'][:20]}")
+    affine = np.eye(4)
+    if "space directions" in fields:
+        axes = [
+            _numbers(axis.replace(",", " "), 3)
+            for axis in re.findall(r"\(([^)]*)\)", fields["space directions"])
+        ]
+        affine[:3, :3] = np.array(axes).reshape(3, 3).T
+    else:
+        affine[:3, :3] = np.diag(_numbers(fields.get("spacings", "1 1 1"), 3))
+    affine[:3, 3] = _numbers(re.sub("[(),]", " ", fields.get("space origin", "(0,0,0)")), 3)
+    affine[:3] = _SPACES[fields.get("space", "").lower()] @ affine[:3]
+    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
+    file = _first(fields, ("data file", "datafile"), "")
+    skip = int(_first(fields, ("byte skip", "byteskip"), "0"))
+    sizes = tuple(int(n) for n in fields["sizes"].split())
+    return _Layout(sizes, np.dtype(order + _NRRD_TYPES[fields["type"].lower()]), affine, packing, file, skip)
+
+
+def _voxels(stream: BinaryIO, layout: _Layout, need: int, shown: str) -> bytes:
+    """Exactly `need` bytes of voxels."""
+    if layout.packing != "raw":
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | (16 if layout.packing == "gzip" else 0))
+        data = bytearray()
+        try:
+            while len(data) < need and (piece := stream.read(_PIECE)):
+                data += unpack.decompress(piece, need - len(data))
+                while unpack.unconsumed_tail and len(data) < need:
+                    data += unpack.decompress(unpack.unconsumed_tail, need - len(data))
+        except zlib.error:
+            raise reject("image.unreadable", path=shown, found="its voxels cannot be unpacked") from None
+    else:
+        if layout.skip == -1:
+            stream.seek(max(stream.seek(0, 2) - need, 0))
+        elif layout.file and layout.skip > 0:
+            stream.seek(layout.skip)
+        data = bytearray()
+        while len(data) < need and (piece := stream.read(min(_PIECE, need - len(data)))):
+            data += piece
+    if len(data) < need:
+        raise reject("image.unreadable", path=shown, found=f"it ends {need - len(data)} bytes early")
+    return bytes(data)
+
+
+def _beside(beside: Beside, name: str, shown: str) -> BinaryIO:
+    try:
+        return beside(name)
+    except (OSError, KeyError):
+        raise reject("image.unreadable", path=shown, found="the file with its voxels is missing") from None
+
+
+def _first(fields: dict[str, str], names: tuple[str, ...], default: str) -> str:
+    return next((fields[name] for name in names if name in fields), default)
+
+
+def _numbers(text: str, count: int) -> NDArray[np.float64]:
+    values = np.array([float(v) for v in text.split()])
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(text)
+    return values
+
+
+def _true(text: str) -> bool:
+    return text.lower() in ("true", "1", "yes")
