@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -129,7 +129,7 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """For the work folder and docs/evidence.json; `read` undoes it."""
-        return asdict(self)
+        return cast(dict[str, Any], _finite(asdict(self)))
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Findings:
@@ -145,6 +145,15 @@ class Findings:
         pictures = tuple(Picture(**p) for p in data["pictures"])
         aims = tuple(Aim(**{**a, "tried": tuple(a["tried"])}) for a in data["aims"])
         return cls(data["title"], data["text"], tables, pictures, aims, data["figures"])
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for what JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Workshop(Protocol):

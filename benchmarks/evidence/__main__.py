@@ -1,0 +1,78 @@
+"""The command: runs the experiments that are asked for and writes the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scantwin.errors import ScanTwinError
+from scantwin.learning.machine import share_cores, use_threads
+from scantwin.settings import load_settings
+from scantwin.terminal import Json, emit, err, out, progress_bar
+
+_REPO = Path(__file__).resolve().parents[2]
+
+
+def evidence(
+    quick: Annotated[
+        bool, typer.Option(help="Small phantoms, short trainings: 20 minutes on 2 cores.")
+    ] = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = _REPO / "docs",
+    only: Annotated[str | None, typer.Option(help="Run these again, others stay: NAME,NAME.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Phantoms, models, findings (default: scantwin's home / evidence).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train and measure every system on phantoms and on real patients; write evidence.md and evidence.json.
+
+    Interrupted, it goes on where it was. Experiments that are not run keep the chapter they have.
+
+    \b
+    python -m benchmarks.evidence --quick
+    python -m benchmarks.evidence --only sarcoma,districts
+    """
+    share_cores()
+    from benchmarks.evidence import report
+    from benchmarks.evidence.experiments import EXPERIMENTS, chosen, missing, run
+    from benchmarks.evidence.settings import FULL, QUICK
+    from benchmarks.evidence.workshop import Bench
+
+    use_threads()
+    names = chosen(only)
+    setting = QUICK if quick else FULL
+    folder = work or load_settings().home / "evidence"
+    bench = Bench(setting, folder, out_dir / report.PICTURES)
+    kept = report.read_kept(out_dir)
+    for name in names:
+        with progress_bar(name, quiet=as_json) as advance:
+            found = run(name, setting, bench, advance, again=only is not None)
+        if found is None:
+            err.print(f"[yellow]{name}[/yellow]: its experiment is not in this checkout.")
+            continue
+        kept[name], aims = found, found.findings.aims
+        # After every experiment: whoever stops here has a report of what there is.
+        data = report.write(out_dir, kept, missing(list(EXPERIMENTS)))
+        err.print(f"{name}: {found.seconds:.0f} s, {sum(a.met for a in aims)} of {len(aims)} aims met")
+    data = report.write(out_dir, kept, missing(list(EXPERIMENTS)))
+    emit(
+        data,
+        as_json,
+        lambda: out.print(f"{out_dir / 'evidence.md'}: {data['aims_met']} of {data['aims_of']} aims met"),
+    )
+
+
+def main() -> None:
+    """Entry point; an error is a sentence and an exit code."""
+    try:
+        typer.run(evidence)
+    except ScanTwinError as error:
+        err.print(f"[red]{error.message}[/red] {error.hint}")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The experiments by name, in the order of the report; running one, and keeping what it found."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Final, cast
+
+from benchmarks.evidence.findings import Experiment, Findings, Setting
+from benchmarks.evidence.workshop import Bench, key_of
+
+from scantwin import __version__
+from scantwin.errors import InputError
+from scantwin.files import write_json
+from scantwin.learning.recipe import Recipe, shipped_recipes
+from scantwin.terminal import Advance
+
+EXPERIMENTS: Final[dict[str, str]] = {
+    "districts": "district models and one whole-body model",
+    "cyclegan": "Pix2Pix and CycleGAN",
+    "diffusion": "coarse predictor, and coarse with diffusion",
+    "sampling": "200 to 2 sampling steps, two samplers",
+    "suv_aware": "SUV-aware terms on and off; uptake, agreement, error bars",
+    "sarcoma": "real patients with soft-tissue sarcoma",
+    "federated": "three sites' rounds and one training in one place",
+    "inpainting": "inpainting of CT slices",
+    "volumes": "CT volumes",
+}
+"""Name of a module of this package -> what it measures."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One experiment's findings and how they came about."""
+
+    name: str
+    findings: Findings
+    setting: dict[str, Any]
+    seconds: float
+    """Of this run; what others had trained before is not in it."""
+    machine: str
+    at: str
+    """Date and time, UTC."""
+
+    @property
+    def command(self) -> str:
+        """What makes these figures again."""
+        quick = " --quick" if self.setting["name"] == "quick" else ""
+        return f"python -m benchmarks.evidence{quick} --only {self.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For evidence.json; `read` undoes it."""
+        return {
+            "name": self.name, "command": self.command, "setting": self.setting, "machine": self.machine,
+            "seconds": round(self.seconds, 1), "at": self.at, **self.findings.as_json(),
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Kept:
+        """Of what `as_json` gave."""
+        findings = Findings.read(data)
+        return cls(data["name"], findings, data["setting"], data["seconds"], data["machine"], data["at"])
+
+
+def chosen(only: str | None) -> list[str]:
+    """Names in `only` (comma-separated), all without it. Raises `InputError` on a name there is not."""
+    names = list(EXPERIMENTS) if only is None else [n.strip() for n in only.split(",") if n.strip()]
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise InputError(
+                f"There is no experiment called {name!r}.", hint=f"Known: {', '.join(EXPERIMENTS)}."
+            )
+    return names
+
+
+def module_of(name: str) -> ModuleType | None:
+    """The experiment's module; None where it is not there."""
+    full = f"{__package__}.{name}"
+    return import_module(full) if find_spec(full) else None
+
+
+def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: bool = False) -> Kept | None:
+    """An experiment's findings: kept ones where nothing has changed since, unless `again`.
+
+    None where its module is not there.
+    """
+    module = module_of(name)
+    if module is None:
+        return None
+    recipes = [Recipe.load(r).model_dump(mode="json") for r in shipped_recipes()]
+    key = key_of(asdict(setting), recipes, inspect.getsource(module))
+    path = bench.folder / "findings" / f"{name}-{key}.json"
+    if path.is_file() and not again:
+        return Kept.read(json.loads(path.read_text()))
+    began = time.monotonic()
+    findings = cast(Experiment, module).run(setting, bench, advance)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    kept = Kept(name, findings, asdict(setting), time.monotonic() - began, machine(), at)
+    write_json(path, kept.as_json())
+    return kept
+
+
+def machine() -> str:
+    """What this ran on, in words."""
+    import os
+
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    gpu = "" if not torch.cuda.is_available() else f" (a {torch.cuda.get_device_name()} was there, unused)"
+    return (
+        f"{cores} CPU cores, {platform.machine()}{gpu}; ScanTwin {__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Those of `names` whose module is not there."""
+    return [name for name in names if find_spec(f"{__package__}.{name}") is None]

@@ -1,0 +1,116 @@
+"""Three sites' rounds against one training in one place: the same number of patches, the same recipe.
+
+The rounds run in this process, one site after the other, with the consortium's own aggregation: what the
+network between them does is another test's business.
+"""
+
+from __future__ import annotations
+
+from benchmarks.evidence import tables
+from benchmarks.evidence.findings import Aim, Findings, Setting, Table, Workshop
+from benchmarks.evidence.measuring import Measurer
+from benchmarks.evidence.settings import translation_recipe
+from benchmarks.evidence.workshop import key_of
+
+from scantwin import systems
+from scantwin.federation.aggregation import Contribution, aggregate, patches_per_component
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
+from scantwin.learning.weights import Components, Model, load_arrays, system_arrays
+from scantwin.terminal import Advance
+
+_NEAR = 1.10
+"""MAE that a federation may have over one training: the spread between seeds is about half of it."""
+
+
+def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
+    """Pix2Pix either way."""
+    recipe = translation_recipe(setting, "pix2pix")
+    rounds = setting.pick(4, 20)
+    measurer = Measurer.of(setting, workshop, recipe, advance)
+    sites = by_site(measurer.training)
+    central = workshop.trained(recipe, steps=setting.steps, advance=advance)
+    model = federated(setting, workshop, recipe, sites, rounds, advance)
+    who = {"one place": measurer.model(central), "three sites": measurer.model(model, advance=advance)}
+    references = measurer.references()
+    each = setting.steps // (rounds * len(sites))
+    text = (
+        f"{rounds} rounds, in each {each} steps at each of {len(sites)} sites ({_counts(sites)} patients, "
+        f"scanners that differ in blur, noise and CT numbers), against {setting.steps} steps on all patients "
+        "in one place: the same number of patches. Rounds were run in one process with the consortium's "
+        "aggregation; nothing here measures the network."
+    )
+    over = tables.ratio(
+        who["three sites"].mean("whole-body", "mae"), who["one place"].mean("whole-body", "mae")
+    )
+    words = f"whole-body MAE of the federation over that of one training: at most {_NEAR} (our own aim)"
+    rows = tuple((site, len(studies)) for site, studies in sites.items())
+    return Findings(
+        "Federated and central training", text,
+        (
+            tables.quality("By region", {**who, **references}),
+            tables.uptake("In lesions", who, measurer.extractor.name),
+            Table("Sites", ("site", "training patients"), rows),
+        ),
+        aims=(
+            Aim.at_most("federated/mae", over, _NEAR, words),
+            *tables.beats_references("federated-pix2pix", who["three sites"], references),
+        ),
+    )  # fmt: skip
+
+
+def by_site(studies: list[PreparedStudy]) -> dict[str, list[PreparedStudy]]:
+    """Training patients of each site; a patient's name begins with the site's."""
+    sites: dict[str, list[PreparedStudy]] = {}
+    for study in studies:
+        sites.setdefault(study.name.split("-")[0], []).append(study)
+    return sites
+
+
+def federated(
+    setting: Setting, workshop: Workshop, recipe: Recipe, sites: dict[str, list[PreparedStudy]], rounds: int,
+    advance: Advance,
+) -> Model:  # fmt: skip
+    """The model after `rounds` rounds, kept as a trained one is."""
+    steps = max(setting.steps // (rounds * len(sites)), 1)
+    names = {site: [s.name for s in studies] for site, studies in sites.items()}
+    key = key_of(recipe.model_dump(mode="json"), steps, rounds, setting.seed, setting.spacing_mm, names)
+    folder = workshop.folder / "models" / f"federated-{key}"
+    if (folder / "model.json").is_file():
+        return Model.load(folder)
+    weights = system_arrays(systems.build(recipe, seed=setting.seed))
+    patches: dict[str, int] = {}
+    for number in range(rounds):
+        replies = []
+        for place, (site, studies) in enumerate(sites.items()):
+            advance(number + place / len(sites), rounds, f"round {number + 1}, {site}")
+            seed = setting.seed + 1000 * number + place
+            span = (number / rounds, (number + 1) / rounds)
+            replies.append(_take_part(recipe, weights, site, studies, steps, seed, span))
+        weights = aggregate(weights, replies)
+        for name, count in patches_per_component(replies).items():
+            patches[name] = patches.get(name, 0) + count
+    model = Model(recipe, weights, {"rounds": rounds, "steps": steps, "patches": patches, "sites": names})
+    model.save(folder)
+    return model
+
+
+def _take_part(
+    recipe: Recipe, weights: Components, site: str, studies: list[PreparedStudy], steps: int, seed: int,
+    span: tuple[float, float],
+) -> Contribution:  # fmt: skip
+    """What a site sends in one round, as `scantwin_clients.site_round` makes it."""
+    system = systems.build(recipe, seed=0)
+    load_arrays(system, weights)
+    result = train(system, studies, steps=steps, seed=seed, span=span)
+    deltas = {
+        name: {key: value - weights[name][key] for key, value in tensors.items()}
+        for name, tensors in system_arrays(system).items()
+        if result.patches.get(name)
+    }
+    return Contribution(site, deltas, result.patches)
+
+
+def _counts(sites: dict[str, list[PreparedStudy]]) -> str:
+    return ", ".join(str(len(studies)) for studies in sites.values())

@@ -1,0 +1,243 @@
+"""Measuring on the held-out phantoms: every model scans every patient once, figures come from kept scans."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from benchmarks.evidence.findings import Setting, Spread, Workshop
+from benchmarks.evidence.workshop import key_of
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from scantwin import systems
+from scantwin.evaluation import frechet
+from scantwin.evaluation.held_out import case_of, say_reference
+from scantwin.evaluation.references import REFERENCES, Reference, training_statistics
+from scantwin.evaluation.tally import Tally
+from scantwin.files import whole_file
+from scantwin.imaging.nifti import read_nifti
+from scantwin.imaging.resampling import resample_like
+from scantwin.imaging.study import DISTRICTS
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
+from scantwin.phantoms.tissues import ORGANS
+from scantwin.terminal import Advance, silent
+from scantwin.translation.uncertainty import DEVIATES, ratio_counts, ratio_key, standard_deviation
+from scantwin.units import SUV_RANGE
+
+Image = NDArray[np.float32]
+
+AGREED_ORGANS: Final = (
+    "grey-matter", "myocardium", "blood", "liver", "spleen", "kidney-cortex", "pancreas", "lung", "muscle",
+    "vertebral-marrow", "subcutaneous-fat", "bladder",
+)  # fmt: skip
+"""Organs whose mean uptake is compared: those that a reader looks at, by the phantoms' own names."""
+
+_FEWEST_VOXELS: Final = 5
+"""Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a model said of one patient, on the study's working grid (z, y, x)."""
+
+    pet: Image
+    """[g/ml]"""
+    spread: Image | None
+    """SD of the model's samples [g/ml]; None where it draws none."""
+    seconds: float
+
+
+@dataclass
+class Standing:
+    """Everything measured of one model or reference."""
+
+    tally: Tally = field(default_factory=Tally)
+    conditions: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    distance: float = float("nan")
+    """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
+    covered: list[float] = field(default_factory=list)
+    """Per patient: share of voxels whose true SUV lies in the stated 80 % interval."""
+    seconds: list[float] = field(default_factory=list)
+    """Per patient: time of a scan [s]."""
+
+    def region(self, region: str, metric: str) -> Spread | None:
+        """Of `mae`, `bias`, `psnr` or `ssim` over patients; regions as `Case.masks`."""
+        return Spread.of(self.tally.regions[region][metric])
+
+    def lesion(self, name: str) -> Spread | None:
+        """Of a figure over lesions: `mae`, `suvmax_error`, `suvpeak_error`, `suvmean_error`, ..."""
+        if name == "suvmean_error":
+            return Spread.of([abs(said - true) for said, true in self.tally.pairs["lesions"]])
+        return Spread.of(self.tally.lesions[name])
+
+    def mean(self, region: str, metric: str) -> float:
+        """Mean over patients; NaN where there is none."""
+        found = self.region(region, metric)
+        return found.mean if found else float("nan")
+
+    def lesion_mean(self, name: str) -> float:
+        """Mean over lesions; NaN where there is none."""
+        found = self.lesion(name)
+        return found.mean if found else float("nan")
+
+
+class Measurer:
+    """Measures on the held-out patients of one setting; what is true is prepared once."""
+
+    extractor = frechet.RandomFeatures()
+
+    _of: ClassVar[WeakKeyDictionary[Workshop, Measurer]] = WeakKeyDictionary()
+
+    def __init__(self, setting: Setting, workshop: Workshop, recipe: Recipe, advance: Advance) -> None:
+        self.setting = setting
+        self.workshop = workshop
+        self.studies = workshop.studies("held-out", recipe, advance)
+        self.training = workshop.studies("training", recipe, advance)
+        self.cases = [case_of(study) for study in self.studies]
+        self.cohort = workshop.cohort("held-out")
+        self._standings: dict[str, Standing] = {}
+
+    @classmethod
+    def of(cls, setting: Setting, workshop: Workshop, recipe: Recipe, advance: Advance = silent) -> Measurer:
+        """The workshop's measurer: experiments share it. `recipe` says the voxel size."""
+        if workshop not in cls._of:
+            cls._of[workshop] = cls(setting, workshop, recipe, advance)
+        return cls._of[workshop]
+
+    def model(self, model: Model, variant: Recipe | None = None, advance: Advance = silent) -> Standing:
+        """Of `model`, or of its weights used as `variant` says (other sampling, other districts)."""
+        recipe = variant or model.recipe
+        key = key_of(model.record, recipe.model_dump(mode="json"))
+        if key not in self._standings:
+            scans = self.scans(model, variant, advance)
+            standing = self._stand([self._moved(n, scan.pet) for n, scan in enumerate(scans)])
+            standing.covered = self._coverage(scans, recipe)
+            standing.seconds = [scan.seconds for scan in scans]
+            self._standings[key] = standing
+        return self._standings[key]
+
+    def reference(self, name: Reference) -> Standing:
+        """Of a simple reference of the training patients."""
+        if name not in self._standings:
+            said = [say_reference(name, self._statistics, case) for case in self.cases]
+            self._standings[name] = self._stand([pet for pet in said if pet is not None])
+        return self._standings[name]
+
+    def references(self) -> dict[str, Standing]:
+        """Every simple reference by its name."""
+        return {name: self.reference(name) for name in REFERENCES}
+
+    def scans(self, model: Model, variant: Recipe | None = None, advance: Advance = silent) -> list[Scan]:
+        """One scan a held-out patient; kept on disk, so that a later call is instant."""
+        recipe = variant or model.recipe
+        key = key_of(model.record, recipe.model_dump(mode="json"))
+        scanner = systems.scanner_for(Model(recipe, model.components, model.record))
+        kept = []
+        for number, study in enumerate(self.studies):
+            advance(number, len(self.studies), f"{recipe.system}: scanning")
+            path = self.workshop.folder / "scans" / key / f"{study.name}.safetensors"
+            if not path.is_file():
+                began = time.monotonic()
+                made = scanner.synthesise(study, seed=self.setting.seed)
+                _keep(path, study, made.pet, made.spread, time.monotonic() - began)
+            kept.append(_read(path, study))
+        return kept
+
+    @cached_property
+    def _statistics(self) -> dict[str, NDArray[np.float64]]:
+        return training_statistics(self.training)
+
+    @cached_property
+    def organs(self) -> list[dict[str, NDArray[np.bool_]]]:
+        """Of each patient: the true organs on the case's grid, `AGREED_ORGANS` only."""
+        found = []
+        folders = {path.parent.parent.name: path for path in self.cohort.rglob("truth/organs.nii.gz")}
+        for study, case in zip(self.studies, self.cases, strict=True):
+            volume = read_nifti(folders[study.name], "label").canonical()
+            labels = np.rint(resample_like(volume, case.grid, how="nearest").array).astype(int)
+            masks = {name: (labels == ORGANS[name]) & case.body for name in AGREED_ORGANS}
+            found.append({name: mask for name, mask in masks.items() if mask.sum() >= _FEWEST_VOXELS})
+        return found
+
+    @cached_property
+    def true_features(self) -> frechet.Gaussian:
+        """Of the slices of the true PETs."""
+        return self._features([case.true for case in self.cases])
+
+    def _stand(self, pets: list[Image]) -> Standing:
+        standing = Standing()
+        for study, case, organs, pet in zip(self.studies, self.cases, self.organs, pets, strict=True):
+            standing.tally.add(pet, case, organs)
+            standing.conditions[study.condition].add(pet, case, organs)
+        standing.distance = frechet.frechet_distance(self._features(pets), self.true_features)
+        return standing
+
+    def _features(self, pets: list[Image]) -> frechet.Gaussian:
+        gathered = frechet.Gaussian()
+        for pet, case in zip(pets, self.cases, strict=True):
+            frechet.gather(gathered, pet, case.body, SUV_RANGE, self.extractor)
+        return gathered
+
+    def _moved(self, number: int, pet: Image) -> Image:
+        study, case = self.studies[number], self.cases[number]
+        return resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
+
+    def _coverage(self, scans: list[Scan], recipe: Recipe) -> list[float]:
+        """Per patient: share of voxels inside an 80 % interval that all the other patients calibrated."""
+        parts = [d for d in DISTRICTS if d in recipe.districts and any(d in s.boxes for s in self.studies)]
+        counts = [
+            {d: _ratio(scan, study, study.mask(d)) for d in parts if d in study.boxes}
+            for scan, study in zip(scans, self.studies, strict=True)
+        ]
+        shares = []
+        for number, (scan, study) in enumerate(zip(scans, self.studies, strict=True)):
+            inside = known = 0
+            for district, own in counts[number].items():
+                others = [one[district] for k, one in enumerate(counts) if k != number and district in one]
+                mask = study.mask(district)
+                spread = None if scan.spread is None else scan.spread[mask]
+                summed = {ratio_key(district): np.sum(others, axis=0) if others else np.zeros_like(own)}
+                bar = standard_deviation(scan.pet[mask], summed, district, spread)
+                if bar is not None:
+                    inside += int((np.abs(scan.pet[mask] - _truth(study)[mask]) <= DEVIATES * bar).sum())
+                    known += int(mask.sum())
+            shares.append(inside / known if known else float("nan"))
+        return shares
+
+
+def _ratio(scan: Scan, study: PreparedStudy, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return ratio_counts(
+        scan.pet[mask], _truth(study)[mask], None if scan.spread is None else scan.spread[mask]
+    )
+
+
+def _truth(study: PreparedStudy) -> Image:
+    assert study.suv is not None
+    return np.clip(study.suv, *SUV_RANGE)
+
+
+def _keep(path: Path, study: PreparedStudy, pet: Image, spread: Image | None, seconds: float) -> None:
+    """Only the body: outside of it a scan is zero."""
+    kept = {"pet": pet[study.body], "seconds": np.array([seconds])}
+    if spread is not None:
+        kept["spread"] = spread[study.body]
+    with whole_file(path) as aside:
+        save_file(kept, aside)
+
+
+def _read(path: Path, study: PreparedStudy) -> Scan:
+    kept = load_file(path)
+    whole = {}
+    for name in set(kept) - {"seconds"}:
+        whole[name] = np.zeros(study.body.shape, np.float32)
+        whole[name][study.body] = kept[name]
+    return Scan(whole["pet"], whole.get("spread"), float(kept["seconds"][0]))

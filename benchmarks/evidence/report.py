@@ -1,0 +1,135 @@
+"""docs/evidence.md and docs/evidence.json, written from findings; nothing is trained or measured here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.evidence.experiments import EXPERIMENTS, Kept
+from benchmarks.evidence.findings import Aim, Cell, Spread, Table
+
+from scantwin import NOTICE
+from scantwin.files import whole_file, write_json
+
+PICTURES: Final = Path("pictures") / "evidence"
+"""Folder of the pictures, below that of the report."""
+
+_HEAD: Final = """# Evidence
+
+{notice}. Written by `python -m benchmarks.evidence`; do not edit. The same figures are in
+[evidence.json](evidence.json). Definitions are those of METRICS in one place: SUV [g/ml], range 0-20, inside
+the body mask, on each PET's own voxels; mean ± standard deviation, n stated. FD is a Frechet distance with
+the extractor named beside it: it is no FID and is to be compared with figures of the same extractor only.
+
+The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)); three sites' scanners take
+them. A phantom has no disease that a CT does not show in the way it was programmed, so these figures rank
+methods; they say little of how well a model would do on patients. The real scans are 28 sarcoma patients,
+cropped around the tumour: place in the crop tells more there than it would in a whole body.
+"""
+
+
+def read_kept(out: Path) -> dict[str, Kept]:
+    """Findings of earlier runs in the report below `out`; empty where there is none."""
+    path = out / "evidence.json"
+    if not path.is_file():
+        return {}
+    return {one["name"]: Kept.read(one) for one in json.loads(path.read_text())["experiments"]}
+
+
+def write(out: Path, kept: dict[str, Kept], missing: Sequence[str] = ()) -> dict[str, Any]:
+    """Writes both files; gives what is in the JSON. `missing` experiments are named in a sentence."""
+    ordered = [kept[name] for name in EXPERIMENTS if name in kept]
+    data = as_json(ordered, missing)
+    write_json(out / "evidence.json", data)
+    with whole_file(out / "evidence.md") as aside:
+        aside.write_text(as_markdown(ordered, missing))
+    return data
+
+
+def as_json(kept: Sequence[Kept], missing: Sequence[str] = ()) -> dict[str, Any]:
+    """The figures for machines; under `aims` each aim by its name."""
+    aims = {aim.name: _aim_json(aim, one) for one in kept for aim in one.findings.aims}
+    return {
+        "notice": NOTICE,
+        "command": "python -m benchmarks.evidence",
+        "aims": aims,
+        "aims_met": sum(aim["met"] for aim in aims.values()),
+        "aims_of": len(aims),
+        "missing": list(missing),
+        "experiments": [one.as_json() for one in kept],
+    }
+
+
+def _aim_json(aim: Aim, one: Kept) -> dict[str, Any]:
+    return {
+        "value": aim.value, "aim": aim.aim, "met": aim.met, "tried": list(aim.tried),
+        "experiment": one.name, "setting": one.setting["name"], "command": one.command,
+    }  # fmt: skip
+
+
+def as_markdown(kept: Sequence[Kept], missing: Sequence[str] = ()) -> str:
+    """The report for people."""
+    parts = [_HEAD.format(notice=NOTICE), _aims(kept)]
+    parts += [_chapter(one) for one in kept]
+    if missing:
+        words = "; ".join(EXPERIMENTS[name] for name in missing)
+        parts.append(f"## Not measured\n\nThe experiments for these are not part of this checkout: {words}.")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _aims(kept: Sequence[Kept]) -> str:
+    lines = ["## Aims", "", "| aim | asked for | value | met | setting |", "| --- | --- | --- | --- | --- |"]
+    tried: list[str] = []
+    for one in kept:
+        for aim in one.findings.aims:
+            met = "yes" if aim.met else "**no**"
+            words, setting = aim.aim.replace("|", "/"), one.setting["name"]
+            lines.append(f"| {aim.name} | {words} | {show(aim.value)} | {met} | {setting} |")
+            if not aim.met and aim.tried:
+                tried += [f"- {aim.name}: {way}" for way in aim.tried]
+    every = [aim for one in kept for aim in one.findings.aims]
+    lines.insert(1, f"\n{sum(aim.met for aim in every)} of {len(every)} met.")
+    if tried:
+        lines += ["", "What else was tried where an aim is missed:", "", *tried]
+    return "\n".join(lines)
+
+
+def _chapter(one: Kept) -> str:
+    found, setting = one.findings, one.setting
+    how = (
+        f"`{one.command}`: {setting['name']} setting ({setting['training']} training and "
+        f"{setting['held_out']} held-out phantom patients at {setting['spacing_mm']:g} mm), {one.machine}, "
+        f"{one.at[:10]}, {one.seconds:.0f} s."
+    )
+    parts = [f"## {found.title}", how, found.text]
+    parts += [f"![{p.caption}]({PICTURES.as_posix()}/{p.file})\n\n*{p.caption}*" for p in found.pictures]
+    parts += [table(t) for t in found.tables]
+    return "\n\n".join(parts)
+
+
+def table(one: Table) -> str:
+    """A table in Markdown, its title above and its note below."""
+    head = ["| " + " | ".join(one.columns) + " |", "|" + " --- |" * len(one.columns)]
+    rows = ["| " + " | ".join(show(cell) for cell in row) + " |" for row in one.rows]
+    note = ["", one.note] if one.note else []
+    return "\n".join([f"**{one.title}**", "", *head, *rows, *note])
+
+
+def show(cell: Cell) -> str:
+    """A figure for people: three digits that count; a spread with its n."""
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return "-"
+    if isinstance(cell, Spread):
+        return f"{_number(cell.mean)} ± {_number(cell.sd)} ({cell.n})"
+    return _number(cell) if isinstance(cell, float) else str(cell).replace("|", "/")
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    size = abs(value)
+    digits = 1 if size >= 20 else 2 if size >= 2 else 3
+    return f"{value:.{digits}f}" if size >= 0.01 else f"{value:.2g}"

@@ -1,0 +1,203 @@
+"""How many network evaluations a sample needs: 200 to 2, with both samplers, in windows around lesions.
+
+A window is what the network sees of a district at once; whole scans with 200 evaluations would take an hour.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from benchmarks.evidence import tables
+from benchmarks.evidence.diffusion import as_delivered
+from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
+from benchmarks.evidence.measuring import Measurer
+from benchmarks.evidence.pictures import curves
+from benchmarks.evidence.settings import translation_recipe
+from numpy.typing import NDArray
+
+from scantwin import systems
+from scantwin.evaluation import frechet
+from scantwin.evaluation.uptake import suv_peak
+from scantwin.imaging.study import DISTRICT_LABEL, District
+from scantwin.learning.prepared import PreparedStudy, cut
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.system import Translator
+from scantwin.learning.weights import Model, load_arrays
+from scantwin.terminal import Advance
+from scantwin.units import SUV_RANGE
+
+STEPS = (200, 50, 20, 10, 5, 2)
+SAMPLERS = ("dpmpp_2m", "ddim")
+FEW = 10
+"""Network evaluations that are to lose nothing against 200 (issue 4)."""
+_TOLERANCE = 1.02
+"""What counts as nothing lost: two runs of the same sampler with other noise differ by about as much."""
+_MAY_FILL = 0.02
+"""Least share of a window that its district must fill."""
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A cube of one patient around a lesion. Axes (z, y, x)."""
+
+    study: PreparedStudy
+    district: District
+    start: tuple[int, int, int]
+    edge: int
+
+    def of(self, image: NDArray[np.generic]) -> Image:
+        """The window of an image on the study's grid, 0 beyond it."""
+        return cut(image, self.start, (self.edge,) * 3, 0.0)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Voxels of the district."""
+        return np.asarray(self.of(self.study.mask(self.district)) > 0.5, np.bool_)
+
+    @property
+    def lesion(self) -> NDArray[np.bool_]:
+        """Voxels of lesions in the district."""
+        assert self.study.lesions is not None
+        return np.asarray(self.of(self.study.lesions) > 0.5, np.bool_) & self.mask
+
+    @property
+    def true(self) -> Image:
+        """The PET [g/ml]."""
+        assert self.study.suv is not None
+        return np.clip(self.of(self.study.suv), *SUV_RANGE)
+
+
+def windows_of(studies: list[PreparedStudy], districts: tuple[District, ...], edge: int) -> list[Window]:
+    """One window a patient with lesions: around the voxel in the middle of the hottest one."""
+    found = []
+    for study in studies:
+        assert study.suv is not None
+        if study.lesions is None or not study.lesions.any():
+            continue
+        hot = np.where(study.lesions > 0, study.suv, -1.0)
+        centre = np.unravel_index(int(np.argmax(hot)), hot.shape)
+        names = {label: d for d, label in DISTRICT_LABEL.items()}
+        district = names.get(int(study.labels[centre]))
+        if district not in districts:
+            continue
+        z, y, x = (int(c) - edge // 2 for c in centre)
+        window = Window(study, district, (z, y, x), edge)
+        if window.mask.mean() >= _MAY_FILL:
+            found.append(window)
+    return found
+
+
+def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
+    """The same weights and the same noise; what differs is the sampler."""
+    recipe = translation_recipe(setting, "coarse-diffusion")
+    measurer = Measurer.of(setting, workshop, recipe, advance)
+    model = workshop.trained(recipe, steps=setting.steps, advance=advance)
+    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 48))
+    assert recipe.diffusion is not None
+    rows, lines = [], {}
+    by_way: dict[tuple[str, str, int], _Figures] = {}
+    ways = [(d, s, n) for d in ("sample", recipe.diffusion.delivered) for s in SAMPLERS for n in STEPS]
+    for number, (delivered, sampler, count) in enumerate(ways):
+        advance(number, len(ways), f"{sampler}, {count} evaluations")
+        samples = 1 if delivered == "sample" else 2
+        variant = as_delivered(
+            recipe, delivered=delivered, samples=samples, sampler=sampler, sample_steps=count,
+            start_step=max(count, recipe.diffusion.start_step),
+        )  # fmt: skip
+        if delivered != "sample" and count not in (200, FEW, recipe.diffusion.sample_steps):
+            continue
+        by_way[delivered, sampler, count] = _measure(_system(model, variant), windows, setting.seed)
+    for (what, sampler, count), found in by_way.items():
+        figures = (found.mae, found.suvmax, found.suvpeak, found.distance, found.seconds)
+        rows.append((what, sampler, count, *figures))
+    for sampler in SAMPLERS:
+        at = [(n, by_way["sample", sampler, n]) for n in STEPS]
+        lines[f"{sampler}: MAE"] = [(n, f.mae.mean if f.mae else np.nan) for n, f in at]
+        lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
+    text = (
+        f"{len(windows)} windows of {setting.pick(24, 48)}^3 voxels, one a held-out patient with lesions, "
+        "around the hottest one. The same weights and the same noise throughout. Errors of the denoiser add "
+        "up over many steps, so more steps need not be better."
+    )
+    columns = (
+        "what", "sampler", "evaluations", "MAE [SUV]", "SUVmax error [SUV]", "SUVpeak error [SUV]", "FD",
+        "seconds",
+    )  # fmt: skip
+    note = (
+        f"Mean ± SD over windows (n). FD: 2.5D, {measurer.extractor.name}, of the windows' slices. Seconds: "
+        "a window, all its samples."
+    )
+    return Findings(
+        "Network evaluations a sample", text,
+        (Table("Samplers and evaluations", columns, tuple(rows), note),),
+        (
+            curves(
+                workshop, "sampling.png", lines, x="network evaluations", y="MAE [SUV], FD x 100",
+                ticks=STEPS, caption="One sample: error and realism by number of network evaluations.",
+            ),
+        ),
+        _aims(by_way, recipe),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Figures:
+    mae: Spread | None
+    suvmax: Spread | None
+    suvpeak: Spread | None
+    distance: float
+    seconds: Spread | None
+
+
+def _system(model: Model, variant: Recipe) -> Translator:
+    system = systems.build(variant, seed=0)
+    load_arrays(system, model.components)
+    assert isinstance(system, Translator)
+    return system
+
+
+def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
+    figures: dict[str, list[float]] = {"mae": [], "suvmax": [], "suvpeak": [], "seconds": []}
+    said_features, true_features = frechet.Gaussian(), frechet.Gaussian()
+    for number, window in enumerate(windows):
+        shape = (window.edge,) * 3
+        inputs = torch.from_numpy(window.study.inputs(window.district, window.start, shape))[None]
+        generator = torch.Generator().manual_seed(seed * 1000 + number)
+        noise = torch.randn(system.samples, 1, *shape, generator=generator)
+        began = time.monotonic()
+        pet = system.predict(window.district, inputs, noise).pet[0, 0].numpy()
+        figures["seconds"].append(time.monotonic() - began)
+        mask, lesion, true = window.mask, window.lesion, window.true
+        figures["mae"].append(float(np.abs(pet - true)[mask].mean()))
+        figures["suvmax"].append(abs(float(pet[lesion].max()) - float(true[lesion].max())))
+        peaks = [suv_peak(image, lesion, window.study.grid.spacing) for image in (pet, true)]
+        figures["suvpeak"].append(abs(peaks[0] - peaks[1]))
+        for gathered, image in ((said_features, pet), (true_features, true)):
+            frechet.gather(gathered, image, mask, SUV_RANGE, Measurer.extractor)
+    distance = frechet.frechet_distance(said_features, true_features) if windows else float("nan")
+    mae, suvmax, suvpeak, seconds = (Spread.of(values) for values in figures.values())
+    return _Figures(mae, suvmax, suvpeak, distance, seconds)
+
+
+def _aims(by_way: dict[tuple[str, str, int], _Figures], recipe: Recipe) -> tuple[Aim, ...]:
+    """The shipped number of evaluations (at most ten) against 200 of the same sampler, as delivered."""
+    assert recipe.diffusion is not None
+    rules = recipe.diffusion
+    few = by_way[rules.delivered, rules.sampler, rules.sample_steps]
+    many = by_way[rules.delivered, rules.sampler, 200]
+    aims = []
+    for name in ("mae", "suvmax", "suvpeak"):
+        one, other = (getattr(figures, name) for figures in (few, many))
+        value = tables.ratio(one.mean, other.mean) if one and other else None
+        words = f"{name} error with {rules.sample_steps} evaluations over that with 200: at most {_TOLERANCE}"
+        aims.append(Aim.at_most(f"few-steps/{name}", value, _TOLERANCE, words))
+    words = f"Frechet distance with {rules.sample_steps} evaluations over that with 200: at most {_TOLERANCE}"
+    aims.append(
+        Aim.at_most("few-steps/frechet", tables.ratio(few.distance, many.distance), _TOLERANCE, words)
+    )
+    return tuple(aims)

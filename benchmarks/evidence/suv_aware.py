@@ -1,0 +1,120 @@
+"""SUV-aware terms on and off; finding lesions, agreement of organs, coverage of the stated intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from benchmarks.evidence import tables
+from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
+from benchmarks.evidence.measuring import AGREED_ORGANS, Measurer, Standing
+from benchmarks.evidence.pictures import curves
+from benchmarks.evidence.settings import translation_recipe
+
+from scantwin.evaluation.agreement import agreement
+from scantwin.evaluation.uptake import REAL_CHANGE
+from scantwin.evaluation.volumes import RESPONSE
+from scantwin.terminal import Advance
+
+_OFF = {"losses.hottest": 0.0, "losses.uptake": 0.0}
+
+
+def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
+    """Coarse + diffusion trained with and without the terms, beside Pix2Pix and the references."""
+    on = translation_recipe(setting, "coarse-diffusion")
+    recipes = {
+        "terms on": on,
+        "terms off": translation_recipe(setting, "coarse-diffusion", **_OFF),
+        "pix2pix": translation_recipe(setting, "pix2pix"),
+    }
+    measurer = Measurer.of(setting, workshop, on, advance)
+    models = {n: workshop.trained(r, steps=setting.steps, advance=advance) for n, r in recipes.items()}
+    who = {name: measurer.model(model, advance=advance) for name, model in models.items()}
+    references = measurer.references()
+    text = (
+        f"Coarse + diffusion with the recipe's terms (hottest spot {on.losses.hottest:g}, mean uptake "
+        f"{on.losses.uptake:g}) and with both switched off, the same {setting.steps} steps. A change "
+        f"counts as real outside {REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}: inside, it is test-retest "
+        "variability. "
+        "Finding lesions is a reader who marks every region above a threshold; brain, bladder and heart are "
+        "marks too, in a real PET as in a synthetic one, so the true PET has its own curve."
+    )
+    error = {name: one.lesion_mean("suvmax_error") for name, one in who.items()}
+    worse = tables.ratio(error["terms off"], error["terms on"])
+    covered = {name: Spread.of(one.covered) for name, one in who.items()}
+    pix2pix = covered["pix2pix"]
+    aims = (
+        Aim.at_least(
+            "suv-aware/suvmax", worse, 1.15,
+            "SUVmax error without the SUV-aware terms over that with them: at least 1.15",
+        ),
+        Aim.between(
+            "coverage/pix2pix", pix2pix.mean if pix2pix else None, 0.75, 0.85,
+            "share of voxels inside the stated 80 % interval: 0.75 to 0.85",
+        ),
+    )  # fmt: skip
+    rows = tuple((name, one) for name, one in covered.items())
+    return Findings(
+        "SUV-aware terms, uptake, error bars",
+        text,
+        (
+            tables.uptake("In lesions", {**who, **references}, measurer.extractor.name),
+            tables.quality("By region", who),
+            Table("Coverage", ("model", "inside the 80 % interval"), rows, "Mean ± SD over patients (n)."),
+            _agreement("Agreement of mean uptake, terms on", who["terms on"]),
+            _agreement("Agreement of mean uptake, Pix2Pix", who["pix2pix"]),
+        ),
+        (_free_response(workshop, measurer, who), _bland_altman(workshop, who["terms on"])),
+        aims,
+        {"free_response": {name: one.tally.found.tolist() for name, one in who.items()}},
+    )
+
+
+def _agreement(title: str, standing: Standing) -> Table:
+    """Bias, Bland-Altman limits and Lin's CCC of organs and lesions."""
+    rows = []
+    for name in (*AGREED_ORGANS, "lesions"):
+        pairs = standing.tally.pairs.get(name)
+        if pairs:
+            said, true = np.array(pairs, float).T
+            found = agreement(said, true)
+            change = said / true - 1
+            inside = float(((change >= REAL_CHANGE[0]) & (change <= REAL_CHANGE[1])).mean())
+            rows.append((name, found.n, found.bias, found.low, found.high, found.ccc, inside))
+    columns = (
+        "organ", "n", "bias [SUV]", "lower limit", "upper limit", "Lin's CCC", "inside -25/+33 %",
+    )  # fmt: skip
+    return Table(title, columns, tuple(rows), "Of SUVmean; limits hold 95 % of normal differences.")
+
+
+def _free_response(workshop: Workshop, measurer: Measurer, who: dict[str, Standing]) -> Picture:
+    lines = {}
+    true = who["terms on"].tally.truly_found
+    for name, counts in {**{n: s.tally.found for n, s in who.items()}, "true PET": true}.items():
+        patients = len(measurer.cases)
+        lines[name] = [(marks / patients, found / of) for found, of, marks in counts.tolist() if of]
+    return curves(
+        workshop, "free-response.png", lines, x="false marks a patient", y="lesions found",
+        caption="Free response: share of lesions with a voxel above a threshold against marks outside of "
+        f"lesions, thresholds SUV {', '.join(f'{t:g}' for t in RESPONSE)}.",
+    )  # fmt: skip
+
+
+def _bland_altman(workshop: Workshop, standing: Standing) -> Picture:
+    groups = {
+        "liver": ("liver",),
+        "brain": ("grey-matter",),
+        "heart, blood": ("myocardium", "blood"),
+        "other organs": ("spleen", "kidney-cortex", "pancreas", "lung", "muscle", "vertebral-marrow"),
+        "lesions": ("lesions",),
+    }
+    lines = {
+        group: [((s + t) / 2, s - t) for name in names for s, t in standing.tally.pairs.get(name, [])]
+        for group, names in groups.items()
+    }
+    every = np.array([p for points in lines.values() for p in points], float).reshape(-1, 2)[:, 1]
+    level = (every.mean() + 1.96 * every.std(), every.mean(), every.mean() - 1.96 * every.std())
+    return curves(
+        workshop, "bland-altman.png", {n: p for n, p in lines.items() if p}, joined=False, level=level,
+        x="mean of both [SUV]", y="synthetic - true [SUV]",
+        caption="Bland-Altman: SUVmean of organs and lesions, coarse + diffusion with the terms on. Dashed: "
+        "mean difference and 95 % limits over all of them.",
+    )  # fmt: skip

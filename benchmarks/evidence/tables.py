@@ -1,0 +1,77 @@
+"""Tables that several chapters share, and the aim that every model has: to beat the simple references."""
+
+from __future__ import annotations
+
+import math
+
+from benchmarks.evidence.findings import Aim, Spread, Table
+from benchmarks.evidence.measuring import Standing
+
+from scantwin.evaluation.tally import SENSITIVITY_AT
+from scantwin.evaluation.volumes import RESPONSE
+from scantwin.imaging.study import DISTRICTS
+
+REGIONS = ("whole-body", *DISTRICTS[:-1], "lesions")
+"""What image metrics are taken in: the whole body, each district, lesions."""
+
+_PER_PATIENT = "Mean ± SD over patients (n); SUV 0-20, inside the body mask, on the PET's own voxels."
+_PER_LESION = "Mean ± SD over lesions (n)."
+
+
+def quality(title: str, who: dict[str, Standing]) -> Table:
+    """MAE, bias, PSNR and SSIM by region."""
+    columns = ("region", "model", "MAE [SUV]", "bias [SUV]", "PSNR [dB]", "SSIM")
+    rows = [
+        (region, name, *(standing.region(region, m) for m in ("mae", "bias", "psnr", "ssim")))
+        for region in REGIONS
+        for name, standing in who.items()
+    ]
+    return Table(title, columns, tuple(rows), _PER_PATIENT)
+
+
+def conditions(title: str, who: dict[str, Standing]) -> Table:
+    """The same for the whole body by condition."""
+    names = sorted({name for standing in who.values() for name in standing.conditions})
+    rows = []
+    for condition in names:
+        for name, standing in who.items():
+            values = standing.conditions[condition].regions["whole-body"]
+            rows.append((condition, name, *(Spread.of(values[m]) for m in ("mae", "psnr", "ssim"))))
+    return Table(title, ("condition", "model", "MAE [SUV]", "PSNR [dB]", "SSIM"), tuple(rows), _PER_PATIENT)
+
+
+def uptake(title: str, who: dict[str, Standing], extractor: str) -> Table:
+    """What a reader takes from lesions, and the Frechet distance of the whole images."""
+    columns = (
+        "model", "SUVmax error [SUV]", "SUVpeak error [SUV]", "SUVmean error [SUV]", "SUVmean bias [SUV]",
+        "peak and mean inside -25/+33 %", f"found at SUV {SENSITIVITY_AT:g}", "FD",
+    )  # fmt: skip
+    names = ("suvmax_error", "suvpeak_error", "suvmean_error", "suvmean_bias", "inside_limits")
+    rows = [
+        (name, *(standing.lesion(n) for n in names), sensitivity(standing), standing.distance)
+        for name, standing in who.items()
+    ]
+    return Table(title, columns, tuple(rows), f"{_PER_LESION} FD: Frechet distance, 2.5D, {extractor}.")
+
+
+def sensitivity(standing: Standing) -> float | None:
+    """Share of lesions with a voxel at or above the fixed threshold."""
+    found, lesions, _ = standing.tally.found[RESPONSE.index(SENSITIVITY_AT)]
+    return float(found / lesions) if lesions else None
+
+
+def beats_references(
+    name: str, model: Standing, references: dict[str, Standing], *tried: str
+) -> tuple[Aim, ...]:
+    """The aim that a model beats the median on the body and the HU curve in lesions."""
+    aims = []
+    for region, reference in (("whole-body", "training-median"), ("lesions", "hu-curve")):
+        ratio = model.mean(region, "mae") / references[reference].mean(region, "mae")
+        words = f"MAE of {name} in {region} over that of the {reference}: below 1"
+        aims.append(Aim(f"beats-references/{name}/{region}", ratio, words, ratio < 1.0, tried))
+    return tuple(aims)
+
+
+def ratio(one: float, other: float) -> float | None:
+    """`one` / `other`, None where there is none."""
+    return one / other if other > 0 and math.isfinite(one) else None

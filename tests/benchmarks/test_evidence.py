@@ -1,0 +1,240 @@
+"""The evidence: what is written, when an aim is met, what is kept, and one tiny real experiment."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
+
+from benchmarks.evidence import experiments, report, tables  # noqa: E402
+from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
+from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
+from benchmarks.evidence.settings import FULL, QUICK, translation_recipe  # noqa: E402
+from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
+
+TINY = Setting(name="quick", training=3, held_out=2, spacing_mm=12.0, steps=8)
+
+FOUND = Findings(
+    title="A chapter",
+    text="What came out.",
+    tables=(
+        Table("Figures", ("who", "MAE [SUV]", "n"), (("model", Spread(0.52, 0.031, 10), 10), ("|", None, 1))),
+    ),
+    pictures=(Picture("one.png", "A picture."),),
+    aims=(
+        Aim.at_most("met", 0.6, 0.7, "at most 0.7"),
+        Aim.at_least("missed", 1.1, 1.15, "at least 1.15", "more steps: 1.12", "no blend: 1.13"),
+    ),
+    figures={"odd": math.nan, "list": (1, 2)},
+)
+
+
+def kept(name: str = "districts", findings: Findings = FOUND) -> experiments.Kept:
+    from dataclasses import asdict
+
+    return experiments.Kept(name, findings, asdict(QUICK), 12.0, "2 cores", "2026-11-20T12:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("aim", "met"),
+    [
+        (Aim.at_most("a", 0.70, 0.70, ""), True),
+        (Aim.at_most("a", 0.71, 0.70, ""), False),
+        (Aim.at_most("a", None, 0.70, ""), False),
+        (Aim.at_least("a", 1.15, 1.15, ""), True),
+        (Aim.at_least("a", 1.149, 1.15, ""), False),
+        (Aim.between("a", 0.75, 0.75, 0.85, ""), True),
+        (Aim.between("a", 0.851, 0.75, 0.85, ""), False),
+        (Aim.between("a", None, 0.75, 0.85, ""), False),
+        (Aim.at_most("a", math.nan, 0.70, ""), False),
+    ],
+)
+def test_an_aim_is_met_at_its_limit_and_not_beyond(aim: Aim, met: bool) -> None:
+    assert aim.met is met
+
+
+def test_a_spread_leaves_out_what_does_not_exist() -> None:
+    found = Spread.of([1.0, math.nan, 3.0])
+    assert found == Spread(2.0, pytest.approx(math.sqrt(2.0)), 2)
+    assert Spread.of([math.nan]) is None
+    assert Spread.of([2.0]) == Spread(2.0, 0.0, 1)
+
+
+def test_findings_survive_json() -> None:
+    read = Findings.read(json.loads(json.dumps(FOUND.as_json(), allow_nan=False)))
+    assert read.tables == FOUND.tables and read.aims == FOUND.aims and read.pictures == FOUND.pictures
+    assert read.figures == {"odd": None, "list": [1, 2]}
+
+
+def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: Path) -> None:
+    data = report.write(tmp_path, {"districts": kept()}, ["volumes"])
+    words = (tmp_path / "evidence.md").read_text()
+    assert "0.520 ± 0.031 (10)" in words
+    assert "python -m benchmarks.evidence --quick --only districts" in words
+    assert "1 of 2 met" in words and "more steps: 1.12" in words and "no blend: 1.13" in words
+    assert "pictures/evidence/one.png" in words
+    assert "CT volumes" in words.split("Not measured")[1]
+    assert "NaN" not in (tmp_path / "evidence.json").read_text()
+    assert data == json.loads((tmp_path / "evidence.json").read_text())
+    assert data["aims"]["met"] == {
+        "value": 0.6, "aim": "at most 0.7", "met": True, "tried": [], "experiment": "districts",
+        "setting": "quick", "command": "python -m benchmarks.evidence --quick --only districts",
+    }  # fmt: skip
+    assert data["aims"]["missed"]["met"] is False and len(data["aims"]["missed"]["tried"]) == 2
+
+
+def test_a_chapter_that_is_not_run_again_stays(tmp_path: Path) -> None:
+    report.write(tmp_path, {"districts": kept()})
+    before = report.read_kept(tmp_path)
+    assert before == {"districts": kept(findings=Findings.read(FOUND.as_json()))}
+    report.write(tmp_path, {**before, "sampling": kept("sampling")})
+    assert list(report.read_kept(tmp_path)) == ["districts", "sampling"]
+    assert report.read_kept(tmp_path / "elsewhere") == {}
+
+
+def test_figures_are_shown_with_three_digits_that_count() -> None:
+    assert [report.show(v) for v in (0.12345, 3.14159, 28.512, 0.00123, 7, None, "a|b", math.nan)] == [
+        "0.123", "3.14", "28.5", "0.0012", "7", "-", "a/b", "-",
+    ]  # fmt: skip
+
+
+def test_what_is_asked_for_must_exist() -> None:
+    from scantwin.errors import InputError
+
+    assert experiments.chosen("sampling, districts") == ["sampling", "districts"]
+    assert experiments.chosen(None) == list(experiments.EXPERIMENTS)
+    with pytest.raises(InputError, match="nonsense"):
+        experiments.chosen("nonsense")
+
+
+class Counting:
+    """An experiment that counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, *_: Any) -> Findings:
+        self.runs += 1
+        return FOUND
+
+
+def test_findings_are_kept_until_the_setting_changes_or_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting()
+    module = ModuleType("benchmarks.evidence.counting")
+    module.run = counting.run  # type: ignore[attr-defined]
+    monkeypatch.setattr(experiments, "module_of", lambda _: module)
+    monkeypatch.setattr(experiments.inspect, "getsource", lambda _: "the same")
+
+    def run(setting: Setting = QUICK, again: bool = False) -> None:
+        bench = Bench(setting, tmp_path, tmp_path / "pictures")
+        found = experiments.run("districts", setting, bench, lambda *_: None, again=again)
+        assert found is not None and found.setting["name"] == setting.name
+
+    run()
+    run()
+    assert counting.runs == 1, "an interrupted run goes on with what there is"
+    run(FULL)
+    assert counting.runs == 2
+    run(again=True)
+    assert counting.runs == 3
+    monkeypatch.setattr(experiments.inspect, "getsource", lambda _: "another")
+    run()
+    assert counting.runs == 4, "an experiment that was changed is run again"
+
+
+def test_a_module_that_is_not_there_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(experiments.EXPERIMENTS, "nowhere", "what nobody wrote")
+    bench = Bench(QUICK, tmp_path, tmp_path)
+    assert experiments.run("nowhere", QUICK, bench, lambda *_: None) is None
+    assert experiments.missing(["districts", "nowhere"]) == ["nowhere"]
+
+
+def test_every_experiment_that_is_there_can_be_run() -> None:
+    for name in experiments.EXPERIMENTS:
+        module = experiments.module_of(name)
+        assert module is None or callable(module.run), name
+
+
+def test_the_full_setting_is_what_was_asked_for() -> None:
+    assert FULL.training >= 60 and FULL.held_out >= 20
+    recipe = translation_recipe(QUICK, "coarse-diffusion", **{"losses.hottest": 0.0})
+    assert recipe.losses.hottest == 0.0 and recipe.spacing_mm == (8.0, 8.0, 8.0)
+    assert "whole-body" not in recipe.districts and "whole-body" not in recipe.shares
+
+
+def test_keys_follow_their_parts() -> None:
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert key_of(1, 2) != key_of(2, 1)
+
+
+def test_the_aims_beside_the_references() -> None:
+    def standing(body: float, lesions: float) -> Standing:
+        made = Standing()
+        made.tally.regions["whole-body"]["mae"] = [body]
+        made.tally.regions["lesions"]["mae"] = [lesions]
+        return made
+
+    references = {"training-median": standing(0.6, 3.0), "hu-curve": standing(0.7, 2.5)}
+    body, lesions = tables.beats_references("it", standing(0.54, 2.75), references)
+    assert body.met and body.value == pytest.approx(0.9)
+    assert not lesions.met and lesions.value == pytest.approx(1.1), "against the curve, not the median"
+    assert tables.ratio(1.0, 0.0) is None and tables.ratio(math.nan, 1.0) is None
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("evidence")
+    return Bench(TINY, folder / "work", folder / "pictures")
+
+
+@pytest.mark.slow
+def test_patients_of_the_two_roles_differ_and_models_are_trained_once(bench: Bench) -> None:
+    recipe = translation_recipe(TINY, "pix2pix")
+    names = {role: {s.name for s in bench.studies(role, recipe)} for role in ("training", "held-out")}  # type: ignore[arg-type]
+    assert len(names["training"]) == 3 and len(names["held-out"]) == 2
+    assert not names["training"] & names["held-out"]
+    specs = [
+        one["seed"] for path in bench.folder.rglob("cohort.json")
+        for one in json.loads(path.read_text())["studies"]
+    ]  # fmt: skip
+    assert len(set(specs)) == 5, "no held-out patient is a training patient"
+    first = bench.trained(recipe, steps=2)
+    again = bench.trained(recipe, steps=2)
+    assert first.record["seconds"] == again.record["seconds"] > 0, "kept, not trained again"
+    assert bench.trained(recipe, steps=3).record["steps"] == 3
+
+
+@pytest.mark.slow
+def test_a_tiny_experiment_ends_in_a_report(bench: Bench, tmp_path: Path) -> None:
+    module = importlib.import_module("benchmarks.evidence.districts")
+    found = module.run(TINY, bench, lambda *_: None)
+    assert {aim.name for aim in found.aims} >= {f"district-beats-whole-body/{d}" for d in ("head", "trunk")}
+    by_region = {(row[0], row[1]): row[2] for row in found.tables[0].rows}
+    assert by_region["whole-body", "district"].n == TINY.held_out
+    assert by_region["whole-body", "training-median"].mean > 0
+    assert (bench.pictures / "districts.png").stat().st_size > 10_000
+    data = report.write(tmp_path, {"districts": kept(findings=found)})
+    assert data["aims_of"] == len(found.aims)
+
+
+@pytest.mark.slow
+def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None:
+    """Two equal patients calibrate each other: 80 % of the voxels are inside, by construction."""
+    recipe = translation_recipe(TINY, "pix2pix")
+    measurer = Measurer.of(TINY, bench, recipe)
+    scans = measurer.scans(bench.trained(recipe, steps=2))
+    twins = Measurer.__new__(Measurer)
+    twins.studies = [measurer.studies[0]] * 2
+    shares = twins._coverage([scans[0]] * 2, recipe)
+    assert shares == [pytest.approx(0.8, abs=0.03)] * 2
