@@ -137,6 +137,16 @@ REFUSALS: Final[dict[str, Refusal]] = {
         "This service asks for a token, and the call has none or another.",
         "Set SCANTWIN_TWIN_TOKEN or give --token-file.",
     ),
+    "still-running": Refusal(
+        _Code.UNAVAILABLE,
+        "A scan of the twin {pseudonym} is still being ended; nothing was deleted.",
+        "Delete the twin again in a moment.",
+    ),
+    "still-sending": Refusal(
+        _Code.UNAVAILABLE,
+        "Somebody keeps sending CTs of the twin {pseudonym}; it is not deleted.",
+        "Stop who sends them, then delete the twin again.",
+    ),
     "stopping": Refusal(
         _Code.UNAVAILABLE,
         "The service is stopping; the scan {id} goes on when it is started again.",

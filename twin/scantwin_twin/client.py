@@ -169,6 +169,10 @@ class TwinClient:
         request = pb.ListTwinsRequest(limit=limit, offset=offset)
         return self._short("ListTwins", request, pb.ListTwinsResponse)
 
+    def delete_twin(self, pseudonym: str) -> pb.DeleteTwinResponse:
+        """Forgets a patient: the twin, its scans, the CTs and the results at the service."""
+        return self._short("DeleteTwin", pb.DeleteTwinRequest(pseudonym=pseudonym), pb.DeleteTwinResponse)
+
     def fetch(self, scan_id: str, name: str, target: Path, *, advance: Advance = silent) -> Path:
         """One result file, checked by its sha256; appears whole at `target`."""
         with self._calling(), whole_file(target) as aside:

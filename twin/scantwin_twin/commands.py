@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 
 from scantwin import NOTICE
+from scantwin.errors import InputError
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out, progress_bar
 from scantwin_twin import PORT
@@ -183,6 +185,43 @@ def cancel(
     with _client(address, token_file, ca) as client:
         shown = messages.plain(client.cancel(scan))
     emit(shown, as_json, lambda: out.print(f"Scan {shown['id']} is {shown['status']}. {NOTICE}."))
+
+
+@app.command()
+def delete(
+    twin: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="The patient's pseudonym.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    address: Address = _LOCAL,
+    token_file: TokenFile = None,
+    ca: Authority = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a patient: the twin, its scans, the CTs that were sent and all results at the service.
+
+    What was exported stays where it was exported to. The audit log keeps that the twin was deleted.
+
+    \b
+    scantwin twin delete patient-7
+    """
+    from scantwin_twin import messages
+
+    with _client(address, token_file, ca) as client:
+        scans = client.twin(twin).scans
+        if not yes:
+            _ask(f"Delete the twin {twin} with its {scans} scans for good?")
+        shown = messages.plain(client.delete_twin(twin))
+    size = shown["size"] / 1e6
+    emit(
+        shown, as_json,
+        lambda: out.print(f"{twin} is forgotten: {shown['scans']} scans, {size:.1f} MB. {NOTICE}."),
+    )  # fmt: skip
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise InputError("Nobody is here to confirm the deletion.", hint="Give --yes.")
+    if not typer.confirm(question, err=True):
+        raise InputError("Nothing was deleted.")
 
 
 def _client(address: str, token_file: Path | None, ca: Path | None) -> TwinClient:

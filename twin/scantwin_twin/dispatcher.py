@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -29,6 +29,7 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._running: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._threads = [
             threading.Thread(target=self._loop, name=f"twin-dispatcher-{n}", daemon=True)
             for n in range(executor.slots)
@@ -51,6 +52,11 @@ class Dispatcher:
         with self._lock:
             if stop := self._running.get(scan_id):
                 stop.set()
+
+    def wait_until_idle(self, scans: Collection[str], seconds: float) -> bool:
+        """Waits until none of these scans is worked on; False when that takes longer than `seconds`."""
+        with self._ended:
+            return self._ended.wait_for(lambda: self._running.keys().isdisjoint(scans), seconds)
 
     def stop(self) -> None:
         """Ends all work; what was running is queued again."""
@@ -95,9 +101,12 @@ class Dispatcher:
             elif self._stopping.is_set():
                 self._jobs.requeue(scan.id)
         finally:
-            with self._lock:
-                del self._running[scan.id]
-            self._places.tidy(self._jobs.get(scan.id))
+            try:
+                self._places.tidy(self._jobs.get(scan.id))
+            finally:
+                with self._ended:
+                    del self._running[scan.id]
+                    self._ended.notify_all()
 
     def _outcome(self, scan: ScanState, stop: threading.Event) -> Outcome:
         try:

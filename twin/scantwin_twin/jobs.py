@@ -7,7 +7,7 @@ queued -> running | cancelled | failed, running -> done | failed | cancelled | q
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -121,6 +121,12 @@ class Jobs:
         with self._database.session() as session:
             return [_state(scan) for scan in session.scalars(query)]
 
+    def scans_of(self, twin: str) -> list[ScanState]:
+        """Every scan of a twin."""
+        query = select(Scan).join(Twin).where(Twin.pseudonym == twin)
+        with self._database.session() as session:
+            return [_state(scan) for scan in session.scalars(query)]
+
     def waiting(self) -> int:
         """Number of queued scans."""
         with self._database.session() as session:
@@ -218,6 +224,24 @@ class Jobs:
     def requeue(self, scan_id: str) -> bool:
         """running -> queued, for a service that is being stopped: its CT is on disk, so it can start over."""
         return self._move(scan_id, "queued", SERVICE, progress=0.0, stage="waiting again")
+
+    def erase(self, pseudonym: str, scans: Collection[str], actor: str, detail: dict[str, Any]) -> bool:
+        """Takes a twin and its scans out of the database. False when it has others than `scans` by now."""
+        with self._database.session() as session:
+            twin = session.scalar(select(Twin).where(Twin.pseudonym == pseudonym))
+            if twin is None:
+                raise refuse("unknown-twin", pseudonym=pseudonym[:64])
+            if {scan.id for scan in twin.scans} - set(scans):
+                return False
+            session.delete(twin)
+            try:
+                session.flush()
+            except IntegrityError:  # a scan came between the look and the deletion
+                session.rollback()
+                return False
+            record(session, actor, "twin.delete", pseudonym, detail)
+        self.ring()
+        return True
 
     def recover(self) -> list[str]:
         """Queues the scans that were running when the service went down, and gives their ids.

@@ -97,7 +97,8 @@ def plain(message: Any) -> dict[str, Any]:
     shown: dict[str, Any] = _numbers(
         MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     )
-    for part in (shown, *shown.get("scans", ())):
+    listed = shown.get("scans")  # a list of scans, or how many
+    for part in (shown, *(listed if isinstance(listed, list) else ())):
         if "status" in part:
             part["status"] = part["status"].removeprefix("STATUS_").lower()
     return shown

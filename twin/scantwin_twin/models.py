@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Final
 
 from scantwin.errors import InputError
 from scantwin.store.models import ModelVersion
 from scantwin.store.registry import Registry
 from scantwin_twin.catalogue import refuse
+
+KEPT: Final = 4
+"""Copies that are kept: the last used ones. A copy that went comes again when it is asked for."""
 
 
 class ModelShelf:
@@ -25,8 +31,13 @@ class ModelShelf:
             raise refuse("unknown-model", model=repr(wanted[:80])) from None
 
     def folder(self, version: str) -> Path:
-        """The folder of a version, its files checked by their hashes."""
-        return self._registry.fetch(version, self._folder)
+        """The folder of a version, its files checked by their hashes; the copies used longest ago go."""
+        found = self._registry.fetch(version, self._folder)
+        os.utime(found)  # used now
+        copies = [path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        for old in sorted(copies, key=lambda path: path.stat().st_mtime_ns, reverse=True)[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+        return found
 
     def list(self) -> list[ModelVersion]:
         """All versions, newest first."""

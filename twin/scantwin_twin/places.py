@@ -40,7 +40,7 @@ class Places:
 
     def prepare(self) -> None:
         """Makes the folders, for their owner only, and removes what a crash left half-written in them."""
-        for folder in (self.uploads, self.scans):
+        for folder in (self.uploads, self.scans, self.models):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
             for left in (*folder.glob(".upload-*"), *folder.glob(".part-*"), *folder.glob(".old-*")):
@@ -53,6 +53,16 @@ class Places:
     def results(self, scan: ScanState) -> Path:
         """The folder of the results; there is none unless the scan is done."""
         return self.home / scan.folder
+
+    def remove(self, scan: ScanState) -> int:
+        """Removes a scan's CT and results; what that frees [bytes]."""
+        folders = [self.ct(scan).parent, self.results(scan), *self.scans.glob(f".part-*-{scan.id}")]
+        size = 0
+        for folder in folders:
+            if folder.is_dir():
+                size += sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+                shutil.rmtree(folder)
+        return size
 
     def tidy(self, scan: ScanState) -> None:
         """Removes what the scan's writer left half-written, and results of a scan that is not done."""

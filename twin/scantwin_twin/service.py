@@ -20,6 +20,7 @@ from scantwin import NOTICE
 from scantwin_twin import messages, uploads
 from scantwin_twin.catalogue import abort, refuse
 from scantwin_twin.dispatcher import Dispatcher
+from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
 from scantwin_twin.places import Places
@@ -171,6 +172,16 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
         found = self._jobs.twins(limit=limit + 1, offset=request.offset)
         shown = [messages.twin(state) for state in found[:limit]]
         return pb.ListTwinsResponse(twins=shown, more=len(found) > limit, notice=NOTICE)
+
+    def DeleteTwin(self, request: pb.DeleteTwinRequest, context: Any) -> pb.DeleteTwinResponse:
+        """Forgets a patient."""
+        gone = forget(
+            request.pseudonym, jobs=self._jobs, dispatcher=self._dispatcher, places=self._places,
+            actor=actor(context),
+        )  # fmt: skip
+        return pb.DeleteTwinResponse(
+            pseudonym=gone.pseudonym, scans=gone.scans, size=gone.size, notice=NOTICE
+        )
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types

@@ -291,3 +291,21 @@ class ListTwinsResponse(_message.Message):
     more: bool
     notice: str
     def __init__(self, twins: _Optional[_Iterable[_Union[Twin, _Mapping]]] = ..., more: _Optional[bool] = ..., notice: _Optional[str] = ...) -> None: ...
+
+class DeleteTwinRequest(_message.Message):
+    __slots__ = ("pseudonym",)
+    PSEUDONYM_FIELD_NUMBER: _ClassVar[int]
+    pseudonym: str
+    def __init__(self, pseudonym: _Optional[str] = ...) -> None: ...
+
+class DeleteTwinResponse(_message.Message):
+    __slots__ = ("pseudonym", "scans", "size", "notice")
+    PSEUDONYM_FIELD_NUMBER: _ClassVar[int]
+    SCANS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    pseudonym: str
+    scans: int
+    size: int
+    notice: str
+    def __init__(self, pseudonym: _Optional[str] = ..., scans: _Optional[int] = ..., size: _Optional[int] = ..., notice: _Optional[str] = ...) -> None: ...

@@ -79,6 +79,11 @@ class TwinServiceStub:
                 request_serializer=scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsRequest.SerializeToString,
                 response_deserializer=scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsResponse.FromString,
                 _registered_method=True)
+        self.DeleteTwin = channel.unary_unary(
+                '/scantwin.twin.v1.TwinService/DeleteTwin',
+                request_serializer=scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinRequest.SerializeToString,
+                response_deserializer=scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinResponse.FromString,
+                _registered_method=True)
 
 
 class TwinServiceServicer:
@@ -143,6 +148,13 @@ class TwinServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteTwin(self, request, context):
+        """Forgets a patient: ends what runs, removes CTs, results and rows. The audit log keeps that it was done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TwinServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +202,11 @@ def add_TwinServiceServicer_to_server(servicer, server):
                     servicer.ListTwins,
                     request_deserializer=scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsRequest.FromString,
                     response_serializer=scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsResponse.SerializeToString,
+            ),
+            'DeleteTwin': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTwin,
+                    request_deserializer=scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinRequest.FromString,
+                    response_serializer=scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -435,6 +452,33 @@ class TwinService:
             '/scantwin.twin.v1.TwinService/ListTwins',
             scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsRequest.SerializeToString,
             scantwin__twin_dot_v1_dot_twin__pb2.ListTwinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTwin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scantwin.twin.v1.TwinService/DeleteTwin',
+            scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinRequest.SerializeToString,
+            scantwin__twin_dot_v1_dot_twin__pb2.DeleteTwinResponse.FromString,
             options,
             channel_credentials,
             insecure,
