@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
@@ -20,6 +20,8 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import System
 from scantwin.learning.training_state import TrainingState
 from scantwin.terminal import Advance, silent
+
+Name = TypeVar("Name", bound=str)
 
 _CHECKPOINT_EVERY_S = 60.0
 """A kill loses at most about this much work [s]."""
@@ -117,15 +119,15 @@ def _first(losses: dict[str, float]) -> str:
     return next((f"{name} {value:.3f}" for name, value in losses.items()), "")
 
 
-def take_turns(shares: dict[District, float], steps: int) -> list[District]:
-    """Which district each step trains: spread evenly, in proportion to the shares."""
+def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
+    """Whose turn each step is (which district it trains): spread evenly, in proportion to the shares."""
     credit = dict.fromkeys(shares, 0.0)
     total = sum(shares.values())
-    turns: list[District] = []
+    turns: list[Name] = []
     for _ in range(steps if shares else 0):
-        for district, share in shares.items():
-            credit[district] += share / total
-        chosen = max(credit, key=lambda d: credit[d])
+        for name, share in shares.items():
+            credit[name] += share / total
+        chosen = max(credit, key=lambda name: credit[name])
         credit[chosen] -= 1.0
         turns.append(chosen)
     return turns

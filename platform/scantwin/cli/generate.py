@@ -1,0 +1,12 @@
+"""`scantwin generate`: CTs with made tissue, and made CTs. SYNTHETIC, NOT FOR DIAGNOSIS."""
+
+from __future__ import annotations
+
+import typer
+
+from scantwin.cli.generate_lesions import lesions
+from scantwin.cli.generate_organs import organs
+
+app = typer.Typer(no_args_is_help=True, help="Make CTs: tumours into real ones, organs anew, whole volumes.")
+app.command("lesions")(lesions)
+app.command("organs")(organs)

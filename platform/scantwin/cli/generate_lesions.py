@@ -1,0 +1,157 @@
+"""`scantwin generate lesions`: a labelled data set of CTs with made tumours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scantwin.errors import InputError, Rejection
+from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
+
+if TYPE_CHECKING:
+    from scantwin.generation.inpainting import CTInpainting
+    from scantwin.generation.lesion_data import Masks
+    from scantwin.generation.scene import Scene
+    from scantwin.imaging.reading import StudySource
+    from scantwin.learning.weights import Model
+
+
+def lesions(
+    data: Annotated[Path, typer.Argument(help="CTs: a folder of studies, or one CT.")],
+    model: Annotated[str, typer.Option(help="A ct-inpainting model: folder, version or name.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the data set; cases there are kept.")],
+    count: Annotated[int, typer.Option(min=1, help="Cases to make.")] = 10,
+    balance: Annotated[
+        str | None, typer.Option(help="Lesions by organ, such as lung=2,liver=1,none=1 (default: lung=1).")
+    ] = None,
+    per_case: Annotated[int, typer.Option(min=1, max=20, help="Lesions in a case.")] = 1,
+    masks: Annotated[
+        str,
+        typer.Option(
+            help="Shapes: sampled, patients (other studies' lesions), or a drawn mask's NIfTI file."
+        ),
+    ] = "sampled",
+    method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data set.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put made tumours into real CTs, with their labels: as many, and where, as asked for. SYNTHETIC.
+
+    Organs are told from labels (organs.nii.gz beside a CT); without them lung, bone, fat and soft tissue are
+    told from CT numbers. `none` is the share of cases without a tumour. Stopped, it goes on where it was.
+
+    \b
+    scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1
+    scantwin generate lesions ct.nii.gz --model inpainting/ --out made/ --masks drawn.nii.gz --count 3
+    """
+    from scantwin.learning.machine import share_cores, use_threads
+
+    share_cores()
+    from scantwin.generation.lesion_data import make_lesion_data
+    from scantwin.generation.lesion_orders import DRAWN, Order
+    from scantwin.imaging.reading import find_studies
+
+    system, version = inpainting_model(model)
+    use_threads(threads)
+    sources = find_studies(data)
+    drawing = Path(masks) if masks not in ("sampled", "patients") else None
+    if drawing and balance:
+        raise InputError("A drawn mask says where lesions go.", hint="Leave out --balance.")
+    if drawing and len(sources) > 1:
+        raise InputError(
+            f"{data} holds {len(sources)} CTs, but a mask is drawn on one.", hint="Give that one."
+        )
+    order = Order(
+        count=count, balance=parse_balance("drawn=1" if drawing else balance or "lung=1"), per_case=per_case,
+        method=chosen_method(system, method), seed=seed,
+        asked={"model_version": version, "masks": DRAWN if drawing else masks},
+    )  # fmt: skip
+    with progress_bar("making cases", quiet=as_json) as advance:
+        said = make_lesion_data(
+            system, _scenes(sources), _masks(masks, drawing, sources), order, out_dir, advance=advance
+        )
+    emit(said, as_json, lambda: _people(said))
+
+
+def inpainting_model(text: str) -> tuple[CTInpainting, str]:
+    """The system of a ct-inpainting model and its version. Raises `InputError` for another model."""
+    from scantwin.generation.inpainting import CTInpainting
+    from scantwin.systems import restore
+    from scantwin.translation.choosing import choose_model
+
+    chosen: Model
+    chosen, version = choose_model(text)
+    system = restore(chosen) if chosen.recipe.system == "ct-inpainting" else None
+    if not isinstance(system, CTInpainting):
+        raise InputError(
+            f"{text} is a {chosen.recipe.system} model, which inserts nothing into a CT.",
+            hint="Train one with scantwin train --recipe ct-inpainting.",
+        )
+    return system, version
+
+
+def chosen_method(system: CTInpainting, text: str) -> Any:
+    """The method, if the model has it."""
+    known = system.methods(system.recipe.districts[0])
+    if text not in known:
+        raise InputError(f"This model cannot paint by {text}.", hint=f"It can by {' and '.join(known)}.")
+    return text
+
+
+def parse_balance(text: str) -> Any:
+    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, sign, share = part.strip().partition("=")
+        try:
+            shares[name] = float(share) if sign else 1.0
+        except ValueError:
+            raise InputError(f"{part!r} is no share.", hint="Write --balance lung=2,liver=1.") from None
+    return shares
+
+
+def _scenes(sources: list[StudySource]) -> list[Callable[[], Scene]]:
+    from scantwin.generation.scene import Scene
+    from scantwin.imaging.reading import read_study
+
+    def read(source: StudySource) -> Scene:
+        return Scene.of(read_study(source))
+
+    return [partial(read, source) for source in sources]
+
+
+def _masks(masks: str, drawing: Path | None, sources: list[StudySource]) -> Masks:
+    from scantwin.generation.lesion_masks import shapes_of
+    from scantwin.generation.lesion_sources import Drawn, FromPatients, Sampled
+    from scantwin.imaging.nifti import read_nifti
+    from scantwin.imaging.reading import read_study
+
+    if masks == "sampled":
+        return Sampled()
+    if drawing:
+        if not drawing.is_file():
+            raise InputError(
+                f"There is no mask {drawing}.", hint="--masks sampled, patients, or a NIfTI file."
+            )
+        return Drawn(read_nifti(drawing, "label").canonical())
+    shapes = []
+    for source in sources:
+        try:
+            study = read_study(source)
+        except Rejection as rejection:
+            say_rejection(rejection)
+            continue
+        if study.lesions is not None:
+            shapes += shapes_of(study.name, study.lesions)
+    return FromPatients(shapes)
+
+
+def _people(said: dict[str, Any]) -> None:
+    out.print(f"[bold red]{said['notice']}[/bold red]")
+    parts = ", ".join(f"{count} in {organ}" for organ, count in said["balance"].items())
+    out.print(f"[bold]{said['out']}[/bold]: {said['cases']} cases of {said['cts']} CTs, lesions: {parts}")

@@ -1,0 +1,1 @@
+"""CT synthesis: inpainting of slices, and whole volumes."""

@@ -1,0 +1,199 @@
+"""CT inpainting: a conditional diffusion of slices inside a region, and a Pix2Pix that learns the same.
+
+Slices are made with their neighbours in sight, all of a region at once: at every step of the sampler each
+slice sees what its neighbours are becoming, so that they agree.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scantwin.generation import inpainting_figures
+from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
+from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
+from scantwin.imaging.study import District
+from scantwin.imaging.volume import Volume
+from scantwin.learning.machine import arithmetic
+from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_generation import Inpainting
+from scantwin.learning.samplers import SAMPLERS
+from scantwin.learning.schedules import cosine, descent
+from scantwin.learning.unet import PatchDiscriminator
+
+Method = Literal["diffusion", "pix2pix"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+
+_AT_ONCE: Final = 32
+"""Slices that go through the network together: more gain nothing on a processor and cost memory."""
+
+
+class CTInpainting:
+    """The `System` of recipe system `ct-inpainting`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rules = recipe.inpainting or Inpainting()
+        self.levels = cosine(self.rules.steps)
+        self.memory: dict[str, Tensor] = {}
+        self._networks: dict[str, nn.Module] = {}
+        rules = self.rules
+        for district in recipe.districts:
+            place = f"ct-inpainting/{district}"
+            self._networks[f"{place}/denoiser"] = SliceDenoiser(
+                rules.class_features, rules.channels, rules.time_features
+            )
+            if recipe.losses.l1:
+                painter = SlicePainter(rules.class_features, recipe.network.channels)
+                self._networks[f"{place}/pix2pix"] = painter
+            if recipe.losses.l1 and recipe.losses.adversarial:
+                judge = PatchDiscriminator(2 * SEEN, recipe.network.discriminator_channels, dimensions=2)
+                self._networks[f"{place}/discriminator"] = judge
+        for network in self._networks.values():
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+
+    def components(self) -> dict[str, nn.Module]:
+        """Named networks, such as `ct-inpainting/whole-body/denoiser`."""
+        return self._networks
+
+    def components_of(self, district: District) -> tuple[str, ...]:
+        """The denoiser of `district`, the Pix2Pix beside it and its discriminator."""
+        return tuple(name for name in self._networks if name.split("/")[1] == district)
+
+    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
+        """Adam for each component of `district`."""
+        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> SliceSampler:
+        """Patches of slices of `district`."""
+        return SliceSampler(studies, self.recipe, district, seed)
+
+    def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
+        """One step of the denoiser and one of the Pix2Pix, on the same patches."""
+        del progress
+        names = self.components_of(district)
+        parts = batch.parts(self.recipe.optimisation.accumulate)
+        self._optimisers.clear(*names)
+        losses = []
+        for part in parts:
+            said = self._learn_noise(names[0], part, len(parts))
+            if len(names) > 1:
+                said |= self._learn_at_once(names, part, len(parts))
+            losses.append(said)
+        self._optimisers.step(*names, clip=True)
+        return mean_of(losses)
+
+    def _learn_noise(self, denoiser: str, part: SliceBatch, parts: int) -> dict[str, Tensor]:
+        step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
+        noised = self.levels.noised(part.image, part.noise, step)
+        said = self._velocity(denoiser, noised, (part.image, part.region, part.classes), step)
+        wanted = self.levels.velocity(middle(part.image), middle(part.noise), step)
+        error = _inside((said - wanted) ** 2, middle(part.region))
+        backward(self.recipe.losses.denoising * error, parts)
+        return {"denoising": error}
+
+    def _velocity(
+        self, denoiser: str, noised: Tensor, known: tuple[Tensor, Tensor, Tensor], step: Tensor
+    ) -> Tensor:
+        """What the denoiser says of (B, slices, H, W); `known` is image, region and classes."""
+        with arithmetic(self.recipe.optimisation.precision):
+            raw = self._networks[denoiser](noised, *known, step / self.rules.steps)
+        return torch.as_tensor(raw.float())
+
+    def _learn_at_once(self, names: tuple[str, ...], part: SliceBatch, parts: int) -> dict[str, Tensor]:
+        weights = self.recipe.losses
+        region, real = middle(part.region), middle(part.image)
+        with arithmetic(self.recipe.optimisation.precision):
+            said = self._networks[names[1]](part.image, part.region, part.classes).float()
+        losses = {"l1": _inside((said - real).abs(), region)}
+        total = weights.l1 * losses["l1"]
+        if len(names) > 2:
+            fake = torch.where(region > 0, said, real)
+            with standing_still(self._networks[names[2]]):
+                judged, where = self._judge(names[2], fake, part)
+                losses["adversarial"] = _inside((judged - 1) ** 2, where)
+                total = total + weights.adversarial * losses["adversarial"]
+            doubt, where = self._judge(names[2], fake.detach(), part)
+            faith, _ = self._judge(names[2], real, part)
+            losses["discriminator"] = 0.5 * (_inside(doubt**2, where) + _inside((faith - 1) ** 2, where))
+            backward(losses["discriminator"], parts)
+        backward(total, parts)
+        return losses
+
+    def _judge(self, critic: str, slice_: Tensor, part: SliceBatch) -> tuple[Tensor, Tensor]:
+        """Scores of a middle slice between its real neighbours, and how much each has of the region."""
+        images = part.image * (1 - part.region)
+        images = torch.cat([images[:, :NEIGHBOURS], slice_, images[:, NEIGHBOURS + 1 :], part.region], dim=1)
+        with arithmetic(self.recipe.optimisation.precision):
+            score = self._networks[critic](images.contiguous(memory_format=torch.channels_last)).float()
+        return score, F.adaptive_max_pool2d(middle(part.region), score.shape[-2:])
+
+    @torch.no_grad()
+    def paint(
+        self, district: District, image: Tensor, region: Tensor, classes: Tensor, noise: Tensor,
+        method: Method = "diffusion",
+    ) -> Tensor:  # fmt: skip
+        """Makes `region` anew. All axes are (z, y, x), y and x divisible by the networks' depth.
+
+        image: CT on the bent scale; region: 1 where it is made; classes: ORGAN_LABEL, int64; noise: standard
+        normal, which a Pix2Pix does not use. Outside of the region the image comes back as it is.
+        """
+        classes = torch.where(region > 0, classes, 0)
+        names = self.components_of(district)
+        wanted = torch.nonzero(region.flatten(1).any(1)).flatten()
+        if not len(wanted):
+            return image
+        if method == "pix2pix":
+            made = self._painted(names[1], image, region, classes, wanted)
+            return torch.where(region > 0, made, image)
+
+        def denoise(x: Tensor, at: int) -> Tensor:
+            said = torch.zeros_like(image)
+            for some in torch.split(wanted, _AT_ONCE):
+                step = torch.full((len(some),), at)
+                noised, *known = (_around(volume, some) for volume in (x, image, region, classes))
+                velocity = self._velocity(names[0], noised, (known[0], known[1], known[2]), step)
+                said[some] = self.levels.image(x[some][:, None], velocity, step)[:, 0]
+            # The known pixels come in again at every step: what is made must fit them, not the other way.
+            return torch.where(region > 0, said.clamp(-4.0, 4.0), image)
+
+        steps = descent(self.rules.steps, self.rules.sample_steps)
+        drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
+        return torch.where(region > 0, drawn, image)
+
+    def methods(self, district: District) -> tuple[Method, ...]:
+        """How it can paint: a recipe without the L1 term has no Pix2Pix."""
+        return METHODS[: len(self.components_of(district))]
+
+    def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
+        """Errors [HU] inside regions of a held-out patient: `inpainting_figures.figures`."""
+        return inpainting_figures.figures(self, study, district)
+
+    def shown(self, study: PreparedStudy) -> dict[str, Volume]:
+        """An axial slice [HU], real and made."""
+        return inpainting_figures.shown(self, study)
+
+    def _painted(self, name: str, image: Tensor, region: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
+        made = image.clone()
+        for some in torch.split(wanted, _AT_ONCE):
+            with arithmetic(self.recipe.optimisation.precision):
+                said = self._networks[name](*(_around(volume, some) for volume in (image, region, classes)))
+            made[some] = said.float()[:, 0]
+        return made
+
+
+def _inside(error: Tensor, region: Tensor) -> Tensor:
+    """Mean of `error` inside `region`, both (B, 1, H, W)."""
+    return (error * region).sum() / region.sum().clamp(min=1.0)
+
+
+def _around(volume: Tensor, slices: Tensor) -> Tensor:
+    """Each of `slices` with its neighbours: (z, y, x) -> (B, SEEN, y, x); the outermost are repeated."""
+    index = slices[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)[None]
+    return volume[index.clamp(0, len(volume) - 1)]

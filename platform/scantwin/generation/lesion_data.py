@@ -1,0 +1,122 @@
+"""A labelled data set: real CTs with made lesions, as many and where as asked for. SYNTHETIC.
+
+A negative case (`none`) has a region made anew without a tumour: a network that learns from the set cannot
+tell the cases apart by the mere trace of inpainting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.files import write_json
+from scantwin.generation.inpainting import CTInpainting
+from scantwin.generation.lesion_cases import Found, write_case
+from scantwin.generation.lesion_masks import LESION_ORGANS
+from scantwin.generation.lesion_orders import NONE, Order, Wanted
+from scantwin.generation.scene import Scene
+from scantwin.imaging.organs import OrganClass
+from scantwin.terminal import Advance, silent
+
+
+class Masks(Protocol):
+    """Where lesions and their shapes come from."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest calls it."""
+
+    def __call__(
+        self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
+    ) -> list[Found] | None:
+        """A lesion for each of `organs`, or None where this CT has no room for all of them."""
+
+
+def make_lesion_data(
+    system: CTInpainting,
+    scenes: Sequence[Callable[[], Scene]],
+    masks: Masks,
+    order: Order,
+    out: Path,
+    *,
+    advance: Advance = silent,
+) -> dict[str, Any]:
+    """Writes the data set and says what is in it; cases that are there already are kept.
+
+    Case k is made of CT k, k + n, ..; where that CT lacks the organ, of the next that has it.
+    """
+    _claim(order, out)
+    shelf = _Shelf(scenes)
+    plan = order.plan()
+    cases = []
+    for number, wanted in enumerate(plan):
+        advance(number, len(plan), ", ".join(wanted))
+        manifest = out / f"case-{number:04d}" / "manifest.json"
+        if not manifest.is_file():
+            _make_case(system, shelf, masks, order, number, wanted, manifest.parent)
+        cases.append({"case": manifest.parent.name, **json.loads(manifest.read_text())})
+    advance(len(plan), len(plan))
+    made = [lesion for case in cases for lesion in case["lesions"]]
+    organs = [lesion["organ"] for lesion in made]
+    said = {
+        "notice": NOTICE, "out": str(out), "cases": len(cases), "lesions": len(made),
+        "balance": {name: organs.count(name) for name in LESION_ORGANS if name in organs},
+        "without_lesion": sum(not case["lesions"] for case in cases), "cts": len({c["ct"] for c in cases}),
+        "method": order.method, "seed": order.seed, **order.asked,
+    }  # fmt: skip
+    write_json(out / "dataset.json", {**said, "order": order.told(), "made": cases})
+    return said
+
+
+def _claim(order: Order, out: Path) -> None:
+    """A folder holds one order's cases; asking for more of the same goes on in it."""
+    path = out / "order.json"
+    told = json.loads(json.dumps(order.told()))
+    if path.is_file() and json.loads(path.read_text()) != told:
+        raise InputError(f"{out} holds another data set.", hint="Choose another --out.")
+    write_json(path, told)
+
+
+class _Shelf:
+    """The CTs, of which the last one used is kept in memory."""
+
+    def __init__(self, scenes: Sequence[Callable[[], Scene]]) -> None:
+        self._scenes = list(scenes)
+        self._last: tuple[int, Scene] | None = None
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def get(self, index: int) -> Scene:
+        """The scene of a CT."""
+        if self._last is None or self._last[0] != index:
+            self._last = index, self._scenes[index]()
+        return self._last[1]
+
+
+def _make_case(
+    system: CTInpainting, shelf: _Shelf, masks: Masks, order: Order, number: int, wanted: list[Wanted],
+    folder: Path,
+) -> None:  # fmt: skip
+    healthy = wanted == [NONE]
+    for turn in range(len(shelf)):
+        scene = shelf.get((number + turn) % len(shelf))
+        random = np.random.default_rng([order.seed, number, turn])
+        organs = [one for one in LESION_ORGANS if one in wanted for _ in range(wanted.count(one))]
+        if healthy:
+            among = order.organs or ["soft-tissue"]
+            organs = [among[int(random.integers(len(among)))]]
+        found = masks(scene, organs, random)
+        if found:
+            write_case(system, scene, found, order, number, folder, healthy=healthy)
+            return
+    raise InputError(
+        f"None of the {len(shelf)} CTs has room for a lesion in {' and '.join(wanted)}.",
+        hint="Organs are told from labels: put organs.nii.gz beside the CTs, or ask for another balance.",
+    )

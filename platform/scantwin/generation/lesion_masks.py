@@ -1,0 +1,143 @@
+"""Where a lesion goes and what shape it has: sampled, taken from another patient, or drawn by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.generation.regions import Region, Spacing, ellipsoid
+from scantwin.generation.scene import Scene
+from scantwin.imaging.organs import ORGAN_LABEL, OrganClass
+from scantwin.imaging.resampling import resample_like, to_spacing
+from scantwin.imaging.volume import Volume
+
+LESION_ORGANS: Final[tuple[OrganClass, ...]] = (
+    "lung", "liver", "kidney", "spleen", "pancreas", "brain", "bowel", "bone", "fat", "soft-tissue",
+)  # fmt: skip
+"""Where lesions are put: not into blood, urine or gas."""
+
+_MEDIAN_ML: Final = 4.0
+_LOG_SD: Final = 0.9
+_LIMITS_ML: Final = (0.5, 80.0)
+"""Volumes: log-normal, median 2-5 ml (TISSUES.md, 3); the largest are left to the drawing hand."""
+_SHARE: Final = 0.12
+"""Largest share of its organ that a lesion takes: a kidney of 150 ml has none of 80."""
+_INSIDE: Final = 0.6
+"""Share of a shape that must lie in the organ; the rest is cut off where the organ ends."""
+_TRIES: Final = 40
+_FEWEST_VOXELS: Final = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A lesion's shape, cut out of its patient."""
+
+    mask: Region
+    spacing: Spacing
+    patient: str
+    """Whose it is, by pseudonym."""
+
+
+def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator) -> Region | None:
+    """A random lesion in `organ`, or None where the CT has no room for one."""
+    ct = scene.ct
+    largest = _SHARE * _organ_ml(scene, organ)
+    if largest < _LIMITS_ML[0]:
+        return None
+
+    def draw() -> Region:
+        volume = float(np.clip(np.exp(random.normal(np.log(_MEDIAN_ML), _LOG_SD)), *_LIMITS_ML))
+        diameter = 2.0 * float(np.cbrt(min(volume, largest) * 1000 * 3 / (4 * np.pi)))
+        half = [int(np.ceil(0.8 * diameter / s)) for s in ct.spacing]
+        shape, centre = tuple(2 * h + 1 for h in half), tuple(half)
+        return ellipsoid(shape, ct.spacing, centre, (0.8 * diameter, 1.25 * diameter), random)
+
+    return _placed(scene, organ, random, draw)
+
+
+def borrowed(
+    scene: Scene, organ: OrganClass, random: np.random.Generator, shapes: list[Shape]
+) -> tuple[Region, Shape] | None:
+    """Another patient's lesion in `organ`, mirrored at random, and which it is."""
+    largest = _SHARE * _organ_ml(scene, organ)
+    fitting = [s for s in shapes if s.mask.sum() * np.prod(s.spacing) / 1000.0 <= max(largest, _LIMITS_ML[0])]
+    if not fitting:
+        return None
+    shape = fitting[int(random.integers(len(fitting)))]
+
+    def draw() -> Region:
+        axes = tuple(axis for axis in range(3) if random.random() < 0.5)
+        return _on_spacing(np.flip(shape.mask, axes), shape.spacing, scene.ct.spacing)
+
+    region = _placed(scene, organ, random, draw)
+    return None if region is None else (region, shape)
+
+
+def drawn(scene: Scene, mask: Volume) -> list[Region]:
+    """The lesions of a mask that somebody drew, each connected part one, on the CT's grid."""
+    moved = resample_like(mask, scene.ct, how="nearest").array.astype(np.float32) > 0.5
+    parts, count = ndimage.label(moved & (scene.classes > 0), ndimage.generate_binary_structure(3, 3))
+    return [np.asarray(parts == label, np.bool_) for label in range(1, count + 1)]
+
+
+def shapes_of(name: str, lesions: Volume) -> list[Shape]:
+    """The lesions of a patient as shapes; the tiniest and the largest are left out."""
+    labels = np.asarray(lesions.array) > 0
+    parts, _ = ndimage.label(labels, ndimage.generate_binary_structure(3, 3))
+    shapes = []
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        mask = np.asarray(parts[box] == number, np.bool_)
+        volume = mask.sum() * float(np.prod(lesions.spacing)) / 1000.0
+        if _LIMITS_ML[0] <= volume <= _LIMITS_ML[1]:
+            shapes.append(Shape(np.pad(mask, 1), lesions.spacing, name))
+    return shapes
+
+
+def organ_at(scene: Scene, region: Region) -> OrganClass:
+    """The organ in which most of a lesion lies."""
+    counts = np.bincount(scene.classes[region], minlength=max(ORGAN_LABEL.values()) + 1)
+    counts[[0, ORGAN_LABEL["tumour"]]] = 0
+    found = int(np.argmax(counts))
+    return next((name for name, label in ORGAN_LABEL.items() if label == found), "soft-tissue")
+
+
+def _organ_ml(scene: Scene, organ: OrganClass) -> float:
+    return float(scene.organ(organ).sum()) * scene.ct.voxel_ml
+
+
+def _placed(
+    scene: Scene, organ: OrganClass, random: np.random.Generator, draw: Callable[[], Region]
+) -> Region | None:
+    """What `draw` gives, put at a random voxel of the organ where most of it fits."""
+    allowed = scene.organ(organ) & (scene.lesions == 0)
+    voxels = np.flatnonzero(allowed)
+    if not voxels.size:
+        return None
+    for _ in range(_TRIES):
+        shape = draw()
+        centre = np.unravel_index(int(random.choice(voxels)), allowed.shape)
+        region = _pasted(shape, tuple(int(c) for c in centre), allowed.shape) & allowed
+        if region.sum() >= max(_INSIDE * shape.sum(), _FEWEST_VOXELS):
+            parts, _ = ndimage.label(region)
+            return np.asarray(parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:])), np.bool_)
+    return None
+
+
+def _pasted(shape: Region, centre: tuple[int, ...], size: tuple[int, ...]) -> Region:
+    """`shape` with its middle at `centre` of an empty region of `size`; what sticks out is lost."""
+    out = np.zeros(size, bool)
+    start = [c - n // 2 for c, n in zip(centre, shape.shape, strict=True)]
+    into = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(start, shape.shape, size, strict=True))
+    out[into] = shape[tuple(slice(s.start - a, s.stop - a) for s, a in zip(into, start, strict=True))]
+    return out
+
+
+def _on_spacing(mask: NDArray[np.bool_], old: Spacing, new: Spacing) -> Region:
+    """A mask on voxels of another size."""
+    volume = Volume(np.ascontiguousarray(mask, np.float32), old, (0.0, 0.0, 0.0), unit="1")
+    return np.asarray(to_spacing(volume, new, how="linear").array.astype(np.float32) > 0.5, np.bool_)

@@ -1,0 +1,65 @@
+"""What a labelled data set is to hold: how many cases, and lesions in which organs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from scantwin.errors import InputError
+from scantwin.generation.inpainting import Method
+from scantwin.generation.lesion_masks import LESION_ORGANS
+from scantwin.imaging.organs import OrganClass
+from scantwin.learning.training import take_turns
+
+Wanted = OrganClass | Literal["none", "drawn"]
+"""Where a lesion goes: into an organ, or where it was drawn; `none` is a case without one."""
+
+NONE: Final = "none"
+DRAWN: Final = "drawn"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for."""
+
+    count: int
+    balance: dict[Wanted, float]
+    """Share of lesions by organ class; that of `none` is the share of cases without one."""
+    per_case: int = 1
+    method: Method = "diffusion"
+    seed: int = 0
+    asked: dict[str, Any] = field(default_factory=dict)
+    """Model version and source of masks: a data set is one order's."""
+
+    def __post_init__(self) -> None:
+        odd = [name for name in self.balance if name not in (*LESION_ORGANS, NONE, DRAWN)]
+        if odd or not self.balance or min(self.balance.values()) <= 0:
+            raise InputError(
+                f"The balance {self.balance} cannot be made.",
+                hint=f"Give shares above 0 of {', '.join((*LESION_ORGANS, NONE))}, such as lung=2,liver=1.",
+            )
+
+    @property
+    def organs(self) -> list[OrganClass]:
+        """The organ classes of the balance."""
+        return [name for name in LESION_ORGANS if name in self.balance]
+
+    def plan(self) -> list[list[Wanted]]:
+        """What each case gets. The plan of a larger count begins with that of a smaller one."""
+        turns = take_turns(self.balance, self.count * self.per_case)
+        cases: list[list[Wanted]] = []
+        while len(cases) < self.count:
+            case = [turns.pop(0)]
+            if case[0] in LESION_ORGANS:
+                case += [one for one in turns if one in LESION_ORGANS][: self.per_case - 1]
+                for one in case[1:]:
+                    turns.remove(one)
+            cases.append(case)
+        return cases
+
+    def told(self) -> dict[str, Any]:
+        """The order without its count, which may grow."""
+        return {
+            "balance": self.balance, "per_case": self.per_case, "method": self.method, "seed": self.seed,
+            **self.asked,
+        }  # fmt: skip

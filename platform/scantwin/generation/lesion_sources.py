@@ -1,0 +1,85 @@
+"""The three sources of lesion masks, each a `Masks` of lesion_data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scantwin.errors import InputError
+from scantwin.generation.lesion_cases import Found
+from scantwin.generation.lesion_masks import Shape, borrowed, drawn, organ_at, sampled
+from scantwin.generation.scene import Scene
+from scantwin.imaging.organs import OrganClass
+from scantwin.imaging.volume import Volume
+
+
+class Sampled:
+    """Random shapes at random places."""
+
+    name = "sampled"
+
+    def __call__(
+        self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
+    ) -> list[Found] | None:
+        """A random lesion in each organ."""
+
+        def one(organ: OrganClass) -> Found | None:
+            region = sampled(scene, organ, random)
+            return None if region is None else Found(region, organ, self.name)
+
+        return _apart(organs, one)
+
+
+@dataclass(frozen=True)
+class FromPatients:
+    """Shapes of other patients' lesions at random places."""
+
+    shapes: list[Shape]
+    name: str = "patients"
+
+    def __post_init__(self) -> None:
+        if not self.shapes:
+            raise InputError(
+                "No study has a lesion whose shape could be taken.",
+                hint="Lesion labels lie beside a CT as SEG.nii.gz; --masks sampled needs none.",
+            )
+
+    def __call__(
+        self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
+    ) -> list[Found] | None:
+        """Another patient's lesion in each organ."""
+        others = [shape for shape in self.shapes if shape.patient != scene.name] or self.shapes
+
+        def one(organ: OrganClass) -> Found | None:
+            found = borrowed(scene, organ, random, others)
+            return None if found is None else Found(found[0], organ, f"of {found[1].patient}")
+
+        return _apart(organs, one)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The lesions that somebody drew into a mask: they stay where they are."""
+
+    mask: Volume
+    name: str = "drawn"
+
+    def __call__(
+        self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
+    ) -> list[Found] | None:
+        """All of them, wherever they lie."""
+        del organs, random
+        return [Found(one, organ_at(scene, one), self.name) for one in drawn(scene, self.mask)]
+
+
+def _apart(organs: Sequence[OrganClass], one: Callable[[OrganClass], Found | None]) -> list[Found] | None:
+    """A lesion for each organ, none touching another; None where there is no room."""
+    found: list[Found] = []
+    for organ in organs:
+        new = one(organ)
+        if new is None or any((new.region & other.region).any() for other in found):
+            return None
+        found.append(new)
+    return found

@@ -1,0 +1,158 @@
+"""From a region on a CT to a CT in which it was made anew: boxes, voxels of the network and back, borders.
+
+Outside of the region every voxel comes back bit for bit. SYNTHETIC, NOT FOR DIAGNOSIS.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scantwin.errors import InputError
+from scantwin.generation.hu_scale import to_hu, to_unit
+from scantwin.generation.inpainting import CTInpainting, Method
+from scantwin.generation.regions import Region
+from scantwin.imaging.resampling import grid_over, resample_like
+from scantwin.imaging.study import District
+from scantwin.imaging.volume import Volume
+from scantwin.terminal import Advance, silent
+from scantwin.units import AIR_HU
+
+_MARGIN_MM: Final = 40.0
+"""Known tissue around a region that the network sees [mm]: what three halvings of a slice reach."""
+_NEAR_MM: Final = 6.0
+"""Parts of a region that are as near as this are made together [mm]."""
+_ALIKE: Final = 0.1
+"""Voxels that differ less than this from the recipe's are used as they are: moving them costs noise."""
+
+Box = tuple[slice, slice, slice]
+
+
+def regenerate(
+    system: CTInpainting,
+    ct: Volume,
+    region: Region,
+    classes: NDArray[np.uint8],
+    *,
+    district: District = "whole-body",
+    method: Method = "diffusion",
+    seed: int = 0,
+    advance: Advance = silent,
+) -> Volume:
+    """`ct` [HU], canonical, with `region` (z, y, x) made anew as `classes` (ORGAN_LABEL, z, y, x) say.
+
+    Several classes may lie in one region. The same seed gives the same CT.
+    """
+    if region.shape != ct.shape or classes.shape != ct.shape:
+        raise InputError("The region has other voxels than the CT.", hint="Bring it onto the CT's grid.")
+    out = np.array(ct.array)
+    boxes = _boxes(region, ct.spacing)
+    for number, (box, part) in enumerate(boxes):
+        advance(number, len(boxes))
+        near = ct.with_array(out).crop(*_corners(box))
+        made = _made(system, near, part, classes[box], district, method, (seed, number))
+        share = _feather(part, ct.spacing, system.rules.feather_mm)
+        real = np.asarray(near.array, np.float32)
+        blended = real + share * (made - real)
+        if out.dtype.kind in "iu":
+            blended = np.rint(blended)
+        out[box][part] = blended[part].astype(out.dtype)
+    advance(len(boxes), len(boxes))
+    return ct.with_array(out)
+
+
+def district_of(system: CTInpainting) -> District:
+    """The district whose networks paint: the whole body's, or the only ones there are."""
+    districts = system.recipe.districts
+    return "whole-body" if "whole-body" in districts else districts[0]
+
+
+def _boxes(region: Region, spacing: tuple[float, float, float]) -> list[tuple[Box, Region]]:
+    """Boxes with margin over the parts of a region, and the part in each."""
+    if not region.any():
+        return []
+    near = [int(_NEAR_MM / 2 // s) for s in spacing]
+    grown = ndimage.maximum_filter(region, size=[2 * n + 1 for n in near]) if any(near) else region
+    parts, _ = ndimage.label(grown, ndimage.generate_binary_structure(3, 3))
+    boxes = []
+    for label, found in enumerate(ndimage.find_objects(parts), start=1):
+        z, y, x = (
+            slice(max(side.start - int(np.ceil(_MARGIN_MM / s)), 0), side.stop + int(np.ceil(_MARGIN_MM / s)))
+            for side, s in zip(found, spacing, strict=True)
+        )
+        z, y, x = (
+            slice(side.start, min(side.stop, n)) for side, n in zip((z, y, x), region.shape, strict=True)
+        )
+        boxes.append(((z, y, x), region[z, y, x] & (parts[z, y, x] == label)))
+    return boxes
+
+
+def _corners(box: Box) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    z, y, x = box
+    return (z.start, y.start, x.start), (z.stop, y.stop, x.stop)
+
+
+def _made(
+    system: CTInpainting, ct: Volume, region: Region, classes: NDArray[np.uint8], district: District,
+    method: Method, seed: tuple[int, int],
+) -> NDArray[np.float32]:  # fmt: skip
+    """What the network makes of a box, on the CT's own voxels [HU]."""
+    spacing = system.recipe.spacing_mm
+    alike = all(abs(s / w - 1) < _ALIKE for s, w in zip(ct.spacing, spacing, strict=True))
+    grid = ct if alike else grid_over(ct, spacing)
+    work = resample_like(ct, grid, how="area", outside=AIR_HU)
+    where = region if alike else _touched(ct.with_array(region.astype(np.float32), "1"), grid)
+    named = resample_like(ct.with_array(classes, "label"), grid, how="nearest").array.astype(np.int64)
+    made = _painted(system, np.asarray(work.array, np.float32), where, named, district, method, seed)
+    if alike:
+        return made
+    back = resample_like(grid.with_array(made, "HU"), ct, outside=AIR_HU).array.astype(np.float32)
+    return back + _fine_noise(ct, work, region, seed)
+
+
+def _touched(region: Volume, grid: Volume) -> Region:
+    """Voxels of `grid` of which any part is in the region."""
+    return np.asarray(resample_like(region, grid, how="area").array.astype(np.float32) > 0.05, np.bool_)
+
+
+def _painted(
+    system: CTInpainting, hu: NDArray[np.float32], region: Region, classes: NDArray[np.int64],
+    district: District, method: Method, seed: tuple[int, int],
+) -> NDArray[np.float32]:  # fmt: skip
+    depth = max(len(system.rules.channels), len(system.recipe.network.channels))
+    multiple = 2 ** (depth - 1)
+    pad = [(0, 0), *((0, -n % multiple) for n in hu.shape[1:])]
+    image = torch.from_numpy(to_unit(np.pad(hu, pad, mode="edge")))
+    inside = torch.from_numpy(np.pad(region, pad).astype(np.float32))
+    named = torch.from_numpy(np.pad(classes, pad))
+    random = np.random.default_rng([*seed, 11])
+    noise = torch.from_numpy(random.standard_normal(image.shape, np.float32))
+    made = system.paint(district, image, inside, named, noise, method)
+    _, height, width = hu.shape
+    return to_hu(made.numpy()[:, :height, :width])
+
+
+def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int]) -> NDArray[np.float32]:
+    """Noise of the kind that the network's larger voxels cannot hold, as strong as around the region [HU]."""
+    real = np.asarray(ct.array, np.float32)
+    lost = real - resample_like(work, ct, outside=AIR_HU).array.astype(np.float32)
+    around = ~region & (np.abs(lost) < 100.0) & (real > -200.0)
+    if not around.any():
+        return np.zeros_like(real)
+    white = ct.with_array(np.random.default_rng([*seed, 12]).standard_normal(real.shape, np.float32), "HU")
+    smooth = resample_like(resample_like(white, work, how="area"), ct)
+    fine = white.array.astype(np.float32) - smooth.array.astype(np.float32)
+    wanted = float(np.median(np.abs(lost[around])))
+    return np.asarray(fine * (wanted / max(float(np.median(np.abs(fine[around]))), 1e-6)), np.float32)
+
+
+def _feather(region: Region, spacing: tuple[float, float, float], width_mm: float) -> NDArray[np.float32]:
+    """How much of the made CT there is in each voxel: 0 outside, 1 from `width_mm` inside the border on."""
+    # A border of the CT is no border of the region: nothing lies beyond it.
+    depth = ndimage.distance_transform_edt(np.pad(region, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    share = np.clip(depth / (width_mm + min(spacing) / 2), 0.0, 1.0)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)

@@ -1,0 +1,77 @@
+"""A CT with what is known of it: where which organ is, where lesions are already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.errors import InputError
+from scantwin.generation.regions import Region
+from scantwin.imaging.body import body_mask
+from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL, OrganClass
+from scantwin.imaging.study import Study
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import organ_classes
+
+OUTSIDE_MM: Final = 20.0
+"""Margin of the box around an organ in which its surroundings are made anew [mm]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One patient's CT on its own grid. Arrays have axes (z, y, x)."""
+
+    name: str
+    """A pseudonym."""
+    ct: Volume
+    """CT [HU], canonical."""
+    classes: NDArray[np.uint8]
+    """Organ classes (ORGAN_LABEL), known lesions as tumour, 0 outside the body."""
+    lesions: NDArray[np.uint8]
+    """Known lesions, numbered from 1; 0 elsewhere."""
+    labelled: bool
+    """Whether organs were labelled; otherwise classes tell lung, gas, fat, soft tissue and bone only."""
+
+    @classmethod
+    def of(cls, study: Study) -> Scene:
+        """The scene of a study."""
+        ct = study.ct.canonical()
+        hu = np.asarray(ct.array, np.float32)
+        body = np.asarray(body_mask(ct), np.bool_)
+        classes = organ_classes(study, ct, hu, body)
+        given = study.lesions_on(ct)
+        lesions = np.zeros(ct.shape, np.uint8) if given is None else given.array.astype(np.uint8)
+        return cls(study.name, ct, classes, lesions, study.organs is not None)
+
+    def organ(self, *names: OrganClass) -> Region:
+        """Voxels of these classes."""
+        return np.asarray(np.isin(self.classes, [ORGAN_LABEL[name] for name in names]), np.bool_)
+
+
+def inside_organs(scene: Scene, names: Sequence[OrganClass]) -> Region:
+    """The region of these organs. Raises `InputError` where the CT has one of them not."""
+    for name in names:
+        if not (scene.classes == ORGAN_LABEL[name]).any():
+            present = [c for c in ORGAN_CLASSES if (scene.classes == ORGAN_LABEL[c]).any()]
+            hint = "" if scene.labelled else " Give its organ labels as organs.nii.gz beside the CT."
+            raise InputError(
+                f"There is no {name} in {scene.name}.", hint=f"It has {', '.join(present)}.{hint}"
+            )
+    return scene.organ(*names)
+
+
+def around_organs(scene: Scene, names: Sequence[OrganClass], margin_mm: float = OUTSIDE_MM) -> Region:
+    """What lies around these organs in a box with margin, the organs themselves left out."""
+    organs = inside_organs(scene, names)
+    region = np.zeros_like(organs)
+    box = []
+    for axis, spacing in enumerate(scene.ct.spacing):
+        along = np.flatnonzero(organs.any(axis=tuple(a for a in range(3) if a != axis)))
+        reach = int(np.ceil(margin_mm / spacing))
+        box.append(slice(max(int(along[0]) - reach, 0), int(along[-1]) + 1 + reach))
+    region[tuple(box)] = True
+    return np.asarray(region & ~organs & (scene.classes > 0), np.bool_)

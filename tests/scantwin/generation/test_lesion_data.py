@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scantwin import NOTICE
+from scantwin.errors import InputError
+from scantwin.generation.lesion_data import make_lesion_data
+from scantwin.generation.lesion_masks import shapes_of
+from scantwin.generation.lesion_orders import Order
+from scantwin.generation.lesion_sources import Drawn, FromPatients, Sampled
+from scantwin.generation.organ_cases import make_organs
+from scantwin.generation.scene import Scene
+from scantwin.imaging.nifti import read_nifti
+from scantwin.imaging.organs import ORGAN_LABEL
+from scantwin.imaging.reading import find_studies, read_study
+
+
+@pytest.fixture
+def scenes(make_torso):
+    return [lambda k=k: Scene.of(make_torso(80 + k, tumour=k == 1)) for k in range(2)]
+
+
+def volumes(folder):
+    return read_nifti(folder / "CT.nii.gz", "HU"), *(
+        read_nifti(folder / f"{name}.nii.gz", "label").array for name in ("SEG", "region")
+    )
+
+
+def test_the_balance_asked_for_is_the_balance_made(painter, scenes, tmp_path):
+    said = make_lesion_data(painter, scenes, Sampled(), Order(6, {"lung": 2.0, "liver": 1.0}), tmp_path)
+    assert (said["cases"], said["lesions"], said["balance"]) == (6, 6, {"lung": 4, "liver": 2})
+    assert said["notice"] == NOTICE
+    assert json.loads((tmp_path / "dataset.json").read_text())["balance"] == said["balance"]
+
+
+def test_a_case_is_a_study_whose_label_is_the_lesion(painter, scenes, tmp_path):
+    make_lesion_data(painter, scenes, Sampled(), Order(1, {"liver": 1.0}), tmp_path)
+    folder = tmp_path / "case-0000"
+    before = scenes[0]()
+    ct, labels, region = volumes(folder)
+    (lesion,) = json.loads((folder / "manifest.json").read_text())["lesions"]
+    mask = labels == lesion["label"]
+    assert (before.classes[mask] == ORGAN_LABEL["liver"]).all()
+    assert (region[mask] == 1).all()
+    assert region.sum() > mask.sum()  # the ring
+    assert np.array_equal(ct.array[region == 0], before.ct.array[region == 0])
+    assert lesion["volume_ml"] == pytest.approx(mask.sum() * ct.voxel_ml, rel=0.01)
+    study = read_study(find_studies(folder)[0])
+    assert study.lesions is not None
+    assert study.lesions.array.max() == 1
+    assert Image.open(folder / "picture.png").width > 300
+
+
+def test_known_lesions_are_kept_and_stay_labelled(painter, scenes, tmp_path):
+    make_lesion_data(painter, scenes[1:], Sampled(), Order(1, {"liver": 1.0}), tmp_path)
+    known = scenes[1]().lesions
+    ct, labels, region = volumes(tmp_path / "case-0000")
+    assert np.array_equal(labels[known > 0], known[known > 0])
+    assert not region[known > 0].any()
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert np.array_equal(ct.array[known > 0], scenes[1]().ct.array[known > 0])
+
+
+def test_cases_without_a_lesion_are_made_anew_too(painter, scenes, tmp_path):
+    said = make_lesion_data(painter, scenes[:1], Sampled(), Order(4, {"lung": 1.0, "none": 1.0}), tmp_path)
+    assert (said["lesions"], said["without_lesion"]) == (2, 2)
+    for number in range(4):
+        ct, labels, region = volumes(tmp_path / f"case-{number:04d}")
+        assert region.any()
+        assert (ct.array != scenes[0]().ct.array).any()
+        told = json.loads((tmp_path / f"case-{number:04d}" / "manifest.json").read_text())
+        assert labels.any() == bool(told["lesions"])
+
+
+def test_stopped_it_goes_on_and_makes_the_same(painter, scenes, tmp_path):
+    order = Order(3, {"lung": 1.0, "liver": 1.0}, seed=5)
+    make_lesion_data(painter, scenes, Sampled(), order, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total, text=""):
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        make_lesion_data(painter, scenes, Sampled(), order, tmp_path / "part", advance=stop)
+    first = (tmp_path / "part" / "case-0000" / "CT.nii.gz").stat().st_mtime_ns
+    make_lesion_data(painter, scenes, Sampled(), order, tmp_path / "part")
+    assert (tmp_path / "part" / "case-0000" / "CT.nii.gz").stat().st_mtime_ns == first
+    for number in range(3):
+        one, two = (volumes(tmp_path / side / f"case-{number:04d}") for side in ("whole", "part"))
+        assert np.array_equal(one[0].array, two[0].array)
+        assert np.array_equal(one[1], two[1])
+
+
+def test_a_folder_holds_one_order(painter, scenes, tmp_path):
+    make_lesion_data(painter, scenes, Sampled(), Order(1, {"lung": 1.0}), tmp_path)
+    with pytest.raises(InputError, match="another data set"):
+        make_lesion_data(painter, scenes, Sampled(), Order(1, {"liver": 1.0}), tmp_path)
+    assert make_lesion_data(painter, scenes, Sampled(), Order(2, {"lung": 1.0}), tmp_path)["cases"] == 2
+
+
+def test_an_organ_that_no_ct_has_is_said(painter, scenes, tmp_path):
+    with pytest.raises(InputError, match="kidney"):
+        make_lesion_data(painter, scenes, Sampled(), Order(1, {"kidney": 1.0}), tmp_path)
+
+
+def test_another_patients_shape_is_taken(painter, make_torso, scenes, tmp_path):
+    donor = make_torso(5)
+    shapes = shapes_of(donor.name, donor.lesions)
+    assert len(shapes) == 2
+    masks = FromPatients(shapes)
+    make_lesion_data(painter, scenes[:1], masks, Order(1, {"liver": 1.0}), tmp_path)
+    _, labels, _ = volumes(tmp_path / "case-0000")
+    wanted = [shape.mask.sum() for shape in shapes]
+    assert min(wanted) * 0.6 <= (labels > 0).sum() <= max(wanted)
+    with pytest.raises(InputError, match="whose shape"):
+        FromPatients([])
+
+
+def test_a_drawn_mask_stays_where_it_was_drawn(painter, scenes, tmp_path):
+    scene = scenes[0]()
+    drawing = np.zeros(scene.ct.shape, np.uint8)
+    drawing[11:14, 20:24, 32:36] = drawing[11:14, 20:24, 12:15] = 1
+    masks = Drawn(scene.ct.with_array(drawing, "label"))
+    said = make_lesion_data(painter, scenes[:1], masks, Order(2, {"drawn": 1.0}), tmp_path)
+    assert said["balance"] == {"lung": 2, "liver": 2}
+    for number in range(2):
+        _, labels, _ = volumes(tmp_path / f"case-{number:04d}")
+        assert np.array_equal(labels > 0, drawing > 0)
+
+
+def test_the_plan_of_more_cases_begins_with_that_of_fewer():
+    balance = {"lung": 3.0, "liver": 2.0, "none": 1.0}
+    few, many = (Order(count, balance, per_case=2).plan() for count in (5, 30))
+    assert many[:5] == few
+    made = Counter(organ for case in many for organ in case)
+    assert made["lung"] / made["liver"] == pytest.approx(1.5, rel=0.15)
+    assert all(len(case) == 2 or case == ["none"] for case in many)
+
+
+@pytest.mark.parametrize("balance", [{}, {"gas": 1.0}, {"lung": 0.0}, {"lungs": 1.0}])
+def test_a_balance_that_cannot_be_made_is_refused(balance):
+    with pytest.raises(InputError, match="balance"):
+        Order(1, balance)
+
+
+@pytest.mark.parametrize("outside_mm", [None, 12.0])
+def test_organs_are_made_anew_inside_or_around(painter, scene, tmp_path, outside_mm):
+    said = make_organs(painter, scene, ["lung", "liver"], tmp_path / "out", outside_mm=outside_mm)
+    ct = read_nifti(tmp_path / "out" / "CT.nii.gz", "HU").array
+    organs = scene.organ("lung", "liver")
+    changed = ct != scene.ct.array
+    assert changed.any()
+    assert not (changed & (organs if outside_mm else ~organs)).any()
+    assert said["notice"] == NOTICE
+    with pytest.raises(InputError, match="no spleen"):
+        make_organs(painter, scene, ["spleen"], tmp_path / "none")

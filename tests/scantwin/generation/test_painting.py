@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scantwin.errors import InputError
+from scantwin.generation.hu_scale import to_hu, to_unit
+from scantwin.generation.painting import regenerate
+from scantwin.generation.regions import ellipsoid, with_ring
+from scantwin.imaging.organs import ORGAN_LABEL
+from scantwin.imaging.resampling import to_spacing
+
+
+@pytest.fixture(scope="module")
+def region(scene):
+    lesion = ellipsoid(scene.ct.shape, scene.ct.spacing, (12, 22, 34), (20, 30), np.random.default_rng(3))
+    return with_ring(lesion, scene.ct.spacing, 5.0) & (scene.classes > 0)
+
+
+@pytest.mark.parametrize("method", ["diffusion", "pix2pix"])
+def test_outside_of_the_region_nothing_changes(painter, scene, region, method):
+    made = regenerate(painter, scene.ct, region, scene.classes, method=method)
+    assert made.array.dtype == scene.ct.array.dtype
+    assert np.array_equal(made.array[~region], scene.ct.array[~region])
+    assert (made.array[region] != scene.ct.array[region]).mean() > 0.5
+
+
+def test_the_same_seed_gives_the_same_ct_and_another_seed_another(painter, scene, region):
+    one, two, other = (regenerate(painter, scene.ct, region, scene.classes, seed=s).array for s in (4, 4, 5))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one[region], other[region])
+
+
+def test_what_is_asked_for_matters(painter, scene, region):
+    as_tumour = np.where(region, ORGAN_LABEL["tumour"], scene.classes).astype(np.uint8)
+    one = regenerate(painter, scene.ct, region, scene.classes)
+    two = regenerate(painter, scene.ct, region, as_tumour)
+    assert not np.array_equal(one.array, two.array)
+
+
+def test_finer_voxels_than_the_networks_stay_as_they_are_outside(painter, scene, region):
+    fine = to_spacing(scene.ct, (2.5, 2.0, 2.0), how="linear", outside=-1000.0)
+    where = to_spacing(scene.ct.with_array(region.astype(np.uint8), "label"), fine.spacing, how="nearest")
+    inside = where.array > 0
+    classes = to_spacing(scene.ct.with_array(scene.classes, "label"), fine.spacing, how="nearest").array
+    made = regenerate(painter, fine, inside, classes.astype(np.uint8))
+    assert np.array_equal(made.array[~inside], fine.array[~inside])
+    assert not np.array_equal(made.array[inside], fine.array[inside])
+
+
+def test_regions_apart_are_made_apart_and_both(painter, scene):
+    region = np.zeros(scene.ct.shape, bool)
+    region[10:14, 20:24, 12:16] = region[10:14, 20:24, 32:36] = True
+    region &= scene.classes > 0
+    made = regenerate(painter, scene.ct, region, scene.classes).array
+    for part in (region[..., :24], region[..., 24:]):
+        assert part.any()
+    changed = made != scene.ct.array
+    assert changed[..., :24].any()
+    assert changed[..., 24:].any()
+    assert not changed[~region].any()
+
+
+def test_an_empty_region_and_another_grid(painter, scene):
+    nothing = np.zeros(scene.ct.shape, bool)
+    assert np.array_equal(regenerate(painter, scene.ct, nothing, scene.classes).array, scene.ct.array)
+    with pytest.raises(InputError, match="voxels"):
+        regenerate(painter, scene.ct, nothing[1:], scene.classes)
+
+
+def test_a_region_at_the_edge_of_the_ct(painter, scene):
+    region = np.zeros(scene.ct.shape, bool)
+    region[:3] = scene.classes[:3] > 0
+    made = regenerate(painter, scene.ct, region, scene.classes).array
+    assert np.array_equal(made[~region], scene.ct.array[~region])
+
+
+def test_the_bent_scale_comes_back_and_keeps_soft_tissue_apart():
+    hu = np.linspace(-1024, 3071, 4096).astype(np.float32)
+    assert np.abs(to_hu(to_unit(hu)) - hu).max() < 0.1
+    # Liver and muscle 10 HU apart: at least a fiftieth of the scale's unit, five times a straight one's.
+    assert to_unit(np.float32(60.0)) - to_unit(np.float32(50.0)) > 0.05
+    assert np.abs(to_unit(hu)).max() < 3.0
