@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
+from scantwin.imaging.blocks import block_means, blocks_within
 from scantwin.imaging.volume import CANONICAL, Volume
 
 Interpolation = Literal["linear", "nearest", "area"]
@@ -25,11 +26,14 @@ def resample_like(
     """`volume` on the voxels of `reference`; where it has none, `outside` (in its unit)."""
     if volume.same_grid(reference):
         return volume
+    if how == "area":
+        new = np.abs(reference.direction.T @ volume.direction).T @ np.asarray(reference.spacing)
+        counts = blocks_within(volume, new)
+        volume = block_means(volume, counts) if max(counts) > 1 else volume
     image = volume.to_sitk()
     # Band-limit in the moving image's own axes: SD of half the voxel ratio, as for a box of the new voxel.
     if how == "area":
         own = np.asarray(volume.spacing)
-        new = np.abs(reference.direction.T @ volume.direction).T @ np.asarray(reference.spacing)
         sigma = np.sqrt(np.maximum(new**2 - own**2, 0.0) / 12.0)
         image = _smooth(sitk.Cast(image, sitk.sitkFloat32), sigma[::-1])
     elif how == "linear":

@@ -155,7 +155,7 @@ def cut(
 
 def _body_of_ct(ct: Volume, grid: Volume) -> NDArray[np.bool_]:
     """The body on `grid`, found on the CT's own voxels: on coarser ones a table is as dense as fat."""
-    found = ct.with_array(body_mask(ct).astype(np.float32), "1")
+    found = ct.with_array(body_mask(ct).view(np.uint8), "1")
     return np.asarray(resample_like(found, grid, how="area").array.astype(np.float32) > 0.5, np.bool_)
 
 

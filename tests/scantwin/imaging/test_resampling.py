@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from scantwin.imaging.blocks import block_means, blocks_within
 from scantwin.imaging.resampling import grid_over, resample_like, to_spacing
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
@@ -121,3 +122,18 @@ def test_a_study_brings_ct_and_lesions_onto_a_grid():
     assert Study("s", ramp()).lesions_on(grid) is None
     with pytest.raises(AttributeError):
         study.name = "other"  # type: ignore[misc]
+
+
+@given(counts=st.tuples(*[st.integers(1, 4)] * 3))
+@settings(deadline=None, max_examples=25)
+def test_blocks_stay_where_they_were(counts):
+    volume = ramp(shape=(13, 15, 18), direction=Rotation.from_euler("xyz", (0.2, -0.1, 0.3)).as_matrix())
+    blocks = block_means(volume, counts)
+    whole = tuple(slice(0, n // k) for n, k in zip(volume.shape, counts, strict=True))
+    index = np.argwhere(np.ones(blocks.shape, bool)).reshape(*blocks.shape, 3)[whole]
+    np.testing.assert_allclose(blocks.array[whole], blocks.world(index) @ GRADIENT, atol=1e-3)
+
+
+def test_a_block_is_at_most_half_of_the_new_voxel():
+    fine = Volume(np.zeros((4, 4, 4), np.int16), (3.0, 0.8, 0.5))
+    assert blocks_within(fine, np.array([4.0, 4.0, 4.0])) == (1, 2, 4)
