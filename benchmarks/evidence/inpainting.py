@@ -65,9 +65,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     studies = workshop.studies("held-out", recipe, advance)
     extractor = RandomFeatures()
     ways = ("real", *METHODS, "neighbour")
-    found: dict[OrganClass, dict[str, Made]] = {}
-    for organ in ORGANS:
-        found[organ] = {way: Made() for way in ways}
+    found: dict[OrganClass, dict[str, Made]] = {organ: {way: Made() for way in ways} for organ in ORGANS}
     shown: dict[OrganClass, list[Volume]] = {}
     for number, study in enumerate(studies):
         advance(number, len(studies), "inpainting")
@@ -76,7 +74,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             if region is None:
                 continue
             made = {m: _regenerated(system, study, region, m, number) for m in METHODS}
-            for who, image in {"real": study.hu, **made, "neighbour": _neighbour(study.hu)}.items():
+            images = [study.hu, *made.values(), _neighbour(study.hu)]
+            for who, image in zip(ways, images, strict=True):
                 _measure(found[organ][who], study, region, image, organ, extractor)
             if organ not in shown:
                 shown[organ] = _row(study, region, made)
@@ -221,9 +220,9 @@ def _text(
     return (
         f"One training of {steps} steps ({model.record['seconds']:.0f} s) teaches both on the same patches "
         f"of {setting.training} phantom patients; {patients} others are measured. The diffusion makes all "
-        f"slices of a region in step, each seeing its neighbours, with {rules.sample_steps} network evaluations "
-        f"({rules.sampler}). Regions: a tumour with a ring of {rules.ring_mm:g} mm, or the part of an organ "
-        f"inside a body of {_REGION_MM[0]:.0f}-{_REGION_MM[1]:.0f} mm.\n\n"
+        f"slices of a region in step, each seeing its neighbours, with {rules.sample_steps} network "
+        f"evaluations ({rules.sampler}). Regions: a tumour with a ring of {rules.ring_mm:g} mm, or the "
+        f"part of an organ inside a body of {_REGION_MM[0]:.0f}-{_REGION_MM[1]:.0f} mm.\n\n"
         f"Frechet distance of the diffusion over that of Pix2Pix: {said}."
     )
 
