@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scantwin.learning.recipe_parts import Part, Positive, Share, Weight
+from scantwin.learning.recipe_parts import Part, Positive, Share
 
 _Even = Annotated[int, Field(gt=0, multiple_of=2)]
+_GridSize = Annotated[int, Field(ge=3, le=255)]
 
 
 class Inpainting(Part):
@@ -48,15 +49,54 @@ class Volumes(Part):
 
     steps: Positive = 300
     """Noise levels in training (issue 4)."""
-    channels: tuple[Positive, ...] = (32, 64, 96)
-    """Channels of the denoiser's 3D U-Net, finest level first."""
-    autoencoder_channels: tuple[Positive, ...] = (16, 32, 48)
-    """Channels of the VQ-GAN, finest level first; each level after the first halves the resolution."""
-    codes: Positive = 512
-    """Entries of the code book."""
-    code_features: Positive = 4
-    """Width of a code."""
-    commitment: Weight = 0.25
-    """Weight of the encoder's distance from its codes (beta of arXiv 1711.00937, eq. 3)."""
-    time_features: _Even = 32
+    autoencoder_channels: tuple[Positive, Positive, Positive] = (12, 24, 48)
+    """Channels of the VQ-GAN at full, half and quarter resolution. Few at full: they decide the memory that a
+    decoded tile needs."""
+    levels: tuple[_GridSize, ...] = (7, 7, 7, 7, 7, 7)
+    """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
+    them is 0. Six of seven are 117,649 codes for 64 voxels."""
+    channels: tuple[Positive, ...] = (48, 64, 96, 96)
+    """Channels of the denoiser's 3D U-Net on the latent grid, finest level first."""
+    time_features: _Even = 64
     """Width of the embedding of the noise level."""
+    autoencoder_share: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    """Share of a training in which the autoencoder learns; then it stands still and the denoiser learns."""
+    adversarial_from: Share = 0.6
+    """Share of the autoencoder's own time after which the discriminator joins: L1 suffices before."""
+    masks: Literal["organs", "body", "none"] = "organs"
+    """What an adapter brings to the denoiser: organ classes, the body alone, or nothing (no adapter)."""
+    masks_from: Share = 0.5
+    """Share of the denoiser's time after which every other step is the adapter's."""
+    window: tuple[Positive, Positive, Positive] = (320, 96, 160)
+    """Largest field that the denoiser is shown in training (z, y, x) [voxels]; a whole body where it fits."""
+    largest: tuple[Positive, Positive, Positive] = (256, 512, 512)
+    """Largest window of the denoiser at inference (z, y, x) [voxels]. Larger volumes are made of several that
+    overlap: this bounds the memory."""
+    overlap: Positive = 64
+    """Overlap of such windows [voxels]."""
+    tile: Positive = 160
+    """Edge of the tiles that are encoded and decoded [voxels]: some 0.5 GB at work."""
+    recompute_above: Positive = 60_000
+    """Latent voxels of a window above which training keeps no inner activations but computes them again
+    (gradient checkpointing): a third more time for a fraction of the memory."""
+    sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
+    sample_steps: Positive = 20
+    """Network evaluations of a volume."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.sample_steps > self.steps:
+            raise ValueError("sample_steps <= steps must hold")
+        for name in ("window", "largest"):
+            if any(side % self.multiple for side in getattr(self, name)):
+                raise ValueError(f"{name} must be divisible by {self.multiple}: the networks halve so often")
+        if self.tile % 4:
+            raise ValueError("tile must be divisible by 4, the voxels behind a latent one")
+        if any(n % 2 == 0 for n in self.levels):
+            raise ValueError("levels must be odd")
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a field must be divisible by [voxels]: 4 for the latent, 2 for each halving."""
+        return int(4 * 2 ** (len(self.channels) - 1))

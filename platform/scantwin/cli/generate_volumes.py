@@ -1,0 +1,121 @@
+"""`scantwin generate volumes`: whole CT volumes from noise, or after masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scantwin.errors import InputError
+from scantwin.terminal import Json, emit, out, progress_bar
+
+if TYPE_CHECKING:
+    from scantwin.generation.volumes import LowResource3D
+    from scantwin.imaging.study import District
+
+
+def volumes(
+    model: Annotated[str, typer.Option(help="A low-resource-3d model: folder, version or name.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the data set; volumes there are kept.")],
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Volumes to make (default 4, or one for each mask).")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of organ label maps (NIfTI) that the volumes follow.")
+    ] = None,
+    mapping: Annotated[
+        str | None, typer.Option(help="Whose label numbers the masks have: phantom, totalsegmentator-total.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Voxels z,y,x, such as 256,512,512 (default: like the training's).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Network evaluations of a volume (default: the recipe's).")
+    ] = None,
+    district: Annotated[str | None, typer.Option(help="Whose model, where there are several.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same volumes.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where torch has it.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
+
+    Without --masks they are made from noise alone; with it each follows a label map. 512 x 512 x 256 voxels
+    fit into 16 GB. Stopped, it goes on where it was.
+
+    \b
+    scantwin generate volumes --model volumes/ --out made/ --count 8
+    scantwin generate volumes --model volumes/ --out made/ --masks labels/ --mapping totalsegmentator-total
+    """
+    from scantwin.learning.machine import share_cores, use_threads
+
+    share_cores()
+    from scantwin.generation.volumes_data import VolumesOrder, make_volumes
+    from scantwin.generation.volumes_masks import find_masks
+
+    system, version = volumes_model(model)
+    use_threads(threads)
+    _known_device(device)
+    if masks and shape:
+        raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
+    if mapping and not masks:
+        raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
+    found = tuple(find_masks(masks, mapping)) if masks else ()
+    order = VolumesOrder(
+        count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps, device,
+        {"model_version": version},
+    )  # fmt: skip
+    if steps and steps > system.rules.steps:
+        raise InputError(f"The model knows {system.rules.steps} noise levels.", hint="Give fewer --steps.")
+    with progress_bar("making volumes", quiet=as_json) as advance:
+        said = make_volumes(system, order, out_dir, advance=advance)
+    emit(said, as_json, lambda: _people(said))
+
+
+def volumes_model(text: str) -> tuple[LowResource3D, str]:
+    """The system of a low-resource-3d model and its version. Raises `InputError` for another model."""
+    from scantwin.generation.volumes import LowResource3D
+    from scantwin.systems import restore
+    from scantwin.translation.choosing import choose_model
+
+    chosen, version = choose_model(text)
+    system = restore(chosen) if chosen.recipe.system == "low-resource-3d" else None
+    if not isinstance(system, LowResource3D):
+        raise InputError(
+            f"{text} is a {chosen.recipe.system} model, which makes no whole volumes.",
+            hint="Train one with scantwin train --recipe low-resource-3d.",
+        )
+    return system, version
+
+
+def _district(system: LowResource3D, text: str | None) -> District:
+    known = system.recipe.districts
+    if text is None:
+        return "whole-body" if "whole-body" in known else known[0]
+    if text not in known:
+        raise InputError(f"This model has no {text}.", hint=f"It has {', '.join(known)}.")
+    return text
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    sides = text.replace("x", ",").split(",")
+    if len(sides) != 3 or not all(side.strip().isdigit() and int(side) > 0 for side in sides):
+        raise InputError(f"{text!r} is no shape.", hint="Write voxels z,y,x, such as 256,512,512.")
+    z, y, x = (int(side) for side in sides)
+    return z, y, x
+
+
+def _known_device(device: str) -> None:
+    import torch
+
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise InputError(f"There is no {device} here.", hint="Leave out --device for the processor.")
+
+
+def _people(said: dict[str, Any]) -> None:
+    out.print(f"[bold red]{said['notice']}[/bold red]")
+    how = f"after {said['masks']} masks" if said["masks"] else "from noise alone"
+    out.print(f"[bold]{said['out']}[/bold]: {said['volumes']} volumes {how}, {said['seconds']:.0f} s")

@@ -1,0 +1,151 @@
+"""The denoiser of latents and the adapter that brings masks to it. No attention, no normalisation.
+
+Both see where they are (fields.PLACE). Attention over the million latent voxels of a large volume is beyond a
+small machine, and normalisation would make what a window says depend on its size; without either, memory
+grows with the window only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from scantwin.generation.fields import PLACE
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a way through; the noise level shifts what lies between them."""
+
+    def __init__(self, inputs: int, outputs: int, features: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.shift = nn.Linear(features, 2 * outputs)
+        self.through = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        # Deep stacks without normalisation learn from the first step if each block starts as its way through.
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, inputs, D, H, W), embedding (B, features) -> (B, outputs, D, H, W)."""
+        scale, shift = self.shift(embedding)[:, :, None, None, None].chunk(2, dim=1)
+        y = self.first(F.silu(x))
+        y = self.second(F.silu(y * (1.0 + scale) + shift))
+        return self.through(x) + y  # type: ignore[no-any-return]
+
+
+class Downward(nn.Module):
+    """The first half of a U-Net, with the embedding of the noise level."""
+
+    def __init__(self, inputs: int, channels: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, features))
+        self.stem = nn.Conv3d(inputs, channels[0], 3, padding=1)
+        widths = (channels[0], *channels)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(a, b, features) for a, b in zip(widths, channels, strict=False)
+        )
+        rates = torch.exp(torch.linspace(0.0, math.log(100.0), features // 2)) * math.pi / 2
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(
+        self, x: Tensor, level: Tensor, hint: Tensor | None = None, *, sparing: bool = False
+    ) -> tuple[list[Tensor], Tensor]:
+        """What each level found, finest first, and the embedding (B, features) of `level` (B,) in 0..1.
+
+        `hint` (B, channels[0], D, H, W) is added to the stem's output. `sparing` computes again what is
+        needed for the gradient instead of keeping it.
+        """
+        angles = level[:, None] * torch.as_tensor(self.rates)[None]
+        embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
+        x = self.stem(x) if hint is None else self.stem(x) + hint
+        kept = []
+        for number, block in enumerate(self.blocks):
+            x = run(block, F.avg_pool3d(x, 2) if number else x, embedding, sparing=sparing)
+            kept.append(x)
+        return kept, embedding
+
+
+class LatentDenoiser(nn.Module):
+    """A U-Net that says the velocity of a noised latent."""
+
+    def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.down = Downward(latents + len(PLACE), channels, features)
+        self.middle = ResidualBlock(channels[-1], channels[-1], features)
+        self.up = nn.ModuleList(
+            ResidualBlock(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        # How large the fields of view were: weight, sum and squares of their sides (z, y, x) [m].
+        self.register_buffer("fields", torch.zeros(3, 3))
+        self.fields: Tensor
+
+    def forward(
+        self,
+        noised: Tensor,
+        place: Tensor,
+        level: Tensor,
+        control: list[Tensor] | None = None,
+        *,
+        sparing: bool = False,
+    ) -> Tensor:
+        """Velocity of `noised` (B, C, D, H, W), sides divisible by 2 ** (levels - 1).
+
+        `place` (B, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
+        what an `Adapter` adds to each level of the U-Net.
+        """
+        kept, embedding = self.down(torch.cat([noised, place], dim=1), level, sparing=sparing)
+        if control is not None:
+            kept = [found + added for found, added in zip(kept, control, strict=True)]
+        x = run(self.middle, kept[-1], embedding, sparing=sparing)
+        for number in range(len(self.up) - 1, -1, -1):
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = run(self.up[number], torch.cat([x, kept[number]], dim=1), embedding, sparing=sparing)
+        return self.head(F.silu(x))  # type: ignore[no-any-return]
+
+
+class Adapter(nn.Module):
+    """Brings a mask to a denoiser that stands still (ControlNet, arXiv 2302.05543).
+
+    A copy of the denoiser's way down sees the mask beside the latent; convolutions that start at zero add
+    what it found to the denoiser's own, so that an adapter that has not learnt changes nothing.
+    """
+
+    def __init__(self, latents: int, classes: int, channels: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.hint = nn.Conv3d(classes, channels[0], 3, padding=1)
+        self.down = Downward(latents + len(PLACE), channels, features)
+        self.gates = nn.ModuleList(nn.Conv3d(width, width, 1) for width in channels)
+        for parameter in self.gates.parameters():
+            nn.init.zeros_(parameter)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether it has moved at all."""
+        return any(bool(parameter.any()) for parameter in self.gates.parameters())
+
+    def begin_as(self, denoiser: LatentDenoiser) -> None:
+        """Becomes the copy of the denoiser's way down that it starts from."""
+        self.down.load_state_dict(denoiser.down.state_dict())
+
+    def forward(
+        self, noised: Tensor, place: Tensor, level: Tensor, mask: Tensor, *, sparing: bool = False
+    ) -> list[Tensor]:
+        """What is added to the denoiser's levels; `mask` (B, classes, D, H, W) holds shares of each class."""
+        seen = torch.cat([noised, place], dim=1)
+        kept, _ = self.down(seen, level, self.hint(mask), sparing=sparing)
+        return [gate(found) for gate, found in zip(self.gates, kept, strict=True)]
+
+
+def run(block: nn.Module, x: Tensor, embedding: Tensor, *, sparing: bool) -> Tensor:
+    """A block's output; `sparing` forgets what lies between and computes it again for the gradient."""
+    if sparing and torch.is_grad_enabled():
+        return torch.as_tensor(checkpoint(block, x, embedding, use_reentrant=False))
+    return torch.as_tensor(block(x, embedding))

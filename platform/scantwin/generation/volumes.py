@@ -1,0 +1,212 @@
+"""Whole CT volumes on small machines: a VQ-GAN, a latent diffusion, an adapter for masks (arXiv 2503.13211).
+
+They learn one after the other: first the autoencoder on 3D patches; then it stands still and the denoiser
+learns what it encodes; from some time on every other step teaches the adapter, beside a denoiser that stands
+still. The share of the training decides, which in a federation is the same at every site.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from scantwin.generation import volumes_figures
+from scantwin.generation.autoencoder import Autoencoder
+from scantwin.generation.latent_denoiser import Adapter, LatentDenoiser
+from scantwin.generation.volumes_batches import VolumeBatch, VolumeSampler, Window, class_count
+from scantwin.generation.volumes_drawing import encode
+from scantwin.imaging.study import District
+from scantwin.imaging.volume import Volume
+from scantwin.learning.machine import arithmetic
+from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_generation import Volumes
+from scantwin.learning.schedules import cosine
+from scantwin.learning.unet import PatchDiscriminator
+
+_FIELD_RATE = 0.02
+"""How fast the memory of fields of view moves: it spans some fifty patients."""
+
+
+class LowResource3D:
+    """The `System` of recipe system `low-resource-3d`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rules = recipe.volumes or Volumes()
+        self.schedule = cosine(self.rules.steps)
+        self.memory: dict[str, Tensor] = {}
+        self._networks: dict[str, nn.Module] = {}
+        self._moved: dict[District, tuple[str, ...]] = {}
+        rules, latents = self.rules, len(self.rules.levels)
+        for district in recipe.districts:
+            made = {
+                "autoencoder": Autoencoder(rules.autoencoder_channels, rules.levels),
+                "denoiser": LatentDenoiser(latents, rules.channels, rules.time_features),
+            }
+            if recipe.losses.adversarial:
+                made["discriminator"] = PatchDiscriminator(1, recipe.network.discriminator_channels)
+            if rules.masks != "none":
+                made["adapter"] = Adapter(latents, class_count(rules), rules.channels, rules.time_features)
+            self._networks |= {
+                f"low-resource-3d/{district}/{name}": network for name, network in made.items()
+            }
+        for network in self._networks.values():
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+
+    def components(self) -> dict[str, nn.Module]:
+        """Named networks, such as `low-resource-3d/whole-body/denoiser`."""
+        return self._networks
+
+    def components_of(self, district: District) -> tuple[str, ...]:
+        """The networks of `district` that the last step moved; all of them before the first.
+
+        So each has a moving average of its own time, and a site sends what has learnt, not what stood still.
+        """
+        return self._moved.get(district) or self._all_of(district)
+
+    def _all_of(self, district: District) -> tuple[str, ...]:
+        return tuple(name for name in self._networks if name.split("/")[1] == district)
+
+    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
+        """Adam for each component of `district`."""
+        return {name: self._optimisers.of(name) for name in self._all_of(district)}
+
+    def autoencoder(self, district: District) -> Autoencoder:
+        """The autoencoder of `district`."""
+        return cast(Autoencoder, self._networks[f"low-resource-3d/{district}/autoencoder"])
+
+    def denoiser(self, district: District) -> LatentDenoiser:
+        """The denoiser of `district`."""
+        return cast(LatentDenoiser, self._networks[f"low-resource-3d/{district}/denoiser"])
+
+    def adapter(self, district: District) -> Adapter | None:
+        """The adapter of `district`; None where the recipe has no masks."""
+        return cast(Adapter | None, self._networks.get(f"low-resource-3d/{district}/adapter"))
+
+    def learnt(self, district: District) -> bool:
+        """Whether the denoiser has moved at all: one that never learnt makes noise."""
+        return bool(self.denoiser(district).head.weight.any())
+
+    def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> VolumeSampler:
+        """Patches and windows of `district`."""
+        return VolumeSampler(studies, self.recipe, district, seed)
+
+    def training_step(
+        self, district: District, batch: VolumeBatch, progress: float = 0.0
+    ) -> dict[str, float]:
+        """One step of whichever network learns at `progress`."""
+        share = self.rules.autoencoder_share
+        if progress < share:
+            return self._learn_to_encode(district, batch, progress / share)
+        late = (progress - share) / (1 - share) >= self.rules.masks_from
+        if late and batch.masked and self.adapter(district) is not None:
+            return self._learn_latents(district, batch, "adapter")
+        return self._learn_latents(district, batch, "denoiser")
+
+    def _learn_to_encode(self, district: District, batch: VolumeBatch, within: float) -> dict[str, float]:
+        """A step of the autoencoder and, late, its discriminator; `within` is the share of its time gone."""
+        name, critic = (f"low-resource-3d/{district}/{kind}" for kind in ("autoencoder", "discriminator"))
+        judged = critic in self._networks and within >= self.rules.adversarial_from
+        names = (name, critic) if judged else (name,)
+        self._end_at(names, within)
+        self._optimisers.clear(*names)
+        parts, losses = self.recipe.optimisation.accumulate, []
+        images, weights = batch.patches.image.chunk(parts), batch.patches.weight.chunk(parts)
+        for image, weight in zip(images, weights, strict=True):
+            with self._arithmetic():
+                said = self._networks[name](image.contiguous(memory_format=torch.channels_last_3d)).float()
+            found = {"reconstruction": ((said - image).abs() * weight).sum() / weight.sum()}
+            total = self.recipe.losses.l1 * found["reconstruction"]
+            if judged:
+                with standing_still(self._networks[critic]):
+                    found["adversarial"] = ((self._judge(critic, said) - 1) ** 2).mean()
+                total = total + self.recipe.losses.adversarial * found["adversarial"]
+                real, fake = self._judge(critic, image), self._judge(critic, said.detach())
+                found["discriminator"] = 0.5 * ((real - 1) ** 2).mean() + 0.5 * (fake**2).mean()
+                backward(found["discriminator"], parts)
+            backward(total, parts)
+            losses.append(found)
+        self._optimisers.step(*names, clip=True)
+        self._moved[district] = names
+        return mean_of(losses)
+
+    def _end_at(self, names: tuple[str, ...], within: float) -> None:
+        """The autoencoder's rate falls over its own time: what stands still afterwards must have settled."""
+        if self.recipe.optimisation.schedule == "constant":
+            return
+        factor = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * within))
+        for name in names:
+            for group in self._optimisers.of(name).param_groups:
+                group["lr"] = group.setdefault("full_rate", group["lr"]) * factor
+
+    def _learn_latents(self, district: District, batch: VolumeBatch, kind: str) -> dict[str, float]:
+        """A step of the denoiser, or of the adapter beside it."""
+        name = f"low-resource-3d/{district}/{kind}"
+        other, adapter = self.denoiser(district), self.adapter(district)
+        if kind == "adapter" and adapter is not None and not adapter.learnt:
+            adapter.begin_as(other)
+        self._optimisers.clear(name)
+        losses = []
+        for window in batch.windows:
+            if kind == "denoiser":
+                self._remember(other, window)
+                found = {"denoising": self.latent_loss(district, window, masked=False)}
+            else:
+                with standing_still(other):
+                    found = {"masked": self.latent_loss(district, window, masked=True)}
+            backward(self.recipe.losses.denoising * found[next(iter(found))], len(batch.windows))
+            losses.append(found)
+        self._optimisers.step(name, clip=True)
+        self._moved[district] = (name,)
+        return mean_of(losses)
+
+    def latent_loss(self, district: District, window: Window, *, masked: bool) -> Tensor:
+        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask."""
+        latent = encode(self.autoencoder(district), window.image, self.rules, self.recipe)
+        step = torch.tensor([window.step])
+        noised = self.schedule.noised(latent, window.noise, step)
+        sparing = latent[0, 0].numel() > self.rules.recompute_above
+        mask = window.mask if masked else None
+        said = self.velocity(district, noised, window.place, window.step, mask, sparing=sparing)
+        return (said - self.schedule.velocity(latent, window.noise, step)).abs().mean()
+
+    def velocity(
+        self, district: District, noised: Tensor, place: Tensor, step: int, mask: Tensor | None = None,
+        *, sparing: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """What the denoiser, with the adapter where there is a mask, says of a latent (B, C, D, H, W)."""
+        level = torch.full((len(noised),), step / self.rules.steps, device=noised.device)
+        adapter = self.adapter(district)
+        with self._arithmetic():
+            added = None
+            if mask is not None and adapter is not None:
+                added = adapter(noised, place, level, mask, sparing=sparing)
+            said = self.denoiser(district)(noised, place, level, added, sparing=sparing)
+        return torch.as_tensor(said.float())
+
+    def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
+        """Reconstruction errors [HU] and the denoiser's loss on a held-out patient."""
+        return volumes_figures.figures(self, study, district)
+
+    def shown(self, study: PreparedStudy) -> dict[str, Volume]:
+        """CTs [HU]: real, reconstructed, made from noise, made from the mask."""
+        return volumes_figures.shown(self, study)
+
+    def _remember(self, denoiser: LatentDenoiser, window: Window) -> None:
+        """Moves the memory of how large fields of view are: sums that sites may average like weights."""
+        size = window.field_m
+        denoiser.fields.lerp_(torch.stack([torch.ones_like(size), size, size**2]), _FIELD_RATE)
+
+    def _judge(self, critic: str, image: Tensor) -> Tensor:
+        with self._arithmetic():
+            score = self._networks[critic](image.contiguous(memory_format=torch.channels_last_3d))
+        return torch.as_tensor(score.float())
+
+    def _arithmetic(self) -> torch.autocast:
+        return arithmetic(self.recipe.optimisation.precision)

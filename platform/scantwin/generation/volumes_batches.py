@@ -1,0 +1,194 @@
+"""What volumes are learnt from: patches for the autoencoder, whole bodies or windows for the denoiser.
+
+Every random choice depends on (seed, step) only, the diffusion's noise included. A batch cuts what it is
+asked for: which of the networks learns just now is the system's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from scantwin.generation.autoencoder import DOWN
+from scantwin.generation.fields import Field, shares
+from scantwin.generation.hu_scale import to_unit
+from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL
+from scantwin.imaging.study import District
+from scantwin.learning.prepared import PreparedStudy, cut
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_generation import Volumes
+from scantwin.units import AIR_HU
+
+_LIMIT = 2.0
+"""Standard deviations beyond which a stretch is not drawn."""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of CT. Axes (batch, 1, z, y, x)."""
+
+    image: Tensor
+    """CT on the bent scale."""
+    weight: Tensor
+    """Weight of each voxel in the loss: 1 in the body, less in air."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A field of view, or a window of it that the denoiser can afford. Axes (1, channel, z, y, x)."""
+
+    image: Tensor
+    """CT on the bent scale."""
+    place: Tensor
+    """Place channels on the latent grid."""
+    mask: Tensor | None
+    """Share of each class on the latent grid, where the recipe has masks."""
+    field_m: Tensor
+    """(3,) the whole field of view (z, y, x) [m]."""
+    noise: Tensor
+    """Standard normal on the latent grid, one channel for each of the latent's."""
+    step: int
+    """Noise level, 1..steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSampler:
+    """Batches of one district. The same (seed, step) gives the same batch, whatever came before."""
+
+    studies: list[PreparedStudy]
+    recipe: Recipe
+    district: District
+    seed: int
+
+    @cached_property
+    def usable(self) -> list[PreparedStudy]:
+        """The studies with a CT of the district."""
+        return [s for s in self.studies if s.has_ct and self.district in s.boxes]
+
+    def __bool__(self) -> bool:
+        return bool(self.usable)
+
+    def batch(self, step: int) -> VolumeBatch:
+        """The batch of training step `step`."""
+        return VolumeBatch(self, step)
+
+    def random(self, step: int, purpose: int) -> np.random.Generator:
+        """Chance for one `purpose` of one step."""
+        return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
+
+    @cached_property
+    def centres(self) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """Flat indices of the voxels of the body and of lesions, by study."""
+        found = []
+        for study in self.usable:
+            lesions = np.zeros(0, np.int32)
+            if study.organs is not None:
+                lesions = np.flatnonzero(study.organs == ORGAN_LABEL["tumour"]).astype(np.int32)
+            found.append((np.flatnonzero(study.mask(self.district)).astype(np.int32), lesions))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeBatch:
+    """One step's patches and windows; each is cut when it is first asked for."""
+
+    sampler: VolumeSampler
+    step: int
+
+    @cached_property
+    def masked(self) -> bool:
+        """Whether the step is the adapter's, where both it and the denoiser learn."""
+        return bool(self.sampler.random(self.step, 0).random() < 0.5)
+
+    @cached_property
+    def patches(self) -> Patches:
+        """`batch` times `accumulate` patches."""
+        rules, random = self.sampler.recipe.optimisation, self.sampler.random(self.step, 1)
+        drawn = [self._patch(random) for _ in range(rules.batch * rules.accumulate)]
+        image, weight = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+        return Patches(image, weight)
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """`accumulate` windows, one study each."""
+        random = self.sampler.random(self.step, 2)
+        return [self._window(random) for _ in range(self.sampler.recipe.optimisation.accumulate)]
+
+    def _patch(self, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        recipe = self.sampler.recipe
+        number = int(random.integers(len(self.sampler.usable)))
+        study, (body, lesions) = self.sampler.usable[number], self.sampler.centres[number]
+        voxels = lesions if random.random() < recipe.sampling.lesions and lesions.size else body
+        centre = np.unravel_index(int(random.choice(voxels)), study.hu.shape)
+        edge = recipe.sampling.patch
+        offset = random.integers(edge // 4, 3 * edge // 4, 3)
+        start = tuple(int(c - o) for c, o in zip(centre, offset, strict=True))
+        shift = float(random.normal(0.0, recipe.sampling.hu_jitter)) if recipe.sampling.hu_jitter else 0.0
+        hu = cut(study.hu, start, (edge,) * 3, AIR_HU) + np.float32(shift)
+        inside = cut(study.body, start, (edge,) * 3, 0.0) > 0.5
+        weight = np.where(inside, np.float32(1.0), np.float32(recipe.losses.air))
+        axes = tuple(
+            k for k, axis in enumerate("zyx") if axis in recipe.sampling.flip and random.random() < 0.5
+        )
+        image = np.asarray(to_unit(hu), np.float32)
+        turned = [np.ascontiguousarray(np.flip(one, axes))[None] for one in (image, weight)]
+        return turned[0], turned[1]
+
+    def _window(self, random: np.random.Generator) -> Window:
+        recipe, rules = self.sampler.recipe, self.sampler.recipe.volumes or Volumes()
+        study = self.sampler.usable[int(random.integers(len(self.sampler.usable)))]
+        return window_of(study, recipe, rules, random, stretch=recipe.sampling.stretch)
+
+
+def window_of(
+    study: PreparedStudy, recipe: Recipe, rules: Volumes, random: np.random.Generator, *, stretch: float = 0.0
+) -> Window:
+    """A window of a study's field of view, by chance where it does not fit into one."""
+    factors = 1.0 + np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * stretch
+    hu, classes = study.hu, mask_classes(study, rules)
+    if stretch:
+        shape = [max(round(n * f), 1) for n, f in zip(hu.shape, factors, strict=True)]
+        hu = F.interpolate(torch.from_numpy(hu)[None, None], shape, mode="trilinear")[0, 0].numpy()
+        classes = F.interpolate(torch.from_numpy(classes)[None, None], shape, mode="nearest")[0, 0].numpy()
+    field = Field.of(hu.shape, recipe.spacing_mm, rules.multiple)
+    part = [
+        _some(n, min(n, largest), rules.multiple, random)
+        for n, largest in zip(field.padded, rules.window, strict=True)
+    ]
+    box = tuple(part)
+    coarse = (slice(None), slice(None), *(slice(s.start // DOWN, s.stop // DOWN) for s in part))
+    image = to_unit(torch.from_numpy(np.ascontiguousarray(field.pad(hu, AIR_HU)[box])).float())[None, None]
+    place = field.place()[coarse]
+    mask = None
+    if rules.masks != "none":
+        mask = shares(np.ascontiguousarray(field.pad(classes, 0)[box]), class_count(rules))
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    return Window(
+        image, place, mask,
+        torch.tensor([n * s / 1000.0 for n, s in zip(hu.shape, recipe.spacing_mm, strict=True)]),
+        torch.randn(1, len(rules.levels), *place.shape[2:], generator=generator),
+        int(random.integers(1, rules.steps + 1)),
+    )  # fmt: skip
+
+
+def mask_classes(study: PreparedStudy, rules: Volumes) -> NDArray[np.uint8]:
+    """What an adapter is told of a study (z, y, x): its organ classes, or 1 in the body."""
+    if rules.masks == "organs" and study.organs is not None:
+        return study.organs
+    return study.body.astype(np.uint8)
+
+
+def class_count(rules: Volumes) -> int:
+    """How many classes a mask has."""
+    return len(ORGAN_CLASSES) if rules.masks == "organs" else 1
+
+
+def _some(length: int, edge: int, multiple: int, random: np.random.Generator) -> slice:
+    start = int(random.integers((length - edge) // multiple + 1)) * multiple
+    return slice(start, start + edge)

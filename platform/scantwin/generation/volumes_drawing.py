@@ -1,0 +1,126 @@
+"""Making a volume: noise on the latent grid, few moves of a sampler, tiles decoded into whole numbers of HU.
+
+What is large is held once: the latent, 1/64 of the voxels, in fp32; the volume itself as int16. Networks see
+windows and tiles of bounded size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scantwin.generation.autoencoder import DECODER_REACH, DOWN, ENCODER_REACH, Autoencoder
+from scantwin.generation.fields import Field, shares
+from scantwin.generation.hu_scale import to_hu
+from scantwin.generation.tiling import Box, blended, tile_count, tiles, windows
+from scantwin.generation.volumes_batches import class_count
+from scantwin.imaging.study import District
+from scantwin.learning.machine import arithmetic
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_generation import Volumes
+from scantwin.learning.samplers import SAMPLERS
+from scantwin.learning.schedules import descent
+from scantwin.terminal import Advance, silent
+
+if TYPE_CHECKING:
+    from scantwin.generation.volumes import LowResource3D
+
+
+@dataclass(frozen=True)
+class Order:
+    """What volume is to be made."""
+
+    field: Field
+    seed: int
+    """The same seed gives the same volume, whatever was drawn before."""
+    classes: NDArray[np.uint8] | None = None
+    """The mask that it shall follow, voxels of the field (z, y, x)."""
+    steps: int | None = None
+    """Network evaluations; the recipe's by default."""
+    device: str = "cpu"
+    """Where the networks work; they stay there."""
+
+
+@torch.no_grad()
+def draw(
+    system: LowResource3D, district: District, order: Order, advance: Advance = silent
+) -> NDArray[np.int16]:
+    """A CT [HU] of the order's field (z, y, x)."""
+    for network in system.components().values():
+        network.to(order.device)
+    count = order.steps or system.rules.sample_steps
+    total = count + tile_count(order.field.latent, system.rules.tile // DOWN)
+    latent = _sample(system, district, order, lambda done: advance(done, total, "denoising"))
+    return decode(
+        system, district, latent, order.field, lambda done: advance(count + done, total, "decoding")
+    )
+
+
+def _sample(system: LowResource3D, district: District, order: Order, told: Callable[[int], None]) -> Tensor:
+    """The latent that the sampler arrives at (1, C, D, H, W)."""
+    rules, field, levels = system.rules, order.field, system.schedule
+    generator = torch.Generator().manual_seed(order.seed)
+    noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(order.device)
+    place = field.place().to(order.device)
+    mask = None
+    if order.classes is not None:
+        padded = np.asarray(field.pad(order.classes, 0), np.uint8)
+        mask = shares(padded, class_count(rules)).to(order.device)
+    z, y, x = rules.largest
+    boxes = windows(field.latent, (z // DOWN, y // DOWN, x // DOWN), rules.overlap // DOWN)
+    steps = descent(rules.steps, order.steps or rules.sample_steps)
+
+    def denoise(noised: Tensor, at: int) -> Tensor:
+        def say(box: Box) -> Tensor:
+            near = (slice(None), slice(None), *box)
+            seen = None if mask is None else mask[near]
+            velocity = system.velocity(district, noised[near], place[near], at, seen)
+            clean = levels.image(noised[near], velocity, torch.tensor([at]))
+            return clean.clamp(-1.0, 1.0)  # no latent is beyond its grid
+
+        said = blended(noised, boxes, say)
+        told(steps.index(at) + 1)
+        return said
+
+    return SAMPLERS[rules.sampler](denoise, noise, steps, levels)
+
+
+@torch.no_grad()
+def decode(
+    system: LowResource3D, district: District, latent: Tensor, field: Field,
+    told: Callable[[int], None] = lambda _: None,
+) -> NDArray[np.int16]:  # fmt: skip
+    """The CT [HU] of a latent (1, C, D, H, W), rounded to its grid, by tiles, cropped to the field."""
+    rules, autoencoder = system.rules, system.autoencoder(district)
+    out = np.empty(field.padded, np.int16)
+    for number, (core, seen, own) in enumerate(tiles(field.latent, rules.tile // DOWN, DECODER_REACH), 1):
+        tile = autoencoder.quantised(latent[(..., *seen)]).contiguous(memory_format=torch.channels_last_3d)
+        with arithmetic(system.recipe.optimisation.precision):
+            unit = autoencoder.decode(tile).float()
+        hu = to_hu(unit[(0, 0, *_fine(own))]).round_()
+        out[_fine(core)] = hu.cpu().numpy().astype(np.int16)
+        told(number)
+    return out[field.inside]
+
+
+def _fine(box: Box) -> Box:
+    """The voxels behind latent ones."""
+    z, y, x = (slice(side.start * DOWN, side.stop * DOWN) for side in box)
+    return z, y, x
+
+
+def encode(autoencoder: Autoencoder, image: Tensor, rules: Volumes, recipe: Recipe) -> Tensor:
+    """Latents (1, C, D/4, H/4, W/4) of a CT on the bent scale (1, 1, D, H, W), by tiles, without gradient."""
+    shape = [n // DOWN for n in image.shape[2:]]
+    out = torch.empty(1, len(rules.levels), *shape, device=image.device)
+    with torch.no_grad(), arithmetic(recipe.optimisation.precision):
+        for core, seen, own in tiles(tuple(shape), rules.tile // DOWN, ENCODER_REACH):
+            tile = image[(..., *_fine(seen))].contiguous(memory_format=torch.channels_last_3d)
+            out[(..., *core)] = autoencoder.encode(tile).float()[(..., *own)]
+    return out

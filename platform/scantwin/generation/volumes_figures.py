@@ -1,0 +1,80 @@
+"""What the system gets wrong on a held-out patient, and a picture of what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scantwin.generation.fields import Field
+from scantwin.generation.hu_scale import to_unit
+from scantwin.generation.volumes_batches import mask_classes, window_of
+from scantwin.generation.volumes_drawing import Order, decode, draw, encode
+from scantwin.imaging.study import District
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import PreparedStudy
+from scantwin.units import AIR_HU
+
+if TYPE_CHECKING:
+    from scantwin.generation.volumes import LowResource3D
+
+_LEVELS: Final = (0.2, 0.4, 0.6, 0.8)
+"""Shares of the noise levels at which the denoiser is asked: nearly clean to nearly noise."""
+_SOFT_HU: Final = (-160.0, 240.0)
+"""CT numbers [HU] from fat to enhanced organs."""
+
+
+@torch.no_grad()
+def figures(system: LowResource3D, study: PreparedStudy, district: District) -> dict[str, float]:
+    """Errors of the reconstruction [HU], and the denoiser's loss, in units of the latent.
+
+    `mae` and `bias` in the body, `soft-mae` where the CT is between fat and enhanced organs; `denoising`
+    without and `masked` with the mask, at four noise levels of one window.
+    """
+    if not study.has_ct or district not in study.boxes:
+        return {}
+    error = reconstructed(system, study, district).astype(np.float32) - study.hu
+    soft = study.body & (study.hu > _SOFT_HU[0]) & (study.hu < _SOFT_HU[1])
+    out = {
+        "mae": float(np.abs(error[study.body]).mean()), "bias": float(error[study.body].mean()),
+        "soft-mae": float(np.abs(error[soft]).mean()),
+    }  # fmt: skip
+    window = window_of(study, system.recipe, system.rules, np.random.default_rng(0))
+    for name, masked in (("denoising", False), ("masked", True)):
+        if not masked or window.mask is not None:
+            losses = [
+                float(system.latent_loss(district, replace(window, step=step), masked=masked))
+                for step in (max(round(share * system.rules.steps), 1) for share in _LEVELS)
+            ]
+            out[name] = sum(losses) / len(losses)
+    return {name: value for name, value in out.items() if np.isfinite(value)}
+
+
+def reconstructed(system: LowResource3D, study: PreparedStudy, district: District) -> np.ndarray:
+    """What comes back of a study's CT [HU] (z, y, x), int16."""
+    field = Field.of(study.hu.shape, study.grid.spacing, system.rules.multiple)
+    return decode(system, district, encoded(system, study, district, field), field)
+
+
+def encoded(system: LowResource3D, study: PreparedStudy, district: District, field: Field) -> Tensor:
+    """The latent of a study's CT (1, C, D, H, W)."""
+    unit = to_unit(torch.from_numpy(np.asarray(field.pad(study.hu, AIR_HU), np.float32)))[None, None]
+    return encode(system.autoencoder(district), unit, system.rules, system.recipe)
+
+
+def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:
+    """CTs [HU]: real, reconstructed and, once the denoiser has learnt, made without and with mask."""
+    district = next((d for d in system.recipe.districts if d in study.boxes), None)
+    if district is None:
+        return {}
+    pictures = {"real": study.hu, "reconstructed": reconstructed(system, study, district)}
+    order = Order(Field.of(study.hu.shape, study.grid.spacing, system.rules.multiple), seed=0)
+    if system.learnt(district):
+        pictures["made"] = draw(system, district, order)
+        if system.adapter(district) is not None:
+            guided = replace(order, classes=mask_classes(study, system.rules))
+            pictures["made from the mask"] = draw(system, district, guided)
+    return {name: study.grid.with_array(image, "HU") for name, image in pictures.items()}
