@@ -1,6 +1,7 @@
 """The unmutated studies of `fuzz_imaging`: a block of warm tissue in air, in every form that is read.
 
 dicom-siemens, dicom-ge, dicom-philips    as the three vendors write it, uncompressed, a slope per slice
+dicom-gml                                 the first as a workstation saves it: in SUV already
 packed-rle, packed-jpegls, ..             the first, compressed
 enhanced                                  a multi-frame file of CT, and one of PET that states its reference
 nifti, image                              CTres and SUV as .nii.gz, as .mha
@@ -60,6 +61,7 @@ def write_bases(folder: Path) -> Bases:
         subject = Subject(f"fuzz-{vendor}", "F", 60, 1.7, 70.0)
         write_dicom(folder / f"dicom-{vendor}", ct, pet, subject, vendor, seed=k, when=date(2026, 3, 2))  # type: ignore[arg-type]
     plain = folder / "dicom-siemens"
+    _in_suv(plain, folder / "dicom-gml", suv)
     for name, syntax in PACKED.items():
         _pack(plain, folder / f"packed-{name}", syntax)
     _old_jpeg(plain, folder / "packed-jpeg")
@@ -70,6 +72,19 @@ def write_bases(folder: Path) -> Bases:
         (folder / "image").mkdir(exist_ok=True)
         sitk.WriteImage(volume.to_sitk(), str(folder / "image" / f"{name}.mha"), name == "CTres")
     return Bases(folder)
+
+
+def _in_suv(source: Path, folder: Path, suv: np.ndarray) -> None:
+    """Units GML, SUVType BW, corrected to the injection, as the sarcoma data are."""
+    for path in sorted(source.rglob("*.dcm")):
+        ds = pydicom.dcmread(path)
+        if ds.Modality == "PT":
+            stored = np.frombuffer(ds.PixelData, "<i2").astype(float).sum()
+            ds.Units, ds.SUVType, ds.DecayCorrection = "GML", "BW", "ADMIN"
+            ds.RescaleSlope = f"{float(suv[int(ds.InstanceNumber) - 1].sum()) / stored:.9g}"
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ds.save_as(target)
 
 
 def _pack(source: Path, folder: Path, syntax: pydicom.uid.UID | None) -> None:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.fuzz_imaging --n 20000 --out fuzz/     by ranges of 500; a second call goes on
     python -m benchmarks.fuzz_imaging --only 137        one input again, with what it gives
+    python -m benchmarks.fuzz_imaging --n 300 --fault admin-decayed     a fault put in on purpose
 
 Each input is read in a worker process with a limit of time and of memory. A failure is: another exception
 than a rejection, a rejection that is not in the catalogue, more than 10 s, more than 1 GB above the input's
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.fuzz_bases import Bases, write_bases
+from benchmarks.fuzz_faults import FAULTS
 from benchmarks.fuzz_inputs import make
 from benchmarks.fuzz_suv import Input
 
@@ -100,8 +102,10 @@ def _wrong(study: Study, given: Input) -> str:
     return f"wrong SUV, {sorted(warned)}: {said}"
 
 
-def work(pipe: Connection, folder: str, seed: int) -> None:
+def work(pipe: Connection, folder: str, seed: int, fault: str) -> None:
     """The worker: reads inputs whose numbers come through the pipe."""
+    if fault:
+        FAULTS[fault](setattr)
     bases = Bases(Path(folder) / "bases")
     import SimpleITK as sitk
 
@@ -133,14 +137,16 @@ def _virtual_bytes() -> int:
 class Worker:
     """A child that is started anew when it hangs or dies."""
 
-    def __init__(self, folder: str, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: str, seed: int, fault: str = "") -> None:
+        self.folder, self.seed, self.fault = folder, seed, fault
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.child = context.Process(target=work, args=(theirs, self.folder, self.seed), daemon=True)
+        self.child = context.Process(
+            target=work, args=(theirs, self.folder, self.seed, self.fault), daemon=True
+        )
         self.child.start()
         theirs.close()
 
@@ -171,11 +177,11 @@ class Worker:
         self.child.join(5)
 
 
-def run(count: int, seed: int, seconds: float, first: int = 0) -> dict[str, Any]:
+def run(count: int, seed: int, seconds: float, first: int = 0, fault: str = "") -> dict[str, Any]:
     """Reads up to `count` inputs, no longer than `seconds`."""
     folder = tempfile.mkdtemp(prefix="scantwin-fuzz-", dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None)
     write_bases(Path(folder) / "bases")
-    worker = Worker(folder, seed)
+    worker = Worker(folder, seed, fault)
     outcomes: Counter[str] = Counter()
     needless: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
@@ -246,13 +252,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after that time")
     parser.add_argument("--only", type=int, help="read this one input")
     parser.add_argument("--out", type=Path, help="folder for the result of each range")
+    parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="read with this fault put in")
     given = parser.parse_args()
     if given.only is not None:
         result = run(1, given.seed, given.seconds, given.only)
     elif given.out is not None:
         result = run_ranges(given.n, given.seed, given.seconds, given.out)
     else:
-        result = run(given.n, given.seed, given.seconds)
+        result = run(given.n, given.seed, given.seconds, fault=given.fault)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if result["failures"] else 0)
 

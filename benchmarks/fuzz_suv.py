@@ -31,7 +31,8 @@ SLICE = {
     "slope": "RescaleSlope", "intercept": "RescaleIntercept", "acq_date": "AcquisitionDate",
     "acq_time": "AcquisitionTime", "frame_reference": "FrameReferenceTime", "duration": "ActualFrameDuration",
 }  # fmt: skip
-PRIVATE = {
+PRIVATE: dict[str, dict[str, tuple[int, str, int]]] = {
+    "gml": {},
     "siemens": {"private_time": (0x0071, "SIEMENS MED PT", 0x22)},
     "ge": {"private_time": (0x0009, "GEMS_PETD_01", 0x0D), "ge_start": (0x0009, "GEMS_PETD_01", 0x3B)},
     "philips": {
@@ -91,7 +92,7 @@ def suv_mutation(bases: Bases, place: Path, rng: Rng) -> Input:
         # Old JPEG is decoded by a process that takes half a second to start: seldom.
         name = "jpeg" if rng.random() < 0.1 else pick(rng, sorted(PACKED))
         return _classic(bases, place, rng, "siemens", f"packed-{name}")
-    vendor = pick(rng, VENDORS)
+    vendor = pick(rng, (*VENDORS, "gml"))
     made = _classic(bases, place, rng, vendor, f"dicom-{vendor}")
     if form > 0.95:
         _into_zip(place)
@@ -102,6 +103,8 @@ def _classic(bases: Bases, place: Path, rng: Rng, vendor: str, form: str) -> Inp
     files = [p for p in link(bases.folder / form, place) if p.parent.name == "PET"]
     slices = [pydicom.dcmread(p) for p in files]
     names = [*WHOLE, *DRUG, *SLICE, *PRIVATE[vendor]]
+    if vendor == "gml":  # what matters there, more often
+        names += ["units", "suv_type", "weight"] * 3
     chosen = [pick(rng, names) for _ in range(int(rng.integers(1, 4)))]
     alone = int(rng.integers(len(slices))) if rng.random() < 0.1 else None
     for name in chosen:
@@ -118,8 +121,19 @@ def _classic(bases: Bases, place: Path, rng: Rng, vendor: str, form: str) -> Inp
     others = {k for ds in slices for k, v in _fields(ds, vendor).items() if _plain(v) != _plain(fields[k])}
     texts = [str(_fields(ds, vendor)["corrected"]).upper().split("\\") for ds in slices]
     all_corrected = all("ATTN" in codes and "DECY" in codes for codes in texts)
+    usual = _fields(slices[(alone or 0) - 1], vendor)
+    odd = number(_fields(slices[alone or 0], vendor)["philips_suv"]) if "philips_suv" in others else None
+    others.discard("philips_suv")
+    if "philips_suv" in chosen and alone is not None and not (odd is not None and odd > 0):
+        usual["philips_suv"] = None  # one slice has lost it: the activity factor is there for all
     if others <= (PER_SLICE | {"corrected"} if all_corrected else PER_SLICE):  # as the other slices have it
-        expected = answer(_fields(slices[(alone or 0) - 1], vendor), each)
+        expected = answer(usual, each)
+        if odd is not None and odd > 0 and alone is not None and _plain(usual["units"]) == "CNTS":
+            # The factor of a slice is that slice's.
+            expected = Answer(*(
+                tuple((*one[:alone], odd, *one[alone + 1 :]) for one in made)
+                for made in (expected.literal, expected.with_warning)
+            ))  # fmt: skip
     else:
         expected = Answer((), ())
     stored = [np.frombuffer(pydicom.dcmread(p).PixelData, "<i2") for p in plain]

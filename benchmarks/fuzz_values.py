@@ -29,7 +29,7 @@ DATES = (
 ZONES = ("", "", "", "+0000", "+0100", "-0500", "&0000")
 POOLS: dict[str, tuple[str | None, ...]] = {
     "units": ("BQML", "GML", "CNTS", "CPS", "PROPCNTS", "CM2ML", "bqml", "", None, "BQML "),
-    "suv_type": ("BW", "", None, "LBM", "BSA", "XX"),
+    "suv_type": ("BW", "", None, "LBM", "LBM", "BSA", "XX"),
     "decay": ("START", "ADMIN", "NONE", "", None, "start", "XX"),
     "corrected": ("ATTN\\DECY", "ATTN", "DECY", "", None, "DECY\\ATTN\\SCAT", "attn\\decy", "ATTN\\\\DECY"),
     "attenuation": ("YES", "NO", "", None),

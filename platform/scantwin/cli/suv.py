@@ -75,24 +75,27 @@ def _write(found: Found, reports: list[dict[str, Any]], out_file: Path) -> Path:
     if not usable:
         error = reports[0]["error"]
         raise InputError(error["message"], hint=error["hint"], code=error["code"])
-    if len(usable) > 1:
-        paths = ", ".join(series.path for series in usable[:3])
-        raise InputError(
-            f"There are {len(usable)} PET series ({paths}), --out takes one.", hint="Give one series' folder."
-        )
     if any(code_of(w) == "pet.other-nuclide" for r in reports for w in r["warnings"]):
         raise InputError("--out writes FDG only.", hint="Use the factor of the report for other tracers.")
-    return _image(usable[0], out_file)
+    return _image(usable, out_file)
 
 
-def _image(series: PetSeries, out_file: Path) -> Path:
-    if not series.refs:
+def _image(usable: list[PetSeries], out_file: Path) -> Path:
+    refs = [ref for series in usable for ref in series.refs]
+    if not refs:
         raise InputError("A header dump holds no pixels.", hint="Leave --out out, or give the DICOM series.")
-    from scantwin.imaging.dicom_read import read_pet_series
+    from scantwin.imaging.beds import join_beds
+    from scantwin.imaging.dicom_series import list_series
     from scantwin.imaging.nifti import write_nifti
+    from scantwin.imaging.study_dicom import read_pet
 
-    volume, *_ = read_pet_series(series.refs)
-    return write_nifti(volume, out_file)
+    joined = join_beds(list_series(refs)[0])
+    if len(joined) != 1:
+        paths = ", ".join(series.path for series in usable[:3])
+        raise InputError(
+            f"There are {len(joined)} PET series ({paths}), --out takes one.", hint="Give one series' folder."
+        )
+    return write_nifti(read_pet(joined[0])[0], out_file)
 
 
 def _people(result: dict[str, Any]) -> None:

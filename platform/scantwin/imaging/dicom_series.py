@@ -17,6 +17,7 @@ from pydicom.tag import BaseTag
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, may_be_dicom
+from scantwin.imaging.dicom_geometry import Plane
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, quiet, read_header
 from scantwin.imaging.dicom_read import Frame, plane_of
 
@@ -73,6 +74,10 @@ class Series:
     normal: tuple[float, float, float] = (0.0, 0.0, 1.0)
     heights: list[float] = field(default_factory=list)
     """Positions along the normal [mm], which for axial slices is the world's z."""
+    plane: Plane | None = None
+    """Where its first readable frame lies."""
+    beds: tuple[Series, ...] = ()
+    """The series that were put together to this one, from the feet up; empty for one as it was stored."""
 
     @property
     def low(self) -> float:
@@ -216,6 +221,7 @@ def _note(series: Series, header: Dataset, ref: FileRef) -> None:
         except Rejection:
             continue
         normal = np.cross(plane.orientation[:3], plane.orientation[3:])
+        series.plane = series.plane or plane
         series.normal = (float(normal[0]), float(normal[1]), float(normal[2]))
         series.heights.append(float(np.dot(normal, plane.position)) * (1.0 if normal[2] >= 0 else -1.0))
 

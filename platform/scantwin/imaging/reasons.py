@@ -185,6 +185,8 @@ _CATALOGUE: Final[tuple[tuple[str, Severity, str, str], ...]] = (
     ("study.several-pet", "warned",
      "There are {found} PET series in {path}; the corrected one that covers most was taken.",
      "Keep one PET per study if that is the wrong one."),
+    ("study.beds-joined", "warned",
+     "{found} series are bed positions of one scan; they were put together.", ""),
     ("study.bad-json", "rejected",
      "{path} is not a study description: {found}.",
      "It holds an object with `condition` and `name`."),

@@ -10,6 +10,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from scantwin.errors import Rejection
+from scantwin.imaging.beds import join_beds, stitch
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import BROKEN
 from scantwin.imaging.dicom_lesions import read_lesions
@@ -79,7 +80,8 @@ def vendor(header: Dataset) -> str:
 
 def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileRef], list[str]]:
     files = [ref for ref in refs if ref.name != DESCRIPTION]
-    series, drawn, damaged = list_series(files)
+    stored, drawn, damaged = list_series(files)
+    series = join_beds(stored)
     if damaged and damaged == len(files):
         raise reject("dicom.unreadable", path=path, found=f"all {damaged} files are damaged")
     return series, drawn, [warn("dicom.file-left-out", found=damaged)] if damaged else []
@@ -93,9 +95,22 @@ def _read_ct(path: Path, series: list[Series], cts: Sequence[Series]) -> tuple[V
         if rest:
             raise reject("geometry.too-few-slices", found=max(len(s.frames) for s in rest))
         raise reject("study.no-ct", path=path)
-    raw, notes, header = read_ct_series(cts[0].measured)
-    ct, more = as_ct(raw, path)
-    return ct, header, notes + more
+    beds = [read_ct_series(bed.measured) for bed in cts[0].beds or cts[:1]]
+    notes = _said([bed[1] for bed in beds])
+    ct, more = as_ct(stitch([bed[0] for bed in beds]), path)
+    return ct, beds[0][2], notes + more
+
+
+def read_pet(series: Series) -> tuple[Volume, list[str], Dataset, str]:
+    """PET [g/ml] of a series or of its beds, warnings, a header, and the rule that gave the reference."""
+    beds = [read_pet_series(bed.measured or bed.frames) for bed in series.beds or (series,)]
+    return stitch([bed[0] for bed in beds]), _said([bed[1] for bed in beds]), beds[0][2], beds[0][3]
+
+
+def _said(notes: Sequence[list[str]]) -> list[str]:
+    """What the beds of a series warn of, and that there were several."""
+    several = [warn("study.beds-joined", found=len(notes))] if len(notes) > 1 else []
+    return several + list(dict.fromkeys(note for each in notes for note in each))
 
 
 def _read_pet(
@@ -105,7 +120,7 @@ def _read_pet(
     refusal: Rejection | None = None
     for series in pets:
         try:
-            raw, notes, header, rule = read_pet_series(series.measured or series.frames)
+            raw, notes, header, rule = read_pet(series)
             pet, more = as_suv(raw, "the PET series")
         except Rejection as error:
             refusal = refusal or error

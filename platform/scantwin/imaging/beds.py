@@ -1,0 +1,123 @@
+"""Bed positions that were stored as series of their own: found by their geometry, read one by one, stitched.
+
+Each bed becomes HU or SUV by its own headers first (its own times, scale and dose), so decay is right for
+each. Where two overlap, they are blended: a bed counts less towards its ends, where a scanner counts least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.imaging.dicom_geometry import MIN_PLANES, Plane
+from scantwin.imaging.dicom_series import Series
+from scantwin.imaging.volume import Volume
+
+MAX_OVERLAP: Final = 0.5
+"""Share of the shorter bed that may lie on the other: beds overlap by 10 to 50 %; two reconstructions of one
+scan overlap wholly."""
+MAX_STEP: Final = 1.5
+"""From the last slice of a bed to the first of the next, in slices: more is a gap."""
+MAX_APART_S: Final = 7200.0
+"""Between two beds of one scan [s]: a late scan of the same patient is another one."""
+_ALIKE: Final = 0.01
+"""Relative difference of voxel sizes, and shift within the slice in voxels, that is rounding."""
+
+
+def join_beds(series: Sequence[Series]) -> list[Series]:
+    """The series; those that are bed positions of one scan are put together, and are its `Series.beds`."""
+    rest = sorted(series, key=lambda s: (s.low, s.uid))
+    joined: list[Series] = []
+    while rest:
+        chain = [rest.pop(0)]
+        while (following := next((s for s in rest if _follows(chain[-1], s)), None)) is not None:
+            chain.append(following)
+            rest.remove(following)
+        joined.append(chain[0] if len(chain) == 1 else _one(chain))
+    return joined
+
+
+def stitch(beds: Sequence[Volume]) -> Volume:
+    """One volume from beds of the same axes and voxels, on the grid of the first, blended in overlaps."""
+    if len(beds) == 1:
+        return beds[0]
+    base = beds[0]
+    # Where each bed's first slice lies on the grid of the first, in slices.
+    starts = [float(base.index(np.asarray(bed.origin))[0]) for bed in beds]
+    ends = [start + bed.shape[0] - 1 for start, bed in zip(starts, beds, strict=True)]
+    first, last = int(np.ceil(min(starts) - _ALIKE)), int(np.floor(max(ends) + _ALIKE))
+    total = np.zeros((last - first + 1, *base.shape[1:]), np.float32)
+    weight = np.zeros(last - first + 1, np.float32)
+    for start, end, bed in zip(starts, ends, beds, strict=True):
+        for k in range(max(first, int(np.ceil(start - _ALIKE))), min(last, int(np.floor(end + _ALIKE))) + 1):
+            share = np.float32(1.0 + min(k - start, end - k))
+            total[k - first] += share * _slice(bed.array, k - start)
+            weight[k - first] += share
+    # Beds that are out of step can leave the slice between them to neither.
+    for k in np.flatnonzero(weight == 0).tolist():
+        below, above = total[k - 1] / weight[k - 1], total[k + 1] / weight[k + 1]
+        total[k], weight[k] = (below + above) / 2, 1.0
+    array = total / weight[:, None, None]
+    if base.array.dtype.kind in "iu":
+        array = np.rint(array).astype(base.array.dtype)
+    origin = base.world((first, 0, 0))
+    return replace(base, array=array, origin=(float(origin[0]), float(origin[1]), float(origin[2])))
+
+
+def _slice(array: NDArray[np.generic], at: float) -> NDArray[np.float32]:
+    """The slice at a fractional index, linear between its neighbours."""
+    at = float(np.clip(at, 0, len(array) - 1))
+    low = min(int(at), len(array) - 2)
+    share = np.float32(at - low)
+    between = (1 - share) * array[low].astype(np.float32) + share * array[low + 1].astype(np.float32)
+    return np.asarray(between, np.float32)
+
+
+def _follows(lower: Series, upper: Series) -> bool:
+    """Whether `upper` is the next bed above `lower` of the same scan."""
+    same = ("modality", "study", "patient", "frame_of_reference", "image_type", "corrected", "kernel",
+            "series_type")  # fmt: skip
+    if not lower.frame_of_reference or any(getattr(lower, n) != getattr(upper, n) for n in same):
+        return False
+    if lower.plane is None or upper.plane is None or not _same_grid(lower.plane, upper.plane):
+        return False
+    steps = [_step(s) for s in (lower, upper)]
+    if min(steps) <= 0 or abs(steps[0] / steps[1] - 1) > _ALIKE:
+        return False
+    if lower.when and upper.when and abs((lower.when - upper.when).total_seconds()) > MAX_APART_S:
+        return False
+    shorter = min(lower.high - lower.low, upper.high - upper.low)
+    overlap = lower.high - upper.low
+    return upper.high > lower.high and -MAX_STEP * steps[0] <= overlap <= MAX_OVERLAP * shorter
+
+
+def _same_grid(a: Plane, b: Plane) -> bool:
+    """Same size, voxels, direction and place within the slice."""
+    if a.shape != b.shape or not np.allclose(a.spacing, b.spacing, rtol=_ALIKE):
+        return False
+    if not np.allclose(a.orientation, b.orientation, atol=1e-3):
+        return False
+    away = np.asarray(b.position) - np.asarray(a.position)
+    axes = np.asarray(a.orientation).reshape(2, 3)
+    return bool(np.abs(axes @ away).max() < 10 * _ALIKE * min(a.spacing))
+
+
+def _step(series: Series) -> float:
+    """Median distance of the slices [mm]; 0 where there are too few."""
+    places = np.unique(np.round(series.heights, 2))
+    return float(np.median(np.diff(places))) if len(places) >= MIN_PLANES else 0.0
+
+
+def _one(beds: list[Series]) -> Series:
+    first = min(beds, key=lambda s: (s.when is None, s.when, s.uid))
+    return replace(
+        first,
+        uid=min(bed.uid for bed in beds),
+        frames=[frame for bed in beds for frame in bed.frames],
+        heights=[height for bed in beds for height in bed.heights],
+        beds=tuple(beds),
+    )
