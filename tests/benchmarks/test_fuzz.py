@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("gdcm", reason="python-gdcm writes the lossless JPEG of the fuzz")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of the package
 
-from benchmarks.fuzz_bases import Bases, write_bases  # noqa: E402
-from benchmarks.fuzz_faults import FAULTS  # noqa: E402
-from benchmarks.fuzz_imaging import judge  # noqa: E402
-from benchmarks.fuzz_inputs import make  # noqa: E402
+from benchmarks.fuzz_bases import Bases, write_bases
+from benchmarks.fuzz_faults import FAULTS
+from benchmarks.fuzz_imaging import judge
+from benchmarks.fuzz_inputs import make
 
 SEED = 3
 MOST = 600
