@@ -163,7 +163,7 @@ class CTInpainting:
             # The known pixels come in again at every step: what is made must fit them, not the other way.
             return torch.where(region > 0, said.clamp(-4.0, 4.0), image)
 
-        steps = descent(self.rules.steps, self.rules.sample_steps)
+        steps = descent(self.rules.steps, self.rules.sample_steps, self.rules.bend)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
         return torch.where(region > 0, drawn, image)
 

@@ -26,6 +26,9 @@ class Inpainting(Part):
     sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
     sample_steps: Positive = 16
     """Network evaluations of a sample."""
+    bend: Annotated[float, Field(ge=1, le=4)] = 2.0
+    """How much closer the last steps are than the first (`schedules.descent`): the noise of soft tissue is a
+    tenth of the scale, and a last step from as much noise would smooth it away."""
     ring_mm: Annotated[float, Field(ge=0, le=30)] = 5.0
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0

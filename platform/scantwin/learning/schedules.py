@@ -45,9 +45,13 @@ def cosine(steps: int) -> Levels:
     return Levels(share.sqrt().float(), (1 - share).clamp(min=0).sqrt().float())
 
 
-def descent(start: int, count: int) -> list[int]:
-    """`count` + 1 steps from `start` down to 0, evenly spread: between them a sampler makes `count` moves."""
-    return [round(start * (count - k) / count) for k in range(count + 1)]
+def descent(start: int, count: int, bend: float = 1.0) -> list[int]:
+    """Steps from `start` down to 0, between which a sampler makes `count` moves (less where two are alike).
+
+    Evenly spread with `bend` 1; above it the last ones are closer, where fine texture is decided.
+    """
+    steps = [round(start * ((count - k) / count) ** bend) for k in range(count + 1)]
+    return list(dict.fromkeys(steps))
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:
