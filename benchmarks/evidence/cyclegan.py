@@ -10,6 +10,8 @@ from benchmarks.evidence.settings import translation_recipe
 
 from scantwin.terminal import Advance
 
+RECIPES = ("pix2pix", "cyclegan")
+
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains both for about the same time: a step of CycleGAN costs about two of Pix2Pix."""

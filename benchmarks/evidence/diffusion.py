@@ -13,6 +13,8 @@ from benchmarks.evidence.settings import translation_recipe
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance
 
+RECIPES = ("coarse-diffusion",)
+
 TRIED = ("See decisions and the table of what may be delivered: one sample, the mean of samples.",)
 
 

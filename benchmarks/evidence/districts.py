@@ -11,6 +11,8 @@ from benchmarks.evidence.settings import translation_recipe
 from scantwin.imaging.study import DISTRICTS
 from scantwin.terminal import Advance
 
+RECIPES = ("pix2pix",)
+
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains both with the same patches, measures both on the same patients."""

@@ -95,7 +95,8 @@ def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: b
     module = module_of(name)
     if module is None:
         return None
-    recipes = [Recipe.load(r).model_dump(mode="json") for r in shipped_recipes()]
+    used = getattr(module, "RECIPES", shipped_recipes())
+    recipes = [Recipe.load(recipe).model_dump(mode="json") for recipe in used]
     key = key_of(asdict(setting), recipes, inspect.getsource(module))
     path = bench.folder / "findings" / f"{name}-{key}.json"
     if path.is_file() and not again:

@@ -20,6 +20,8 @@ from scantwin.learning.training import train
 from scantwin.learning.weights import Components, Model, load_arrays, system_arrays
 from scantwin.terminal import Advance
 
+RECIPES = ("pix2pix",)
+
 _NEAR = 1.10
 """MAE that a federation may have over one training: the spread between seeds is about half of it."""
 

@@ -188,7 +188,8 @@ class Workshop(Protocol):
 
 
 class Experiment(Protocol):
-    """An experiment's module."""
+    """An experiment's module. `RECIPES`, where it has one, names the shipped recipes that it depends on;
+    without it the experiment is run again when any of them changes."""
 
     def run(self, setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         """Trains what it needs and measures it. `advance(done, total, text)` shows how far it is."""

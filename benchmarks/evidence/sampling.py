@@ -29,6 +29,8 @@ from scantwin.learning.weights import Model, load_arrays
 from scantwin.terminal import Advance
 from scantwin.units import SUV_RANGE
 
+RECIPES = ("coarse-diffusion",)
+
 STEPS = (200, 50, 20, 10, 5, 2)
 SAMPLERS = ("dpmpp_2m", "ddim")
 FEW = 10

@@ -32,6 +32,7 @@ from scantwin.learning.weights import Model
 from scantwin.systems import scanner_for
 from scantwin.terminal import Advance
 
+RECIPES: Final = ("pix2pix",)
 _HERE: Final = Path(__file__).resolve()
 _PLAIN: Final = _HERE.with_name("plain-unet.toml")
 _FOLDS: Final = 4

@@ -14,6 +14,8 @@ from scantwin.evaluation.uptake import REAL_CHANGE
 from scantwin.evaluation.volumes import RESPONSE
 from scantwin.terminal import Advance
 
+RECIPES = ("coarse-diffusion", "pix2pix")
+
 _OFF = {"losses.hottest": 0.0, "losses.uptake": 0.0}
 
 

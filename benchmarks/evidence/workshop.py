@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from benchmarks.evidence.findings import Role, Setting
+from benchmarks.evidence.preparing import prepared
 
 from scantwin import systems
-from scantwin.imaging.reading import find_studies, read_study
 from scantwin.imaging.study import Condition
-from scantwin.learning.cohort import Cohort
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
@@ -33,7 +32,7 @@ _FIRST_SEED: Final[dict[Role, int]] = {"training": 7_000, "held-out": 90_000}
 """Of the patients: far apart, so that no held-out patient is ever a training patient."""
 
 _WORKERS: Final = 2
-"""Processes that make phantoms: the quick setting is for two cores."""
+"""Processes that make and prepare phantoms: the quick setting is for two cores."""
 
 
 def key_of(*parts: Any) -> str:
@@ -70,16 +69,14 @@ class Bench:
 
     def studies(self, role: Role, recipe: Recipe, advance: Advance = silent) -> list[PreparedStudy]:
         """The patients of `role` as `recipe` wants them, in the order of their names."""
-        key = role, key_of(recipe.spacing_mm, recipe.makes_ct, recipe.districts == ("whole-body",))
-        if key not in self._studies:
+        # A CT recipe for the whole body is not split into districts; everything for PET is.
+        whole = recipe.makes_ct and recipe.districts == ("whole-body",)
+        kind = key_of(recipe.spacing_mm, recipe.makes_ct, whole)
+        if (role, kind) not in self._studies:
             folder = self.cohort(role, advance)
-            named = [(source.path.name, partial(read_study, source)) for source in find_studies(folder)]
-            cohort = Cohort.prepare(
-                named, recipe, self.folder / "prepared" / folder.name, held_out=0.0,
-                advance=lambda done, total, _="": advance(done, total, "preparing"),
-            )  # fmt: skip
-            self._studies[key] = cohort.training
-        return self._studies[key]
+            cache = self.folder / "prepared" / folder.name / kind
+            self._studies[role, kind] = prepared(folder, recipe, cache, workers=_WORKERS, advance=advance)
+        return self._studies[role, kind]
 
     def trained(
         self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = silent
