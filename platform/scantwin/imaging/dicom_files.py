@@ -118,6 +118,11 @@ def files_under(path: Path) -> Iterator[FileRef]:
         yield FileRef(path)
 
 
+def leads_outside(path: Path) -> bool:
+    """Whether a folder holds links to folders that `files_under` does not follow."""
+    return path.is_dir() and any(child.is_symlink() and child.is_dir() for child in path.rglob("*"))
+
+
 def is_zip(path: Path) -> bool:
     """Whether this file is a zip by its name or its first bytes."""
     if path.suffix.lower() == ".zip":

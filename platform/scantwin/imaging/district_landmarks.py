@@ -48,6 +48,8 @@ BRAIN_TO_CROTCH_MM: Final = 400.0
 """The crotch of the smallest adult lies further below the brain than this [mm]."""
 HANGING_MM: Final = 8.0
 """What lies between the thighs hangs this far below the crotch [mm] before the tissue there thins out."""
+APART_MM: Final = 60.0
+"""A cross-section whose middle lies further off the middle line than this [mm] is an arm, or has one arm."""
 SPINE_MM: Final = 60.0
 """Less than two vertebrae and their discs [mm] are not called a spine."""
 IN_SLICE: Final = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
@@ -121,7 +123,8 @@ def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
         box
     ]
     bone = mask & (hard >= BONE_SHARE)
-    return Scene(hu, mask, depth, bone, coarse.spacing, _middle_line(mask), box, _cut_sides(mask)), coarse
+    middle = _middle_line(mask, coarse.spacing[2])
+    return Scene(hu, mask, depth, bone, coarse.spacing, middle, box, _cut_sides(mask)), coarse
 
 
 def find_landmarks(scene: Scene, axial: Mask) -> Landmarks:
@@ -294,7 +297,7 @@ def middle_thickness(scene: Scene, axial: Mask) -> NDArray[np.float64]:
     return np.asarray(middle / np.maximum(side, 1.0))
 
 
-def _middle_line(body: Mask) -> NDArray[np.float64]:
+def _middle_line(body: Mask, width_mm: float) -> NDArray[np.float64]:
     """Column of the middle line per slice: a straight line through slices of one piece or of two alike."""
     labels, count = ndimage.label(body, IN_SLICE)
     z, _, x = np.nonzero(labels)
@@ -320,12 +323,24 @@ def _middle_line(body: Mask) -> NDArray[np.float64]:
             rows.append((k, float(column[here[:2]].mean()), total))
     if len(rows) < 5:
         return np.full(body.shape[0], float(x.mean()))
-    table = np.array(rows, float)
-    large = table[table[:, 2] >= np.percentile(table[:, 2], 25)]
-    slope, middle = 0.0, float(np.median(large[:, 1]))
-    if np.ptp(large[:, 0]) > 20:
-        slope, middle = np.polyfit(large[:, 0], large[:, 1], 1)
-    return np.asarray(slope * np.arange(body.shape[0]) + middle)
+    return _straight(np.array(rows, float), body.shape[0], APART_MM / width_mm)
+
+
+def _straight(table: NDArray[np.float64], count: int, apart: float) -> NDArray[np.float64]:
+    """A line through rows of (slice, column, area), without those that lie further than `apart` columns off.
+
+    A raised arm alone, above the head, is such a row, and may be in more slices than the head.
+    """
+    slices, columns, area = table.T
+    order = np.argsort(columns)
+    slope, middle = 0.0, float(columns[order][np.searchsorted(area[order].cumsum(), area.sum() / 2)])
+    for _ in range(5):
+        near = np.abs(columns - slope * slices - middle) < apart
+        if np.ptp(slices[near]) <= 20:
+            middle = float(np.average(columns[near], weights=area[near])) if near.any() else middle
+            break
+        slope, middle = np.polyfit(slices[near], columns[near], 1, w=area[near])
+    return np.asarray(slope * np.arange(count) + middle)
 
 
 def _cut_sides(body: Mask) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from scantwin.errors import InputError, Rejection
-from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, zip_members
+from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, leads_outside, zip_members
 from scantwin.imaging.dicom_headers import BROKEN, in_short
 from scantwin.imaging.dicom_series import WANTED, IndexEntry, group_studies, index_file
 from scantwin.imaging.images import is_image, read_image
@@ -72,7 +72,7 @@ def find_studies(
     """All studies in a folder, a zip, a DICOMDIR or a single image file, in a stable order.
 
     `index` reads the index entries of many files; give one that does it in parallel for large folders.
-    Raises the rejections `study.not-found` and `study.empty-folder`.
+    Raises the rejections `study.not-found`, `study.empty-folder` and `study.only-links`.
     """
     path = Path(path)
     if not path.exists():
@@ -95,7 +95,7 @@ def find_studies(
         patient = next((e.patient for e in group if e.patient), "")
         found.append(StudySource(place, "dicom", key, wanted, patient))
     if not found:
-        raise reject("study.empty-folder", path=path)
+        raise reject("study.only-links" if leads_outside(path) else "study.empty-folder", path=path)
     return sorted(found, key=lambda source: (str(source.path), source.key))
 
 

@@ -15,7 +15,14 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from scantwin.errors import Rejection
-from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, may_be_dicom, zip_members
+from scantwin.imaging.dicom_files import (
+    FileRef,
+    files_under,
+    is_zip,
+    leads_outside,
+    may_be_dicom,
+    zip_members,
+)
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
 from scantwin.imaging.reasons import reject, warn
@@ -82,13 +89,11 @@ def find_pet_series(path: Path, advance: Callable[[float, float], None] | None =
         raise reject("study.not-found", path=path)
     if path.is_file() and path.suffix.lower() == ".json":
         return Found([_dump(path)], [])
-    refs = zip_members(path) if path.is_file() and is_zip(path) else list(files_under(path))
-    refs += [member for ref in refs if not ref.member and ref.path != path for member in _nested(ref)]
-    if not refs:
-        raise reject("study.empty-folder", path=path)
+    refs, unreadable = _files(path)
+    if not refs and not unreadable:
+        raise reject("study.only-links" if leads_outside(path) else "study.empty-folder", path=path)
     series: dict[str, PetSeries] = {}
     seen: set[str] = set()
-    unreadable: list[Rejection] = []
     for number, ref in enumerate(refs):
         if advance is not None:
             advance(number, len(refs))
@@ -106,9 +111,17 @@ def find_pet_series(path: Path, advance: Callable[[float, float], None] | None =
     return Found(sorted(series.values(), key=lambda s: (s.path, s.uid)), unreadable)
 
 
-def _nested(ref: FileRef) -> list[FileRef]:
-    """The members of a zip that lies in the folder."""
-    return zip_members(ref.path) if ref.path.suffix.lower() == ".zip" else []
+def _files(path: Path) -> tuple[list[FileRef], list[Rejection]]:
+    """The files under a path with those inside zips, and why a zip among them cannot be read."""
+    refs = zip_members(path) if path.is_file() and is_zip(path) else list(files_under(path))
+    refused: list[Rejection] = []
+    for ref in [r for r in refs if not r.member and r.path != path and r.path.suffix.lower() == ".zip"]:
+        try:
+            refs += zip_members(ref.path)
+        except Rejection as refusal:  # one broken zip costs its series only
+            refused.append(refusal)
+    inner = {ref.path for ref in refs if ref.member and ref.name.lower().endswith(".zip")}
+    return refs, refused + [reject("zip.nested", path=zipped) for zipped in sorted(inner)]
 
 
 def _is_pet(ref: FileRef) -> bool:

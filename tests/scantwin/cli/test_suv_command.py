@@ -245,6 +245,23 @@ def test_out_is_refused_where_it_would_not_be_suv(suv: Any, tmp_path: Path) -> N
     assert not target.exists()
 
 
+def test_broken_and_nested_zips_and_links_are_said(suv: Any, tmp_path: Path) -> None:
+    good = write_slice(tmp_path / "a/1.dcm")
+    with zipfile.ZipFile(tmp_path / "a/inner.zip", "w") as archive:
+        archive.write(good, "1.dcm")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "a/inner.zip", "inner.zip")
+    assert suv(tmp_path / "outer.zip")[1]["error"]["code"] == "zip.nested"
+    (tmp_path / "a/broken.zip").write_bytes(b"PK\x03\x04" + bytes(40))
+    code, said = suv(tmp_path / "a")
+    assert (code, len(said["series"])) == (0, 1)
+    assert [u["code"] for u in said["unreadable"]] == ["zip.unreadable"]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/one").symlink_to(tmp_path / "a")
+    assert suv(tmp_path / "links")[1]["error"]["code"] == "study.only-links"
+    assert suv(tmp_path / "links/one")[0] == 0, "a link that is pointed to is followed"
+
+
 def test_header_work_imports_neither_torch_nor_simpleitk(tmp_path: Path) -> None:
     write_slice(tmp_path / "1.dcm")
     script = (

@@ -138,6 +138,15 @@ def test_nothing_to_read_is_said(tmp_path):
 # --- archives
 
 
+def test_a_folder_of_links_says_so(pair, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "one").symlink_to(pair)
+    with pytest.raises(Rejection) as caught:
+        find_studies(tmp_path / "links")
+    assert caught.value.code == "study.only-links"
+    assert len(find_studies(tmp_path / "links" / "one")) == 1
+
+
 def test_zips_that_lead_outside_are_refused(tmp_path):
     for name in ("../evil.dcm", "/etc/evil.dcm", "a/../../evil.dcm", "C:/evil.dcm", "..\\evil.dcm"):
         path = tmp_path / "x.zip"
