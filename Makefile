@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test install check lint types floors slow proto docs clean
+.PHONY: demo test install check lint types floors slow proto docs clean starter
 
 demo: install ## three sites train, one patient is scanned: make demo ARGS='--no-serve --out DIR'
 	$(BIN)/scantwin demo $(ARGS)
@@ -33,6 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+starter: install ## trains the starter models that ship with the package again, about 8 minutes
+	$(BIN)/python -m benchmarks.starter $(ARGS)
 
 proto: install ## regenerates the gRPC stubs
 	$(BIN)/python -m grpc_tools.protoc -Iscantwin_twin/v1=twin/scantwin_twin/proto/scantwin/twin/v1 \

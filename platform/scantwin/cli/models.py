@@ -102,6 +102,28 @@ def publish(
     emit({**_row(version), "notice": NOTICE}, as_json, lambda: out.print(f"Published {version.id} as {name}"))
 
 
+@app.command()
+def starter(as_json: Json = False) -> None:
+    """Shows the starter models that come with ScanTwin: they have learnt from phantoms only.
+
+    \b
+    Example: scantwin models starter
+    To serve one: scantwin models publish FOLDER --name starter
+    """
+    from scantwin.translation.starter import STARTERS, about_starter
+
+    rows = [about_starter(name) for name in STARTERS]
+
+    def people() -> None:
+        table = Table("name", "MB", "learnt from", "folder")
+        for row in rows:
+            size = f"{row['size_bytes'] / 1e6:.1f}"
+            table.add_row(row["name"], size, row["trained_on"], row["folder"])
+        out.print(table)
+
+    emit({"models": rows, "notice": NOTICE}, as_json, people)
+
+
 def _registry() -> Registry:
     return Registry.from_settings(Database.from_settings().migrate())
 

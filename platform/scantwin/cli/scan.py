@@ -14,8 +14,16 @@ from scantwin.terminal import Json, emit, err, out, progress_bar
 
 def scan(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder or zip.")],
-    model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Model folder, or a version or name of the registry. The starter models that come with "
+            "ScanTwin (starter, starter-diffusion) have learnt from phantoms only."
+        ),
+    ] = "starter",
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")] = Path(
+        "scantwin-scan"
+    ),
     seed: Annotated[int, typer.Option(help="The same seed gives the same scan.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
@@ -23,6 +31,7 @@ def scan(
     """Scan a CT with a virtual PET scanner. SYNTHETIC, NOT FOR DIAGNOSIS.
 
     \b
+    scantwin scan ct.nii.gz
     scantwin scan ct.nii.gz --model model/ --out scan/
     """
     from scantwin.learning.machine import share_cores, use_threads

@@ -1,4 +1,4 @@
-"""Which model `--model` means: a folder, or a version or name of the registry."""
+"""Which model `--model` means: a folder, a version or name of the registry, or a starter model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from scantwin.learning.weights import Model
 from scantwin.settings import Settings, load_settings
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
+from scantwin.translation.starter import STARTERS, starter_folder, starter_version
 
 
 def choose_model(text: str, settings: Settings | None = None) -> tuple[Model, str]:
-    """The model of a folder, or of a version or name in the registry, and what to call its version.
+    """The model of a folder, a version or name in the registry, or a starter; what to call its version.
 
     Raises `InputError` where there is none or its files were tampered with.
     """
@@ -20,6 +21,9 @@ def choose_model(text: str, settings: Settings | None = None) -> tuple[Model, st
         return Model.load(folder), folder.resolve().name
     if folder.is_dir():
         return Model.load(folder), text  # says what is missing
+    if text in STARTERS:
+        folder = starter_folder(text)
+        return Model.load(folder), starter_version(folder)
     settings = settings or load_settings()
     database = Database(settings.database)
     database.migrate()

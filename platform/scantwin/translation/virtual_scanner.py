@@ -17,6 +17,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare
 from scantwin.learning.system import Translator
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance, silent
+from scantwin.translation.starter import warning_of
 from scantwin.translation.uncertainty import standard_deviation
 from scantwin.translation.windows import districts_to_scan, predict_district, reach
 
@@ -81,6 +82,8 @@ class VirtualScanner:
             )
         prepared = time.monotonic()
         pet, std, warnings, _ = self.synthesise(study, seed=seed, advance=advance, cancelled=cancelled)
+        if (warning := warning_of(self.model)) is not None:
+            warnings.insert(0, warning)
         done = time.monotonic()
         return ScanResult(
             pet=study.grid.with_array(pet, "SUV"), std=study.grid.with_array(std, "SUV"),

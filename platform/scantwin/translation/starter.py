@@ -1,0 +1,56 @@
+"""The starter models that come with the package, and what must be said of what they make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from scantwin.errors import InputError
+from scantwin.learning.weights import Model
+
+STARTERS: Final = {"starter": "pix2pix", "starter-diffusion": "coarse-diffusion"}
+"""What `--model` calls them, and their system."""
+
+PHANTOMS_ONLY: Final = "phantoms_only"
+"""Key of a model's record, true where no patient was among what it learnt from."""
+
+SENTENCE: Final = (
+    "This model was trained on phantoms only and has never seen a patient: its PET shows what ScanTwin does, "
+    "not what a scanner would show. Train one on real studies with `scantwin train`."
+)
+
+
+def starter_folder(name: str) -> Path:
+    """The model folder of a starter by its name. Raises `InputError`."""
+    folder = Path(str(files("scantwin") / "starter")) / STARTERS[name]
+    if not (folder / "model.json").is_file():
+        raise InputError(
+            "The starter models are not in this installation.",
+            hint="Make them with `make starter` in a checkout, or choose a --model.",
+        )
+    return folder
+
+
+def starter_version(folder: Path) -> str:
+    """What to call a starter's version: changes with its weights, whose hashes are in model.json."""
+    content = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
+    return f"starter-{folder.name}-{content[:8]}"
+
+
+def about_starter(name: str) -> dict[str, Any]:
+    """What a starter is: name, system, version, folder, size [bytes], what it learnt from."""
+    folder = starter_folder(name)
+    record = json.loads((folder / "model.json").read_text())["record"]
+    return {
+        "name": name, "system": STARTERS[name], "version": starter_version(folder), "folder": str(folder),
+        "size_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "trained_on": record["trained_on"],
+    }  # fmt: skip
+
+
+def warning_of(model: Model) -> str | None:
+    """What must be said beside every PET that `model` makes, if anything."""
+    return SENTENCE if model.record.get(PHANTOMS_ONLY) else None
