@@ -103,6 +103,9 @@ def test_a_study_that_kills_its_reader_is_refused_and_the_others_are_read():
     tasks = {"one": "1 + 1", "bad": "__import__('os')._exit(9)", "two": "2 + 2", "three": "3 + 3"}
     assert dict(pool.answers(tasks)) == {"one": 2, "bad": "crashed", "two": 4, "three": 6}
     pool.close()
+    refusal = ingesting._crashed().refusal  # what ingest gives the pool for such a study
+    assert refusal is not None
+    assert refusal[0] == "study.reader-crashed"
 
 
 def test_nothing_to_take_in_is_bad_input(site, tmp_path):

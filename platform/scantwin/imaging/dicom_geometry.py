@@ -183,10 +183,6 @@ def _places(along: NDArray[np.float64], step: float, notes: list[str]) -> tuple[
         notes.append(warn("geometry.missing-slices", found=missing))
     off = np.abs(places - np.rint(places)).max()
     if off > _EVEN:
-        if (gaps < 0.5).sum() > 0.5 * len(gaps):
-            raise reject(
-                "geometry.uneven", found=f"from {gaps.min() * step:.2f} to {gaps.max() * step:.2f} mm"
-            )
         low, high = gaps.min() * step, gaps.max() * step
         notes.append(warn("geometry.uneven-filled", found=f"{low:.2f} to {high:.2f} mm"))
     return places, slices
