@@ -11,6 +11,9 @@ from scantwin import NOTICE
 from scantwin.store.models import Round, Run, Update
 from scantwin.terminal import err, out
 
+_USE_OF_CT_MODELS = {"ct-inpainting": "generate lesions CTS", "low-resource-3d": "generate volumes"}
+"""What to do with a model that makes CT; the others scan."""
+
 _COLOURS = {"accepted": "green", "refused": "red", "missing": "yellow"}
 
 
@@ -63,7 +66,8 @@ def say_end(run: Run) -> None:
         out.print(f"[green]Finished.[/green] {run.name} is now the version {run.final_version}.")
         if run.error:
             out.print(f"[yellow]{run.error}[/yellow]")
-        out.print(f"Next: scantwin scan CT --model {run.name} --out DIR")
+        use = _USE_OF_CT_MODELS.get(run.system, "scan CT")
+        out.print(f"Next: scantwin {use} --model {run.name} --out DIR")
     else:
         out.print(f"[red]The run {run.status}[/red]: {run.error or 'no reason is known'}")
 
@@ -89,7 +93,7 @@ def _table(run: Run, rounds: int) -> Table:
         "round", "status", "site", "update", "patches", "loss", "s", title=f"{run.name}: {run.status}"
     )
     for one in run.rounds:
-        measured = _mae(one)
+        measured = _mae(one, "HU" if run.system in _USE_OF_CT_MODELS else "SUV")
         label = f"{one.number} of {rounds}"
         status = f"{one.status} {measured}".strip()
         if not one.updates:
@@ -138,9 +142,9 @@ def _loss(update: Update) -> str:
     return f"{sum(values) / len(values):.3f}" if values else ""
 
 
-def _mae(one: Round) -> str:
+def _mae(one: Round, unit: str) -> str:
     mae = (one.held_out or {}).get("whole-body", {}).get("mae", {}).get("mean")
-    return "" if mae is None else f"MAE {mae:.2f} SUV"
+    return "" if mae is None else f"MAE {mae:.2f} {unit}"
 
 
 def _time(moment: Any) -> str | None:

@@ -106,3 +106,16 @@ def test_status_is_two_tables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     )
     for words in ("Test runs at 127.0.0.1:1", "city", "online", "2 of 2", "running"):
         assert words in text.getvalue()
+
+
+def test_a_run_of_cts_is_measured_in_hu_and_generates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=False)
+    run.status, run.final_version = "finished", "v1"
+    say_end(run)
+    assert "scantwin scan CT" in text.getvalue()
+    run.system = "ct-inpainting"
+    say_end(run)
+    assert "scantwin generate lesions" in text.getvalue()
+    out = Console(file=io.StringIO(), width=140)
+    out.print(consortium_view._table(run, 2))
+    assert "0.42 HU" in out.file.getvalue()
