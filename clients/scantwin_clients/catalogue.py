@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from scantwin.errors import InputError
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
+from scantwin.store.database import explain
 from scantwin_clients.pseudonyms import digest, study_pseudonym
 
 Status = Literal["accepted", "warned", "rejected"]
@@ -173,6 +176,12 @@ def _engine(path: Path) -> Engine:
     def _secure(connection: Any, _record: Any) -> None:
         # What is deleted is overwritten, so that nothing of a forgotten study stays in free pages.
         connection.execute("PRAGMA secure_delete = ON")
+
+    @event.listens_for(engine, "handle_error")
+    def _explained(context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        if isinstance(error, DatabaseError):  # a full disk, a file that is no database
+            raise explain(error, str(path)) from None
 
     _Base.metadata.create_all(engine)
     return engine

@@ -73,14 +73,19 @@ _OS_REASONS = {
     errno.ENOENT: ("There is no such file or folder", "Check the path."),
     errno.ENOTDIR: ("A part of the path is a file, not a folder", "Check the path."),
     errno.EISDIR: ("This is a folder, not a file", "Check the path."),
+    errno.EEXIST: ("Something else is there already", "Choose another path."),
+    errno.EFBIG: ("A file grew beyond what this machine allows", "See ulimit -f, or choose another folder."),
     errno.EADDRINUSE: ("The address is in use", "Choose another port with --port, or stop what holds it."),
     errno.ENOMEM: ("There is not enough memory", "Close other programs or choose a smaller input."),
 }
+
+
+_WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def from_os_error(error: OSError) -> ScanTwinError:
     """One sentence for an error of the operating system; a wrong path is the caller's (exit 2)."""
     reason, hint = _OS_REASONS.get(error.errno or 0, (error.strerror or "The system refused", ""))
     where = f": {Path(str(error.filename))}" if error.filename else ""
-    kind = InputError if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) else ResourceError
+    kind = InputError if error.errno in _WRONG_PATH else ResourceError
     return kind(f"{reason}{where}.", hint=hint)

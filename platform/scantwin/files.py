@@ -25,6 +25,10 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         yield aside
         aside.chmod(0o644 & ~_umask())
         aside.replace(target)
+    except OSError as error:
+        # A write that failed (a full disk) does not say where.
+        error.filename = error.filename or str(target)
+        raise
     finally:
         with suppress(FileNotFoundError):
             aside.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
+from scantwin.errors import InputError, MissingExtra
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out, progress_bar
 from scantwin_twin import PORT
@@ -60,6 +61,8 @@ def serve(
     scantwin twin serve --model model/
     scantwin twin serve --host 0.0.0.0 --tls-cert twin.pem --tls-key twin.key --token-file token
     """
+    if find_spec("torch") is None:  # the worker's, which would notice with the first scan only
+        raise MissingExtra("scantwin twin serve", "twin")
     from scantwin_twin import security, server
     from scantwin_twin.executor import LocalExecutor
     from scantwin_twin.uploads import Limits

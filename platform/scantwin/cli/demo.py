@@ -34,7 +34,7 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve/--no-serve", help="Leave dashboard and twin up until Ctrl-C.")
     ] = True,
-    port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     as_json: Json = False,
 ) -> None:
     """Three sites train a CT -> PET model together, then a new patient is scanned. About five minutes.
@@ -44,21 +44,24 @@ def demo(
     scantwin demo --no-serve --out /tmp/demo --json
     scantwin demo --data studies/ --no-serve         the same on real studies
     """
+    from scantwin.demo.beforehand import check
     from scantwin.demo.plan import RECIPE, DemoOptions
     from scantwin.demo.runner import Runner
     from scantwin.demo.stages import run_demo
     from scantwin.demo.story import Story, closing_table
     from scantwin.federation.processes import require_free_port
 
+    options = DemoOptions(
+        out=out_dir.absolute(), data=data, rounds=rounds, sites=sites, patients=patients, seed=seed,
+        serve=serve, recipe=recipe or RECIPE,
+    )  # fmt: skip
     if serve:
         require_free_port("127.0.0.1", port, what="The dashboard")
-    with _own_folder(out_dir) as folder, Runner(folder / "state", folder / "logs") as runner:
-        options = DemoOptions(
-            out=folder, data=data, rounds=rounds, sites=sites, patients=patients, seed=seed, serve=serve,
-            recipe=recipe or RECIPE,
-        )  # fmt: skip
+    _require_ours(options.out)
+    groups = check(options)
+    with _own_folder(options.out) as folder, Runner(folder / "state", folder / "logs") as runner:
         with Story(quiet=as_json) as story:
-            result = run_demo(options, runner, story)
+            result = run_demo(options, groups, runner, story)
         if not as_json:
             out.print(closing_table(result))
             out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
@@ -70,6 +73,13 @@ def demo(
 
 
 _MARK = ".scantwin-demo"
+
+
+def _require_ours(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, no folder.", hint="Choose a new or empty folder with --out.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
+        raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -39,7 +40,7 @@ def doctor(as_json: Json = False) -> None:
     """
     settings, memory = load_settings(), _memory_gb()
     checks: list[dict[str, Any]] = [
-        _check("python", platform.python_version_tuple() >= ("3", "11"), platform.python_version()),
+        _check("python", sys.version_info >= (3, 11), platform.python_version()),
         *(_role(extra, packages) for extra, packages in _ROLES.items()),
         _check("cores", True, f"{len(os.sched_getaffinity(0))}"),
         _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training wants {_MEMORY_GB:.0f} GB."),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from scantwin import NOTICE, __version__
+from scantwin.demo.beforehand import Groups
 from scantwin.demo.comparison import compare
 from scantwin.demo.plan import QC_MONTHS, SITES, DemoOptions, DemoSite
 from scantwin.demo.progress import follow_rounds, read_rounds
@@ -23,12 +23,13 @@ _CORES = 2
 """Commands that work side by side: the demo is sized for two cores."""
 
 
-def run_demo(options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
-    """Runs every stage and gives what `demo.json` holds. Services stay up until `runner` ends."""
-    with story.stage(
-        "patients", "Patients are scanned at three sites" if options.data is None else "Real patients"
-    ):
-        sites, new_patient = (_phantoms if options.data is None else _real)(options, runner, story)
+def run_demo(options: DemoOptions, groups: Groups, runner: Runner, story: Story) -> dict[str, Any]:
+    """Runs every stage and gives what `demo.json` holds. Services stay up until `runner` ends.
+
+    `groups`: the real studies by site; none for phantoms.
+    """
+    with story.stage("patients", "Real patients" if groups else "Patients are scanned at their sites"):
+        sites, new_patient = _real(groups, options, story) if groups else _phantoms(options, runner, story)
     with story.stage("consortium", "A consortium is founded, sites are enrolled"):
         link = _found(sites, options, runner, story)
     with story.stage("ingest", "Each site reads its own studies"):
@@ -78,33 +79,20 @@ def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[
     return sites, _only_ct(next(path for path in sorted(new.iterdir()) if path.is_dir()))
 
 
-def _real(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[DemoSite], Path]:
-    """Real studies become sites by the voxel size of their PET: that is what tells scanners apart."""
-    del runner
-    from scantwin.imaging.reading import find_studies, read_study
-
-    if options.data is None or not options.data.is_dir():
-        raise InputError(f"There is no folder {options.data}.", hint="Check --data.")
-    groups: dict[tuple[float, ...], list[Path]] = defaultdict(list)
-    for source in find_studies(options.data):
-        study = read_study(source)
-        if study.pet is not None:
-            groups[tuple(round(s, 2) for s in study.pet.spacing)].append(source.path)
-    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[: options.sites]
-    if sum(len(paths) for _, paths in largest) < len(largest) + 2:
-        raise InputError(
-            f"{options.data} holds too few studies with CT and PET for a demo.", hint="Three are the fewest."
-        )
+def _real(groups: Groups, options: DemoOptions, story: Story) -> tuple[list[DemoSite], Path]:
+    """Copies of the studies: the originals are not touched."""
     # The new patient is nobody's: the last of the largest site, taken out before anyone trains.
-    new = largest[0][1].pop()
-    sites = []
-    for spacing, paths in largest:
-        site = DemoSite(name=f"site-{spacing[-1]:.2f}mm".replace(".", "-"), preset="", patients=len(paths))
-        for path in paths:
-            shutil.copytree(path, options.out / "studies" / site.name / path.name, dirs_exist_ok=True)
-        sites.append(site)
+    (_, largest), *_rest = groups
+    new, sites = largest[-1], []
+    for name, paths in groups:
+        kept = [path for path in paths if path != new]
+        for number, path in enumerate(kept):
+            twice = [other.name for other in kept].count(path.name) > 1
+            folder = f"{number}-{path.name}" if twice else path.name
+            shutil.copytree(path, options.out / "studies" / name / folder)
+        sites.append(DemoSite(name=name, preset="", patients=len(kept)))
     story.say(", ".join(f"{site.name}: {site.patients}" for site in sites))
-    shutil.copytree(new, options.out / "new-patient" / "patient", dirs_exist_ok=True)
+    shutil.copytree(new, options.out / "new-patient" / "patient")
     return sites, _only_ct(options.out / "new-patient" / "patient")
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, NullPool, QueuePool, StaticPool, create_engi
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from scantwin.errors import InputError, MissingExtra, ScanTwinError, ServiceError
+from scantwin.errors import InputError, MissingExtra, ResourceError, ScanTwinError, ServiceError
 from scantwin.settings import Settings, load_settings
 
 _PATIENCE_S = 30
@@ -92,32 +92,37 @@ class Database:
         except (IntegrityError, DataError):
             raise
         except DatabaseError as error:
-            raise self._explain(error) from error
+            raise explain(error, self.place) from error
 
-    def _explain(self, error: DatabaseError) -> ScanTwinError:
-        text = str(error.orig).strip().partition("\n")[0]
-        if (
-            "no such table" in text
-            or "no such column" in text
-            or type(error.orig).__name__.startswith("Undefined")
-        ):
-            return ServiceError(
-                f"The database {self.place} does not have the tables of this version.",
-                hint="Run `scantwin models list` once: it creates or upgrades them.",
-            )
-        if "readonly" in text or "read-only" in text:
-            return ServiceError(
-                f"The database {self.place} is opened for reading only.", hint="Write elsewhere."
-            )
-        if "locked" in text:
-            return ServiceError(
-                f"The database {self.place} was locked by another program for {_PATIENCE_S} s.",
-                hint="Stop the other program, or use PostgreSQL through SCANTWIN_DATABASE_URL.",
-            )
+
+def explain(error: DatabaseError, place: str) -> ScanTwinError:
+    """What the driver says of the database at `place`, as a sentence."""
+    text = str(error.orig).strip().partition("\n")[0]
+    if (
+        "no such table" in text
+        or "no such column" in text
+        or type(error.orig).__name__.startswith("Undefined")
+    ):
         return ServiceError(
-            f"The database {self.place} cannot be used: {text[:300].rstrip('.')}.",
-            hint="Check SCANTWIN_DATABASE_URL and SCANTWIN_HOME, and that the server runs.",
+            f"The database {place} does not have the tables of this version.",
+            hint="Run `scantwin models list` once: it creates or upgrades them.",
         )
+    if "disk is full" in text or "disk I/O error" in text or type(error.orig).__name__ == "DiskFull":
+        return ResourceError(
+            f"The disk is full: the database {place} cannot be written.",
+            hint="Free some space, then run the same command again.",
+        )
+    if "readonly" in text or "read-only" in text:
+        return ServiceError(f"The database {place} is opened for reading only.", hint="Write elsewhere.")
+    if "locked" in text:
+        return ServiceError(
+            f"The database {place} was locked by another program for {_PATIENCE_S} s.",
+            hint="Stop the other program, or use PostgreSQL through SCANTWIN_DATABASE_URL.",
+        )
+    return ServiceError(
+        f"The database {place} cannot be used: {text[:300].rstrip('.')}.",
+        hint="Check SCANTWIN_DATABASE_URL and SCANTWIN_HOME, and that the server runs.",
+    )
 
 
 def _parse(url: str) -> URL:

@@ -1,0 +1,89 @@
+"""What can be known to go wrong is said before anything is made or an earlier demo is replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from scantwin.demo.plan import DemoOptions
+from scantwin.errors import InputError, MissingExtra, Rejection, ResourceError
+from scantwin.terminal import say_rejection
+
+Groups = list[tuple[str, list[Path]]]
+"""Sites by name, each with the folders of its studies; the largest first."""
+
+_PARTS: Final = ("torch", "monai", "flwr", "grpc", "grpc_health", "psutil", "safetensors")
+_SERVED: Final = ("streamlit", "altair")
+
+_PHANTOM_DISK: Final = 2.0e9
+"""Disk that a demo on phantoms takes: 1.6 GB were measured, mostly the sites' prepared studies [bytes]."""
+_REAL_DISK: Final = (0.5e9, 8.0)
+"""On real studies: so much, and so many times the size of the studies [bytes, 1]."""
+
+
+def check(options: DemoOptions) -> Groups:
+    """Raises what would stop this demo later; gives the real studies as sites, none for phantoms."""
+    from scantwin.learning.recipe import Recipe
+
+    wanted = (*_PARTS, *_SERVED) if options.serve else _PARTS
+    if any(find_spec(name) is None for name in wanted):
+        raise MissingExtra("scantwin demo", "all")
+    Recipe.load(options.recipe)
+    groups = [] if options.data is None else _real_sites(options.data, options.sites)
+    needed = _PHANTOM_DISK if options.data is None else _REAL_DISK[0] + _REAL_DISK[1] * _size(groups)
+    _require_disk(options.out, needed)
+    return groups
+
+
+def _real_sites(data: Path, sites: int) -> Groups:
+    """Real studies become sites by the voxel size of their PET: that is what tells scanners apart."""
+    from scantwin.imaging.reading import find_studies, read_study
+
+    if not data.is_dir():
+        raise InputError(f"There is no folder {data}.", hint="Check --data.")
+    groups: dict[tuple[float, ...], list[Path]] = defaultdict(list)
+    without_pet = 0
+    for source in find_studies(data):
+        try:
+            study = read_study(source)
+        except Rejection as rejection:
+            say_rejection(rejection)
+            continue
+        if study.pet is None:
+            without_pet += 1
+        elif source.kind == "nifti":
+            groups[tuple(round(s, 2) for s in study.pet.spacing)].append(source.path)
+    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:sites]
+    found = sum(len(paths) for _, paths in largest)
+    if found < len(largest) + 2:
+        ct_only = f", {without_pet} more have no PET" if without_pet else ""
+        raise InputError(
+            f"{data} holds too few studies for a demo: {found} with CT and PET as NIfTI{ct_only}.",
+            hint="Two more than sites are the fewest: one new patient, and one site with two.",
+        )
+    return [(f"site-{spacing[-1]:.2f}mm".replace(".", "-"), paths) for spacing, paths in largest]
+
+
+def _size(groups: Groups) -> float:
+    files = (file for _, paths in groups for path in paths for file in path.rglob("*") if file.is_file())
+    return float(sum(file.stat().st_size for file in files))
+
+
+def _require_disk(out: Path, needed: float) -> None:
+    folder = out.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise ResourceError(f"Nothing can be written in {folder}.", hint="Choose another folder with --out.")
+    free = shutil.disk_usage(folder).free
+    # What an earlier demo left there is replaced.
+    free += sum(path.lstat().st_size for path in out.rglob("*")) if out.is_dir() else 0
+    if free < needed:
+        raise ResourceError(
+            f"The disk of {out} has {free / 1e9:.1f} GB left; the demo needs about {needed / 1e9:.1f} GB.",
+            hint="Free some space or choose another folder with --out.",
+        )

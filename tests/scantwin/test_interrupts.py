@@ -1,0 +1,84 @@
+"""Signals to a command, as people, shells and `timeout` send them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# A command that cleans up for two seconds, and says when that is over.
+COMMAND = """
+import signal, sys, time
+from scantwin.interrupts import Ended, end_on_signals, hurry
+end_on_signals()
+try:
+    print("up", flush=True)
+    time.sleep(60)
+except Ended as ended:
+    end = time.monotonic() + 3
+    while time.monotonic() < end and not hurry.is_set():
+        time.sleep(0.02)
+    while "hang" in sys.argv:
+        time.sleep(1)
+    print("hurried" if hurry.is_set() else "cleaned", flush=True)
+    sys.exit(ended.exit_code)
+"""
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    child = subprocess.Popen([sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "up\n"
+    return child
+
+
+def end_of(child: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = child.communicate(timeout=20)
+    return child.returncode, said.strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_two_signals_at_once_are_one_wish(number: signal.Signals) -> None:
+    child = start()
+    child.send_signal(number)  # `timeout` signals the program, then its group
+    time.sleep(0.05)
+    child.send_signal(number)
+    assert end_of(child) == (128 + number, "cleaned")
+
+
+def test_a_later_one_hurries_and_a_third_ends_what_hangs() -> None:
+    child, stuck = start(), start("hang")
+    for one in (child, stuck):
+        one.send_signal(signal.SIGINT)
+    time.sleep(1.2)
+    for one in (child, stuck):
+        one.send_signal(signal.SIGINT)
+    assert end_of(child) == (130, "hurried")
+    time.sleep(0.3)
+    assert stuck.poll() is None
+    stuck.send_signal(signal.SIGINT)
+    assert end_of(stuck)[0] == 130
+
+
+def test_a_job_that_was_told_to_ignore_ctrl_c_hears_it_all_the_same() -> None:
+    # What a shell without job control does to `scantwin demo &`.
+    argv = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", COMMAND]
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "up\n"
+    child.send_signal(signal.SIGINT)
+    assert end_of(child)[0] == 130
+
+
+@pytest.mark.parametrize("after_s", [0.15, 0.5, 1.0])
+def test_ctrl_c_while_a_command_is_still_loading(after_s: float, tmp_path) -> None:
+    words = [sys.executable, "-m", "scantwin", "site", "ingest", str(tmp_path)]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(after_s)
+    child.send_signal(signal.SIGINT)
+    said, errors = child.communicate(timeout=20)
+    # Ended by the signal itself before Python listens; with a sentence after; or it was done already.
+    assert child.returncode in (-signal.SIGINT, 130, 2), said + errors
+    if child.returncode == 130:
+        assert "Traceback" not in errors and "Interrupted." in errors
