@@ -48,7 +48,7 @@ class Window:
     place: Tensor
     """Place channels on the latent grid."""
     mask: Tensor | None
-    """Share of each class on the latent grid, where the recipe has masks."""
+    """Share of each class on the latent grid, where it is asked for and the recipe has masks."""
     field_m: Tensor
     """(3,) the whole field of view (z, y, x) [m]."""
     noise: Tensor
@@ -143,19 +143,24 @@ class VolumeBatch:
     def _window(self, random: np.random.Generator) -> Window:
         recipe, rules = self.sampler.recipe, self.sampler.recipe.volumes or Volumes()
         study = self.sampler.usable[int(random.integers(len(self.sampler.usable)))]
-        return window_of(study, recipe, rules, random, stretch=recipe.sampling.stretch)
+        # A mask costs more than the rest of a window: it is made for who will look at it.
+        return window_of(study, recipe, rules, random, stretch=recipe.sampling.stretch, with_mask=self.masked)
 
 
 def window_of(
-    study: PreparedStudy, recipe: Recipe, rules: Volumes, random: np.random.Generator, *, stretch: float = 0.0
-) -> Window:
+    study: PreparedStudy, recipe: Recipe, rules: Volumes, random: np.random.Generator, *,
+    stretch: float = 0.0, with_mask: bool = True,
+) -> Window:  # fmt: skip
     """A window of a study's field of view, by chance where it does not fit into one."""
     factors = 1.0 + np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * stretch
     hu, classes = study.hu, mask_classes(study, rules)
     if stretch:
         shape = [max(round(n * f), 1) for n, f in zip(hu.shape, factors, strict=True)]
         hu = F.interpolate(torch.from_numpy(hu)[None, None], shape, mode="trilinear")[0, 0].numpy()
-        classes = F.interpolate(torch.from_numpy(classes)[None, None], shape, mode="nearest")[0, 0].numpy()
+        if with_mask:
+            classes = F.interpolate(torch.from_numpy(classes)[None, None], shape, mode="nearest")[
+                0, 0
+            ].numpy()
     field = Field.of(hu.shape, recipe.spacing_mm, rules.multiple)
     part = [
         _some(n, min(n, largest), rules.multiple, random)
@@ -166,7 +171,7 @@ def window_of(
     image = to_unit(torch.from_numpy(np.ascontiguousarray(field.pad(hu, AIR_HU)[box])).float())[None, None]
     place = field.place()[coarse]
     mask = None
-    if rules.masks != "none":
+    if with_mask and rules.masks != "none":
         mask = shares(np.ascontiguousarray(field.pad(classes, 0)[box]), class_count(rules))
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
     return Window(

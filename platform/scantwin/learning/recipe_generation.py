@@ -58,11 +58,11 @@ class Volumes(Part):
     levels: tuple[_GridSize, ...] = (7, 7, 7, 7, 7, 7)
     """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
     them is 0. Six of seven are 117,649 codes for 64 voxels."""
-    channels: tuple[Positive, ...] = (48, 64, 96, 96)
+    channels: tuple[Positive, ...] = (32, 64, 96, 96)
     """Channels of the denoiser's 3D U-Net on the latent grid, finest level first."""
     time_features: _Even = 64
     """Width of the embedding of the noise level."""
-    autoencoder_share: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    autoencoder_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of a training in which the autoencoder learns; then it stands still and the denoiser learns."""
     adversarial_from: Share = 0.6
     """Share of the autoencoder's own time after which the discriminator joins: L1 suffices before."""

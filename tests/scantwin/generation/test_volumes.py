@@ -1,0 +1,245 @@
+"""The system of whole volumes: what learns when, that chance is told, that a kill changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from scantwin import systems
+from scantwin.errors import InputError
+from scantwin.evaluation.measuring import measure
+from scantwin.generation.fields import Field
+from scantwin.generation.volumes import LowResource3D
+from scantwin.generation.volumes_batches import mask_classes
+from scantwin.generation.volumes_drawing import Order, draw
+from scantwin.imaging.study import Study
+from scantwin.learning.prepared import PreparedStudy, prepare_ct
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.system import Generator
+from scantwin.learning.training import train
+from scantwin.learning.weights import Model, system_arrays
+
+SPACING = (5.0, 4.0, 4.0)
+WHERE = "low-resource-3d/whole-body/"
+
+
+def values(**volumes: Any) -> dict[str, Any]:
+    """A recipe that learns in seconds."""
+    own = {
+        "autoencoder_channels": [4, 8, 12], "levels": [5, 5, 5], "channels": [8, 12], "time_features": 16,
+        "window": [32, 48, 56], "largest": [64, 64, 64], "overlap": 8, "tile": 32, "sample_steps": 4,
+        "steps": 40,
+    }  # fmt: skip
+    return {
+        "system": "low-resource-3d", "districts": ["whole-body"], "spacing_mm": SPACING,
+        "network": {"discriminator_channels": [8]},
+        "sampling": {"patch": 16, "flip": [], "hu_jitter": 0.0, "stretch": 0.05},
+        "optimisation": {"batch": 2, "precision": "fp32", "learning_rate": 5e-3},
+        "volumes": {**own, **volumes},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return Recipe.read(values(), "test")
+
+
+@pytest.fixture
+def bodies(make_torso: Callable[..., Study]) -> list[PreparedStudy]:
+    return [prepare_ct(make_torso(k), SPACING, districts=False) for k in range(2)]
+
+
+def build(recipe: Recipe, seed: int = 0) -> LowResource3D:
+    return cast(LowResource3D, systems.build(recipe, seed=seed))
+
+
+def weights_of(system: LowResource3D) -> dict[str, torch.Tensor]:
+    return {
+        f"{name.removeprefix(WHERE)}.{key}": value.clone()
+        for name, network in system.components().items()
+        for key, value in network.state_dict().items()
+    }
+
+
+def moved_by(
+    system: LowResource3D, step: Callable[[], dict[str, float]]
+) -> tuple[set[str], dict[str, float]]:
+    before = weights_of(system)
+    losses = step()
+    after = weights_of(system)
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}, losses
+
+
+def test_each_network_learns_in_its_time(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    assert isinstance(system, Generator)
+    sampler = system.sampler(bodies, "whole-body", 0)
+    mine = [k for k in range(20) if sampler.batch(k).masked]
+    theirs = [k for k in range(20) if not sampler.batch(k).masked]
+    for progress, step, wanted in (
+        (0.0, 0, {"autoencoder"}),
+        (0.29, 0, {"autoencoder", "discriminator"}),
+        (0.4, mine[0], {"denoiser"}),  # the adapter's time has not come
+        (0.9, theirs[0], {"denoiser"}),
+        (0.9, mine[0], {"adapter"}),
+    ):
+        moved, losses = moved_by(
+            system, lambda s=step, p=progress: system.training_step("whole-body", sampler.batch(s), p)
+        )
+        assert moved == wanted
+        assert {name.removeprefix(WHERE) for name in system.components_of("whole-body")} == wanted
+        assert all(np.isfinite(value) for value in losses.values())
+
+
+def test_the_adapter_begins_as_the_denoiser(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    sampler = system.sampler(bodies, "whole-body", 0)
+    step = next(k for k in range(20) if sampler.batch(k).masked)
+    # A denoiser that has said nothing yet has nothing to be corrected: it learns first.
+    system.training_step("whole-body", sampler.batch(step), 0.4)
+    system.training_step("whole-body", sampler.batch(step), 0.9)
+    adapter = system.adapter("whole-body")
+    assert adapter is not None and adapter.learnt
+    stem, original = adapter.down.stem.weight, system.denoiser("whole-body").down.stem.weight
+    assert float((stem - original).detach().abs().max()) <= 2 * recipe.optimisation.learning_rate
+
+
+def test_a_batch_depends_on_seed_and_step_only(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    one, two = (system.sampler(bodies, "whole-body", 7) for _ in range(2))
+    two.batch(3).windows  # noqa: B018 - what was drawn before must not matter
+    assert torch.equal(one.batch(5).patches.image, two.batch(5).patches.image)
+    assert torch.equal(one.batch(5).windows[0].noise, two.batch(5).windows[0].noise)
+    assert not torch.equal(one.batch(6).patches.image, one.batch(5).patches.image)
+    window = next(one.batch(k) for k in range(20) if one.batch(k).masked).windows[0]
+    assert window.image.shape[2:] == tuple(4 * n for n in window.place.shape[2:])
+    assert window.mask is not None and window.mask.shape[1] == 15
+    assert float(window.mask.sum(1).max()) <= 1.0 + 1e-6
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(
+    recipe: Recipe, bodies: list[PreparedStudy], tmp_path: Path
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(done: int) -> None:
+        if done == 8:
+            raise Killed
+
+    whole = build(recipe, seed=2)
+    wanted = train(whole, bodies, steps=14, seed=2)
+    state = tmp_path / "state.safetensors"
+    first = build(recipe, seed=2)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("scantwin.learning.training._CHECKPOINT_EVERY_S", 0.0)
+        train(first, bodies, steps=14, seed=2, resume=state, after_step=kill)
+    second = build(recipe, seed=9)
+    result = train(second, bodies, steps=14, seed=2, resume=state)
+    assert result.losses == wanted.losses and result.patches == wanted.patches
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights_of(whole).values(), weights_of(second).values(), strict=True)
+    )
+
+
+def test_the_autoencoder_learns_and_then_stands_still(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    """An untrained decoder says about air; 40 steps must bring the mean error in the body well below."""
+    system = build(recipe, seed=1)
+    before = system.figures(bodies[0], "whole-body")
+    train(system, bodies, steps=60, seed=1, span=(0.0, 0.29))
+    after = system.figures(bodies[0], "whole-body")
+    assert after["mae"] < 0.5 * before["mae"]
+    settled = {k: v for k, v in weights_of(system).items() if k.startswith("autoencoder")}
+    train(system, bodies, steps=30, seed=1, span=(0.31, 1.0))
+    now = weights_of(system)
+    assert all(torch.equal(value, now[name]) for name, value in settled.items())
+    learnt = system.figures(bodies[0], "whole-body")
+    assert learnt["mae"] == after["mae"] and learnt["denoising"] < after["denoising"]
+    assert set(learnt) == {"mae", "bias", "soft-mae", "denoising", "masked"}
+
+
+def test_figures_become_sums_that_sites_add_up(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    both = measure(system, bodies).metrics
+    apart = [measure(system, [body]).metrics for body in bodies]
+    for name, value in both.items():
+        assert value == pytest.approx(sum(one[name] for one in apart))
+    assert both["model/whole-body/mae/n"] == 2
+
+
+def test_fields_of_view_are_remembered(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    train(system, bodies, steps=25, seed=0, span=(0.5, 0.7))
+    weight, total, squares = system.denoiser("whole-body").fields.double()
+    mean = total / weight
+    wanted = np.mean([np.array(b.hu.shape) * SPACING / 1000.0 for b in bodies], axis=0)
+    assert torch.allclose(mean, torch.from_numpy(wanted), rtol=0.1)
+    assert bool((squares / weight - mean**2 > -1e-6).all())
+
+
+@pytest.mark.parametrize("largest", [[64, 64, 64], [32, 32, 32]])
+def test_a_volume_is_the_same_for_the_same_seed(bodies: list[PreparedStudy], largest: list[int]) -> None:
+    """In one window and in several; in absolute HU; with the shape that was asked for."""
+    system = build(Recipe.read(values(largest=largest), "test"))
+    train(system, bodies, steps=20, seed=0)
+    field = Field.of((30, 41, 45), SPACING, system.rules.multiple)
+    calls: list[tuple[float, float]] = []
+    one = draw(
+        system, "whole-body", Order(field, 3), lambda done, total, text="": calls.append((done, total))
+    )
+    two = draw(system, "whole-body", Order(field, 3))
+    assert one.shape == (30, 41, 45) and one.dtype == np.int16 and (one == two).all()
+    assert one.min() >= -1024 and one.max() <= 3071
+    assert (one != draw(system, "whole-body", Order(field, 4))).any()
+    assert calls[-1][0] == calls[-1][1] and len(calls) == int(calls[-1][1])
+
+
+def test_a_mask_changes_what_is_made(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
+    system = build(recipe)
+    train(system, bodies, steps=40, seed=0)
+    classes = mask_classes(bodies[0], system.rules)
+    field = Field.of(classes.shape, SPACING, system.rules.multiple)
+    free = draw(system, "whole-body", Order(field, 0))
+    assert (draw(system, "whole-body", Order(field, 0, classes)) != free).any()
+
+
+def test_a_model_comes_back_from_its_folder(
+    recipe: Recipe, bodies: list[PreparedStudy], tmp_path: Path
+) -> None:
+    system = build(recipe)
+    train(system, bodies, steps=8, seed=0)
+    Model(recipe, system_arrays(system)).save(tmp_path / "model")
+    again = cast(LowResource3D, systems.restore(Model.load(tmp_path / "model")))
+    order = Order(Field.of(bodies[0].hu.shape, SPACING, system.rules.multiple), 0)
+    assert (draw(system, "whole-body", order) == draw(again, "whole-body", order)).all()
+    assert set(system.shown(bodies[0])) == {"real", "reconstructed", "made", "made from the mask"}
+
+
+def test_without_masks_there_is_no_adapter(bodies: list[PreparedStudy]) -> None:
+    system = build(Recipe.read(values(masks="none"), "test"))
+    assert {n.removeprefix(WHERE) for n in system.components()} == {
+        "autoencoder",
+        "denoiser",
+        "discriminator",
+    }
+    train(system, bodies, steps=10, seed=0)
+    assert "masked" not in system.figures(bodies[0], "whole-body")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"levels": [4]}, "odd"),
+        ({"window": [30, 48, 56]}, "divisible"),
+        ({"sample_steps": 41}, "sample_steps"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(wrong: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        Recipe.read(values(**wrong), "test")

@@ -1,0 +1,158 @@
+"""`scantwin generate volumes`: what is written, what goes on, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from scantwin import NOTICE, systems
+from scantwin.cli.generate_volumes import volumes
+from scantwin.errors import InputError
+from scantwin.generation.volumes import LowResource3D
+from scantwin.generation.volumes_masks import find_masks
+from scantwin.imaging.nifti import read_nifti, write_nifti
+from scantwin.imaging.organs import ORGAN_LABEL
+from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study import Study
+from scantwin.imaging.volume import Volume
+from scantwin.learning.prepared import prepare_ct
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
+from scantwin.learning.weights import Model, system_arrays
+
+SPACING = (5.0, 4.0, 4.0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, torsos: Any) -> Path:
+    """Folder of a model that has learnt for some seconds."""
+    recipe = Recipe.read(
+        {
+            "system": "low-resource-3d", "districts": ["whole-body"], "spacing_mm": SPACING,
+            "network": {"discriminator_channels": [8]}, "sampling": {"patch": 16, "flip": []},
+            "optimisation": {"batch": 2, "precision": "fp32", "learning_rate": 5e-3},
+            "volumes": {
+                "autoencoder_channels": [4, 8, 12], "levels": [5, 5], "channels": [8, 12],
+                "time_features": 16, "window": [32, 48, 56], "sample_steps": 2, "steps": 20,
+                "autoencoder_share": 0.6,
+            },
+        },
+        "test",
+    )  # fmt: skip
+    system = cast(LowResource3D, systems.build(recipe, seed=0))
+    train(system, torsos.training, steps=90, seed=0)
+    return Model(recipe, system_arrays(system)).save(tmp_path_factory.mktemp("volumes") / "model")
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    app = typer.Typer()
+    app.command()(volumes)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return cast(dict[str, Any], json.loads(result.stdout))
+
+
+def test_volumes_from_noise_are_studies(trained: Path, tmp_path: Path) -> None:
+    said = run("--model", trained, "--out", tmp_path / "made", "--count", 2, "--seed", 5)
+    assert said["notice"] == NOTICE and said["volumes"] == 2
+    sources = find_studies(tmp_path / "made")
+    assert len(sources) == 2
+    study = read_study(sources[0])
+    assert study.ct.spacing == pytest.approx(SPACING) and study.ct.unit == "HU"
+    assert study.organs is not None and study.organs.read().shape == study.ct.shape
+    manifest = json.loads((tmp_path / "made" / "volume-0000" / "manifest.json").read_text())
+    assert manifest["notice"] == NOTICE and manifest["seed"] == 5 * 1_000_003
+    assert tuple(manifest["shape_zyx"]) == study.ct.shape
+    assert (tmp_path / "made" / "volume-0000" / "picture.png").stat().st_size > 500
+    # Fields of view are like the training's: torsos of 24 x 44 x 48 voxels, cropped to the body.
+    assert all(0.5 < a / b < 1.6 for a, b in zip(study.ct.shape, (24, 44, 48), strict=True))
+
+
+def test_asked_again_it_goes_on(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    run("--model", trained, "--out", out, "--count", 1, "--shape", "16,20,24")
+    first = (out / "volume-0000" / "CT.nii.gz").read_bytes()
+    stamp = (out / "volume-0000" / "CT.nii.gz").stat().st_mtime_ns
+    run("--model", trained, "--out", out, "--count", 2, "--shape", "16,20,24")
+    assert (out / "volume-0000" / "CT.nii.gz").stat().st_mtime_ns == stamp
+    other = tmp_path / "other"
+    run("--model", trained, "--out", other, "--count", 2, "--shape", "16x20x24")
+    assert read_nifti(other / "volume-0000" / "CT.nii.gz", "HU").shape == (16, 20, 24)
+    for number in range(2):
+        a, b = (read_nifti(f / f"volume-{number:04d}" / "CT.nii.gz", "HU").array for f in (out, other))
+        assert (a == b).all()
+    assert first
+    with pytest.raises(InputError, match="another data set"):
+        run("--model", trained, "--out", out, "--count", 2, "--shape", "16,20,28")
+
+
+def test_masks_are_followed_and_kept(trained: Path, tmp_path: Path, make_torso: Callable[..., Study]) -> None:
+    study = make_torso(5)
+    assert study.organs is not None
+    classes = study.organs.read()
+    (tmp_path / "masks").mkdir()
+    write_nifti(classes, tmp_path / "masks" / "one.nii.gz")
+    said = run("--model", trained, "--out", tmp_path / "made", "--masks", tmp_path / "masks")
+    assert said["volumes"] == 1 and said["masks"] == 1
+    folder = tmp_path / "made" / "volume-0000"
+    kept = read_nifti(folder / "organs.nii.gz", "label")
+    wanted = prepare_ct(study, SPACING, districts=False)
+    assert kept.shape == wanted.hu.shape  # the body and a rim
+    assert set(np.unique(kept.array)) <= set(np.unique(np.asarray(classes.array)))
+    assert (kept.array == ORGAN_LABEL["liver"]).sum() == (classes.array == ORGAN_LABEL["liver"]).sum()
+    assert json.loads((folder / "manifest.json").read_text())["mask"] == "one.nii.gz"
+    # What it wrote itself can be followed again, without a word about numbers.
+    assert [mask.mapping.name for mask in find_masks(tmp_path / "made")] == ["organ classes"]
+
+
+def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
+    labels = Volume(np.full((4, 4, 4), 5, np.uint8), (5.0, 5.0, 5.0), unit="label")
+    write_nifti(labels, tmp_path / "case" / "organs.nii.gz")
+    write_nifti(labels, tmp_path / "phantom" / "truth" / "organs.nii.gz")
+    write_nifti(labels, tmp_path / "drawn.nii.gz")
+    found = {mask.name: mask for mask in find_masks(tmp_path)}
+    assert {name: mask.mapping.name for name, mask in found.items()} == {
+        "case/organs.nii.gz": "totalsegmentator-total", "phantom/truth/organs.nii.gz": "phantom",
+        "drawn.nii.gz": "organ classes",
+    }  # fmt: skip
+    assert np.asarray(found["case/organs.nii.gz"].read((5.0, 5.0, 5.0)).array).max() == ORGAN_LABEL["liver"]
+    assert {mask.mapping.name for mask in find_masks(tmp_path, "phantom")} == {"phantom"}
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--shape", "16,20"], "no shape"), (["--shape", "0,4,4"], "no shape"),
+        (["--steps", 21], "noise levels"),
+        (["--district", "head"], "no head"), (["--mapping", "phantom"], "--mapping"),
+        (["--masks", "nowhere"], "no folder"), (["--masks", ".", "--shape", "8,8,8"], "shape of its own"),
+        (["--device", "cuda:9"], "no cuda"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made_is_refused(
+    trained: Path, tmp_path: Path, options: list[object], word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=word):
+        run("--model", trained, "--out", tmp_path / "made", *options)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_model_that_has_not_learnt_is_refused(trained: Path, tmp_path: Path) -> None:
+    recipe = Model.load(trained).recipe
+    fresh = Model(recipe, system_arrays(systems.build(recipe, seed=0))).save(tmp_path / "fresh")
+    with pytest.raises(InputError, match="not learnt"):
+        run("--model", fresh, "--out", tmp_path / "made")
+
+
+def test_an_empty_map_is_refused(tmp_path: Path) -> None:
+    write_nifti(Volume(np.zeros((4, 4, 4), np.uint8), (5.0, 5.0, 5.0), unit="label"), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="labelled"):
+        find_masks(tmp_path)[0].read(SPACING)
