@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
+from scantwin_dashboard.drift import RULE, Alert
 from scantwin_dashboard.look import ago, percent
 from scantwin_dashboard.queries import RunRow, ScanRow, SiteRow
 
@@ -15,9 +16,6 @@ RECHECK: Final = 0.05
 
 EARL: Final = 0.10
 """EARL: a uniform cylinder reads within 10 % of the truth (fraction)."""
-
-PHANTOM_SD: Final = 0.035
-"""Variability of phantom scans over time that remains even with quality assurance: CV 3.5 % (fraction)."""
 
 QUARTER: Final = timedelta(days=92)
 """EARL asks for a cylinder each quarter."""
@@ -36,11 +34,15 @@ class Notice:
 
 
 def notices(
-    sites: Iterable[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow], *, now: datetime | None = None
-) -> list[Notice]:
+    sites: Iterable[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow],
+    drifts: Iterable[Alert] = (), *, now: datetime | None = None,
+) -> list[Notice]:  # fmt: skip
     """All of them, the most urgent first."""
     at = now or datetime.now(UTC)
+    sites = list(sites)
     found = [n for site in sites if (n := _calibration(site, at)) is not None]
+    far = {site.name for site in sites if site.bias is not None and zone(site.bias) == "beyond"}
+    found += _drifts([alert for alert in drifts if alert.state == "open" and alert.site not in far])
     found += [
         Notice("look", s.name, "is suspended: its updates are left out.", "Explain why, then resume it.")
         for s in sites if s.status == "suspended"
@@ -64,6 +66,20 @@ def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:
     if abs(bias) > EARL:
         return "beyond"
     return "recheck" if abs(bias) > RECHECK else "inside"
+
+
+def _drifts(open_alerts: Sequence[Alert]) -> list[Notice]:
+    """One notice a site, of its longest alert: a single cylinder within 10 % does not show a drift."""
+    longest: dict[str, Alert] = {}
+    for alert in sorted(open_alerts, key=lambda alert: alert.since):
+        longest.setdefault(alert.site, alert)
+    return [
+        Notice(
+            "look", site, f"is out of control since {alert.since:%Y-%m-%d} ({RULE[alert.rule]}).",
+            "Recalibrate the scanner and log it: scantwin consortium log.",
+        )
+        for site, alert in longest.items()
+    ]  # fmt: skip
 
 
 def _when(run: RunRow) -> str:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Final
 
 import streamlit as st
 
-from scantwin_dashboard.look import BADGE
+from scantwin_dashboard.drift import RULE, Alert, State
+from scantwin_dashboard.look import BADGE, KIND, percent
+
+_NOW: Final[dict[State, str]] = {
+    "open": "out of control",
+    "over": "back inside",
+    "ended": "ended by a logged event",
+}
+"""What has become of an alert."""
 
 
 def heading(title: str, sentence: str) -> None:
@@ -55,3 +64,20 @@ def legend(colours: Mapping[str, str]) -> None:
         f'<span><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in colours.items()
     )
     st.html(f'<div class="legend">{items}</div>')
+
+
+def alerts_table(found: Sequence[Alert]) -> None:
+    """Out-of-control points: which site and object, by which rule, since when, and whether it lasts."""
+    if not found:
+        st.caption("No phantom has been out of control.")
+        return
+    rows = [
+        {
+            "Now": _NOW[alert.state], "Site": alert.site, "Object": KIND[alert.kind],
+            "Rule": RULE[alert.rule], "Since (UTC)": f"{alert.since:%Y-%m-%d}",
+            "Last (UTC)": f"{alert.last:%Y-%m-%d}", "Samples": alert.points,
+            "Farthest off": percent(alert.bias),
+        }
+        for alert in found
+    ]  # fmt: skip
+    st.dataframe(rows, hide_index=True)

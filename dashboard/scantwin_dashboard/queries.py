@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from scantwin.calibration.charts import RESTARTS
 from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
+from scantwin_dashboard.drift import Alert, alerts, in_order
 
 PHANTOMS = ("cylinder", "spheres")
 """Kinds of samples whose true activity is known."""
-
-RESTARTS = ("recalibration", "repair", "software-update")
-"""Audited actions on a site after which its charts start anew: the end of `site.recalibration`."""
 
 
 @dataclass(frozen=True)
@@ -275,14 +274,41 @@ def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
 
 
 def events_frame(session: Session, site: str) -> pd.DataFrame:
-    """What was logged of a site that makes its charts start anew: columns at, what."""
+    """What was logged of a site that makes its charts start anew, in time: columns at, what."""
+    return _events(session, AuditEntry.subject == site)[["at", "what"]].reset_index(drop=True)
+
+
+def site_alerts(session: Session) -> list[Alert]:
+    """The alerts of every site, the open ones first."""
     query = (
-        select(AuditEntry.at, AuditEntry.action)
-        .where(AuditEntry.subject == site, or_(*(AuditEntry.action.endswith(e) for e in RESTARTS)))
+        select(Site.name, CalibrationSample.measured_at, CalibrationSample.kind, CalibrationSample.bias)
+        .join(CalibrationSample.site)
+        .where(CalibrationSample.kind.in_(PHANTOMS))
+        .order_by(Site.id, CalibrationSample.measured_at)
+    )
+    rows = [tuple(row) for row in session.execute(query)]
+    samples = pd.DataFrame(rows, columns=["site", "measured_at", "kind", "bias"])
+    events = _events(session)
+    found: list[Alert] = []
+    for site, part in samples.groupby("site", sort=False):
+        found += alerts(str(site), part, events[events.site == site], PHANTOMS)
+    return in_order(found)
+
+
+def _events(session: Session, *conditions: ColumnElement[bool]) -> pd.DataFrame:
+    """Restarts in time: columns site, at, what. An event counts from the day that it is said to have been."""
+    query = (
+        select(AuditEntry.subject, AuditEntry.at, AuditEntry.action, AuditEntry.detail)
+        .where(or_(*(AuditEntry.action.endswith(f"site.{e}") for e in RESTARTS)), *conditions)
         .order_by(AuditEntry.at)
     )
-    rows = [(at, action.rpartition(".")[2]) for at, action in session.execute(query)]
-    return pd.DataFrame(rows, columns=["at", "what"])
+    rows = [
+        (site, datetime.fromisoformat(detail["on"]) if "on" in detail else at, action.rpartition(".")[2])
+        for site, at, action, detail in session.execute(query)
+    ]
+    frame = pd.DataFrame(rows, columns=["site", "at", "what"])
+    frame["at"] = pd.to_datetime(frame["at"], utc=True)
+    return frame.sort_values("at", kind="stable")
 
 
 def _of(query: Select[Any], run_id: str | None, site_id: int | None) -> Select[Any]:

@@ -79,6 +79,8 @@ def test_every_page_in_chromium(address: str, browser: Any) -> None:
         if link in ("Rounds and metrics", "Sites"):
             page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
         assert page.locator("[data-testid=stException]").count() == 0
+        if link == "Sites":
+            _drift_is_shown(page)
     page.get_by_role("link", name="Scans").click()
     page.get_by_text("coronal slice").wait_for()
     before = page.get_by_text("coronal slice").inner_text()
@@ -87,3 +89,10 @@ def test_every_page_in_chromium(address: str, browser: Any) -> None:
     assert page.get_by_role("img", name="PET").first.is_visible()
     assert page.locator("[data-testid=stException]").count() == 0
     assert outside == []
+
+
+def _drift_is_shown(page: Any) -> None:
+    """EWMA and CUSUM beside the limits, and the table of alerts."""
+    for name in ("EWMA of", "CUSUM of"):
+        page.get_by_role("img", name=name).or_(page.get_by_label(name)).first.wait_for(state="attached")
+    page.get_by_text("Alerts", exact=True).first.wait_for()

@@ -7,7 +7,7 @@ import streamlit as st
 
 from scantwin_dashboard import attention, charts, queries
 from scantwin_dashboard.look import ago, duration, moment, percent, plain, site_colours, size
-from scantwin_dashboard.parts import empty, facts, heading
+from scantwin_dashboard.parts import alerts_table, empty, facts, heading
 from scantwin_dashboard.state import ask, told
 
 
@@ -16,7 +16,7 @@ def show() -> None:
     """Draws the page."""
     heading("Consortium", "Sites that train together, what they are doing, and what needs a person.")
     sites, runs, scans = ask(queries.sites), ask(queries.runs), ask(queries.scans)
-    models = ask(queries.models)
+    models, drifts = ask(queries.models), ask(queries.site_alerts)
     if not (sites or runs or scans or models):
         empty("No site is enrolled and nothing has been trained yet.", "scantwin demo")
         return
@@ -36,9 +36,11 @@ def show() -> None:
     )
     left, right = st.columns([5, 4], gap="large")
     with left:
-        _attention(attention.notices(sites, runs, scans))
+        _attention(attention.notices(sites, runs, scans, drifts))
     with right:
         _bias(sites)
+    st.subheader("Alerts", anchor=False)
+    alerts_table(drifts)
     _sites(sites)
     _runs(runs)
     audit, versions = st.tabs(["Audit log", "Model versions"])

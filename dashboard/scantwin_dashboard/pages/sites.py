@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from scantwin_dashboard import charts, queries
+from scantwin.calibration.charts import ChartName
+from scantwin_dashboard import charts, drift_charts, queries
 from scantwin_dashboard.attention import zone
 from scantwin_dashboard.look import KIND, ago, moment, number, percent, site_colours, size
-from scantwin_dashboard.parts import choose, empty, facts, heading, status_badge
+from scantwin_dashboard.parts import alerts_table, choose, empty, facts, heading, status_badge
 from scantwin_dashboard.state import ask, told
 
 _ZONE = {
@@ -74,12 +75,31 @@ def _calibration(site: queries.SiteRow, samples: pd.DataFrame, events: pd.DataFr
             chart = charts.control_chart(part, colour, phantom=phantom, events=events)
             st.altair_chart(chart, alt=f"SUV bias of {site.name}: {KIND[kind]}")
             st.caption(_explanation(phantom))
+            if phantom:
+                _drift(site.name, part, events, colour)
+    own = [alert for alert in ask(queries.site_alerts) if alert.site == site.name]
+    st.markdown("**Alerts**")
+    alerts_table(own)
     st.download_button(
         "Samples as CSV",
         samples.to_csv(index=False),
         file_name=f"scantwin-{site.name}-calibration.csv",
         mime="text/csv",
         icon=":material/download:",
+    )
+
+
+def _drift(site: str, part: pd.DataFrame, events: pd.DataFrame, colour: str) -> None:
+    """The two charts that see what one sample cannot show."""
+    names: tuple[ChartName, ...] = ("ewma", "cusum")
+    for column, name in zip(st.columns(2, gap="medium"), names, strict=True):
+        with column:
+            frame = drift_charts.drift_frame(part, events, name)
+            st.altair_chart(drift_charts.drift_chart(frame, name, colour), alt=f"{name.upper()} of {site}")
+    st.caption(
+        "In standard deviations of a phantom that is looked after (3.5 %); dashed: limits that a site in"
+        " control leaves once in about 500 samples. A shift of one SD shows after about 10 samples, where"
+        " single samples would take 44. Both begin anew at a logged recalibration, repair or software update."
     )
 
 

@@ -26,6 +26,9 @@ CUSUM_SLACK: Final = 0.5
 CUSUM_LIMIT: Final = 5.0
 """h, in sigma."""
 
+RESTARTS: Final = ("recalibration", "repair", "software-update")
+"""What is logged of a site (as the audited action `site.recalibration`) and makes its charts start anew."""
+
 ChartName = Literal["shewhart", "ewma", "cusum"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,6 +148,29 @@ def readmit(
     row = readmit_site(Database.from_settings().migrate(), site, reason)
     data = {"site": row.name, "status": row.status, "reason": reason, "notice": NOTICE}
     emit(data, as_json, lambda: out.print(f"{row.name} takes part again."))
+
+
+@app.command()
+def log(
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    event: Annotated[str, typer.Argument(help="recalibration, repair or software-update.")],
+    reason: Annotated[str, typer.Option(help="What was done; it goes into the audit log.")],
+    on: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it was done (default: today).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Notes that a site's scanner was recalibrated, repaired or updated: its control charts start anew there.
+
+    Example: scantwin consortium log rural-1 recalibration --on 2026-11-02 --reason "new factor"
+    """
+    from scantwin.federation.enrolment import log_event
+    from scantwin.store.database import Database
+
+    day = (on or datetime.now(UTC)).date()
+    log_event(Database.from_settings().migrate(), site, event, day, reason)
+    data = {"site": site, "event": event, "on": day.isoformat(), "reason": reason, "notice": NOTICE}
+    emit(data, as_json, lambda: out.print(f"{site}: {event} on {day} is logged."))
 
 
 @app.command()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from scantwin.calibration.charts import RESTARTS
 from scantwin.errors import InputError
 from scantwin.federation.certificates import read_site_key
 from scantwin.federation.consortium import Consortium
@@ -68,11 +71,30 @@ def readmit(database: Database, name: str, reason: str) -> Site:
     return _move(database, name, "active", reason)
 
 
+def log_event(database: Database, name: str, event: str, on: date, reason: str) -> None:
+    """Notes what makes a site's control charts start anew: one of `RESTARTS`, on the day it was done."""
+    if event not in RESTARTS:
+        raise InputError(
+            f"{event!r} is nothing that is logged of a site.", hint=f"Use one of {', '.join(RESTARTS)}."
+        )
+    if on > datetime.now(UTC).date():
+        raise InputError(f"{on} has not come yet.", hint="Give the day on which it was done with --on.")
+    with database.session() as session:
+        _known(session, name)
+        at = datetime(on.year, on.month, on.day, tzinfo=UTC)
+        audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
+
+
+def _known(session: Session, name: str) -> Site:
+    site = session.scalars(select(Site).where(Site.name == name)).one_or_none()
+    if site is None:
+        raise InputError(f"No site {name} is enrolled.", hint="scantwin consortium status")
+    return site
+
+
 def _move(database: Database, name: str, status: str, reason: str) -> Site:
     with database.session() as session:
-        site = session.scalars(select(Site).where(Site.name == name)).one_or_none()
-        if site is None:
-            raise InputError(f"No site {name} is enrolled.", hint="scantwin consortium status")
+        site = _known(session, name)
         if site.status != status:
             transition(site, status)
             audit.record(session, "consortium", f"site.{status}", name, {"reason": reason})

@@ -1,0 +1,97 @@
+"""Alerts: which samples are out of control, by which rule, until when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scantwin.errors import InputError
+from scantwin.federation.enrolment import log_event
+from scantwin.store.database import Database
+from scantwin.store.models import Site
+from scantwin_dashboard import queries
+from scantwin_dashboard.drift import PHANTOM_SD, alerts, drift, in_order
+from scantwin_dashboard.drift_charts import drift_chart, drift_frame
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NOTHING = pd.DataFrame({"at": pd.to_datetime([], utc=True), "what": []})
+
+
+def samples(*sigmas: float, kind: str = "cylinder") -> pd.DataFrame:
+    """A sample a week, so many standard deviations off."""
+    at = pd.to_datetime([START + timedelta(weeks=k) for k in range(len(sigmas))], utc=True)
+    return pd.DataFrame({"measured_at": at, "kind": kind, "bias": PHANTOM_SD * np.array(sigmas)})
+
+
+def event(week: float) -> pd.DataFrame:
+    return pd.DataFrame({"at": [pd.Timestamp(START + timedelta(weeks=week))], "what": ["recalibration"]})
+
+
+def found(frame: pd.DataFrame, events: pd.DataFrame = NOTHING) -> dict[str, list[tuple[int, str]]]:
+    said: dict[str, list[tuple[int, str]]] = {}
+    for alert in alerts("a", frame, events, ("cylinder",)):
+        said.setdefault(alert.rule, []).append((alert.points, alert.state))
+    return said
+
+
+def test_a_site_in_control_has_none() -> None:
+    assert found(samples(0.4, -0.9, 1.1, -0.2, 0.6, -1.3, 0.1, 0.8)) == {}
+
+
+def test_one_sample_far_off_is_shewharts_alone() -> None:
+    assert found(samples(0, 0, 3.4, 0, 0, 0)) == {"shewhart": [(1, "over")]}
+
+
+def test_a_shift_of_one_sd_is_seen_by_ewma_and_cusum_and_stays_open() -> None:
+    said = found(samples(*[1.4] * 16))
+    assert set(said) == {"ewma", "cusum"}
+    assert all(states == [(points, "open")] for states in said.values() for points, _ in states)
+
+
+def test_a_logged_recalibration_ends_it_and_begins_the_charts_anew() -> None:
+    frame = samples(*[1.6] * 12, *[0.2] * 4)
+    assert all(alert[-1] == "ended" for states in found(frame, event(11.5)).values() for alert in states)
+    # Without the log the sums only come down bit by bit.
+    assert any(points > 12 - 7 for points, _ in found(frame)["cusum"])
+    chart, begin = drift(frame, event(11.5), "cusum")
+    assert begin == [12] and abs(chart.statistic[12]) < 0.3 < abs(chart.statistic[11])
+    # Logged, and nothing measured since: it is ended, but nobody knows yet whether that helped.
+    assert found(samples(*[1.6] * 12), event(11.5))["cusum"][0][1] == "ended"
+
+
+def test_open_ones_come_first() -> None:
+    early, late = (samples(0, 4.0, 0), samples(0, 0, 4.0))
+    both = [*alerts("old", early, NOTHING, ("cylinder",)), *alerts("new", late, NOTHING, ("cylinder",))]
+    assert next((a.site, a.state) for a in in_order(both)) == ("new", "open")
+
+
+def test_the_chart_draws_limits_and_breaks_at_a_restart() -> None:
+    frame = drift_frame(samples(*[1.6] * 12, *[0.2] * 4), event(11.5), "ewma")
+    assert list(frame.stretch) == [0] * 12 + [1] * 4 and frame.out.any() and not frame.out[12:].any()
+    spec = drift_chart(frame, "ewma", "#336699").to_dict()
+    assert len(spec["layer"]) == 5
+
+
+def test_what_is_logged_counts_from_the_day_it_was_done(empty, monkeypatch) -> None:
+    database = Database.from_settings()
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+    day = datetime.now(UTC).date() - timedelta(days=20)
+    log_event(database, "rural-1", "recalibration", day, "new factor")
+    with database.session() as session:
+        frame = queries.events_frame(session, "rural-1")
+    assert list(frame.what) == ["recalibration"] and frame["at"].iloc[0].date() == day
+    for name, what, when in (("nobody", "repair", day), ("rural-1", "holiday", day),
+                             ("rural-1", "repair", day + timedelta(days=40))):  # fmt: skip
+        with pytest.raises(InputError):
+            log_event(database, name, what, when, "x")
+
+
+def test_the_query_knows_the_site_that_drifts(filled) -> None:
+    with Database.from_settings(read_only=True).session() as session:
+        found = queries.site_alerts(session)
+    assert found and found == in_order(found)
+    assert {alert.kind for alert in found} <= set(queries.PHANTOMS)
