@@ -22,6 +22,8 @@ from scantwin.files import write_json
 from scantwin.learning.machine import share_cores, use_threads
 from scantwin.terminal import Json, emit, out, progress_bar
 
+_REPO = Path(__file__).resolve().parents[1]
+
 SIZES = ("64,128,128", "128,256,256", "256,512,512")
 """Voxels (z, y, x); the last is what issue 4 asks for."""
 
@@ -95,7 +97,7 @@ def volume_memory(
             advance(number, len(sizes), size)
             order = json.dumps([[int(n) for n in size.split(",")], recipe, steps, device, masked])
             child = [sys.executable, "-m", "benchmarks.volume_memory", "--child", order]
-            ran = subprocess.run(child, check=True, capture_output=True, text=True)
+            ran = subprocess.run(child, check=True, capture_output=True, text=True, cwd=_REPO)
             found.append(json.loads(ran.stdout))
     if out_file:
         write_json(out_file, found)

@@ -76,5 +76,10 @@ def small_copy(hu: NDArray[np.generic], body: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def nearest(one: NDArray[np.float32], others: Sequence[NDArray[np.float32]]) -> float:
-    """Mean absolute difference [HU] of a small copy to the most similar of `others`."""
-    return min(float(np.abs(one - other).mean()) for other in others)
+    """Mean absolute difference [HU] of a small copy to the most similar of `others`, in tissue."""
+    return min(_difference(one, other) for other in others)
+
+
+def _difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    tissue = np.maximum(one, other) > _SOFT_HU[0] + 1.0
+    return float(np.abs(one - other)[tissue].mean()) if tissue.any() else 0.0

@@ -77,6 +77,8 @@ def test_a_copy_is_nearer_than_a_stranger() -> None:
     stranger = small_copy(other, inside)
     assert nearest(known, [known, stranger]) == 0.0
     assert nearest(noisy, [known]) < 0.2 * nearest(stranger, [known])
+    nobody = small_copy(np.full(ct.shape, -1000.0), np.zeros(ct.shape, bool))
+    assert nearest(nobody, [known]) > nearest(stranger, [known])
 
 
 def test_place_and_size_do_not_count() -> None:
