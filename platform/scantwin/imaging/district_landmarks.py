@@ -41,12 +41,16 @@ NECK_WIDE_MM: Final = 170.0
 """Wider than this [mm] no neck is; the field of view ends in the shoulders."""
 APEX_TO_NECK_MM: Final = 10.0
 """From the top of the lung to the plane C7/T1: the apex lies at the neck of the first rib (assumed)."""
+WIDER_NECK: Final = 1.42
+"""Where the neck has become so much wider than where it is narrowest, the shoulders begin (phantoms)."""
+NECK_SLACK_MM: Final = 20.0
+"""The width may put C7/T1 this far from where the lung puts it [mm]; further it is of something else."""
 THIN: Final = 0.84
 """Thickness on the middle line over that of the thighs below which a slice is of two legs: above the crotch
 it is 0.96 and more, below it 0.8 and less also where the thighs touch (phantoms of BMI 17 to 38)."""
 BRAIN_TO_CROTCH_MM: Final = 400.0
 """The crotch of the smallest adult lies further below the brain than this [mm]."""
-HANGING_MM: Final = 8.0
+HANGING_MM: Final = 10.0
 """What lies between the thighs hangs this far below the crotch [mm] before the tissue there thins out."""
 APART_MM: Final = 60.0
 """A cross-section whose middle lies further off the middle line than this [mm] is an arm, or has one arm."""
@@ -229,7 +233,7 @@ def find_neck(
     """First slice of the head: by the width of the neck where there is a head, else by the lung."""
     count = axial.shape[0]
     dz = scene.spacing[0]
-    by_lung = None if lungs is None else lungs[1] + 1 + round(APEX_TO_NECK_MM / dz)
+    by_lung = None if lungs is None else lungs[1] + 1 + APEX_TO_NECK_MM / dz
     if by_lung is not None and lungs is not None and lungs[1] >= count - 2:
         by_lung = None  # the lung goes on above the field of view
     width = _width(scene, axial)
@@ -241,24 +245,41 @@ def find_neck(
     if len(stretch) < 3:
         return 0
     thin = low + int(np.argmin(stretch))
-    wider = np.flatnonzero(width[: thin + 1] > 1.42 * width[thin])
-    by_width = int(wider[-1]) + 1 if len(wider) else None
+    by_width = _widens(width[: thin + 1], WIDER_NECK * width[thin])
     if by_width is None:
-        return 0 if by_lung is None else by_lung
+        return 0 if by_lung is None else round(by_lung)
     if by_lung is None:
-        return by_width
-    slack = round(20 / dz)
+        return round(by_width)
+    slack = NECK_SLACK_MM / dz
     return round((by_lung + float(np.clip(by_width, by_lung - slack, by_lung + slack))) / 2)
 
 
-def _neck_above(width: NDArray[np.float64], by_lung: int, dz: float) -> int:
+def _neck_above(width: NDArray[np.float64], by_lung: float, dz: float) -> int:
     """First slice of a neck without a head: between where the lung and where the width puts it."""
-    stretch = width[by_lung - round(20 / dz) :]
+    slack = NECK_SLACK_MM / dz
+    start = max(0, round(by_lung - slack))
+    stretch = width[start:]
     if stretch.min() > NECK_WIDE_MM:
-        return by_lung
-    wide = np.flatnonzero(stretch > 1.42 * stretch.min())
-    by_width = by_lung - round(20 / dz) + (int(wide[-1]) + 1 if len(wide) else 0)
-    return round((by_lung + min(by_width, by_lung + round(20 / dz))) / 2)
+        return round(by_lung)
+    # Down from the narrowest place: above it the jaw is wide again.
+    below = stretch[: int(np.argmin(stretch)) + 1]
+    by_width = start + (_widens(below, WIDER_NECK * below[-1]) or 0.0)
+    return round((by_lung + min(by_width, by_lung + slack)) / 2)
+
+
+def _widens(width: NDArray[np.float64], limit: float) -> float | None:
+    """Where, from the top down, the width first exceeds `limit`, in slices from the first; or None."""
+    wider = np.flatnonzero(width > limit)
+    if not len(wider):
+        return None
+    return int(wider[-1]) + _crossing(width, int(wider[-1]), limit)
+
+
+def _crossing(values: NDArray[np.float64], k: int, limit: float) -> float:
+    """Where between the centres of slices k and k + 1 `values` cross `limit`, above the lower edge of k."""
+    if k + 1 >= len(values):
+        return 1.0
+    return 0.5 + float(np.clip((limit - values[k]) / (values[k + 1] - values[k]), 0.0, 1.0))
 
 
 def find_crotch(
@@ -284,7 +305,7 @@ def find_crotch(
     # The last thin slice, such that most slices below it are thin too (a fold of the belly is not).
     for k in np.flatnonzero(thin[: max(top, 0)])[::-1]:
         if thin[max(0, k - round(60 / dz)) : k + 1].mean() > 0.8:
-            return min(int(k) + 1 + round(HANGING_MM / dz), len(ratio))
+            return min(round(int(k) + _crossing(ratio, int(k), THIN) + HANGING_MM / dz), len(ratio))
     return None
 
 
