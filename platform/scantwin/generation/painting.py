@@ -75,20 +75,31 @@ def _boxes(region: Region, spacing: tuple[float, float, float]) -> list[tuple[Bo
     """Boxes with margin over the parts of a region, and the part in each."""
     if not region.any():
         return []
+    # A region is small beside a CT of 100 million voxels: its parts are looked for in its own box.
     near = [int(_NEAR_MM / 2 // s) for s in spacing]
-    grown = ndimage.maximum_filter(region, size=[2 * n + 1 for n in near]) if any(near) else region
-    parts, _ = ndimage.label(grown, ndimage.generate_binary_structure(3, 3))
+    whole = _grown(ndimage.find_objects(region.astype(np.uint8))[0], near, region.shape)
+    joined = ndimage.maximum_filter(region[whole], size=[2 * n + 1 for n in near])
+    parts, _ = ndimage.label(joined, ndimage.generate_binary_structure(3, 3))
+    margin = [int(np.ceil(_MARGIN_MM / s)) for s in spacing]
     boxes = []
     for label, found in enumerate(ndimage.find_objects(parts), start=1):
-        z, y, x = (
-            slice(max(side.start - int(np.ceil(_MARGIN_MM / s)), 0), side.stop + int(np.ceil(_MARGIN_MM / s)))
-            for side, s in zip(found, spacing, strict=True)
+        z, y, x = (slice(w.start + f.start, w.start + f.stop) for w, f in zip(whole, found, strict=True))
+        part = np.zeros_like(region[(box := _grown((z, y, x), margin, region.shape))])
+        inside = tuple(
+            slice(s.start - b.start, s.stop - b.start) for s, b in zip((z, y, x), box, strict=True)
         )
-        z, y, x = (
-            slice(side.start, min(side.stop, n)) for side, n in zip((z, y, x), region.shape, strict=True)
-        )
-        boxes.append(((z, y, x), region[z, y, x] & (parts[z, y, x] == label)))
+        part[inside] = region[z, y, x] & (parts[found] == label)
+        boxes.append((box, part))
     return boxes
+
+
+def _grown(box: tuple[slice, ...], margin: list[int], shape: tuple[int, ...]) -> Box:
+    """`box` with `margin` [voxels] around it, as far as the array reaches."""
+    z, y, x = (
+        slice(max(side.start - m, 0), min(side.stop + m, n))
+        for side, m, n in zip(box, margin, shape, strict=True)
+    )
+    return z, y, x
 
 
 def _corners(box: Box) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
