@@ -1,7 +1,8 @@
-"""Flower's SuperNode with two habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
+"""Flower's SuperNode with habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
 
-It asks for messages more often than every 3 s, and it ends when its connection is lost for good. Flower's own
-keeps its HTTP server running then, deaf and with a healthy face, until someone notices.
+It asks for messages more often than every 3 s, beats more often than every 30 s, and ends when its connection
+is lost for good. Flower's own keeps its HTTP server running then, deaf and with a healthy face, until someone
+notices.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from scantwin.federation.flower import wait_less
+from scantwin.federation.flower import beat_faster, wait_less
 
 CONNECTION_LOST = 75
 """Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor starts us again."""
@@ -43,6 +44,7 @@ def main() -> None:
     loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
     loop.time = _Clock(poll_s)
     wait_less()
+    beat_faster()
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     flower_supernode()

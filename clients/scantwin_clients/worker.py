@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from scantwin.errors import FederationError
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.executor import runtime_client, take_tasks
-from scantwin.federation.flower import wait_less
+from scantwin.federation.flower import beat_faster, wait_less
 from scantwin.learning.machine import share_cores
 from scantwin_clients.policy import check_bundle
 from scantwin_clients.site import READY, Site
@@ -110,6 +110,7 @@ def work(site: Site, address: str, secret: bytes, *, poll_s: float) -> None:
     from scantwin_clients.client_app import app
 
     wait_less()
+    beat_faster()
     torch.set_num_threads(site.config.threads)
     log.info("%s is %s with %d systems", site.name, READY, len(SYSTEMS))
 

@@ -7,11 +7,18 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from scantwin.federation.processes import Child, end_all
+from scantwin_clients.ingest import ingest
+from scantwin_clients.site import Site
 from scantwin_clients.supervisor import free_port
+
+from .conftest import write_studies
 
 COMMAND = [sys.executable, "-c", "from scantwin.cli.main import main; main()"]
 
@@ -60,6 +67,33 @@ class Federation:
             time.sleep(0.1)
         raise AssertionError(f"{child.name} is not ready:\n{self.logs()}")
 
+    def found(self, sites: Sequence[str]) -> None:
+        """A consortium with these sites, each with three small studies, enrolled and connected."""
+        self.call("consortium", "init", "--port", str(self.port))
+        link = self.start_command("start", "consortium", "start")
+        for number, name in enumerate(sites):
+            self.call("site", "init", name)
+            studies = write_studies(self.home / "studies" / name, 3, seed=number)
+            ingest(Site.open(name, self.home).folder, studies, workers=0)
+        ready = self.wait_ready(link)
+        children = []
+        for name in sites:
+            key = str(Site.open(name, self.home).public_key)
+            self.call("consortium", "enrol", name, "--key", key)
+            words = ("site", "run", "--site", name, "--superlink", ready["superlink"], "--ca", ready["ca"])
+            children.append(self.start_command(f"run-{name}", *words))
+        for child in children:
+            assert self.wait_ready(child)["ready"] is True
+
+    def program(self, *words: str) -> psutil.Process:
+        """The running program of this federation whose command line has all of these words."""
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            # Not the moment in which it is being tied to its parent.
+            if str(self.home) in line and all(word in line for word in words) and " -I -S -c " not in line:
+                return process
+        raise AssertionError(f"there is no program with {words}")
+
     def logs(self) -> str:
         """The ends of all logs, for a failure."""
         return "\n".join(
@@ -71,3 +105,14 @@ class Federation:
         """Ends everything, sites first."""
         for child in reversed(self.children):
             end_all([child], grace_s=15)
+
+
+def recipe_file(folder: Path, recipe: dict[str, Any]) -> str:
+    """A recipe as a TOML file."""
+    lines = [f"{k} = {json.dumps(v)}" for k, v in recipe.items() if not isinstance(v, dict)]
+    for table, values in recipe.items():
+        if isinstance(values, dict):
+            lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
+    path = folder / f"{recipe['name']}.toml"
+    path.write_text("\n".join(lines))
+    return str(path)

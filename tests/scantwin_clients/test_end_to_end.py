@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,12 +17,11 @@ from scantwin.learning.weights import Model
 from scantwin.store.database import Database
 from scantwin.store.models import CalibrationSample as StoredSample
 from scantwin.store.registry import Registry
-from scantwin_clients.ingest import ingest
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 
-from .conftest import TINY, write_studies
-from .real_federation import Federation
+from .conftest import TINY
+from .real_federation import Federation, recipe_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -33,43 +31,12 @@ SITES = ("city", "rural-1")
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A consortium with two enrolled and connected sites."""
-    home = tmp_path_factory.mktemp("home")
-    made = Federation(home)
+    made = Federation(tmp_path_factory.mktemp("home"))
     try:
-        made.call("consortium", "init", "--port", str(made.port))
-        link = made.start_command("start", "consortium", "start")
-        for number, name in enumerate(SITES):
-            made.call("site", "init", name)
-            studies = write_studies(home / "studies" / name, 3, seed=number)
-            ingest(Site.open(name, home).folder, studies, workers=1)
-        ready = made.wait_ready(link)
-        children = []
-        for name in SITES:
-            key = str(Site.open(name, home).public_key)
-            first = made.call("consortium", "enrol", name, "--key", key)
-            assert made.call("consortium", "enrol", name, "--key", key) == first
-            children.append(
-                made.start_command(
-                    f"run-{name}", "site", "run", "--site", name, "--superlink", ready["superlink"],
-                    "--ca", ready["ca"],
-                )
-            )  # fmt: skip
-        for child in children:
-            assert made.wait_ready(child)["ready"] is True
+        made.found(SITES)
         yield made
     finally:
         made.end()
-
-
-def recipe_file(folder: Path) -> str:
-    """The tiny recipe as a file."""
-    lines = [f"{k} = {json.dumps(v)}" for k, v in TINY.items() if not isinstance(v, dict)]
-    for table, values in TINY.items():
-        if isinstance(values, dict):
-            lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
-    path = folder / "tiny.toml"
-    path.write_text("\n".join(lines))
-    return str(path)
 
 
 def test_two_sites_train_a_model(federation: Federation) -> None:
@@ -77,7 +44,7 @@ def test_two_sites_train_a_model(federation: Federation) -> None:
     one = CalibrationSample(kind="cylinder", measured_at=datetime(2026, 1, 1, tzinfo=UTC), bias=0.08, n=5000)
     WaitingSamples(Site.open("city", home).calibration).add(one)
     run = federation.call(
-        "consortium", "train", "--recipe", recipe_file(home), "--rounds", "2", "--name", "first",
+        "consortium", "train", "--recipe", recipe_file(home, TINY), "--rounds", "2", "--name", "first",
         "--min-sites", "2", "--deadline", "90s", "--seed", "5",
     )  # fmt: skip
     assert run["status"] == "finished" and run["error"] is None
@@ -132,8 +99,8 @@ def test_a_run_that_nobody_can_do_fails_with_a_reason(federation: Federation) ->
         config["policy"]["systems"] = []
         path.write_text(json.dumps(config))
     run = federation.call(
-        "consortium", "train", "--recipe", recipe_file(federation.home), "--rounds", "1", "--name", "second",
-        "--deadline", "60s", code=1,
+        "consortium", "train", "--recipe", recipe_file(federation.home, TINY), "--rounds", "1",
+        "--name", "second", "--deadline", "60s", code=1,
     )  # fmt: skip
     assert run["status"] == "failed"
     assert "does not train pix2pix" in run["error"]

@@ -11,13 +11,16 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from scantwin.federation.executor import take_tasks
+from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import wait_less
 from scantwin.federation.ticket import read_ticket
+
+log = logging.getLogger("scantwin.federation")
 
 MODULE = "scantwin.federation.conductor"
 """This module: its name is `__main__` while it runs."""
@@ -28,22 +31,46 @@ SERVER_TASK = "flwr-serverapp"
 
 def conduct(address: str, ca: Path, secret: bytes) -> None:
     """Starts a process for each run that the SuperLink has for us, for ever."""
-    running: list[subprocess.Popen[bytes]] = []
+    running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(token: str) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", MODULE, "--run", "--address", address, "--ca", str(ca)],
             stdin=subprocess.PIPE,
         )
-        running.append(process)
+        running[token] = process
         if process.stdin is not None:
             process.stdin.write(token.encode() + b"\n")
             process.stdin.close()
 
     def reap() -> None:
-        running[:] = [process for process in running if process.poll() is None]
+        for token, process in list(running.items()):
+            if process.poll() is not None:
+                del running[token]
+                if process.returncode:
+                    _tell_of_its_end(address, ca, token, process.returncode)
 
     take_tasks(address, ca, secret, task_type=SERVER_TASK, handle=start, each_look=reap)
+
+
+def _tell_of_its_end(address: str, ca: Path, token: str, code: int) -> None:
+    """Says at once that a ServerApp's process is gone: Flower alone would notice after a minute."""
+    from flwr.common.constant import SubStatus
+    from flwr.proto.runtime_pb2 import PushTaskOutputRequest
+    from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
+    from httpx import HTTPError
+
+    how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    log.error("the process of a run was ended %s", how)
+    request = PushTaskOutputRequest(
+        context=None, sub_status=SubStatus.FAILED, details=f"Its process was ended {how}."
+    )
+    client = runtime_client(
+        address, ca, component="flwr-serverapp", interceptor=RuntimeTokenHttpInterceptor(token), give_up_s=5.0
+    )
+    with suppress(HTTPError):  # one that ended itself has told, and its token is not valid any more
+        client.PushTaskOutput(request)
+    client.close()
 
 
 def run_one(address: str, ca: Path, token: str) -> None:

@@ -28,8 +28,9 @@ LOOK_EVERY_S = 0.5
 START_S = 120.0
 """How long a run may take until its ServerApp has begun [s]."""
 
-_ASK_FLOWER_EVERY_S = 15.0
+_ASK_FLOWER_EVERY_S = 5.0
 _ENDED = ("finished", "failed", "stopped")
+_ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 
 
@@ -106,17 +107,20 @@ def follow(
                 update.site.name for one in run.rounds for update in one.updates
             ]  # read before the session ends
         look(run)
-        if run.status in _ENDED:
+        # A run that goes on has the status of its former end until its new process has begun.
+        begun = run.flower_run_id == flower_run_id
+        if begun and run.status in _ENDED:
             return run
-        if run.status == "created" and time.monotonic() - began > START_S:
+        if not begun and time.monotonic() - began > START_S:
             call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
-            _note(database, run_id, "failed", "Its ServerApp did not begin; see the conductor's log.")
+            words = "Its ServerApp did not begin; see the conductor's log."
+            _note(database, run_id, "failed", words, flower_run_id)
         if time.monotonic() - asked > _ASK_FLOWER_EVERY_S:
             asked = time.monotonic()
             ended = _flower_says_ended(consortium, flower_run_id)
             if ended is not None:
                 time.sleep(1.0)  # its last words may be on their way into the database
-                _note(database, run_id, "failed", f"Flower ended the run: {ended}.")
+                _note(database, run_id, "failed", _ENDED_SILENTLY.format(ended), flower_run_id)
         time.sleep(LOOK_EVERY_S)
 
 
@@ -132,9 +136,15 @@ def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None
     return None
 
 
-def _note(database: Database, run_id: str, status: str, reason: str) -> None:
+def _note(
+    database: Database, run_id: str, status: str, reason: str, flower_run_id: str | None = None
+) -> None:
+    """Ends a run that did not end itself; one that was to go on and never began keeps its status."""
     with database.session() as session:
         run = session.get(Run, run_id)
-        if run is not None and run.status in ("created", "running"):
+        if run is None or (run.status in _ENDED and run.flower_run_id == flower_run_id):
+            return
+        if run.status not in _ENDED:
             transition(run, status)
-            run.error = reason[:2000]
+        run.error = reason[:2000]
+        run.flower_run_id = flower_run_id or run.flower_run_id

@@ -65,7 +65,9 @@ def test_following_ends_with_the_run(consortium: Consortium, database: Database,
         looks.append(run.status)
         if len(looks) < 3:
             with database.session() as session:
-                transition(session.get_one(Run, run_id), "running" if len(looks) == 1 else "finished")
+                run = session.get_one(Run, run_id)
+                transition(run, "running" if len(looks) == 1 else "finished")
+                run.flower_run_id = "42"
 
     assert follow(consortium, database, run_id, "42", look=look).status == "finished"
     assert looks == ["created", "running", "finished"]
@@ -75,7 +77,9 @@ def test_a_run_whose_process_died_is_failed(
     consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.session() as session:
-        transition(session.get_one(Run, run_id), "running")
+        run = session.get_one(Run, run_id)
+        transition(run, "running")
+        run.flower_run_id = "42"
     said: list[tuple[str, ...]] = []
 
     def flower(_home: Path, *words: str) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def test_a_run_whose_process_died_is_failed(
     monkeypatch.setattr(launching, "_ASK_FLOWER_EVERY_S", 0.0)
     monkeypatch.setattr(launching, "LOOK_EVERY_S", 0.01)
     run = follow(consortium, database, run_id, "42", look=lambda _run: None)
-    assert run.status == "failed" and run.error == "Flower ended the run: finished:failed."
+    assert run.status == "failed" and "without a word (Flower says finished:failed)" in str(run.error)
     assert said[0] == ("list", "consortium", "--run-id", "42")
 
 
@@ -102,3 +106,39 @@ def test_a_run_that_never_begins_is_stopped(
     run = follow(consortium, database, run_id, "42", look=lambda _run: None)
     assert run.status == "failed" and "did not begin" in str(run.error)
     assert said == [("stop", "42", "consortium")]
+
+
+def test_a_run_that_goes_on_is_not_taken_for_its_former_end(
+    consortium: Consortium, database: Database, run_id: str
+) -> None:
+    def set_to(status: str, flower_run_id: str) -> None:
+        with database.session() as session:
+            run = session.get_one(Run, run_id)
+            transition(run, status)
+            run.flower_run_id = flower_run_id
+
+    for status in ("running", "failed"):
+        set_to(status, "42")
+    looks: list[str] = []
+
+    def look(run: Run) -> None:
+        looks.append(run.status)
+        if len(looks) < 3:
+            set_to("running" if len(looks) == 1 else "finished", "43")
+
+    assert follow(consortium, database, run_id, "43", look=look).status == "finished"
+    assert looks == ["failed", "running", "finished"]
+
+
+def test_a_run_that_was_to_go_on_and_never_began_says_so(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        run = session.get_one(Run, run_id)
+        transition(run, "failed")
+        run.flower_run_id = "42"
+    monkeypatch.setattr(launching, "call_flwr", lambda _home, *words: {})
+    monkeypatch.setattr(launching, "START_S", 0.0)
+    monkeypatch.setattr(launching, "LOOK_EVERY_S", 0.01)
+    run = follow(consortium, database, run_id, "43", look=lambda _run: None)
+    assert run.status == "failed" and "did not begin" in str(run.error)

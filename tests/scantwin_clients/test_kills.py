@@ -1,0 +1,113 @@
+"""Programs of a real federation are killed in the middle of a round, as docs/federation.md tells of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scantwin_clients.site import Site
+
+from .conftest import TINY
+from .real_federation import COMMAND, Federation, recipe_file
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+SITES = ("city", "rural-1")
+STEPS = 150
+"""About five seconds of training: time enough to be killed in."""
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    made = Federation(tmp_path_factory.mktemp("home"))
+    try:
+        made.found(SITES)
+        yield made
+    finally:
+        made.end()
+
+
+class Training:
+    """`scantwin consortium train`, and what can be seen of it meanwhile."""
+
+    def __init__(self, federation: Federation, name: str, *words: str) -> None:
+        recipe = recipe_file(federation.home, {**TINY, "name": "slow", "steps_per_round": STEPS})
+        self.federation = federation
+        begin = (
+            "--recipe",
+            recipe,
+            "--rounds",
+            "1",
+            "--name",
+            name,
+            "--min-sites",
+            "2",
+            "--deadline",
+            "100s",
+        )
+        self._before = {site: _jobs(federation, site) for site in SITES}
+        self._process = subprocess.Popen(
+            [*COMMAND, "consortium", "train", *(words or begin), "--json"], env=federation.env,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def wait_until_both_train(self) -> None:
+        """Until each site has taken a job since this began."""
+        wait(lambda: all(_jobs(self.federation, name) > n for name, n in self._before.items()))
+        time.sleep(1.0)
+
+    def end(self, code: int = 0) -> dict[str, Any]:
+        said, errors = self._process.communicate(timeout=150)
+        assert self._process.returncode == code, said + errors + self.federation.logs()
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+
+def _jobs(federation: Federation, site: str) -> int:
+    """How many jobs a site's worker has taken."""
+    log = Site.open(site, federation.home).logs / "worker.log"
+    return log.read_text().count("a job has arrived")
+
+
+def wait(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def accepted(run: dict[str, Any]) -> None:
+    assert run["status"] == "finished" and run["error"] is None
+    assert {name: site["status"] for name, site in run["rounds"][-1]["sites"].items()} == dict.fromkeys(
+        SITES, "accepted"
+    )
+    assert run["rounds"][-1]["status"] == "evaluated"
+
+
+def test_a_worker_and_the_other_sites_supernode_are_killed(federation: Federation) -> None:
+    training = Training(federation, "first")
+    training.wait_until_both_train()
+    federation.program("scantwin_clients.worker", "--site city").kill()
+    federation.program("scantwin_clients.supernode", "rural-1").kill()
+    accepted(training.end())
+
+
+def test_the_superlink_is_killed(federation: Federation) -> None:
+    training = Training(federation, "second")
+    training.wait_until_both_train()
+    federation.program("flower-superlink").kill()
+    accepted(training.end())
+
+
+def test_the_runs_own_process_is_killed_and_the_run_goes_on_later(federation: Federation) -> None:
+    training = Training(federation, "third")
+    training.wait_until_both_train()
+    federation.program("scantwin.federation.conductor", "--run").kill()
+    run = training.end(code=1)
+    assert run["status"] == "failed" and "ended without a word" in run["error"]
+    accepted(Training(federation, "third", "--resume", run["run"], "--min-sites", "2").end())
