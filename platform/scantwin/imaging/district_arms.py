@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.district_landmarks import IN_SLICE, Mask, Scene
+from scantwin.imaging.district_scene import IN_SLICE, Mask, Scene
 
 SHRINK_MM: Final = (0.0, 8.0, 16.0, 24.0)
 """Depths [mm] at which slices are looked at: an arm that lies against the body comes apart at one of them."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.district_landmarks import THIN, Landmarks, Mask, Scene, middle_thickness
+from scantwin.imaging.district_landmarks import THIN, Landmarks, middle_thickness
+from scantwin.imaging.district_scene import Mask, Scene
 
 FIELD_MM: Final = 280.0
 """A field of view narrower than this [mm] is a crop, or a head: a trunk or two thighs do not fit."""

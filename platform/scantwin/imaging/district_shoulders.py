@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene
+from scantwin.imaging.district_landmarks import Landmarks
+from scantwin.imaging.district_scene import Mask, Scene
 
 FIT_MM: Final = 120.0
 """Length [mm] of the free arm, next to the shoulder, that gives its direction."""

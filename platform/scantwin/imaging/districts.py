@@ -20,7 +20,9 @@ from scipy import ndimage
 from scantwin.imaging.body import body_mask
 from scantwin.imaging.district_arms import find_arms
 from scantwin.imaging.district_evidence import Evidence, weigh
-from scantwin.imaging.district_landmarks import Landmarks, Mask, Scene, find_landmarks, head_top, look
+from scantwin.imaging.district_head import head_top
+from scantwin.imaging.district_landmarks import Landmarks, find_landmarks
+from scantwin.imaging.district_scene import Mask, Scene, look
 from scantwin.imaging.district_shoulders import arms_from_shoulder
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
