@@ -72,23 +72,22 @@ def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
 
 
 def _people(said: dict[str, Any]) -> None:
-    table = Table(
-        "who",
-        "region",
-        "MAE [SUV]",
-        "PSNR [dB]",
-        "SSIM",
-        title=f"{said['n']} patients, SUV 0-20, in the body",
-    )
+    title = f"{said['n']} patients, SUV 0-20, in the body"
+    table = Table("who", "region", "MAE [SUV]", "bias [SUV]", "PSNR [dB]", "SSIM", title=title)
     for who, figures in {"model": said, **said["references"]}.items():
         rows = {"whole body": figures["whole_body"], **figures["districts"]}
         for region, values in rows.items():
             cells = (
-                f"{values[m]['mean']:.3f} ± {values[m]['sd']:.3f}" if m in values else ""
-                for m in ("mae", "psnr", "ssim")
+                f"{values[m]['mean']:{sign}.3f} ± {values[m]['sd']:.3f}" if m in values else ""
+                for m, sign in (("mae", ""), ("bias", "+"), ("psnr", ""), ("ssim", ""))
             )
             table.add_row(who, region, *cells)
+        lesions = figures["lesions"]
+        if lesions["n"]:
+            table.add_row(who, "lesions", f"{lesions['mae']:.3f}", f"{lesions['suvmean_bias']:+.3f}")
     out.print(table)
+    if (verdict := _verdict(said)) is not None:
+        out.print(verdict)
     lesions = said["lesions"]
     if lesions["n"]:
         sensitivity = lesions["sensitivity"]
@@ -103,3 +102,16 @@ def _people(said: dict[str, Any]) -> None:
     out.print(
         f"{distances['figure']} {distances['model']:.4f} ({distances['extractor']}, {distances['planes']})"
     )
+
+
+def _verdict(said: dict[str, Any]) -> str | None:
+    """Whether the model beats what is hard to beat: the median in the body and the HU curve in lesions."""
+    references = said["references"]
+    if not {"training-median", "hu-curve"} <= set(references):
+        return None
+    body = said["whole_body"]["mae"]["mean"] / references["training-median"]["whole_body"]["mae"]["mean"]
+    text = f"In the body its error is {body:.0%} of the training median's"
+    if said["lesions"]["n"]:
+        lesions = said["lesions"]["mae"] / references["hu-curve"]["lesions"]["mae"]
+        text += f", in lesions {lesions:.0%} of the HU curve's"
+    return f"{text}."

@@ -1,0 +1,37 @@
+"""What `scantwin evaluate` says to people: bias beside every error, lesions beside every reference."""
+
+from __future__ import annotations
+
+from scantwin.cli.evaluate import _people, _verdict
+
+
+def figures(mae: float, lesion_mae: float) -> dict:
+    spread = {"mean": mae, "sd": 0.1}
+    lesions = {"n": 3, "mae": lesion_mae, "suvmean_bias": -1.25, "suvpeak_error": 1.0, "inside_limits": 0.5,
+               "sensitivity": {"value": 0.5, "threshold": 4.0}}  # fmt: skip
+    values = {"mae": spread, "bias": {"mean": -0.111, "sd": 0.2}, "psnr": spread, "ssim": spread}
+    return {"whole_body": values, "districts": {}, "lesions": lesions}
+
+
+SAID = {
+    "n": 3, **figures(0.45, 2.2),
+    "references": {"training-median": figures(0.50, 2.9), "hu-curve": figures(0.7, 2.5)},
+    "uncertainty": {"coverage": None, "interval": 0.8},
+    "frechet": {"figure": "FD", "model": 0.1, "extractor": "own", "planes": "2.5D"},
+}  # fmt: skip
+
+
+def test_the_table_has_bias_and_lesions_of_model_and_references(capsys):
+    _people(SAID)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("-0.111") == 3 and said.count("-1.250") == 3
+    for lesions in ("2.200", "2.900", "2.500"):
+        assert lesions in said
+
+
+def test_the_verdict_is_beside_what_is_hard_to_beat():
+    assert (
+        _verdict(SAID)
+        == "In the body its error is 90% of the training median's, in lesions 88% of the HU curve's."
+    )
+    assert _verdict({**SAID, "references": {}}) is None
