@@ -40,8 +40,10 @@ _AFFORDED: Final = 0.15
 _CAUTION: Final = 1.2
 """How much longer than expected measuring may take."""
 
-_IN_LESIONS: Final = 0.97
-"""Lesion error, as a share of the HU curve's, above which a step pays for it in its score."""
+_IN_LESIONS: Final = 0.92
+"""Lesion error, as a share of the HU curve's, above which a step pays for it in its score. Some way below 1,
+for a handful of held-out patients tell this share to a tenth at best, and a little more training costs the
+body little (7 of 28 real patients, steps 200 to 400: 0.84 to 0.85, in lesions 0.90 to 0.86)."""
 
 
 @dataclass
