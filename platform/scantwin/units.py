@@ -13,6 +13,9 @@ F18_HALF_LIFE_S: Final = 6586.2
 SUV_RANGE: Final = (0.0, 20.0)
 """Declared range of SUV [g/ml] of the district models and of every metric (arXiv 2503.15555, III.B)."""
 
+FWHM_TO_SD: Final = 1 / 2.3548200450309493
+"""Standard deviation of a Gaussian over its full width at half maximum: 1 / (2 sqrt(2 ln 2))."""
+
 AIR_HU: Final = -1000.0
 """CT number of air [HU], by definition of the Hounsfield scale."""
 

@@ -24,8 +24,15 @@ from scantwin.units import AIR_HU
 if TYPE_CHECKING:
     from torch import Tensor
 
-INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left")
-"""Channels of a network's input, in order."""
+INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left", "fat")
+"""Channels of a network's input, in order. The last is one number of the patient: how fat."""
+
+FAT_HU: Final = (-190.0, -30.0)
+"""CT numbers of adipose tissue [HU] (the usual window of body composition by CT)."""
+
+FAT_SHARE: Final = (0.35, 0.15)
+"""Share of fat in the body that is 0 in the channel `fat`, and how much more of it is 1: adults have a
+quarter to a half."""
 
 HU_SCALE: Final = 1500.0
 """CT number [HU] that is 1 in the channel `hu`."""
@@ -92,6 +99,17 @@ class PreparedStudy:
             boxes["whole-body"] = body[0]
         return boxes
 
+    @cached_property
+    def fat_share(self) -> float:
+        """Share of the body's voxels that are fat, 0 to 1; that of FAT_SHARE where there is no CT.
+
+        SUV is divided by body weight, and fat takes up little: what is lean in a fat patient has more.
+        """
+        if not self.has_ct or not self.body.any():
+            return FAT_SHARE[0]
+        hu = self.hu[self.body]
+        return float(np.mean((hu > FAT_HU[0]) & (hu < FAT_HU[1])))
+
     @property
     def split(self) -> bool:
         """Whether the body was split into districts."""
@@ -131,6 +149,7 @@ class PreparedStudy:
         out[4] = (np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
         out[5] = (np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, :, None]
         out[6] = (np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, None, :]
+        out[7] = np.clip((self.fat_share - FAT_SHARE[0]) / FAT_SHARE[1], -2.0, 2.0)
         return out
 
 

@@ -10,8 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
-from scantwin.phantoms.separable import FWHM_TO_SD, apply, axis_weights
+from scantwin.phantoms.separable import apply, axis_weights
 from scantwin.phantoms.shapes import Array
+from scantwin.units import FWHM_TO_SD
 
 if TYPE_CHECKING:
     from scantwin.phantoms.scanner import ScannerSpec

@@ -9,9 +9,6 @@ from scipy.special import ndtr
 
 from scantwin.phantoms.shapes import Array
 
-FWHM_TO_SD = 1 / 2.3548200450309493
-"""A Gaussian's SD per FWHM: 1 / (2 sqrt(2 ln 2))."""
-
 
 def axis_weights(
     source: NDArray[np.float64], target: NDArray[np.float64],

@@ -131,4 +131,4 @@ def generator_from_zero(recipe: Recipe) -> nn.Module:
     if recipe.network.start == "zero":
         return generator
     low, high = recipe.suv_range
-    return FromTissueCurve(generator, (high - low) / 2)
+    return FromTissueCurve(generator, (high - low) / 2, recipe.spacing_mm)

@@ -1,8 +1,12 @@
-"""A voxel's uptake by its CT number alone: where a generator starts from, and what it learns first.
+"""What is known of a PET before anything is learnt: where a generator starts from, and what it learns first.
 
 A network that starts from zero spends its first hundreds of patches on learning that fat is cold and air
-is empty. One that corrects a tissue curve starts about where the HU curve of the training data ends, and
-because the curve is learnt with it, at a rate of its own, it fits the site's scanners within a few steps.
+is empty, and in limbs, which are little more than their CT numbers, it never does better than that. Here
+it corrects a prior of three parts, each with few numbers that are learnt beside it: a curve of uptake by CT
+number; how fat the patient is (SUV is divided by the whole weight, and fat takes up little, so that lean
+tissue has more where there is more fat); and the blur of the camera. Leaving out one of 15 phantom patients
+at a time, the HU curve alone had a MAE of 0.121 SUV in arms and 0.131 in legs; with blur 0.120 and 0.128;
+with both 0.112 and 0.120.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from scantwin.learning.prepared import HU_SCALE, INPUTS
+from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, INPUTS
+from scantwin.units import FWHM_TO_SD
 
 TYPICAL: Final = (
     (-1000.0, 0.0),  # air
@@ -41,18 +46,37 @@ _NETWORK_UNIT: Final = 3.0
 """SUV [g/ml] that the network means by 1: the size of a correction in an organ. With 10, limbs of phantoms
 wandered from round to round; with 1, hot spots are far."""
 
+_LEAN_SUV, _FAT_SUV = 0.9, 0.35
+"""Uptake [g/ml] of what is lean and of fat in a typical patient: TISSUES.md, 1, closed to the body's mean."""
+
+_BLUR_MM: Final = 6.0
+"""FWHM of a PET [mm], between a digital camera's 4 to 5 and an old one's 7 to 8 (TISSUES.md, 5)."""
+_BLUR_MM_RANGE: Final = (2.0, 12.0)
+_LEANNESS: Final = (0.7, 1.4)
+"""Largest factor of leanness: of a scan that shows part of a body, the share of fat may be any."""
+_REACH_MM: Final = 10.0
+"""How far the blur reaches [mm]: beyond it a Gaussian of 8 mm FWHM has 0.3 % of its mass."""
+
 
 class FromTissueCurve(nn.Module):
-    """A network that corrects a tissue curve, learnt with it; says PET in units of `suv_unit` [g/ml]."""
+    """A network that corrects a tissue curve, learnt with it; says PET in units of `suv_unit` [g/ml].
+
+    `spacing_mm` (z, y, x) is the size of a voxel [mm].
+    """
 
     knots: Tensor
 
-    def __init__(self, network: nn.Module, suv_unit: float) -> None:
+    def __init__(self, network: nn.Module, suv_unit: float, spacing_mm: tuple[float, float, float]) -> None:
         super().__init__()
         self.network = network
         self.suv_unit = suv_unit
+        self.spacing_mm = spacing_mm
         self.register_buffer("knots", torch.tensor([hu for hu, _ in TYPICAL]), persistent=False)
         self.uptake = nn.Parameter(torch.tensor([suv for _, suv in TYPICAL]) / _QUICKER)
+        # Closure: lean * lean's SUV + fat * fat's SUV = the body's mean, whatever the share of fat is.
+        mean = _LEAN_SUV + FAT_SHARE[0] * (_FAT_SUV - _LEAN_SUV)
+        self.per_fat = nn.Parameter(torch.tensor(FAT_SHARE[1] * (_LEAN_SUV - _FAT_SUV) / mean))
+        self.blur = nn.Parameter(torch.tensor(_BLUR_MM / _QUICKER))
 
     def curve(self, hu: Tensor) -> Tensor:
         """SUV [g/ml] of a CT number [HU], any shape; flat beyond the ends."""
@@ -63,8 +87,33 @@ class FromTissueCurve(nn.Module):
             suv = suv + (hu - low).clamp(min=0.0).minimum(width) * slope
         return suv
 
+    def seen_by_camera(self, suv: Tensor) -> Tensor:
+        """SUV [g/ml] (B, 1, D, H, W) blurred by a Gaussian of the camera's FWHM; the ends are repeated."""
+        sd = (self.blur * _QUICKER).clamp(*_BLUR_MM_RANGE) * FWHM_TO_SD
+        for axis, spacing in zip((-3, -2, -1), self.spacing_mm, strict=True):
+            reach = max(1, round(_REACH_MM / spacing))
+            edges = (torch.arange(-reach, reach + 2, device=suv.device) - 0.5) * spacing
+            weights = torch.erf(edges / (sd * 2**0.5)).diff()
+            weights = weights / weights.sum()
+            # Sums of shifted copies: a convolution would be done in bfloat16, too coarse for a level.
+            ends = [(0, 0)] * 3
+            ends[axis] = (reach, reach)
+            wide = nn.functional.pad(suv, [n for pair in reversed(ends) for n in pair], mode="replicate")
+            size = suv.shape[axis]
+            suv = wide.narrow(axis, 0, size) * weights[0]
+            for k in range(1, len(weights)):
+                suv = suv + wide.narrow(axis, k, size) * weights[k]
+        return suv
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, D, H, W) -> (B, 1, D, H, W)."""
-        channel = INPUTS.index("hu")
-        hu = x[:, channel : channel + 1].float() * HU_SCALE
-        return torch.as_tensor((_NETWORK_UNIT * self.network(x).float() + self.curve(hu)) / self.suv_unit)
+        hu = channel(x, "hu").float() * HU_SCALE
+        fat = channel(x, "fat").float()
+        prior = self.seen_by_camera(self.curve(hu) * (1.0 + self.per_fat * fat).clamp(*_LEANNESS))
+        return torch.as_tensor((_NETWORK_UNIT * self.network(x).float() + prior) / self.suv_unit)
+
+
+def channel(x: Tensor, name: str) -> Tensor:
+    """The input channel `name` of x (B, inputs, D, H, W): (B, 1, D, H, W)."""
+    at = INPUTS.index(name)
+    return x[:, at : at + 1]
