@@ -33,7 +33,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     variants = {
         "coarse alone": as_delivered(recipe, delivered="coarse"),
         "one sample": as_delivered(recipe, delivered="sample", samples=1),
-        "mean of samples": as_delivered(recipe, delivered="mean"),
+        **setting.pick({}, {"mean of samples": as_delivered(recipe, delivered="mean")}),
         "delivered": recipe,
     }
     who = {name: measurer.model(model, variant, advance) for name, variant in variants.items()}

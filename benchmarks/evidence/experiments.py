@@ -24,11 +24,11 @@ from scantwin.learning.recipe import Recipe, shipped_recipes
 from scantwin.terminal import Advance
 
 EXPERIMENTS: Final[dict[str, str]] = {
-    "districts": "district models and one whole-body model",
-    "cyclegan": "Pix2Pix and CycleGAN",
     "diffusion": "coarse predictor, and coarse with diffusion",
     "sampling": "200 to 2 sampling steps, two samplers",
     "suv_aware": "SUV-aware terms on and off; uptake, agreement, error bars",
+    "districts": "district models and one whole-body model",
+    "cyclegan": "Pix2Pix and CycleGAN",
     "sarcoma": "real patients with soft-tissue sarcoma",
     "federated": "three sites' rounds and one training in one place",
     "inpainting": "inpainting of CT slices",

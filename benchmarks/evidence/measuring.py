@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from benchmarks.evidence.findings import Setting, Spread, Workshop
 from benchmarks.evidence.workshop import key_of
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ class Standing:
     """Everything measured of one model or reference."""
 
     tally: Tally = field(default_factory=Tally)
-    conditions: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    patients_with: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Condition -> places of its patients."""
     distance: float = float("nan")
     """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
     covered: list[float] = field(default_factory=list)
@@ -72,6 +74,11 @@ class Standing:
     def region(self, region: str, metric: str) -> Spread | None:
         """Of `mae`, `bias`, `psnr` or `ssim` over patients; regions as `Case.masks`."""
         return Spread.of(self.tally.regions[region][metric])
+
+    def under(self, condition: str, metric: str) -> Spread | None:
+        """Of the whole body, over the patients with `condition`."""
+        values = self.tally.regions["whole-body"][metric]
+        return Spread.of([values[place] for place in self.patients_with[condition]])
 
     def lesion(self, name: str) -> Spread | None:
         """Of a figure over lesions: `mae`, `suvmax_error`, `suvpeak_error`, `suvmean_error`, ..."""
@@ -177,14 +184,17 @@ class Measurer:
         standing = Standing()
         for study, case, organs, pet in zip(self.studies, self.cases, self.organs, pets, strict=True):
             standing.tally.add(pet, case, organs)
-            standing.conditions[study.condition].add(pet, case, organs)
+            standing.patients_with[study.condition].append(standing.tally.patients - 1)
         standing.distance = frechet.frechet_distance(self._features(pets), self.true_features)
         return standing
 
     def _features(self, pets: list[Image]) -> frechet.Gaussian:
         gathered = frechet.Gaussian()
         for pet, case in zip(pets, self.cases, strict=True):
-            frechet.gather(gathered, pet, case.body, SUV_RANGE, self.extractor)
+            for number, one in enumerate(frechet.slices_of(pet, case.body, SUV_RANGE)):
+                if number % self.setting.pick(2, 1) == 0:
+                    image = torch.from_numpy(np.ascontiguousarray(one))[None, None]
+                    gathered.add(self.extractor(image).double().numpy())
         return gathered
 
     def _moved(self, number: int, pet: Image) -> Image:

@@ -27,6 +27,10 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     values["districts"] = list(DISTRICTS[:-1])
     values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
     values["sampling"]["patch"] = setting.pick(24, 32)
+    # Many small steps learn more in minutes than few large ones.
+    values["optimisation"]["batch"] = setting.pick(2, values["optimisation"]["batch"])
+    if values["diffusion"]:
+        values["diffusion"]["samples"] = setting.pick(2, values["diffusion"]["samples"])
     for path, value in changes.items():
         section, _, key = path.rpartition(".")
         (values[section] if section else values)[key] = value

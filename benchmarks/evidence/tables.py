@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.evidence.findings import Aim, Spread, Table
+from benchmarks.evidence.findings import Aim, Table
 from benchmarks.evidence.measuring import Standing
 
 from scantwin.evaluation.tally import SENSITIVITY_AT
@@ -31,12 +31,11 @@ def quality(title: str, who: dict[str, Standing]) -> Table:
 
 def conditions(title: str, who: dict[str, Standing]) -> Table:
     """The same for the whole body by condition."""
-    names = sorted({name for standing in who.values() for name in standing.conditions})
+    names = sorted({name for standing in who.values() for name in standing.patients_with})
     rows = []
     for condition in names:
         for name, standing in who.items():
-            values = standing.conditions[condition].regions["whole-body"]
-            rows.append((condition, name, *(Spread.of(values[m]) for m in ("mae", "psnr", "ssim"))))
+            rows.append((condition, name, *(standing.under(condition, m) for m in ("mae", "psnr", "ssim"))))
     return Table(title, ("condition", "model", "MAE [SUV]", "PSNR [dB]", "SSIM"), tuple(rows), _PER_PATIENT)
 
 

@@ -102,7 +102,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 def _images(system: LowResource3D, study: PreparedStudy, seed: int) -> dict[str, NDArray[Any]]:
     """A held-out patient's CT [HU], what comes back of it, and made ones on the same field of view."""
-    shape = Field.of(study.hu.shape, study.grid.spacing, system.rules.multiple)
+    shape = Field.of(study.hu.shape, study.grid.spacing)
     classes = mask_classes(study, system.rules)
     return {
         "real, held out": study.hu,

@@ -103,7 +103,12 @@ class Bench:
     def model_key(self, recipe: Recipe, steps: int, seed: int) -> str:
         """What a model is called: changes with anything that it depends on."""
         patients = [self.setting.training, self.setting.spacing_mm, self.setting.seed]
-        return key_of(recipe.model_dump(mode="json"), steps, seed, patients)
+        # Networks that were changed since have other weights, and a model of before would not fit them.
+        weights = {
+            name: {key: list(value.shape) for key, value in network.state_dict().items()}
+            for name, network in systems.build(recipe, seed=0).components().items()
+        }
+        return key_of(recipe.model_dump(mode="json"), weights, steps, seed, patients)
 
     def _scanner(self, site: str, role: Role) -> ScannerSpec:
         """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""
