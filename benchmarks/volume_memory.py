@@ -50,7 +50,7 @@ def measured(
     if masked:
         rows = np.arange(shape[0]) % 16
         classes = np.broadcast_to(rows[:, None, None], shape).astype(np.uint8)
-    field = Field.of(shape, system.recipe.spacing_mm, system.rules.multiple)
+    field = Field.of(shape, system.recipe.spacing_mm)
     stamps = [time.monotonic()]
 
     def advance(done: float, total: float, text: str = "") -> None:

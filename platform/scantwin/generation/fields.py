@@ -35,10 +35,10 @@ class Field:
     padded: tuple[int, int, int]
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float, float], multiple: int) -> Field:
-        """`shape` padded on both sides to sides that are multiples of `multiple` voxels."""
+    def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Field:
+        """`shape` padded on both sides to sides that are divisible by 4, the voxels behind a latent one."""
         z, y, x = shape
-        a, b, c = (-(-n // multiple) * multiple for n in shape)
+        a, b, c = (-(-n // DOWN) * DOWN for n in shape)
         return cls((z, y, x), spacing_mm, (a, b, c))
 
     @property

@@ -65,7 +65,7 @@ class Downward(nn.Module):
         x = self.stem(x) if hint is None else self.stem(x) + hint
         kept = []
         for number, block in enumerate(self.blocks):
-            x = run(block, F.avg_pool3d(x, 2) if number else x, embedding, sparing=sparing)
+            x = run(block, halved(x) if number else x, embedding, sparing=sparing)
             kept.append(x)
         return kept, embedding
 
@@ -96,7 +96,7 @@ class LatentDenoiser(nn.Module):
         *,
         sparing: bool = False,
     ) -> Tensor:
-        """Velocity of `noised` (B, C, D, H, W), sides divisible by 2 ** (levels - 1).
+        """Velocity of `noised` (B, C, D, H, W), whatever its sides are.
 
         `place` (B, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
         what an `Adapter` adds to each level of the U-Net.
@@ -106,8 +106,8 @@ class LatentDenoiser(nn.Module):
             kept = [found + added for found, added in zip(kept, control, strict=True)]
         x = run(self.middle, kept[-1], embedding, sparing=sparing)
         for number in range(len(self.up) - 1, -1, -1):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = run(self.up[number], torch.cat([x, kept[number]], dim=1), embedding, sparing=sparing)
+            x = torch.cat([doubled(x, kept[number]), kept[number]], dim=1)
+            x = run(self.up[number], x, embedding, sparing=sparing)
         return self.head(F.silu(x))  # type: ignore[no-any-return]
 
 
@@ -142,6 +142,20 @@ class Adapter(nn.Module):
         seen = torch.cat([noised, place], dim=1)
         kept, _ = self.down(seen, level, self.hint(mask), sparing=sparing)
         return [gate(found) for gate, found in zip(self.gates, kept, strict=True)]
+
+
+def halved(x: Tensor) -> Tensor:
+    """Means of 2 x 2 x 2 voxels; the last of an odd side stands alone, so that no side need be padded."""
+    d, h, w = x.shape[2:]
+    if d % 2 or h % 2 or w % 2:
+        x = F.pad(x, (0, w % 2, 0, h % 2, 0, d % 2), mode="replicate")
+    return F.avg_pool3d(x, 2)
+
+
+def doubled(x: Tensor, like: Tensor) -> Tensor:
+    """Every voxel eight times, cut to the sides of `like`, from which `x` was halved."""
+    d, h, w = like.shape[2:]
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")[..., :d, :h, :w]
 
 
 def run(block: nn.Module, x: Tensor, embedding: Tensor, *, sparing: bool) -> Tensor:

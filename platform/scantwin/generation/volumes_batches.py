@@ -161,11 +161,8 @@ def window_of(
             classes = F.interpolate(torch.from_numpy(classes)[None, None], shape, mode="nearest")[
                 0, 0
             ].numpy()
-    field = Field.of(hu.shape, recipe.spacing_mm, rules.multiple)
-    part = [
-        _some(n, min(n, largest), rules.multiple, random)
-        for n, largest in zip(field.padded, rules.window, strict=True)
-    ]
+    field = Field.of(hu.shape, recipe.spacing_mm)
+    part = [_some(n, min(n, largest), random) for n, largest in zip(field.padded, rules.window, strict=True)]
     box = tuple(part)
     coarse = (slice(None), slice(None), *(slice(s.start // DOWN, s.stop // DOWN) for s in part))
     image = to_unit(torch.from_numpy(np.ascontiguousarray(field.pad(hu, AIR_HU)[box])).float())[None, None]
@@ -194,6 +191,6 @@ def class_count(rules: Volumes) -> int:
     return len(ORGAN_CLASSES) if rules.masks == "organs" else 1
 
 
-def _some(length: int, edge: int, multiple: int, random: np.random.Generator) -> slice:
-    start = int(random.integers((length - edge) // multiple + 1)) * multiple
+def _some(length: int, edge: int, random: np.random.Generator) -> slice:
+    start = int(random.integers((length - edge) // DOWN + 1)) * DOWN
     return slice(start, start + edge)

@@ -112,7 +112,7 @@ def _make_one(
     grid, classes = _grid(system, order, number, mask)
     seed = order.seed * 1_000_003 + number
     wanted = Order(
-        Field.of(grid.shape, grid.spacing, system.rules.multiple), seed,
+        Field.of(grid.shape, grid.spacing), seed,
         _seen(system, classes) if classes is not None else None, order.steps, order.device,
     )  # fmt: skip
     ct = grid.with_array(draw(system, order.district, wanted, advance), "HU")

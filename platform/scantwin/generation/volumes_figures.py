@@ -55,7 +55,7 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
 
 def reconstructed(system: LowResource3D, study: PreparedStudy, district: District) -> np.ndarray:
     """What comes back of a study's CT [HU] (z, y, x), int16."""
-    field = Field.of(study.hu.shape, study.grid.spacing, system.rules.multiple)
+    field = Field.of(study.hu.shape, study.grid.spacing)
     return decode(system, district, encoded(system, study, district, field), field)
 
 
@@ -71,7 +71,7 @@ def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:
     if district is None:
         return {}
     pictures = {"real": study.hu, "reconstructed": reconstructed(system, study, district)}
-    order = Order(Field.of(study.hu.shape, study.grid.spacing, system.rules.multiple), seed=0)
+    order = Order(Field.of(study.hu.shape, study.grid.spacing), seed=0)
     if system.learnt(district):
         pictures["made"] = draw(system, district, order)
         if system.adapter(district) is not None:

@@ -90,16 +90,9 @@ class Volumes(Part):
     def _consistent(self) -> Self:
         if self.sample_steps > self.steps:
             raise ValueError("sample_steps <= steps must hold")
-        for name in ("window", "largest"):
-            if any(side % self.multiple for side in getattr(self, name)):
-                raise ValueError(f"{name} must be divisible by {self.multiple}: the networks halve so often")
-        if self.tile % 4:
-            raise ValueError("tile must be divisible by 4, the voxels behind a latent one")
+        for name, sides in (("window", self.window), ("largest", self.largest), ("tile", (self.tile,))):
+            if any(side % 4 for side in sides):
+                raise ValueError(f"{name} must be divisible by 4, the voxels behind a latent one")
         if any(n % 2 == 0 for n in self.levels):
             raise ValueError("levels must be odd")
         return self
-
-    @property
-    def multiple(self) -> int:
-        """What the sides of a field must be divisible by [voxels]: 4 for the latent, 2 for each halving."""
-        return int(4 * 2 ** (len(self.channels) - 1))

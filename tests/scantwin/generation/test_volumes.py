@@ -188,7 +188,7 @@ def test_a_volume_is_the_same_for_the_same_seed(bodies: list[PreparedStudy], lar
     """In one window and in several; in absolute HU; with the shape that was asked for."""
     system = build(Recipe.read(values(largest=largest), "test"))
     train(system, bodies, steps=20, seed=0)
-    field = Field.of((30, 41, 45), SPACING, system.rules.multiple)
+    field = Field.of((30, 41, 45), SPACING)
     calls: list[tuple[float, float]] = []
     one = draw(
         system, "whole-body", Order(field, 3), lambda done, total, text="": calls.append((done, total))
@@ -204,7 +204,7 @@ def test_a_mask_changes_what_is_made(recipe: Recipe, bodies: list[PreparedStudy]
     system = build(recipe)
     train(system, bodies, steps=40, seed=0)
     classes = mask_classes(bodies[0], system.rules)
-    field = Field.of(classes.shape, SPACING, system.rules.multiple)
+    field = Field.of(classes.shape, SPACING)
     free = draw(system, "whole-body", Order(field, 0))
     assert (draw(system, "whole-body", Order(field, 0, classes)) != free).any()
 
@@ -216,7 +216,7 @@ def test_a_model_comes_back_from_its_folder(
     train(system, bodies, steps=8, seed=0)
     Model(recipe, system_arrays(system)).save(tmp_path / "model")
     again = cast(LowResource3D, systems.restore(Model.load(tmp_path / "model")))
-    order = Order(Field.of(bodies[0].hu.shape, SPACING, system.rules.multiple), 0)
+    order = Order(Field.of(bodies[0].hu.shape, SPACING), 0)
     assert (draw(system, "whole-body", order) == draw(again, "whole-body", order)).all()
     assert set(system.shown(bodies[0])) == {"real", "reconstructed", "made", "made from the mask"}
 

@@ -124,23 +124,23 @@ def test_blended_windows_show_no_border() -> None:
 
 
 def test_place_tells_top_from_bottom_in_millimetres() -> None:
-    field = Field.of((40, 12, 14), (10.0, 5.0, 5.0), 16)
-    assert field.padded == (48, 16, 16) and field.latent == (12, 4, 4)
+    field = Field.of((40, 13, 14), (10.0, 5.0, 5.0))
+    assert field.padded == (40, 16, 16) and field.latent == (10, 4, 4)
     top, bottom, back, left = field.place()[0]
     assert torch.allclose(top + bottom, torch.tensor(40 * 10.0 / 500.0))
     assert top[-1].max() < top[0].min()  # array axis z runs to the head
     assert back[0, 0, 0] < 0 < back[0, -1, 0] and left[0, 0, 0] < 0 < left[0, 0, -1]
     # The same place in the body has the same channels, whatever the voxels are.
-    fine = Field.of((80, 24, 28), (5.0, 2.5, 2.5), 16).place()[0, 0]
+    fine = Field.of((80, 26, 28), (5.0, 2.5, 2.5)).place()[0, 0]
     assert abs(float(fine.mean() - top.mean())) < 0.01
 
 
 def test_a_padded_array_comes_back() -> None:
-    field = Field.of((5, 6, 7), (1.0, 1.0, 1.0), 16)
-    array = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(np.int16)
+    field = Field.of((5, 6, 8), (1.0, 1.0, 1.0))
+    array = np.random.default_rng(0).integers(0, 9, (5, 6, 8)).astype(np.int16)
     padded = field.pad(array, -3)
     assert padded.dtype == np.int16 and (padded[field.inside] == array).all()
-    assert (padded == -3).sum() == 16**3 - array.size
+    assert padded.shape == (8, 8, 8) and (padded == -3).sum() == 8**3 - array.size
 
 
 def test_shares_of_classes_add_up() -> None:
@@ -149,6 +149,12 @@ def test_shares_of_classes_add_up() -> None:
     assert found.shape == (1, 3, 2, 2, 2)
     inside = (classes[:4, :4, :4] > 0).mean()
     assert float(found[0, :, 0, 0, 0].sum()) == pytest.approx(inside, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (7, 5, 9), (2, 1, 3)])
+def test_any_size_goes_through_the_denoiser(denoiser: LatentDenoiser, shape: tuple[int, int, int]) -> None:
+    noised, place = torch.randn(1, 3, *shape), torch.randn(1, 4, *shape)
+    assert denoiser(noised, place, torch.tensor([0.4])).shape == noised.shape
 
 
 def _latent() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
