@@ -107,11 +107,24 @@ def _own_folder(folder: Path) -> Iterator[Path]:
             ) from None
         for item in folder.iterdir():
             if item != mark:
-                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+                _remove(item)
         lock.truncate(0)
         lock.write(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
         lock.flush()
         yield folder
+
+
+def _remove(item: Path) -> None:
+    """Removes a file or folder. What a killed demo had started may write for a moment yet."""
+    for last in (False, False, True):
+        try:
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        except OSError:
+            if last:
+                raise
+            time.sleep(2.0)
+        else:
+            return
 
 
 def _wait(check: Callable[[], None]) -> None:

@@ -135,6 +135,8 @@ class Call:
         name = f"scantwin {' '.join(self.words[:2])}"
         try:
             error = json.loads(self.written())["error"]
+            if isinstance(error, str):  # a run that failed says why in its own row
+                error = {"message": error}
             kind = InputError if self.child.exit_code == 2 else ScanTwinError
             return kind(f"{name}: {error['message']}", hint=error.get("hint") or f"Its log: {self.log}")
         except (ValueError, KeyError, TypeError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -19,11 +21,20 @@ class DemoRun:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, stderr: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "scantwin", "demo", "--no-serve", "--out", str(self.out), *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"},
+            stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, "COLUMNS": "200"},
         )  # fmt: skip
+
+    def brief_recipe(self) -> str:
+        """The demo's own recipe with few steps: what is tested here is the path, not how much is learnt."""
+        text = (files("scantwin") / "learning" / "recipes" / "demo.toml").read_text()
+        brief, changed = re.subn(r"(?m)^steps_per_round = .*$", "steps_per_round = 12", text)
+        assert changed == 1
+        path = self.out.parent / "brief.toml"
+        path.write_text(brief)
+        return str(path)
 
     def left_over(self) -> list[str]:
         """Processes that still work for a demo here, by what they were called with or run in."""

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_on_phantoms(demo):
-    run = demo.start("--rounds", "1", "--patients", "2", "--json")
+    run = demo.start("--rounds", "1", "--patients", "2", "--recipe", demo.brief_recipe(), "--json")
     said, errors = run.communicate(timeout=580)
     assert run.returncode == 0, errors[-2000:] + said[-2000:]
     result = json.loads(said)
