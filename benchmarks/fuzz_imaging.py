@@ -48,7 +48,8 @@ TOLERANCE = 1e-3
 DEPARTURES = {
     "suv.midnight", "suv.date-shifted", "suv.private-time-unusable", "suv.start-times-differ",
     "suv.series-time-late", "suv.series-time-early", "suv.start-date-off", "suv.zone-unknown",
-    "suv.half-life-assumed", "pet.nuclide-unknown", "suv.decay-contradiction", "suv.philips-factor-differs",
+    "suv.half-life-assumed", "suv.frame-reference-unusable", "pet.nuclide-unknown",
+    "suv.decay-contradiction", "suv.philips-factor-differs",
 }  # fmt: skip
 """Warnings by which the reader says that it left the letter of the rules."""
 
@@ -134,6 +135,20 @@ def _virtual_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _processor(pid: int | None) -> tuple[float, bool]:
+    """Processor time of a process and its children [s], and whether one is ready to run, or at the disk."""
+    seconds, ready = 0.0, False
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *children):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            seconds += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+            ready |= fields[0] in "RD"
+    except OSError:  # it has ended
+        pass
+    return seconds, ready
+
+
 class Worker:
     """A child that is started anew when it hangs or dies."""
 
@@ -142,6 +157,7 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
+        self.used = 0.0
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.child = context.Process(
@@ -153,10 +169,13 @@ class Worker:
     def ask(self, number: int) -> tuple[str, str, str, str, int]:
         """Kind, what, outcome, detail and peak memory [KiB] of one input."""
         self.pipe.send(number)
+        self.used = _processor(self.child.pid)[0]
         kind, what = "unmade", ""
         try:
             patience = 60.0  # until the input is made; a fresh child imports for seconds
-            while self.pipe.poll(patience):
+            while self.pipe.poll(patience) or self._starved(patience):
+                if not self.pipe.poll(0):
+                    continue
                 said = self.pipe.recv()
                 kind, what = said[1], said[2]
                 if said[0] == "done":
@@ -170,6 +189,13 @@ class Worker:
             code = self.child.exitcode
             self._start()
             return kind, what, "FAILURE", f"the reader died (exit {code})", 0
+
+    def _starved(self, patience: float) -> bool:
+        """Whether the child had no chance to answer: it wants to run, and got little of the processor."""
+        used, ready = _processor(self.child.pid)
+        short = ready and used - self.used < patience / 2
+        self.used = used if not short else self.used
+        return short
 
     def stop(self) -> None:
         """Ends the child."""

@@ -300,6 +300,7 @@ def _plain(text: str | None) -> str:
 def _fields(ds: Dataset, vendor: str) -> Fields:
     drug = ds.RadiopharmaceuticalInformationSequence[0]
     fields: Fields = dict.fromkeys(("private_time", "ge_start", "philips_suv", "philips_bq"))
+    fields["maker"] = vendor
     fields |= {name: _text(ds, keyword) for name, keyword in WHOLE.items()}
     fields |= {name: _text(drug, keyword) for name, keyword in DRUG.items()}
     for name, (group, creator, offset) in PRIVATE[vendor].items():

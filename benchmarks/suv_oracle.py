@@ -145,6 +145,12 @@ def _references(fields: Fields, slices: list[Fields], half: float) -> list[datet
     earliest = min(known) if known else None
     found = [stamp(fields["private_time"])]
     series = moment(fields["series_date"], fields["series_time"])
+    if (
+        series is None
+    ):  # a clock without a usable date is on the day of the acquisition, or began the day before
+        series = moment(slices[0]["acq_date"], fields["series_time"])
+        if series is not None and earliest is not None and series - earliest > timedelta(hours=12):
+            series -= timedelta(days=1)
     if series is not None and (earliest is None or series <= earliest):
         found.append(series)
     for one, at in zip(slices, acquired, strict=True):
@@ -153,8 +159,8 @@ def _references(fields: Fields, slices: list[Fields], half: float) -> list[datet
             x = math.log(2) / half * duration / 1000
             usable = 1e-9 < x < 700  # else the formula has no digits left
             average = math.log(x / (1 - math.exp(-x))) / (math.log(2) / half) if usable else 0.0
-            # GE's reference time does not hold the average within the frame; others' does (docs/imaging.md).
-            for part in (average, 0.0):
+            # GE's reference time does not hold the average within the frame; others' does (SUV.md, traps).
+            for part in (0.0,) if fields.get("maker") == "ge" else (average, 0.0):
                 try:
                     found.append(at + timedelta(seconds=part - reference / 1000))
                 except OverflowError:
@@ -191,9 +197,9 @@ def _bqml(
             rate, factors = math.log(2) / half, []
             for one in slices:
                 at, length = acquisition(fields, one), number(one["duration"])
-                if at is None or not length or length <= 0 or not 1e-9 < rate * length / 1000 < 700:
+                if at is None or not length or length <= 0 or rate * length / 1000 > 700:
                     return None
-                x = rate * length / 1000
+                x = max(rate * length / 1000, 1e-6)  # below, the formula has no digits left and is 1
                 late = rate * (at - given).total_seconds()
                 if late > 700:
                     return None

@@ -110,6 +110,8 @@ def reference_time(headers: Sequence[PetHeader], half_life: float) -> ReferenceT
         if not headers[0].manufacturer:
             warnings.append(warn("pet.unknown-maker"))
         return ReferenceTime("frame-reference-time", computed, why, tuple(warnings))
+    if any((h.frame_reference_ms or 0) > 0 for h in headers):
+        warnings.append(warn("suv.frame-reference-unusable", found=why_not))
     return ReferenceTime("earliest-acquisition", earliest, f"{no_series} and {why_not}", tuple(warnings))
 
 

@@ -172,6 +172,7 @@ def test_a_constant_acquisition_time_with_bed_offsets_is_not_back_computed() -> 
     ]
     result = suv_factors(beds)
     assert (result.factor, result.reference_rule) == (pytest.approx(RIGHT, rel=1e-12), "earliest-acquisition")
+    assert "suv.frame-reference-unusable" in codes(result)
 
 
 def test_a_frame_reference_that_does_not_fit_the_times_does_not_count() -> None:
