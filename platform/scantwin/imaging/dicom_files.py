@@ -7,11 +7,9 @@ whole (names, sizes, encryption) before its first member is read.
 from __future__ import annotations
 
 import io
-import lzma
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,9 +26,6 @@ MAX_MEMBERS: Final = 200_000
 """Number of files in one zip."""
 MAX_RATIO: Final = 1100
 """Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
-
-DAMAGED_ZIP: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError)
-"""What a member raises whose bytes or whose method of packing cannot be unpacked."""
 
 _NOT_DICOM: Final = re.compile(
     r"\.(nii|gz|json|txt|csv|xml|html?|pdf|png|jpe?g|gif|exe|dll|js|css|ini|inf|md|log|mh[ad]|nrrd|zip|db|py|bat"
@@ -78,29 +73,53 @@ class FileRef:
     def open(self) -> BinaryIO:
         """The bytes, as a stream that can seek; a zip's member is unpacked as far as it is read."""
         if not self.member:
-            return _Bounded(self.path.open("rb", buffering=0), self.size, self.shown)
+            return _Bounded(self.path.open("rb", buffering=0), self.size)
+        archive, size = _archive(self.path), self.size
         try:
-            raw = cast(io.RawIOBase, _archive(self.path).open(self.member))
-        except DAMAGED_ZIP as error:
-            raise reject("zip.unreadable", path=self.shown, found=type(error).__name__) from None
-        return _Bounded(raw, self.size, self.shown)
+            return _Member(cast(io.RawIOBase, archive.open(self.member)), size, self.shown)
+        except Exception as error:
+            raise _damaged(self.shown, error) from None
 
 
 class _Bounded(io.BufferedReader):
     """A stream that takes memory for what is left of the file, not for the length that a field claims."""
 
-    def __init__(self, raw: io.RawIOBase, size: int, shown: str) -> None:
+    def __init__(self, raw: io.RawIOBase, size: int) -> None:
         super().__init__(raw, 1 << 16)
-        self._bytes, self._shown = size, shown
+        self._bytes = size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes; all that is left if it is negative. Raises the rejection `zip.unreadable`."""
+        """Up to `size` bytes; all that is left if it is negative."""
+        if size is None or size < 0:
+            return super().read()
+        return super().read(min(size, max(self._bytes - self.tell(), 0)))
+
+
+class _Member(_Bounded):
+    """The same for the member of a zip; damage is the rejection `zip.unreadable`."""
+
+    def __init__(self, raw: io.RawIOBase, size: int, shown: str) -> None:
+        super().__init__(raw, size)
+        self._shown = shown
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes; all that is left if it is negative."""
         try:
-            if size is None or size < 0:
-                return super().read()
-            return super().read(min(size, max(self._bytes - self.tell(), 0)))
-        except DAMAGED_ZIP as error:
-            raise reject("zip.unreadable", path=self._shown, found=type(error).__name__) from None
+            return super().read(size)
+        except Exception as error:
+            raise _damaged(self._shown, error) from None
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """One line, of `size` bytes at most."""
+        try:
+            return super().readline(size)
+        except Exception as error:
+            raise _damaged(self._shown, error) from None
+
+
+def _damaged(shown: str, error: Exception) -> Exception:
+    """What zipfile raises on damaged members is not listed anywhere: BadZipFile, zlib.error, OSError, .."""
+    return reject("zip.unreadable", path=shown, found=type(error).__name__)
 
 
 def files_under(path: Path) -> Iterator[FileRef]:

@@ -59,6 +59,15 @@ def test_an_unknown_way_of_packing(tmp_path):
     assert code_of_first(path) == "zip.unreadable"
 
 
+def test_a_member_that_begins_before_the_file(tmp_path):
+    """The directory lies further on than it says, so that members begin at a negative byte."""
+    path = nifti_zip(tmp_path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\x05\x06") + 16, len(data) * 2)
+    path.write_bytes(bytes(data))
+    assert code_of_first(path) in ("zip.unreadable", "study.empty-folder")
+
+
 @pytest.mark.parametrize("field", ["ImagePositionPatient", "PixelSpacing", "Columns", "AcquisitionNumber"])
 def test_a_value_representation_that_does_not_exist(field, tmp_path, ct_maker):
     folder = ct_maker(slices=4, fields={"AcquisitionNumber": 1}).write(tmp_path / "ct")
