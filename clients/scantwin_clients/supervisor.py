@@ -77,7 +77,7 @@ def children(duty: Duty) -> list[Child]:
     node = Child(
         "supernode",
         [
-            sys.executable, "-m", "scantwin_clients.supernode", "--poll", str(duty.poll_s), "--",
+            sys.executable, "-P", "-m", "scantwin_clients.supernode", "--poll", str(duty.poll_s), "--",
             "--superlink", duty.superlink, "--root-certificates", str(duty.ca),
             "--auth-supernode-private-key", str(site.key), "--isolation", "process",
             "--superexec-auth-secret-file", str(secret), "--host", HOST, "--port", str(duty.port),
@@ -88,8 +88,9 @@ def children(duty: Duty) -> list[Child]:
     worker = Child(
         "worker",
         [
-            sys.executable, "-m", "scantwin_clients.worker", "--site", site.name, "--home", str(duty.home),
-            "--address", f"{HOST}:{duty.port}", "--secret-file", str(secret), "--poll", str(WORKER_POLL_S),
+            sys.executable, "-P", "-m", "scantwin_clients.worker", "--site", site.name,
+            "--home", str(duty.home), "--address", f"{HOST}:{duty.port}", "--secret-file", str(secret),
+            "--poll", str(WORKER_POLL_S),
         ],
         site.logs / "worker.log", env,
     )  # fmt: skip

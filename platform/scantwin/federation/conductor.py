@@ -35,7 +35,7 @@ def conduct(address: str, ca: Path, secret: bytes) -> None:
 
     def start(token: str) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "--run", "--address", address, "--ca", str(ca)],
+            [sys.executable, "-P", "-m", MODULE, "--run", "--address", address, "--ca", str(ca)],
             stdin=subprocess.PIPE,
         )
         running[token] = process

@@ -137,7 +137,7 @@ class Consortium:
         conductor = Child(
             "conductor",
             [
-                sys.executable, "-m", "scantwin.federation.conductor", "--address", self.address,
+                sys.executable, "-P", "-m", "scantwin.federation.conductor", "--address", self.address,
                 "--ca", str(self.ca), "--secret-file", str(secret),
             ],
             self.folder / "logs" / "conductor.log", env,

@@ -38,7 +38,7 @@ class JpegApart:
         """Stored values of frame `number` of a DICOM file. Raises `RuntimeError` if that fails in any way."""
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "scantwin.imaging.jpeg_apart"],
+                [sys.executable, "-P", "-m", "scantwin.imaging.jpeg_apart"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         child = self._child
