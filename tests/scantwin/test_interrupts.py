@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 # A command that cleans up for two seconds, and says when that is over.
@@ -82,3 +84,30 @@ def test_ctrl_c_while_a_command_is_still_loading(after_s: float, tmp_path) -> No
     assert child.returncode in (-signal.SIGINT, 130, 2), said + errors
     if child.returncode == 130:
         assert "Traceback" not in errors and "Interrupted." in errors
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_terminal_reaches_workers_too_and_all_end_without_a_word(tmp_path) -> None:
+    out = tmp_path / "cohort"
+    words = ["phantom", "cohort", "--out", str(out), "--n", "4", "--voxels", "coarse", "--workers", "2"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "scantwin", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not (out / "cohort.json").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(1.0)  # its workers are starting, or at work
+    os.killpg(child.pid, signal.SIGINT)
+    _said, errors = child.communicate(timeout=60)
+    assert child.returncode == 130 and "Traceback" not in errors, errors
+    assert errors.strip().startswith("Interrupted.") and not list(out.glob(".part-*"))
+    alive = (p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE)
+    assert not [p for p in alive if _session(p) == child.pid]
+
+
+def _session(process: psutil.Process) -> int:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return -1
