@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -33,6 +33,15 @@ _FIRST_SEED: Final[dict[Role, int]] = {"training": 7_000, "held-out": 90_000}
 
 _WORKERS: Final = 2
 """Processes that make and prepare phantoms: the quick setting is for two cores."""
+
+
+_AFTERWARDS: Final = {
+    "sampling": ("window", "overlap", "average_flips"),
+    "diffusion": (
+        "sampler", "start_step", "sample_steps", "samples", "delivered", "blend_from", "above", "anchor",
+    ),
+}  # fmt: skip
+"""Values of a recipe that say how a scan is made, by section."""
 
 
 def key_of(*parts: Any) -> str:
@@ -85,7 +94,7 @@ class Bench:
         seed = self.setting.seed if seed is None else seed
         folder = self.folder / "models" / f"{recipe.system}-{self.model_key(recipe, steps, seed)}"
         if (folder / "model.json").is_file():
-            return Model.load(folder)
+            return replace(Model.load(folder), recipe=recipe)
         studies = self.studies("training", recipe, advance)
         system = systems.build(recipe, seed=seed)
         state = folder.with_name(f"{folder.name}-state.safetensors")
@@ -108,7 +117,7 @@ class Bench:
             name: {key: list(value.shape) for key, value in network.state_dict().items()}
             for name, network in systems.build(recipe, seed=0).components().items()
         }
-        return key_of(recipe.model_dump(mode="json"), weights, steps, seed, patients)
+        return key_of(_learnt_with(recipe), weights, steps, seed, patients)
 
     def _scanner(self, site: str, role: Role) -> ScannerSpec:
         """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""
@@ -123,9 +132,12 @@ class Bench:
         )  # fmt: skip
 
 
-def setting_key(setting: Setting) -> str:
-    """Of a setting: changes with any of its values."""
-    return key_of(asdict(setting))
+def _learnt_with(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe its weights depend on: not how they are used afterwards."""
+    values = recipe.model_dump(mode="json")
+    for section, names in _AFTERWARDS.items():
+        values[section] = {k: v for k, v in (values[section] or {}).items() if k not in names}
+    return values
 
 
 def _nth(

@@ -87,9 +87,10 @@ class CoarseDiffusion:
             "l1": ((said - scaled(part.suv, self.recipe)).abs() * part.weight).sum() / part.weight.sum()
         }
         total = weights.l1 * losses["l1"]
-        if weights.hottest or weights.uptake:
+        if self.rules.coarse_aware and (weights.hottest or weights.uptake):
             losses.update(suv_aware.errors(unscaled(said, self.recipe), part))
-            total = total + weights.hottest * losses["hottest"] + weights.uptake * losses["uptake"]
+            aware = weights.hottest * losses["hottest"] + weights.uptake * losses["uptake"]
+            total = total + self.rules.coarse_aware * aware
         backward(total, parts)
         return losses
 

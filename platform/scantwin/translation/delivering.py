@@ -35,11 +35,20 @@ def deliver(samples: Tensor, coarse: Tensor, rules: Diffusion) -> Prediction:
         return Prediction(one, spread)
     if rules.delivered == "mean":
         return Prediction(samples.mean(0, keepdim=True), spread)
-    low, high = rules.blend_from
+    if rules.delivered == "upper":
+        mean = samples.mean(0, keepdim=True)
+        weight = _heat(mean, rules.blend_from)
+        return Prediction(coarse + weight * (mean + rules.above * spread - coarse), spread)
     # Where only one of the two is hot, the sample is a guess that costs more than it gives.
-    hot = ((torch.minimum(one, coarse) - low) / (high - low)).clamp(0.0, 1.0)
-    weight = hot * hot * (3 - 2 * hot)
+    weight = _heat(torch.minimum(one, coarse), rules.blend_from)
     return Prediction(coarse + weight * (one - coarse), spread)
+
+
+def _heat(suv: Tensor, limits: tuple[float, float]) -> Tensor:
+    """0 where `suv` [g/ml] is below the lower limit, 1 above the upper one, smooth in between."""
+    low, high = limits
+    hot = ((suv - low) / (high - low)).clamp(0.0, 1.0)
+    return hot * hot * (3 - 2 * hot)
 
 
 def _local_mean(image: Tensor) -> Tensor:

@@ -39,6 +39,13 @@ def test_what_is_delivered_follows_the_recipe():
     assert torch.allclose(blend.pet[0, 0, 11, 11, 11], samples[0, 0, 11, 11, 11])
     assert blend.pet[0, 0, 2, 2, 2] == coarse[0, 0, 2, 2, 2] and blend.pet[0, 0, 20, 20, 20] == 1.0
     assert torch.equal(deliver(samples, coarse, Diffusion(delivered="sample")).pet, samples[:1])
+    upper = deliver(samples, coarse, Diffusion(delivered="upper", blend_from=(2.0, 4.0), above=1.5))
+    hot = (slice(None), slice(None), slice(10, 14), slice(10, 14), slice(10, 14))
+    wanted = samples.mean(0, keepdim=True) + 1.5 * samples.std(0, keepdim=True)
+    assert torch.allclose(upper.pet[hot], wanted[hot]), "mean and spread where the samples are hot"
+    assert upper.pet[0, 0, 20, 20, 20] == 1.0, "the coarse prediction where they are not"
+    alone = deliver(samples[:1], coarse, Diffusion(delivered="upper", blend_from=(2.0, 4.0)))
+    assert torch.allclose(alone.pet[hot], samples[:1][hot]), "one sample has no spread to add"
     mean = deliver(samples, coarse, Diffusion(delivered="mean"))
     assert torch.allclose(mean.pet[0], samples.mean(0))
     assert mean.std is not None and float(mean.std.mean()) == pytest.approx(0.2, rel=0.1)
