@@ -174,20 +174,39 @@ def test_crops_around_sarcomas_are_whole_body(shared_data: Path) -> None:
         assert split.present == ("whole-body",), path.parent.name
 
 
+def test_an_arm_above_the_head_does_not_pull_the_middle_line() -> None:
+    """From the chest up, more slices hold the one raised arm alone than the head: the brain was lost."""
+    ct, truth = imaged(1138, arms="one-up")
+    low, high = 184 / 328, 1.0
+    split = split_districts(part(ct, low, high))
+    found = dice(split.labels, part(truth, low, high))
+    assert min(found[name] for name in ("head", "trunk", "arms")) > 0.95, found
+
+
+def test_the_head_of_a_thin_skull_reaches_to_the_crown() -> None:
+    """Under the crown the skull lies aslant and is lost in its blocks: the crown was taken for arms."""
+    ct, truth = imaged(2025)
+    split = split_districts(part(ct, 0.6, 1.0))
+    found = dice(split.labels, part(truth, 0.6, 1.0))
+    assert min(found.values()) > 0.95, found
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_forty_random_fields_of_view() -> None:
-    """20 random patients, two random fields of view each; seeds that the splitter was not tuned on."""
+    """40 random patients, each in a random field of view; seeds that the splitter was not tuned on."""
     scores: dict[str, list[float]] = {name: [] for name in DISTRICTS}
-    for seed in range(3000, 3020):
+    for seed in range(3000, 3040):
         rng = np.random.default_rng([seed, 6])
         ct, truth = imaged(seed)
-        for _ in range(2):
-            length = rng.uniform(0.3, 1.0)
-            low = rng.uniform(0.0, 1.0 - length)
-            found = dice(split_districts(part(ct, low, low + length)).labels, part(truth, low, low + length))
-            for name, value in found.items():
-                scores[name].append(value)
+        length = rng.uniform(0.3, 1.0)
+        low = rng.uniform(0.0, 1.0 - length)
+        found = dice(split_districts(part(ct, low, low + length)).labels, part(truth, low, low + length))
+        for name, value in found.items():
+            scores[name].append(value)
     assert not scores["whole-body"], "each of these fields of view holds a landmark"
-    means = {name: float(np.mean(values)) for name, values in scores.items() if values}
-    assert min(means["head"], means["trunk"], means["legs"]) > 0.95, means
-    assert means["arms"] > 0.92, means
+    every = [value for values in scores.values() for value in values]
+    assert min(float(np.mean(values)) for values in scores.values() if values) > 0.97, scores
+    # A district with five slices of 6 mm in the field of view, wrong by one slice, has less than 0.95.
+    assert np.mean([value >= 0.95 for value in every]) > 0.96, scores
+    assert min(every) > 0.85, scores
