@@ -27,6 +27,9 @@ MAX_MEMBERS: Final = 200_000
 MAX_RATIO: Final = 1100
 """Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
 
+_PIECE: Final = 1 << 16
+"""Bytes that are read ahead."""
+
 _NOT_DICOM: Final = re.compile(
     r"\.(nii|gz|json|txt|csv|xml|html?|pdf|png|jpe?g|gif|exe|dll|js|css|ini|inf|md|log|mh[ad]|nrrd|zip|db|py|bat"
     r"|jar|ico|z?raw)$",
@@ -85,13 +88,13 @@ class _Bounded(io.BufferedReader):
     """A stream that takes memory for what is left of the file, not for the length that a field claims."""
 
     def __init__(self, raw: io.RawIOBase, size: int) -> None:
-        super().__init__(raw, 1 << 16)
+        super().__init__(raw, _PIECE)
         self._bytes = size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to `size` bytes; all that is left if it is negative."""
-        if size is None or size < 0:
-            return super().read()
+        if size is None or size <= _PIECE:  # most reads are of a few bytes
+            return super().read(size)
         return super().read(min(size, max(self._bytes - self.tell(), 0)))
 
 
