@@ -79,7 +79,7 @@ def curves(
     With `ticks` the x axis is logarithmic and marked there.
     """
     scale = np.log10 if ticks else np.asarray
-    every = np.array([p for points in lines.values() for p in points], float)
+    every = np.array([p for points in lines.values() for p in points], float).reshape(-1, 2)
     every = every[np.isfinite(every).all(1)]
     if not len(every):
         every = np.array([[1.0, 0.0], [2.0, 1.0]])

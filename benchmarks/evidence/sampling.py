@@ -99,20 +99,20 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
     model = workshop.trained(recipe, steps=setting.steps, advance=advance)
-    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 48))
-    assert recipe.diffusion is not None
+    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 48))[: setting.pick(5, 24)]
+    rules = recipe.diffusion
+    assert rules is not None
     rows, lines = [], {}
     by_way: dict[tuple[str, str, int], _Figures] = {}
-    ways = [(d, s, n) for d in ("sample", recipe.diffusion.delivered) for s in SAMPLERS for n in STEPS]
+    ways = [("sample", sampler, count) for sampler in SAMPLERS for count in STEPS]
+    ways += [(rules.delivered, rules.sampler, count) for count in sorted({STEPS[0], FEW, rules.sample_steps})]
     for number, (delivered, sampler, count) in enumerate(ways):
         advance(number, len(ways), f"{sampler}, {count} evaluations")
-        samples = 1 if delivered == "sample" else 2
+        samples = 1 if delivered == "sample" else rules.samples
         variant = as_delivered(
             recipe, delivered=delivered, samples=samples, sampler=sampler, sample_steps=count,
-            start_step=max(count, recipe.diffusion.start_step),
+            start_step=max(count, rules.start_step),
         )  # fmt: skip
-        if delivered != "sample" and count not in (200, FEW, recipe.diffusion.sample_steps):
-            continue
         by_way[delivered, sampler, count] = _measure(_system(model, variant), windows, setting.seed)
     for (what, sampler, count), found in by_way.items():
         figures = (found.mae, found.suvmax, found.suvpeak, found.distance, found.seconds)

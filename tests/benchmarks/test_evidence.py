@@ -10,14 +10,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import experiments, report, tables  # noqa: E402
+from benchmarks.evidence.diffusion import as_delivered  # noqa: E402
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
+from benchmarks.evidence.pictures import curves  # noqa: E402
+from benchmarks.evidence.sampling import windows_of  # noqa: E402
 from benchmarks.evidence.settings import FULL, QUICK, translation_recipe  # noqa: E402
 from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
 
@@ -190,6 +195,51 @@ def test_the_aims_beside_the_references() -> None:
     assert body.met and body.value == pytest.approx(0.9)
     assert not lesions.met and lesions.value == pytest.approx(1.1), "against the curve, not the median"
     assert tables.ratio(1.0, 0.0) is None and tables.ratio(math.nan, 1.0) is None
+
+
+def test_a_model_is_the_same_however_its_scans_are_made(tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, tmp_path)
+    recipe = translation_recipe(QUICK, "coarse-diffusion")
+    key = bench.model_key(recipe, 10, 0)
+    for value in ({"delivered": "sample"}, {"sample_steps": 9}, {"samples": 1}):
+        assert bench.model_key(as_delivered(recipe, **value), 10, 0) == key, value
+    assert bench.model_key(as_delivered(recipe, scale=(0.4, 0.4)), 10, 0) != key, (
+        "it learns with another scale"
+    )
+    assert bench.model_key(recipe, 11, 0) != key and bench.model_key(recipe, 10, 1) != key
+    wider = translation_recipe(QUICK, "coarse-diffusion", **{"diffusion.channels": [4, 8]})
+    assert bench.model_key(wider, 10, 0) != key
+
+
+def test_curves_and_points_are_drawn_even_of_nothing(tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, tmp_path / "pictures")
+    lines = {"one": [(2.0, 0.5), (200.0, 0.4)], "odd": [(5.0, math.nan)]}
+    curves(bench, "lines.png", lines, x="steps", y="MAE", ticks=(2, 20, 200), caption="")
+    curves(bench, "empty.png", {}, x="x", y="y", caption="", joined=False, level=(0.0,))
+    drawn = np.asarray(Image.open(tmp_path / "pictures" / "lines.png").convert("RGB")).astype(int)
+    blue = (abs(drawn - np.array([0, 114, 178])) < 3).all(2)
+    assert blue.sum() > 400, "a line of two pixels' width across the plot"
+    assert Image.open(tmp_path / "pictures" / "empty.png").size == drawn.shape[1::-1]
+
+
+def test_a_window_lies_around_the_hottest_lesion_in_its_own_district() -> None:
+    from scantwin.imaging.volume import Volume
+    from scantwin.learning.prepared import PreparedStudy
+
+    shape = (20, 20, 20)
+    suv, lesions = np.ones(shape, np.float32), np.zeros(shape, np.uint8)
+    labels = np.full(shape, 2, np.uint8)
+    labels[15:] = 1
+    lesions[3, 4, 5], lesions[16, 10, 10] = 1, 1
+    suv[3, 4, 5], suv[16, 10, 10], suv[0, 0, 0] = 6.0, 9.0, 30.0  # the last one is no lesion
+    grid = Volume(np.broadcast_to(np.uint8(0), shape), (8.0, 8.0, 8.0), unit="SUV")
+    body = np.ones(shape, bool)
+    study = PreparedStudy("one", "melanoma", grid, suv, body, labels, suv, suv, lesions)
+    (window,) = windows_of([study], ("head", "trunk"), 8)
+    assert window.district == "head" and window.start == (12, 6, 6)
+    assert window.true[4, 4, 4] == 9.0 and window.lesion.sum() == 1
+    assert window.mask[3:].any() and not window.mask[:3].any(), "the trunk is not its business"
+    assert windows_of([study], ("arms",), 8) == []
 
 
 @pytest.fixture(scope="module")
