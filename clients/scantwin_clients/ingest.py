@@ -67,6 +67,9 @@ def ingest(
             done += 1
             advance(done, len(named), name)
         entries = [entry for entry in catalogue.entries() if entry.study in named]
+    except BaseException:
+        pool.abandon()
+        raise
     finally:
         pool.close()
         catalogue.close()

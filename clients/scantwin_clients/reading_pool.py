@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_series import IndexEntry, index_file
-from scantwin.interrupts import starting_workers, tie_worker
+from scantwin.interrupts import end_workers, starting_workers, tie_worker
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -71,6 +71,11 @@ class ReadingPool(Generic[Task, Answer]):
                 # Nobody knows whose fault it was: each that was on its way is tried alone.
                 suspects += [running.pop(future) for future in list(running)]
                 yield from self._each_alone({name: tasks[name] for name in suspects})
+
+    def abandon(self) -> None:
+        """Ends the workers in the middle of what they read."""
+        end_workers()
+        self.close()
 
     def close(self) -> None:
         """Ends the workers."""

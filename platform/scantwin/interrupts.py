@@ -94,3 +94,14 @@ def tie_worker(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(143)
+
+
+def end_workers() -> None:
+    """Ends the worker processes of this process at once: who is interrupted does not wait for their work."""
+    import multiprocessing
+
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(timeout=5.0)

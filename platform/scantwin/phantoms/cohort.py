@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from scantwin.errors import InputError
 from scantwin.files import whole_folder, write_json
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import Condition
-from scantwin.interrupts import starting_workers, tie_worker
+from scantwin.interrupts import end_workers, starting_workers, tie_worker
 from scantwin.phantoms.dicom_out import Subject, write_dicom
 from scantwin.phantoms.patient import build_patient
 from scantwin.phantoms.scanner import ImagedPatient, ScannerSpec, image_patient
@@ -67,11 +67,18 @@ def write_cohort(
         with ProcessPoolExecutor(
             min(workers, len(todo)), get_context("spawn"), tie_worker, (os.getpid(),)
         ) as pool:
-            with starting_workers():
-                written = pool.map(partial(_write_one, work), todo)
-            for name in written:
-                done += 1
-                advance(done, len(jobs), name)
+            try:
+                with starting_workers():
+                    # Not `map`, which cancels the rest when it is interrupted: that and killing them quarrel.
+                    written = [pool.submit(_write_one, work, job) for job in todo]
+                for future in written:
+                    done += 1
+                    advance(done, len(jobs), future.result())
+            except BaseException:
+                end_workers()
+                for left in target.glob(".part-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                raise
     else:
         for job in todo:
             done += 1
