@@ -115,7 +115,7 @@ def _common(subject: Subject, vendor: Vendor, seed: int, timing: Timing) -> Data
     ds.Manufacturer = HABITS[vendor].manufacturer
     ds.SoftwareVersions = f"scantwin {__version__}"
     ds.ImageComments = f"Phantom. {NOTICE}"
-    ds.PatientPosition, ds.PositionReferenceIndicator = "HFS", ""
+    ds.PatientPosition, ds.PositionReferenceIndicator, ds.Laterality = "HFS", "", ""
     return ds
 
 
@@ -150,6 +150,8 @@ def _pet_header(
     ds.RandomsCorrectionMethod, ds.AttenuationCorrectionMethod = "DLYD", "CT"
     if habit.kernel:
         ds.ConvolutionKernel = habit.kernel
+    ds.PatientOrientationCodeSequence, ds.PatientGantryRelationshipCodeSequence = [], []  # Type 2
+    del ds.PatientPosition  # these stand in its place (C.8.4.6)
     drug = Dataset()
     drug.Radiopharmaceutical = "Fluorodeoxyglucose"
     drug.RadiopharmaceuticalStartTime = clock(timing.injected)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -42,6 +44,20 @@ def test_a_cylinder_as_dicom_gives_back_its_suv(tmp_path: Path, vendor: str) -> 
     assert measure_cylinder(study.pet, study.ct).bias == pytest.approx(0.08, abs=0.003)
     truth = json.loads((tmp_path / "qc" / "truth.json").read_text())
     assert truth["suv_factor"] == pytest.approx(1.08)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+@pytest.mark.parametrize("vendor", ["siemens", "ge", "philips"])
+def test_the_standard_is_kept_whatever_the_vendor(tmp_path: Path, vendor: str) -> None:
+    scanner = CLEAN.model_copy(update={"vendor": vendor})
+    write_qc(tmp_path / "qc", uniform_cylinder(scanner, seed=1), scanner, form="dicom")
+    for path in (next((tmp_path / "qc" / kind).iterdir()) for kind in ("CT", "PET")):
+        done = subprocess.run(
+            ["dciodvfy", str(path)], capture_output=True, text=True, timeout=60, check=False
+        )
+        said = done.stdout + done.stderr
+        assert "Image" in said
+        assert [line for line in said.splitlines() if line.startswith("Error")] == []
 
 
 def test_drift_shows_on_its_day(tmp_path: Path) -> None:
