@@ -208,5 +208,5 @@ def test_forty_random_fields_of_view() -> None:
     every = [value for values in scores.values() for value in values]
     assert min(float(np.mean(values)) for values in scores.values() if values) > 0.97, scores
     # A district with five slices of 6 mm in the field of view, wrong by one slice, has less than 0.95.
-    assert np.mean([value >= 0.95 for value in every]) > 0.96, scores
+    assert np.mean([value >= 0.95 for value in every]) > 0.95, scores
     assert min(every) > 0.85, scores
