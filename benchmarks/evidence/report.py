@@ -20,14 +20,18 @@ PICTURES: Final = Path("pictures") / "evidence"
 _HEAD: Final = """# Evidence
 
 {notice}. Written by `python -m benchmarks.evidence`; do not edit. The same figures are in
-[evidence.json](evidence.json). Definitions are those of METRICS in one place: SUV [g/ml], range 0-20, inside
-the body mask, on each PET's own voxels; mean ± standard deviation, n stated. FD is a Frechet distance with
-the extractor named beside it: it is no FID and is to be compared with figures of the same extractor only.
+[evidence.json](evidence.json).
 
-The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)); three sites' scanners take
-them. A phantom has no disease that a CT does not show in the way it was programmed, so these figures rank
-methods; they say little of how well a model would do on patients. The real scans are 28 sarcoma patients,
-cropped around the tumour: place in the crop tells more there than it would in a whole body.
+SUV [g/ml] with the declared range 0-20, inside the body mask, on each PET's own voxels; mean ± standard
+deviation, and what n counts, with every figure. PSNR of masked voxels; SSIM with a uniform window of 7
+voxels; SUVpeak in a sphere of 1 ml; lesions are 18-connected. FD is a Frechet distance with the extractor
+named beside it: no FID, and to be compared with figures of the same extractor only. Beside everything stand
+the simple references: mean and median uptake of the district in the training patients, and their uptake by
+CT number.
+
+The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and taken by three sites'
+scanners. They rank methods; how well a model does on patients they do not say. The real scans are sarcoma
+patients cropped around the tumour, where place in the crop tells more than it would in a whole body.
 """
 
 
