@@ -20,7 +20,7 @@ TRIED = (
     "error 0.93 of the coarse prediction's, at 1.97 of its MAE",
     "a sample where it and the coarse prediction are above SUV 1-2: 0.98 and 0.98, at 1.02",
     "samples' mean + 1.5 SD above SUV 1-2, their mean not held: 0.90 and 0.91, at 1.36",
-    "more in docs/decisions/0005-what-is-delivered.md; stronger SUV-aware terms and longer trainings were not "
+    "more: docs/decisions/0005-what-is-delivered.md; stronger SUV-aware terms, longer trainings were not "
     "tried",
 )
 """What was measured before `upper` was chosen."""
