@@ -10,9 +10,6 @@ from pydantic import BaseModel, ConfigDict
 RECIPE: Final = "demo"
 """The recipe shipped for the demo: the district Pix2Pix, small enough for minutes."""
 
-SLUGGISH_S: Final = 420.0
-"""A round that takes longer than this is given up [s]."""
-
 
 class DemoSite(BaseModel):
     """One site of the demo."""
