@@ -74,7 +74,7 @@ def _jobs(federation: Federation, site: str) -> int:
     return log.read_text().count("a job has arrived")
 
 
-def wait(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait(what: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not come to that"
