@@ -110,9 +110,9 @@ def starter(as_json: Json = False) -> None:
     Example: scantwin models starter
     To serve one: scantwin models publish FOLDER --name starter
     """
-    from scantwin.translation.starter import STARTERS, about_starter
+    from scantwin.translation.starter import about_starter, shipped
 
-    rows = [about_starter(name) for name in STARTERS]
+    rows = [about_starter(name) for name in shipped()]
 
     def people() -> None:
         table = Table("name", "MB", "learnt from", "folder")

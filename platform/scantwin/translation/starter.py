@@ -23,15 +23,23 @@ SENTENCE: Final = (
 )
 
 
+def shipped() -> tuple[str, ...]:
+    """Names of the starters that are in this installation."""
+    return tuple(name for name in STARTERS if (_folder(name) / "model.json").is_file())
+
+
 def starter_folder(name: str) -> Path:
     """The model folder of a starter by its name. Raises `InputError`."""
-    folder = Path(str(files("scantwin") / "starter")) / STARTERS[name]
-    if not (folder / "model.json").is_file():
+    if name not in shipped():
         raise InputError(
-            "The starter models are not in this installation.",
-            hint="Make them with `make starter` in a checkout, or choose a --model.",
+            f"The model {name!r} is not in this installation.",
+            hint="Make it with `make starter` in a checkout, or choose another --model.",
         )
-    return folder
+    return _folder(name)
+
+
+def _folder(name: str) -> Path:
+    return Path(str(files("scantwin") / "starter")) / STARTERS[name]
 
 
 def starter_version(folder: Path) -> str:
