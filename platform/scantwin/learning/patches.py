@@ -105,7 +105,8 @@ class Sampler:
         lesions = empty if study.lesions is None else cut(study.lesions, start, shape, 0.0)[None]
         if around:
             inputs, suv, weight, lesions = warp([inputs, suv, weight, lesions], rules, random)
-        axes: tuple[Axis, ...] = tuple(axis for axis in rules.flip if random.random() < 0.5)
+        allowed = rules.flip if study.split else rules.flip_unsplit
+        axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)
         return mirror_inputs(_tensor(inputs), axes).contiguous().numpy(), suv, weight, lesions

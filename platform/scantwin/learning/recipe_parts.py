@@ -45,6 +45,9 @@ class Sampling(Part):
     """Share of patches centred where the PET is hot: most of the body is not, most of the error is."""
     flip: tuple[Axis, ...] = ("x",)
     """Axes that patches are mirrored along at random."""
+    flip_unsplit: tuple[Axis, ...] = ("x",)
+    """The same for studies that could not be split into districts: of a piece of a limb, front and back or
+    top and bottom say little, and few studies become many."""
     turn_deg: Weight = 0.0
     """SD of a random turn of a patch about each axis [degrees]; 0 turns none."""
     stretch: Annotated[float, Field(ge=0, le=0.2)] = 0.0
