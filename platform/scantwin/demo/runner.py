@@ -92,7 +92,8 @@ class Runner:
                 raise call.failure()
             with suppress(ValueError):  # nothing, or only a part of it yet
                 ready: dict[str, Any] = json.loads(call.written())
-                return ready
+                if "error" not in ready:  # else it is about to end
+                    return ready
             time.sleep(0.1)
         raise ResourceError(f"{name} was not ready within {ready_s:.0f} s.", hint=f"Its log: {call.log}")
 
