@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation import inpainting_figures
+from scantwin.generation.class_density import LARGEST, from_deviation, to_deviation
 from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
 from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
@@ -91,9 +92,10 @@ class CTInpainting:
 
     def _learn_noise(self, denoiser: str, part: SliceBatch, parts: int) -> dict[str, Tensor]:
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
-        noised = self.levels.noised(part.image, part.noise, step)
+        deviation = to_deviation(part.image, part.classes)
+        noised = self.levels.noised(deviation, part.noise, step)
         said = self._velocity(denoiser, noised, (part.image, part.region, part.classes), step)
-        wanted = self.levels.velocity(middle(part.image), middle(part.noise), step)
+        wanted = self.levels.velocity(middle(deviation), middle(part.noise), step)
         error = _inside((said - wanted) ** 2, middle(part.region))
         backward(self.recipe.losses.denoising * error, parts)
         return {"denoising": error}
@@ -154,18 +156,18 @@ class CTInpainting:
             return torch.where(region > 0, made, image)
 
         def denoise(x: Tensor, at: int) -> Tensor:
+            # The known pixels come in at every step: what is made must fit them, not the other way.
             said = torch.zeros_like(image)
             for some in torch.split(wanted, _AT_ONCE):
                 step = torch.full((len(some),), at)
                 noised, *known = (_around(volume, some) for volume in (x, image, region, classes))
                 velocity = self._velocity(names[0], noised, (known[0], known[1], known[2]), step)
                 said[some] = self.levels.image(x[some][:, None], velocity, step)[:, 0]
-            # The known pixels come in again at every step: what is made must fit them, not the other way.
-            return torch.where(region > 0, said.clamp(-4.0, 4.0), image)
+            return said.clamp(-LARGEST, LARGEST)
 
         steps = descent(self.rules.steps, self.rules.sample_steps, self.rules.bend)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
-        return torch.where(region > 0, drawn, image)
+        return torch.where(region > 0, from_deviation(drawn, classes), image)
 
     def methods(self, district: District) -> tuple[Method, ...]:
         """How it can paint: a recipe without the L1 term has no Pix2Pix."""

@@ -28,8 +28,8 @@ SEEN = 2 * NEIGHBOURS + 1
 
 _KEPT = 4000
 """Voxels of each class that are remembered as possible centres: all of them would cost as much as the CT."""
-_FEWEST = 12
-"""Pixels of the middle slice that a region must have: less teaches nothing."""
+_MORE = 4
+"""Random regions that are added at most to the one that a patch was drawn for."""
 _PLAIN = ("fat", "soft-tissue", "gas")
 """Classes that are not organs: a region in the shape of all fat is a rind around the body."""
 
@@ -143,8 +143,13 @@ class SliceSampler:
             region = part_at(classes == label, at)
         else:
             region = ellipsoid(classes.shape, spacing, at, own.region_mm, random)
-        if region[NEIGHBOURS].sum() < _FEWEST:
-            region = region | ellipsoid(classes.shape, spacing, at, own.region_mm, random)
+        # The loss is taken inside regions only: what a patch has besides would be computed for nothing.
+        body = np.argwhere(classes[NEIGHBOURS] > 0)
+        for _ in range(_MORE):
+            if region[NEIGHBOURS].mean() >= own.coverage or not len(body):
+                break
+            y, x = (int(n) for n in body[random.integers(len(body))])
+            region = region | ellipsoid(classes.shape, spacing, (NEIGHBOURS, y, x), own.region_mm, random)
         return region
 
 

@@ -33,8 +33,10 @@ class Inpainting(Part):
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0
     """Width of the band inside a region's border where the real CT gives way to the made one [mm]."""
-    region_mm: tuple[Positive, Positive] = (10, 60)
+    region_mm: tuple[Positive, Positive] = (15, 80)
     """Smallest and largest diameter of the random regions of a training patch [mm]."""
+    coverage: Share = 0.4
+    """Share of a training patch's middle slice that is made anew: random regions are added up to it."""
     organs: Share = 0.3
     """Share of training patches where the region is the part of one organ in the patch."""
 
@@ -55,9 +57,10 @@ class Volumes(Part):
     autoencoder_channels: tuple[Positive, Positive, Positive] = (12, 24, 48)
     """Channels of the VQ-GAN at full, half and quarter resolution. Few at full: they decide the memory that a
     decoded tile needs."""
-    levels: tuple[_GridSize, ...] = (7, 7, 7, 7, 7, 7)
+    levels: tuple[_GridSize, ...] = (31, 15, 15, 15, 15, 15, 15, 15)
     """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
-    them is 0. Six of seven are 117,649 codes for 64 voxels."""
+    them is 0. The first channel begins as the mean of 64 voxels, so it gets the finest grid; all together are
+    32 bits for 64 voxels."""
     channels: tuple[Positive, ...] = (32, 64, 96, 96)
     """Channels of the denoiser's 3D U-Net on the latent grid, finest level first."""
     time_features: _Even = 64
