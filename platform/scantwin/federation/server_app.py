@@ -21,6 +21,7 @@ from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_f
 from scantwin.federation.judgement import judge, suspended
 from scantwin.federation.logbook import Logbook
 from scantwin.federation.merging import Merged, add_statistics, merge
+from scantwin.federation.patient_link import PatientLink
 from scantwin.federation.ticket import Ticket, ticket_from_config
 from scantwin.federation.wire import Job, JobHeader, Limits, Phase, SiteReply, Statistics, spec_of
 from scantwin.learning.weights import Model
@@ -40,7 +41,8 @@ def main(grid: Grid, context: Context) -> None:
     """Flower's entry point: the ticket comes as run configuration, everything else from the database."""
     ticket = ticket_from_config(dict(context.run_config))
     database = Database.from_settings().migrate()
-    conduct(grid, ticket, database, Registry.from_settings(database), flower_run_id=str(context.run_id))
+    registry = Registry.from_settings(database)
+    conduct(PatientLink(grid), ticket, database, registry, flower_run_id=str(context.run_id))
 
 
 def conduct(

@@ -1,0 +1,62 @@
+"""A link that does not give a run up because the SuperLink is slow or away for some minutes.
+
+Flower's own gives up after two tries of about half a minute each, and the run with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from scantwin.federation.exchange import Link
+
+if TYPE_CHECKING:
+    from flwr.app import Message
+
+PATIENCE_S = 600.0
+"""How long the SuperLink may be unreachable [s]: its supervisor starts it again within half a minute."""
+
+_PAUSE_S = 1.0
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger("scantwin.federation")
+
+
+class PatientLink:
+    """`Link` whose calls are tried again while the SuperLink cannot be reached.
+
+    A job that was pushed twice is done once: the site answers the second time from its outbox.
+    """
+
+    def __init__(self, link: Link, *, patience_s: float = PATIENCE_S, pause_s: float = _PAUSE_S) -> None:
+        self._link, self._patience_s, self._pause_s = link, patience_s, pause_s
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes that are online."""
+        return self._try(lambda: list(self._link.get_node_ids()))
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends messages; their ids in the same order."""
+        kept = list(messages)
+        return self._try(lambda: list(self._link.push_messages(kept)))
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """The replies that have arrived for these messages."""
+        kept = list(message_ids)
+        return self._try(lambda: list(self._link.pull_messages(kept)))
+
+    def _try(self, call: Callable[[], Answer]) -> Answer:
+        from httpx import TransportError
+
+        end = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return call()
+            except TransportError as error:
+                if time.monotonic() > end:
+                    raise
+                log.warning("the SuperLink cannot be reached, trying again: %s", error)
+                time.sleep(self._pause_s)
