@@ -101,7 +101,7 @@ def _pack(source: Path, folder: Path, syntax: pydicom.uid.UID | None) -> None:
 
 def _old_jpeg(source: Path, folder: Path) -> None:
     """Lossless JPEG, by GDCM, as old archives have it."""
-    import gdcm
+    import gdcm  # type: ignore[import-untyped]
 
     for path in sorted(source.rglob("*.dcm")):
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
@@ -119,7 +119,7 @@ def _old_jpeg(source: Path, folder: Path) -> None:
             raise RuntimeError(f"GDCM could not write {target}")
 
 
-def _enhance(source: Path, target: Path, kind: str) -> None:
+def _enhance(source: Path, target: Path, kind: pydicom.uid.UID) -> None:
     """A series as one enhanced multi-frame file (Part 3, A.38 and A.56)."""
     slices = [pydicom.dcmread(p) for p in sorted(source.glob("*.dcm"))]
     ds = deepcopy(slices[0])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from scantwin.imaging import dicom_read, suv, suv_checks, suv_reference_time
+from scantwin.imaging.suv_body import DICOM_SUV_TYPES
 from scantwin.imaging.suv_reference_time import ReferenceTime
 from scantwin.imaging.suv_times import acquisition_at
 
@@ -19,7 +20,7 @@ Patch = Callable[[Any, str, Any], None]
 
 def _frame_reference_first(patch: Patch) -> None:
     """The widespread mistake: back-computing from FrameReferenceTime before anything else."""
-    right = suv.reference_time
+    right = suv_reference_time.reference_time
 
     def wrong(headers: Any, half_life: float) -> ReferenceTime:
         known = [t for t in map(acquisition_at, headers) if t is not None]
@@ -89,7 +90,7 @@ def _no_frame_decay(patch: Patch) -> None:
 
 def _lean_is_weight(patch: Patch) -> None:
     """SUVType LBM read as BW."""
-    patch(suv, "DICOM_SUV_TYPES", dict.fromkeys(suv.DICOM_SUV_TYPES, "bw"))
+    patch(suv, "DICOM_SUV_TYPES", dict.fromkeys(DICOM_SUV_TYPES, "bw"))
 
 
 FAULTS: dict[str, Callable[[Patch], None]] = {

@@ -58,7 +58,7 @@ def judge(given: Input, folder: Path) -> tuple[str, str]:
     """("accepted" | code of a refusal, "") or ("FAILURE", what is wrong)."""
     try:
         sources = find_studies(folder)
-        results = []
+        results: list[Study | str] = []
         for source in sources:
             try:
                 results.append(read_study(source))

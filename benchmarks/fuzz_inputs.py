@@ -88,6 +88,7 @@ def _geometry(bases: Bases, place: Path, rng: Rng) -> Input:
         ds = pydicom.dcmread(path)
         where = ds.file_meta if name == "TransferSyntaxUID" else ds
         tag = pydicom.datadict.tag_for_keyword(name)
+        assert tag is not None
         if tag in where:
             del where[tag]
         vr = "US" if isinstance(value, int) else "UI" if name.endswith("UID") else "LO"

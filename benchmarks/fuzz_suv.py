@@ -6,7 +6,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pydicom
@@ -247,15 +247,17 @@ def _into_zip(place: Path) -> None:
 
 def _value(name: str, rng: Rng) -> str | None:
     if name in POOLS:
-        return pick(rng, POOLS[name])
+        return cast("str | None", pick(rng, POOLS[name]))
     if name in ("start_datetime", "private_time", "ge_start", "corrected_to", "acquired"):
         day, clock = pick(rng, DATES), pick(rng, TIMES)
         return None if rng.random() < 0.2 else f"{day or ''}{clock or ''}{pick(rng, ZONES)}"
     if name.endswith("date"):
-        return pick(rng, DATES)
+        return cast("str | None", pick(rng, DATES))
     if name.endswith("time"):
-        return pick(rng, TIMES)
-    return f"{10 ** rng.uniform(-3, 10):.6g}" if rng.random() < 0.3 else pick(rng, NUMBERS)
+        return cast("str | None", pick(rng, TIMES))
+    return (
+        f"{10 ** rng.uniform(-3, 10):.6g}" if rng.random() < 0.3 else cast("str | None", pick(rng, NUMBERS))
+    )
 
 
 def _set(ds: Dataset, name: str, vendor: str, value: str | None) -> None:

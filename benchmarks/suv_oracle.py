@@ -102,7 +102,7 @@ def answer(fields: Fields, slices: list[Fields]) -> Answer:  # noqa: PLR0912 - t
     references, injections = _references(fields, slices, halves[0]), _injections(fields)
     literal, all_ = [], []
     for half in halves:
-        for k, (reference, injection) in enumerate(product(references or [None], injections or [None])):
+        for k, (reference, injection) in enumerate(product(references or [None], injections or [None])):  # type: ignore[list-item]
             made = _bqml(fields, decay, weight, dose, half, reference, injection, slices) or []
             scaled = [tuple(counts * f for f in one) for one in made]
             all_ += scaled
@@ -130,7 +130,7 @@ def _cm2ml(fields: Fields, weight: float | None) -> float | None:
     kind = (fields["suv_type"] or "").strip().upper()
     if kind not in ("", "BSA") or weight is None or weight <= 0:
         return None
-    return weight * 1000 / (0.007184 * weight**0.425 * HEIGHT_CM**0.725 * 1e4)
+    return weight * 1000 / float(0.007184 * weight**0.425 * HEIGHT_CM**0.725 * 1e4)
 
 
 def acquisition(fields: Fields, one: Fields) -> datetime | None:
