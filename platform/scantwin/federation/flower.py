@@ -33,7 +33,7 @@ _BEATING = (
     "flwr.supercore.corestate.sql_corestate",
 )
 
-_CALL_TIMEOUT_S = 60.0
+_CALL_TIMEOUT_S = 180.0
 
 
 def flower_env(flower_home: Path) -> dict[str, str]:
