@@ -62,8 +62,8 @@ def halved(components: Components) -> Components:
 
 
 def make(
-    system: str, training: list[PreparedStudy], held_out: list[PreparedStudy], budget_s: float,
-    advance: Advance, *, seed: int = 2026,
+    system: str, training: list[PreparedStudy], held_out: list[PreparedStudy], budget_s: float | None,
+    advance: Advance, *, steps: int = _MANY_STEPS, seed: int = 2026,
 ) -> Model:  # fmt: skip
     """Trains and measures one starter model."""
     from scantwin import systems
@@ -76,7 +76,7 @@ def make(
     recipe = starter_recipe(system)
     learner = systems.build(recipe, seed=seed)
     assert isinstance(learner, Translator)
-    result = train(learner, training, steps=_MANY_STEPS, seed=seed, budget_s=budget_s, advance=advance)
+    result = train(learner, training, steps=steps, seed=seed, budget_s=budget_s, advance=advance)
     weights = halved(system_arrays(learner))
     load_arrays(learner, weights)  # what is measured is what is shipped
     statistics = training_statistics(training)
@@ -93,6 +93,7 @@ def make(
 def starter(
     only: Annotated[str | None, typer.Option(help="One of: " + ", ".join(STARTERS))] = None,
     budget: Annotated[str, typer.Option(help="Time of each training.")] = "150s",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, instead.")] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder of the phantoms (default: scantwin's home / starter).")
     ] = None,
@@ -112,7 +113,8 @@ def starter(
     use_threads()
     for system in chosen:
         with progress_bar(system) as advance:
-            model = make(system, training, held_out, seconds_of(budget), advance)
+            limit = None if steps else seconds_of(budget)
+            model = make(system, training, held_out, limit, advance, steps=steps or _MANY_STEPS)
         folder = model.save(out_dir / system)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         err.print(f"{folder}: {size / 1e6:.1f} MB after {model.record['steps']} steps")

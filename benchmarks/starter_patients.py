@@ -23,7 +23,7 @@ from scantwin.phantoms.spec import random_patient
 from scantwin.terminal import Advance
 
 TRAINING: Final = 24
-HELD_OUT: Final = 6
+HELD_OUT: Final = 4
 """Patients: enough of every arm position, condition and scanner, few enough for minutes on two cores."""
 
 _FIRST_SEED: Final = {"training": 20_000, "held-out": 50_000}
@@ -70,8 +70,11 @@ def study_of(role: str, number: int, field: str) -> Study:
     """One scan of a patient: the same role, number and field give the same study."""
     imaged = _imaged(role, number)
     random = np.random.default_rng([_FIRST_SEED[role], number, len(field)])
-    fields = _LONG if field == "long" else _SHORT
-    low, high = np.clip(fields[number % len(fields)] + random.uniform(-_SHIFT, _SHIFT, 2), 0.0, 1.0)
+    # Counted otherwise than arms and scanners are, so that no field of view comes with one of them only.
+    ends = (
+        _LONG[number // 3 % len(_LONG)] if field == "long" else _SHORT[(number + number // 6) % len(_SHORT)]
+    )
+    low, high = np.clip(ends + random.uniform(-_SHIFT, _SHIFT, 2), 0.0, 1.0)
     ct, pet, lesions = (
         _between(volume, imaged.ct, float(low), float(high))
         for volume in (imaged.ct, imaged.pet, imaged.lesions)

@@ -1,0 +1,112 @@
+"""The starter models: there after installation, small, honest about what they are, and of some use."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from scantwin import systems
+from scantwin.cli.main import main
+from scantwin.cli.models import app
+from scantwin.errors import InputError
+from scantwin.evaluation.held_out import measure
+from scantwin.federation.merging import merge
+from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.study import Study
+from scantwin.learning.prepared import prepare
+from scantwin.learning.weights import Model
+from scantwin.phantoms.patient import build_patient
+from scantwin.phantoms.scanner import image_patient
+from scantwin.phantoms.sites import COARSE_PRESETS
+from scantwin.phantoms.spec import random_patient
+from scantwin.translation.choosing import choose_model
+from scantwin.translation.starter import (
+    PHANTOMS_ONLY,
+    SENTENCE,
+    STARTERS,
+    shipped,
+    starter_folder,
+    warning_of,
+)
+
+made = pytest.mark.skipif(
+    "starter" not in shipped(), reason="the starter models are not made yet: make starter"
+)
+
+MOST_MB = 12.0
+"""Both together: more would not be a light package."""
+
+
+@pytest.fixture(scope="module")
+def never_seen() -> Study:
+    """A patient of a seed that no starter was trained on or measured with, from the neck to the thighs."""
+    spec = random_patient(77_001, arms="up", condition="lymphoma", contrast=True)
+    imaged = image_patient(build_patient(spec, (5.0,) * 3), COARSE_PRESETS["university"], seed=5, when=None)
+    return Study("never-seen", ct=imaged.ct, pet=imaged.pet, lesions=imaged.lesions, condition="lymphoma")
+
+
+@made
+def test_the_starters_are_small_and_of_half_precision():
+    size = sum(
+        path.stat().st_size
+        for name in shipped()
+        for path in starter_folder(name).rglob("*")
+        if path.is_file()
+    )
+    assert size < MOST_MB * 1e6
+    model = Model.load(starter_folder("starter"))
+    assert {array.dtype for part in model.components.values() for array in part.values()} == {
+        np.dtype(np.float16)
+    }
+
+
+@made
+def test_the_list_says_what_they_learnt_from():
+    listed = json.loads(CliRunner().invoke(app, ["starter", "--json"], catch_exceptions=False).stdout)
+    assert [row["name"] for row in listed["models"]] == list(shipped())
+    for row in listed["models"]:
+        assert "phantoms" in row["trained_on"] and "no patient" in row["trained_on"]
+        assert row["version"].startswith(f"starter-{row['system']}-")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_starter_beats_the_simple_references_on_a_phantom_never_seen(name, never_seen):
+    model, version = choose_model(name)
+    assert version.startswith(f"starter-{STARTERS[name]}-")
+    study = prepare(never_seen, model.recipe.spacing_mm)
+    statistics = model.statistics
+    metrics = measure(systems.restore(model), [study], statistics, trained=model.record["patches"]).metrics
+    mae = {who: regions["whole-body"]["mae"]["mean"] for who, regions in merge([metrics]).items()}
+    # By a tenth at least: less would not be worth a network.
+    assert mae["model"] < 0.9 * min(mae["training-median"], mae["hu-curve"]), mae
+
+
+@made
+def test_a_scan_without_a_model_says_what_it_learnt_from(never_seen, home, tmp_path, monkeypatch, capsys):
+    depth, rows, columns = never_seen.ct.shape
+    middle = never_seen.ct.crop((depth // 2, 0, 0), (depth // 2 + 24, rows, columns))
+    ct = write_nifti(middle, tmp_path / "ct.nii.gz")
+    arguments = ["scantwin", "scan", str(ct), "--out", str(tmp_path / "scan"), "--json"]
+    monkeypatch.setattr("sys.argv", arguments)
+    main()
+    said = json.loads(capsys.readouterr().out)
+    assert said["warnings"][0] == SENTENCE
+    manifest = json.loads((tmp_path / "scan" / "manifest.json").read_text())
+    assert manifest["warnings"][0] == SENTENCE and "phantoms" in manifest["trained_on"]
+
+
+def test_a_starter_that_is_not_there_is_bad_input(monkeypatch, tmp_path):
+    monkeypatch.setattr("scantwin.translation.starter.files", lambda _: tmp_path)
+    with pytest.raises(InputError, match="'starter' is not in this installation"):
+        choose_model("starter")
+
+
+@made
+def test_a_model_of_patients_is_not_warned_of():
+    model = Model.load(starter_folder("starter"))
+    assert warning_of(model) == SENTENCE
+    record = {key: value for key, value in model.record.items() if key != PHANTOMS_ONLY}
+    assert warning_of(Model(model.recipe, {}, record)) is None
