@@ -94,19 +94,27 @@ class CTInpainting:
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
         deviation = to_deviation(part.image, part.classes)
         noised = self.levels.noised(deviation, part.noise, step)
-        said = self._velocity(denoiser, noised, (part.image, part.region, part.classes), step)
-        wanted = self.levels.velocity(middle(deviation), middle(part.noise), step)
-        error = _inside((said - wanted) ** 2, middle(part.region))
+        said, scale = self._denoised(denoiser, noised, (part.image, part.region, part.classes), step)
+        error = _inside(((said - middle(deviation)) / scale) ** 2, middle(part.region))
         backward(self.recipe.losses.denoising * error, parts)
         return {"denoising": error}
 
-    def _velocity(
+    def _denoised(
         self, denoiser: str, noised: Tensor, known: tuple[Tensor, Tensor, Tensor], step: Tensor
-    ) -> Tensor:
-        """What the denoiser says of (B, slices, H, W); `known` is image, region and classes."""
+    ) -> tuple[Tensor, Tensor]:
+        """The clean deviation behind `noised` (B, slices, H, W), and the scale of its error (B, 1, 1, 1).
+
+        `known` is image, region and classes. The network says what the best linear guess misses, scaled to
+        unit variance (arXiv 2206.00364, 5, for alpha * image + sigma * noise): untrained, it draws tissue of
+        the right grain already. A velocity would have to unlearn noise of the size of the whole class first.
+        """
+        alpha, sigma = (v[step].view(-1, 1, 1, 1) for v in (self.levels.alpha, self.levels.sigma))
+        grain = self.rules.grain
+        size = (alpha**2 * grain**2 + sigma**2).sqrt()
         with arithmetic(self.recipe.optimisation.precision):
-            raw = self._networks[denoiser](noised, *known, step / self.rules.steps)
-        return torch.as_tensor(raw.float())
+            raw = self._networks[denoiser](noised / size, *known, step / self.rules.steps)
+        scale = sigma * grain / size
+        return alpha * grain**2 / size**2 * middle(noised) + scale * torch.as_tensor(raw.float()), scale
 
     def _learn_at_once(self, names: tuple[str, ...], part: SliceBatch, parts: int) -> dict[str, Tensor]:
         weights = self.recipe.losses
@@ -161,8 +169,7 @@ class CTInpainting:
             for some in torch.split(wanted, _AT_ONCE):
                 step = torch.full((len(some),), at)
                 noised, *known = (_around(volume, some) for volume in (x, image, region, classes))
-                velocity = self._velocity(names[0], noised, (known[0], known[1], known[2]), step)
-                said[some] = self.levels.image(x[some][:, None], velocity, step)[:, 0]
+                said[some] = self._denoised(names[0], noised, (known[0], known[1], known[2]), step)[0][:, 0]
             return said.clamp(-LARGEST, LARGEST)
 
         steps = descent(self.rules.steps, self.rules.sample_steps, self.rules.bend)

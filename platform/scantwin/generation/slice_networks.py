@@ -30,7 +30,7 @@ class _Seeing(nn.Module):
 
 
 class SliceDenoiser(nn.Module):
-    """Says the velocity (arXiv 2202.00512) of the middle slice's deviation from what its classes are like."""
+    """Says what a linear guess misses of the middle slice's deviation from what its classes are like."""
 
     def __init__(self, class_features: int, channels: tuple[int, ...], time_features: int) -> None:
         super().__init__()

@@ -29,6 +29,9 @@ class Inpainting(Part):
     bend: Annotated[float, Field(ge=1, le=4)] = 2.0
     """How much closer the last steps are than the first (`schedules.descent`): the noise of soft tissue is a
     tenth of the scale, and a last step from as much noise would smooth it away."""
+    grain: Annotated[float, Field(gt=0, le=2)] = 0.4
+    """How far a voxel of known class in known surroundings varies, as a share of its class's deviation: noise
+    and texture of 10-20 HU where liver and muscle have deviations of 45-55."""
     ring_mm: Annotated[float, Field(ge=0, le=30)] = 5.0
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0
@@ -57,10 +60,10 @@ class Volumes(Part):
     autoencoder_channels: tuple[Positive, Positive, Positive] = (12, 24, 48)
     """Channels of the VQ-GAN at full, half and quarter resolution. Few at full: they decide the memory that a
     decoded tile needs."""
-    levels: tuple[_GridSize, ...] = (31, 15, 15, 15, 15, 15, 15, 15)
+    levels: tuple[_GridSize, ...] = (63, 15, 15, 15, 15, 15, 15, 15)
     """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
     them is 0. The first channel begins as the mean of 64 voxels, so it gets the finest grid; all together are
-    32 bits for 64 voxels."""
+    33 bits for 64 voxels."""
     channels: tuple[Positive, ...] = (32, 64, 96, 96)
     """Channels of the denoiser's 3D U-Net on the latent grid, finest level first."""
     time_features: _Even = 64
