@@ -171,7 +171,7 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
             kept = tuple(r for r in files if is_image(r.name) or r.name == DESCRIPTION)
             if not any(ref.name == ORGAN_FILE for ref in kept):
                 kept += _organ_files(organs, first.folder)
-            found.append(StudySource(path, "nifti", key, kept, _patient(path, place), place))
+            found.append(StudySource(path, "nifti", key, kept, _patient(kept, path, place), place))
     return found
 
 
@@ -181,8 +181,17 @@ def _organ_files(refs: Sequence[FileRef], folder: str) -> tuple[FileRef, ...]:
     return tuple(ref for ref in refs if ref.folder in below)
 
 
-def _patient(path: Path, place: str) -> str:
-    """FDG-PET-CT-Lesions keeps a patient's studies in PETCT_<hash>; other folders are a patient each."""
+def _patient(files: Sequence[FileRef], path: Path, place: str) -> str:
+    """Whom study.json names as `patient`; FDG-PET-CT-Lesions keeps a patient's studies in PETCT_<hash>.
+
+    Other folders are a patient each.
+    """
+    try:
+        said = description(files).get("patient")
+    except Rejection:
+        said = None  # reading the study says what is wrong with the file
+    if isinstance(said, str) and said:
+        return said
     parts = (*path.parts, *PurePosixPath(place).parts)
     return next((part for part in reversed(parts) if part.startswith("PETCT_")), "")
 

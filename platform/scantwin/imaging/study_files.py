@@ -4,7 +4,7 @@ CTres.nii.gz or CT.nii.gz   CT [HU]
 SUV.nii.gz                  PET [g/ml] (SUVbw), optional
 SEG.nii.gz or GTV.nii.gz    lesion labels, optional
 districts.nii.gz            district labels (DISTRICT_LABEL), optional
-study.json                  {"condition": .., "name": ..}, optional
+study.json                  {"condition": .., "name": .., "patient": ..}, all optional
 """
 
 from __future__ import annotations

@@ -156,6 +156,8 @@ def _write_truth(folder: Path, imaged: ImagedPatient) -> None:
 def _study(name: str, spec: PatientSpec, scanner: ScannerSpec, imaged: ImagedPatient) -> dict[str, Any]:
     return {
         "name": name,
+        # The seed is the patient: scanned twice or elsewhere, it is the same one.
+        "patient": f"phantom-{spec.seed}",
         "condition": spec.condition,
         "synthetic": True,
         "notice": NOTICE,

@@ -510,3 +510,10 @@ def test_a_real_ct_of_a_trunk_is_read(shared_data):
     assert ct.spacing == pytest.approx((5.0, 0.796875, 0.796875))
     assert ct.array.min() >= -1024
     assert read_ct(shared_data / "ct" / "trunk_3mm.nii.gz").is_canonical
+
+
+def test_study_json_names_the_patient_wherever_the_study_lies(tmp_path):
+    nifti_study(tmp_path / "a", said={"patient": "one"})
+    nifti_study(tmp_path / "elsewhere" / "b", said={"patient": "one"})
+    nifti_study(tmp_path / "c", said={"patient": "two"})
+    assert [source.patient for source in find_studies(tmp_path)] == ["one", "two", "one"]
