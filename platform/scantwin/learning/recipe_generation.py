@@ -29,9 +29,9 @@ class Inpainting(Part):
     bend: Annotated[float, Field(ge=1, le=4)] = 2.0
     """How much closer the last steps are than the first (`schedules.descent`): the noise of soft tissue is a
     tenth of the scale, and a last step from as much noise would smooth it away."""
-    grain: Annotated[float, Field(gt=0, le=2)] = 0.4
+    grain: Annotated[float, Field(gt=0, le=2)] = 0.25
     """How far a voxel of known class in known surroundings varies, as a share of its class's deviation: noise
-    and texture of 10-20 HU where liver and muscle have deviations of 45-55."""
+    and texture of 10-15 HU where liver and muscle have deviations of 45-55, 60 in lung with 250."""
     ring_mm: Annotated[float, Field(ge=0, le=30)] = 5.0
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0
