@@ -24,8 +24,8 @@ from scantwin.phantoms.spec import random_patient
 
 pytestmark = pytest.mark.slow
 
-STEPS = 700
-"""About a minute and a half on two cores."""
+STEPS = 2000
+"""Two to three minutes on two idle cores."""
 
 
 @pytest.fixture(scope="module")
