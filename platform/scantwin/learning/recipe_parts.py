@@ -145,15 +145,15 @@ class Diffusion(Part):
     """Network evaluations of a sample."""
     samples: Annotated[int, Field(gt=0, le=32)] = 4
     """Samples of a scan: their spread is the error bar, together with what held-out patients showed."""
-    delivered: Literal["coarse", "mean", "sample", "blend", "upper"] = "upper"
+    delivered: Literal["coarse", "mean", "sample", "blend", "upper"] = "blend"
     """What becomes the PET: the coarse prediction, the mean of the samples, one sample, or the coarse
     prediction that gives way where it is hot: to a sample where both are (`blend`), or to the samples' mean
     and `above` of their standard deviations where their mean is (`upper`)."""
     blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (2.0, 4.0)
     """Uptake [g/ml] from which, and above which entirely, the coarse prediction gives way."""
     above: Weight = 2.0
-    """Standard deviations of the samples that `upper` adds to their mean: a mean has no hottest spots, and
-    one sample guesses where they are. Measured on phantoms (docs/decisions/0005-what-is-delivered.md)."""
+    """Standard deviations of the samples that `upper` adds to their mean: a mean has no hottest spots. It
+    halves the Frechet distance and speckles a liver: docs/decisions/0005-what-is-delivered.md."""
     anchor: Share = 1.0
     """How far the slow part of the samples' mean is put back to the coarse prediction: the small biases
     of a denoiser add up over steps, and noise has no business moving the mean of an organ."""
