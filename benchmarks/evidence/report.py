@@ -78,9 +78,12 @@ def as_markdown(kept: Sequence[Kept], missing: Sequence[str] = ()) -> str:
     """The report for people."""
     parts = [_HEAD.format(notice=NOTICE), _aims(kept)]
     parts += [_chapter(one) for one in kept]
-    if missing:
-        words = "; ".join(EXPERIMENTS[name] for name in missing)
-        parts.append(f"## Not measured\n\nThe experiments for these are not part of this checkout: {words}.")
+    run = {one.name for one in kept}
+    waiting = [name for name in EXPERIMENTS if name not in run and name not in missing]
+    for names, why in ((waiting, "not run yet"), (missing, "not part of this checkout")):
+        if names:
+            words = "; ".join(EXPERIMENTS[name] for name in names)
+            parts.append(f"## Not measured: {why}\n\n{words}.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
