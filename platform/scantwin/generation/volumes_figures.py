@@ -26,6 +26,9 @@ _LEVELS: Final = (0.2, 0.4, 0.6, 0.8)
 _SOFT_HU: Final = (-160.0, 240.0)
 """CT numbers [HU] from fat to enhanced organs."""
 
+_SHOWN_STEPS: Final = 8
+"""Network evaluations of a volume in a picture of the training: seconds that it would rather learn in."""
+
 
 @torch.no_grad()
 def figures(system: LowResource3D, study: PreparedStudy, district: District) -> dict[str, float]:
@@ -71,7 +74,8 @@ def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:
     if district is None:
         return {}
     pictures = {"real": study.hu, "reconstructed": reconstructed(system, study, district)}
-    order = Order(Field.of(study.hu.shape, study.grid.spacing), seed=0)
+    steps = min(_SHOWN_STEPS, system.rules.sample_steps)
+    order = Order(Field.of(study.hu.shape, study.grid.spacing), seed=0, steps=steps)
     if system.learnt(district):
         pictures["made"] = draw(system, district, order)
         if system.adapter(district) is not None:
