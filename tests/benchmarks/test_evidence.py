@@ -87,7 +87,8 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     assert "python -m benchmarks.evidence --quick --only districts" in words
     assert "1 of 2 met" in words and "more steps: 1.12" in words and "no blend: 1.13" in words
     assert "pictures/evidence/one.png" in words
-    assert "CT volumes" in words.split("Not measured")[1]
+    assert "CT volumes" in words.split("not part of this checkout")[1]
+    assert "Pix2Pix and CycleGAN" in words.split("not run yet")[1], "what waits is named"
     assert "NaN" not in (tmp_path / "evidence.json").read_text()
     assert data == json.loads((tmp_path / "evidence.json").read_text())
     assert data["aims"]["met"] == {
