@@ -31,7 +31,7 @@ WHERE = "low-resource-3d/whole-body/"
 def values(**volumes: Any) -> dict[str, Any]:
     """A recipe that learns in seconds."""
     own = {
-        "autoencoder_channels": [4, 8, 12], "levels": [5, 5, 5], "channels": [8, 12], "time_features": 16,
+        "autoencoder_channels": [4, 8, 12], "levels": [31, 9, 9], "channels": [8, 12], "time_features": 16,
         "window": [32, 48, 56], "largest": [64, 64, 64], "overlap": 8, "tile": 32, "sample_steps": 4,
         "steps": 40,
     }  # fmt: skip
@@ -39,7 +39,7 @@ def values(**volumes: Any) -> dict[str, Any]:
         "system": "low-resource-3d", "districts": ["whole-body"], "spacing_mm": SPACING,
         "network": {"discriminator_channels": [8]},
         "sampling": {"patch": 16, "flip": [], "hu_jitter": 0.0, "stretch": 0.05},
-        "optimisation": {"batch": 2, "precision": "fp32", "learning_rate": 5e-3},
+        "optimisation": {"batch": 2, "precision": "fp32", "learning_rate": 2e-3},
         "volumes": {**own, **volumes},
     }  # fmt: skip
 
