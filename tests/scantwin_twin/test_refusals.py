@@ -105,7 +105,8 @@ def test_chunks_that_are_too_large(service):
 
 
 @pytest.mark.parametrize(
-    "data", [b"Dear colleague", b"\x1f\x8bnot really", gzip.compress(b"a letter", mtime=0), gzip.compress(b"")]
+    "data",
+    [b"Dear colleague", b"\x1f\x8bnot really", gzip.compress(b"a letter", mtime=0), gzip.compress(b"")],
 )
 def test_what_is_no_nifti(service, data):
     assert _send(service, _metadata(data), data) == (_Code.INVALID_ARGUMENT, "not-a-nifti")
