@@ -106,7 +106,12 @@ def test_chunks_that_are_too_large(service):
 
 @pytest.mark.parametrize(
     "data",
-    [b"Dear colleague", b"\x1f\x8bnot really", gzip.compress(b"a letter", mtime=0), gzip.compress(b"")],
+    [
+        b"Dear colleague",
+        b"\x1f\x8bnot really",
+        gzip.compress(b"a letter", mtime=0),
+        gzip.compress(b"", mtime=0),
+    ],
 )
 def test_what_is_no_nifti(service, data):
     assert _send(service, _metadata(data), data) == (_Code.INVALID_ARGUMENT, "not-a-nifti")
