@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test install check lint types floors slow proto docs clean starter
+.PHONY: demo test test-all install check lint types floors slow proto docs clean starter
 
 demo: install ## three sites train, one patient is scanned: make demo ARGS='--no-serve --out DIR'
 	$(BIN)/scantwin demo $(ARGS)
 
-test: install ## style, types, floors, then the tests; says what it skipped and why
+test: install ## style, types, floors, then the quick tests; says what it skipped and why
 	$(MAKE) --no-print-directory check
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	@echo "Left out: the slow tests (demos, real federations, trainings). make test-all runs them too."
+
+test-all: install ## every test, the slow ones too: half an hour and more on two cores
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint types floors
