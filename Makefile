@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-all install check lint types floors slow proto docs clean starter
+.PHONY: demo test test-all install check lint types floors proto clean starter
 
 demo: install ## three sites train, one patient is scanned: make demo ARGS='--no-serve --out DIR'
 	$(BIN)/scantwin demo $(ARGS)

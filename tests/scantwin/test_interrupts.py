@@ -31,7 +31,12 @@ except Ended as ended:
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    child = subprocess.Popen([sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, text=True)
+    # Tests that are run under `nohup` must not hand their deafness to SIGHUP down to the child.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        child = subprocess.Popen([sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert child.stdout is not None and child.stdout.readline() == "up\n"
     return child
 

@@ -117,11 +117,15 @@ def _name(k: int) -> str:
     return f"{k + 1:05d}.dcm"
 
 
+_LEAST_SLOPE = 1e-30
+"""Below it a slope is not told from zero by every reader: single precision ends at 1e-38."""
+
+
 def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
     """Stored values of one slice (y, x) and its rescale slope, a DICOM DS: value = stored * slope [g/ml]."""
     top = float(values.max(initial=0.0))
     # The slope is first written, then used: what a reader multiplies with is the rounded text.
-    slope = format_number_as_ds(top / LARGEST_STORED) if top > 0 else "1"
+    slope = format_number_as_ds(max(top / LARGEST_STORED, _LEAST_SLOPE)) if top > 0 else "1"
     stored = np.clip(np.rint(values / float(slope)), 0, LARGEST_STORED).astype(np.int16)
     return stored, slope
 
