@@ -22,7 +22,7 @@ def demo(
         "scantwin-demo"
     ),
     data: Annotated[Path | None, typer.Option(help="Real studies (NIfTI) instead of phantoms.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=100)] = 4,
     sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
     patients: Annotated[
         int | None, typer.Option(min=2, help="Phantom patients a site (else 6, 5, 4).")

@@ -44,7 +44,7 @@ class DemoOptions(BaseModel):
 
     out: Path
     data: Path | None = None
-    rounds: int = 3
+    rounds: int = 4
     sites: int = 3
     patients: int | None = None
     """Patients of each site, instead of the plan's."""

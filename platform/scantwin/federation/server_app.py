@@ -128,7 +128,7 @@ class _State:
         outcomes = judge(
             answers, run=self.ticket.run, number=self.number, phase=phase,
             spec=spec_of(self.model.components),
-            limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.batch),
+            limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.patches),
         )  # fmt: skip
         outcomes += [suspended(site) for site in left_out]
         accepted = [one.reply for one in outcomes if one.reply is not None]

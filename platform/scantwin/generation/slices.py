@@ -93,7 +93,7 @@ class SliceSampler:
     def batch(self, step: int) -> SliceBatch:
         """The batch of training step `step`: `accumulate` batches in one."""
         random = np.random.default_rng([self.seed, step, sum(map(ord, self.district))])
-        count = self.recipe.optimisation.batch * self.recipe.optimisation.accumulate
+        count = self.recipe.optimisation.patches
         drawn = [self._patch(random) for _ in range(count)]
         image, region, classes = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
         noise = random.standard_normal(image.shape, np.float32)

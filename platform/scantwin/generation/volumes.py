@@ -7,7 +7,6 @@ still. The share of the training decides, which in a federation is the same at e
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -21,7 +20,7 @@ from scantwin.generation.volumes_drawing import encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.machine import arithmetic
-from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.optimising import Optimisers, backward, mean_of, rate_factor, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
@@ -138,9 +137,7 @@ class LowResource3D:
 
     def _end_at(self, names: tuple[str, ...], within: float) -> None:
         """The autoencoder's rate falls over its own time: what stands still afterwards must have settled."""
-        if self.recipe.optimisation.schedule == "constant":
-            return
-        factor = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * within))
+        factor = rate_factor(self.recipe.optimisation, within)
         for name in names:
             for group in self._optimisers.of(name).param_groups:
                 group["lr"] = group.setdefault("full_rate", group["lr"]) * factor

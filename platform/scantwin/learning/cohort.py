@@ -21,7 +21,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_FORMAT = 6
+_FORMAT = 7
 """Of the cached files; raised when what is prepared changes."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,6 +46,14 @@ class Optimisers:
             if clip:
                 nn.utils.clip_grad_norm_(self._networks[name].parameters(), _LARGEST_STEP)
             self.of(name).step()
+
+
+def rate_factor(rules: Optimisation, progress: float) -> float:
+    """What the learning rate is multiplied by when `progress` (0 to 1) of the whole training is done."""
+    rising = min(1.0, progress / rules.warm_up) if rules.warm_up else 1.0
+    if rules.schedule == "constant":
+        return rising
+    return rising * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
 
 
 @contextmanager

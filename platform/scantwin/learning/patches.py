@@ -65,7 +65,7 @@ class Sampler:
     def batch(self, step: int) -> Batch:
         """The batch of training step `step`: `accumulate` batches in one."""
         random = np.random.default_rng([self.seed, step, sum(map(ord, self.district))])
-        count = self.recipe.optimisation.batch * self.recipe.optimisation.accumulate
+        count = self.recipe.optimisation.patches
         drawn = [self._pair(random) if self.paired else self._strangers(random) for _ in range(count)]
         parts = [torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)]
         return Batch(*parts)

@@ -78,11 +78,18 @@ class Optimisation(Part):
     """Adam's decay rates; 0.5 for the first moment as Pix2Pix has it (arXiv 1611.07004, 3.3)."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Of the learning rate over the whole training, to a twentieth at its end."""
+    warm_up: Share = 0.0
+    """Part of the whole training in which the learning rate rises from nothing to the schedule's."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.97
     """Decay of the moving average of weights that is delivered; 0 delivers the last weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor
     has it (2-3 times faster there, slower elsewhere)."""
+
+    @property
+    def patches(self) -> int:
+        """Patches behind one step."""
+        return self.batch * self.accumulate
 
 
 class Losses(Part):

@@ -6,7 +6,6 @@ checkpoint reaches the same losses as one that was not.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
+from scantwin.learning.optimising import rate_factor
 from scantwin.learning.prepared import PreparedStudy
-from scantwin.learning.recipe import Recipe
 from scantwin.learning.system import System
 from scantwin.learning.training_state import TrainingState
 from scantwin.terminal import Advance, silent
@@ -88,7 +87,7 @@ def train(
             break
         district = turns[step]
         progress = span[0] + (span[1] - span[0]) * fraction
-        _set_rates(system, district, _schedule(recipe, progress))
+        _set_rates(system, district, rate_factor(recipe.optimisation, progress))
         losses = system.training_step(district, samplers[district].batch(step), progress)
         state.after(district, losses)
         done = step + 1
@@ -135,12 +134,6 @@ def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
 
 def _fraction(step: int, steps: int, elapsed_s: float, budget_s: float | None) -> float:
     return step / steps if budget_s is None else max(step / steps, elapsed_s / budget_s)
-
-
-def _schedule(recipe: Recipe, fraction: float) -> float:
-    if recipe.optimisation.schedule == "constant":
-        return 1.0
-    return 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(fraction, 1.0)))
 
 
 def _set_rates(system: System, district: District, factor: float) -> None:

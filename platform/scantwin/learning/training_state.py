@@ -49,7 +49,7 @@ class TrainingState:
         for name, value in losses.items():
             self.losses[f"{district}/{name}"].append(value)
         for component in self.system.components_of(district):
-            self.patches[component] += rules.batch * rules.accumulate
+            self.patches[component] += rules.patches
             self.updates[component] += 1
             self._average(component)
 

@@ -8,7 +8,9 @@ import torch
 
 from scantwin import systems
 from scantwin.errors import InputError
+from scantwin.learning.optimising import rate_factor
 from scantwin.learning.patches import Sampler
+from scantwin.learning.recipe_parts import Optimisation
 from scantwin.learning.training import take_turns, train
 from scantwin.learning.weights import system_arrays
 
@@ -46,6 +48,15 @@ def test_training_lowers_the_error_and_counts_its_patches(bar_cohort, tiny_recip
     assert late.losses["trunk/l1"] < 0.7 * early.losses["trunk/l1"]
     assert late.patches["pix2pix/trunk/generator"] == 30 * tiny_recipe.optimisation.batch
     assert set(late.patches) == set(system.components())
+
+
+def test_the_rate_rises_to_the_schedule_and_falls_to_a_twentieth():
+    rules = Optimisation(warm_up=0.5)
+    assert rate_factor(rules, 0.0) == 0.0
+    assert rate_factor(rules, 0.25) == pytest.approx(0.5 * rate_factor(Optimisation(), 0.25))
+    assert rate_factor(rules, 0.75) == rate_factor(Optimisation(), 0.75)
+    assert rate_factor(rules, 1.0) == pytest.approx(0.05)
+    assert rate_factor(Optimisation(schedule="constant"), 0.9) == 1.0
 
 
 def test_a_district_that_a_site_lacks_stays_as_it_was(bar_cohort, tiny_recipe):
