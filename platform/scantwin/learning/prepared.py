@@ -185,7 +185,8 @@ def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
     air = sitk.GetImageFromArray(np.pad(~body, 1, constant_values=True).view(np.uint8))
     air.SetSpacing(spacing_mm[::-1])
     signed = sitk.SignedMaurerDistanceMap(air, squaredDistance=False, useImageSpacing=True)
-    return np.maximum(sitk.GetArrayViewFromImage(signed)[1:-1, 1:-1, 1:-1], np.float32(0.0))
+    inside = sitk.GetArrayViewFromImage(signed)[1:-1, 1:-1, 1:-1]
+    return np.maximum(np.asarray(inside, np.float32), np.float32(0.0))
 
 
 def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
