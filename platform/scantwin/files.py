@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from scantwin.errors import InputError
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
@@ -61,6 +63,17 @@ def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
     if private:
         Path(path).chmod(0o600)
     return Path(path)
+
+
+def claim_folder(folder: Path, order: Any) -> None:
+    """Keeps `order` in the folder's order.json: a folder holds what one order makes, and more of the same.
+
+    Raises `InputError` where another order's work is.
+    """
+    path = folder / "order.json"
+    if path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order)):
+        raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
+    write_json(path, order)
 
 
 def write_private(path: Path | str, data: bytes) -> Path:

@@ -18,8 +18,9 @@ from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, midd
 from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
+from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
-from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Inpainting
@@ -34,42 +35,25 @@ _AT_ONCE: Final = 32
 """Slices that go through the network together: more gain nothing on a processor and cost memory."""
 
 
-class CTInpainting:
+class CTInpainting(DistrictNetworks):
     """The `System` of recipe system `ct-inpainting`."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.rules = recipe.inpainting or Inpainting()
-        self.levels = cosine(self.rules.steps)
-        self.memory: dict[str, Tensor] = {}
-        self._networks: dict[str, nn.Module] = {}
-        rules = self.rules
-        for district in recipe.districts:
-            place = f"ct-inpainting/{district}"
-            self._networks[f"{place}/denoiser"] = SliceDenoiser(
-                rules.class_features, rules.channels, rules.time_features
-            )
+        self.rules = rules = recipe.inpainting or Inpainting()
+        self.levels = cosine(rules.steps)
+
+        def build() -> dict[str, nn.Module]:
+            made: dict[str, nn.Module] = {
+                "denoiser": SliceDenoiser(rules.class_features, rules.channels, rules.time_features)
+            }
             if recipe.losses.l1:
-                painter = SlicePainter(rules.class_features, recipe.network.channels)
-                self._networks[f"{place}/pix2pix"] = painter
+                made["pix2pix"] = SlicePainter(rules.class_features, recipe.network.channels)
             if recipe.losses.l1 and recipe.losses.adversarial:
-                judge = PatchDiscriminator(2 * SEEN, recipe.network.discriminator_channels, dimensions=2)
-                self._networks[f"{place}/discriminator"] = judge
-        for network in self._networks.values():
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+                judged = recipe.network.discriminator_channels
+                made["discriminator"] = PatchDiscriminator(2 * SEEN, judged, dimensions=2)
+            return made
 
-    def components(self) -> dict[str, nn.Module]:
-        """Named networks, such as `ct-inpainting/whole-body/denoiser`."""
-        return self._networks
-
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """The denoiser of `district`, the Pix2Pix beside it and its discriminator."""
-        return tuple(name for name in self._networks if name.split("/")[1] == district)
-
-    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
-        """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+        super().__init__(recipe, build, dimensions=2)
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> SliceSampler:
         """Patches of slices of `district`."""

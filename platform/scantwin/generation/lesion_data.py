@@ -15,7 +15,7 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import write_json
+from scantwin.files import claim_folder, write_json
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.lesion_cases import Found, write_case
 from scantwin.generation.lesion_masks import LESION_ORGANS
@@ -51,7 +51,7 @@ def make_lesion_data(
 
     Case k is made of CT k, k + n, ..; where that CT lacks the organ, of the next that has it.
     """
-    _claim(order, out)
+    claim_folder(out, order.told())
     shelf = _Shelf(scenes)
     plan = order.plan()
     cases = []
@@ -72,15 +72,6 @@ def make_lesion_data(
     }  # fmt: skip
     write_json(out / "dataset.json", {**said, "order": order.told(), "made": cases})
     return said
-
-
-def _claim(order: Order, out: Path) -> None:
-    """A folder holds one order's cases; asking for more of the same goes on in it."""
-    path = out / "order.json"
-    told = json.loads(json.dumps(order.told()))
-    if path.is_file() and json.loads(path.read_text()) != told:
-        raise InputError(f"{out} holds another data set.", hint="Choose another --out.")
-    write_json(path, told)
 
 
 class _Shelf:

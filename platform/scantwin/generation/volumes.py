@@ -19,8 +19,9 @@ from scantwin.generation.volumes_batches import VolumeBatch, VolumeSampler, Wind
 from scantwin.generation.volumes_drawing import encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
+from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
-from scantwin.learning.optimising import Optimisers, backward, mean_of, rate_factor, standing_still
+from scantwin.learning.optimising import backward, mean_of, rate_factor, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
@@ -31,19 +32,17 @@ _FIELD_RATE = 0.02
 """How fast the memory of fields of view moves: it spans some fifty patients."""
 
 
-class LowResource3D:
+class LowResource3D(DistrictNetworks):
     """The `System` of recipe system `low-resource-3d`."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.rules = recipe.volumes or Volumes()
-        self.schedule = cosine(self.rules.steps)
-        self.memory: dict[str, Tensor] = {}
-        self._networks: dict[str, nn.Module] = {}
+        self.rules = rules = recipe.volumes or Volumes()
+        self.schedule = cosine(rules.steps)
         self._moved: dict[District, tuple[str, ...]] = {}
-        rules, latents = self.rules, len(self.rules.levels)
-        for district in recipe.districts:
-            made = {
+        latents = len(rules.levels)
+
+        def build() -> dict[str, nn.Module]:
+            made: dict[str, nn.Module] = {
                 "autoencoder": Autoencoder(rules.autoencoder_channels, rules.levels),
                 "denoiser": LatentDenoiser(latents, rules.channels, rules.time_features),
             }
@@ -51,30 +50,20 @@ class LowResource3D:
                 made["discriminator"] = PatchDiscriminator(1, recipe.network.discriminator_channels)
             if rules.masks != "none":
                 made["adapter"] = Adapter(latents, class_count(rules), rules.channels, rules.time_features)
-            self._networks |= {
-                f"low-resource-3d/{district}/{name}": network for name, network in made.items()
-            }
-        for network in self._networks.values():
-            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+            return made
 
-    def components(self) -> dict[str, nn.Module]:
-        """Named networks, such as `low-resource-3d/whole-body/denoiser`."""
-        return self._networks
+        super().__init__(recipe, build)
 
     def components_of(self, district: District) -> tuple[str, ...]:
         """The networks of `district` that the last step moved; all of them before the first.
 
         So each has a moving average of its own time, and a site sends what has learnt, not what stood still.
         """
-        return self._moved.get(district) or self._all_of(district)
-
-    def _all_of(self, district: District) -> tuple[str, ...]:
-        return tuple(name for name in self._networks if name.split("/")[1] == district)
+        return self._moved.get(district) or super().components_of(district)
 
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self._all_of(district)}
+        return {name: self._optimisers.of(name) for name in super().components_of(district)}
 
     def autoencoder(self, district: District) -> Autoencoder:
         """The autoencoder of `district`."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import whole_folder, write_json
+from scantwin.files import claim_folder, whole_folder, write_json
 from scantwin.generation.fields import Field
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_drawing import Order, draw
@@ -73,7 +73,7 @@ def make_volumes(
         )
     if order.masks and system.adapter(order.district) is None:
         raise InputError("This model cannot follow masks.", hint='Its recipe has masks = "none".')
-    _claim(order, out)
+    claim_folder(out, order.told())
     volumes = []
     for number in range(order.count):
         folder = out / f"volume-{number:04d}"
@@ -93,15 +93,6 @@ def make_volumes(
     }  # fmt: skip
     write_json(out / "dataset.json", {**said, "order": order.told(), "made": volumes})
     return said
-
-
-def _claim(order: VolumesOrder, out: Path) -> None:
-    """A folder holds one order's volumes; asking for more of the same goes on in it."""
-    path = out / "order.json"
-    told = json.loads(json.dumps(order.told()))
-    if path.is_file() and json.loads(path.read_text()) != told:
-        raise InputError(f"{out} holds another data set.", hint="Choose another --out.")
-    write_json(path, told)
 
 
 def _make_one(

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from scantwin.imaging.study import District
 from scantwin.learning import suv_aware
+from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
-from scantwin.learning.optimising import Optimisers, backward, mean_of
+from scantwin.learning.optimising import backward, mean_of
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import INPUTS, PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -27,39 +28,25 @@ from scantwin.translation.pix2pix import generator_from_zero
 from scantwin.translation.scaling import critic_view, scaled, unscaled
 
 
-class CoarseDiffusion:
+class CoarseDiffusion(DistrictNetworks):
     """The `System` of recipe system `coarse-diffusion`."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.rules = recipe.diffusion or Diffusion()
-        self.levels = cosine(self.rules.steps)
-        self.memory: dict[str, Tensor] = {}
-        self._networks: dict[str, nn.Module] = {}
-        for district in recipe.districts:
-            self._networks[f"coarse-diffusion/{district}/coarse"] = generator_from_zero(recipe)
-            denoiser = Denoiser(len(INPUTS) + 2, self.rules.channels, self.rules.time_features)
-            self._networks[f"coarse-diffusion/{district}/denoiser"] = denoiser
-        for network in self._networks.values():
-            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+        self.rules = rules = recipe.diffusion or Diffusion()
+        self.levels = cosine(rules.steps)
+
+        def build() -> dict[str, nn.Module]:
+            return {
+                "coarse": generator_from_zero(recipe),
+                "denoiser": Denoiser(len(INPUTS) + 2, rules.channels, rules.time_features),
+            }
+
+        super().__init__(recipe, build)
 
     @property
     def samples(self) -> int:
         """Noise fields that a prediction needs."""
         return 0 if self.rules.delivered == "coarse" else self.rules.samples
-
-    def components(self) -> dict[str, nn.Module]:
-        """Named networks, such as `coarse-diffusion/trunk/denoiser`."""
-        return self._networks
-
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """The coarse predictor and the denoiser of `district`."""
-        return f"coarse-diffusion/{district}/coarse", f"coarse-diffusion/{district}/denoiser"
-
-    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
-        """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self.components_of(district)}
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
         """3D patches of `district`."""

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from scantwin.imaging.study import District
+from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
-from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import INPUTS, PreparedStudy, windows_of
 from scantwin.learning.recipe import Recipe
@@ -23,40 +24,23 @@ _CT = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""
 
 
-class CycleGAN:
+class CycleGAN(DistrictNetworks):
     """The `System` of recipe system `cyclegan`."""
 
     samples = 0
     """It draws nothing."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        def build() -> dict[str, nn.Module]:
+            return {
+                "generator-pet": generator_from_zero(recipe),
+                "generator-ct": UNet(len(INPUTS) - _CT + 1, 1, recipe.network.channels),
+                "discriminator-pet": PatchDiscriminator(1, recipe.network.discriminator_channels),
+                "discriminator-ct": PatchDiscriminator(_CT, recipe.network.discriminator_channels),
+            }
+
+        super().__init__(recipe, build)
         self.rules = recipe.unpaired or Unpaired()
-        self.memory: dict[str, Tensor] = {}
-        self._networks: dict[str, nn.Module] = {}
-        judged = recipe.network.discriminator_channels
-        for district in recipe.districts:
-            place = f"cyclegan/{district}"
-            self._networks[f"{place}/generator-pet"] = generator_from_zero(recipe)
-            self._networks[f"{place}/generator-ct"] = UNet(len(INPUTS) - _CT + 1, 1, recipe.network.channels)
-            self._networks[f"{place}/discriminator-pet"] = PatchDiscriminator(1, judged)
-            self._networks[f"{place}/discriminator-ct"] = PatchDiscriminator(_CT, judged)
-        for network in self._networks.values():
-            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._optimisers = Optimisers(self._networks, recipe.optimisation)
-
-    def components(self) -> dict[str, nn.Module]:
-        """Named networks, such as `cyclegan/trunk/generator-pet`."""
-        return self._networks
-
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """Both generators and both discriminators of `district`."""
-        parts = ("generator-pet", "generator-ct", "discriminator-pet", "discriminator-ct")
-        return tuple(f"cyclegan/{district}/{part}" for part in parts)
-
-    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
-        """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self.components_of(district)}
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
         """3D patches of `district`."""

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from scantwin.imaging.study import District
 from scantwin.learning import suv_aware
+from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
-from scantwin.learning.optimising import Optimisers, backward, mean_of, standing_still
+from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import INPUTS, PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -22,36 +23,20 @@ _SEEN = 2
 """Leading input channels that the discriminator sees beside the PET: both windows of the CT."""
 
 
-class Pix2Pix:
+class Pix2Pix(DistrictNetworks):
     """The `System` of recipe system `pix2pix`."""
 
     samples = 0
     """It draws nothing."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.memory: dict[str, Tensor] = {}
-        self._networks: dict[str, nn.Module] = {}
-        for district in recipe.districts:
-            self._networks[f"pix2pix/{district}/generator"] = generator_from_zero(recipe)
+        def build() -> dict[str, nn.Module]:
+            made = {"generator": generator_from_zero(recipe)}
             if recipe.losses.adversarial:
-                critic = PatchDiscriminator(_SEEN + 1, recipe.network.discriminator_channels)
-                self._networks[f"pix2pix/{district}/discriminator"] = critic
-        for network in self._networks.values():
-            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._optimisers = Optimisers(self._networks, recipe.optimisation)
+                made["discriminator"] = PatchDiscriminator(_SEEN + 1, recipe.network.discriminator_channels)
+            return made
 
-    def components(self) -> dict[str, nn.Module]:
-        """Named networks, such as `pix2pix/trunk/generator`."""
-        return self._networks
-
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """The generator and discriminator of `district`."""
-        return tuple(name for name in self._networks if name.split("/")[1] == district)
-
-    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
-        """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+        super().__init__(recipe, build)
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
         """3D patches of `district`."""
