@@ -54,7 +54,7 @@ _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "cyclegan": (*_PAIRED_ONLY, "losses.denoising"),
     "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
     "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
-    "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY),
+    "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "sampling.turn_deg"),
 }
 """Values of the recipe and its common sections that a system does not read: writing them is a mistake."""
 
