@@ -47,8 +47,9 @@ def status_badge(status: str) -> None:
 
 def facts(values: Sequence[tuple[str, str, str]]) -> None:
     """A row of figures: label, value, what it means."""
-    for column, (label, value, meaning) in zip(st.columns(len(values)), values, strict=True):
-        column.metric(label, value, help=meaning or None, border=True)
+    with st.container(horizontal=True):  # each as wide as its words; on a narrow screen in several rows
+        for label, value, meaning in values:
+            st.metric(label, value, help=meaning or None, border=True, width="content")
 
 
 def empty(sentence: str, command: str = "") -> None:

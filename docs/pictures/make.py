@@ -27,6 +27,8 @@ PAGES = {
     "Scans": "dashboard-scan.png",
 }
 PORT = "8599"
+SITE = "rural-clinic"
+"""The site whose calibration drifts."""
 
 
 def main(demo: Path) -> None:
@@ -55,6 +57,9 @@ def photograph(url: str) -> None:
         for link, name in PAGES.items():
             page.get_by_role("link", name=link, exact=False).first.click()
             page.get_by_role("heading", level=1).wait_for()
+            if link == "Sites":
+                page.goto(f"{page.url.partition('?')[0]}?site={SITE}")
+                page.get_by_role("heading", level=1).wait_for()
             page.wait_for_timeout(4000)  # charts are drawn after the page
             page.screenshot(path=HERE / name)
             Image.open(HERE / name).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(

@@ -19,6 +19,8 @@ class DemoSite(BaseModel):
     name: str
     preset: str
     """Its scanner: a preset of `scantwin phantom cohort --site`."""
+    kind: str = "hospital"
+    """As of `scantwin site init --kind`."""
     patients: int
     shown: tuple[float, ...] = (1.0, 1.0, 1.0)
     """SUV that the scanner shows of a true 1.0: at each of QC_MONTHS, the last also of its patients."""
@@ -27,9 +29,9 @@ class DemoSite(BaseModel):
 SITES: Final = (
     DemoSite(name="university-hospital", preset="university", patients=6, shown=(1.01, 0.99, 1.0)),
     DemoSite(name="regional-hospital", preset="regional", patients=5, shown=(1.02, 1.03, 1.03)),
-    DemoSite(name="rural-clinic", preset="rural", patients=4, shown=(0.95, 0.90, 0.85)),
+    DemoSite(name="rural-clinic", preset="rural", kind="rural-clinic", patients=4, shown=(0.95, 0.90, 0.85)),
     DemoSite(name="district-hospital", preset="regional", patients=4),
-    DemoSite(name="mission-clinic", preset="rural", patients=4),
+    DemoSite(name="mission-clinic", preset="rural", kind="rural-clinic", patients=4),
 )
 """The first three are the demo's own; `--sites` takes more or fewer."""
 

@@ -114,8 +114,8 @@ def _found(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: S
             options.out / "secrets" / site.name,
             hashlib.sha256(f"{options.seed}:{site.name}".encode()).digest(),
         )
-        made = runner.call("site", "init", site.name, "--secret-file", str(secret))
-        runner.call("consortium", "enrol", site.name, "--key", made["key"])
+        made = runner.call("site", "init", site.name, "--kind", site.kind, "--secret-file", str(secret))
+        runner.call("consortium", "enrol", site.name, "--key", made["key"], "--kind", site.kind)
         story.say(f"{number} of {len(sites)} sites have keys")
         ready[site.name] = own_port
     return ready

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)  # the one long test of `make test`: the path that all else is for
 
 
 def test_on_phantoms(demo):
