@@ -75,6 +75,7 @@ class VirtualScanner:
     ) -> ScanResult:
         """The synthetic PET of `ct` [HU]. `seed` fixes what a system draws; Pix2Pix draws nothing."""
         began = time.monotonic()
+        advance(0.0, 1.0, "body and districts")
         study = prepare(Study("scan", ct=ct.canonical()), self.system.recipe.spacing_mm)
         if not study.body.any():
             raise InputError(

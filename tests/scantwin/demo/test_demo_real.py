@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.data, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.data, pytest.mark.timeout(600)]
 
 
 def test_on_real_patients(demo, shared_data):
