@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from typing import Any
 
 from scantwin.errors import InputError, ResourceError, ScanTwinError
 from scantwin.federation.processes import Child, end_all
+
+_FULL = 1_000_000
+"""A disk with less room than this [bytes] is full: a command that fails on it cannot say so."""
 
 
 class Runner:
@@ -134,6 +138,11 @@ class Call:
     def failure(self) -> ScanTwinError:
         """The command's own error, or where to read about it."""
         name = f"scantwin {' '.join(self.words[:2])}"
+        if shutil.disk_usage(self.log.parent).free < _FULL:
+            return ResourceError(
+                f"{name}: the disk of {self.log.parent.parent} is full.",
+                hint="Free some space and begin again.",
+            )
         try:
             error = json.loads(self.written())["error"]
             if isinstance(error, str):  # a run that failed says why in its own row
