@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -128,18 +129,18 @@ def _measured(
     if path.is_file():
         found: dict[str, list[Figures]] = json.loads(path.read_text())
         return found
-    links = place / "training"
-    links.mkdir(parents=True, exist_ok=True)
-    for name in training:
-        if not (links / name).exists():
-            (links / name).symlink_to(folder / name)
+    copies = place / "training"
+    for name in training:  # links are not followed
+        shutil.copytree(folder / name, copies / name, dirs_exist_ok=True)
     # The plain one delivers its last weights: nobody chooses a step for it.
     choice = ["--held-out", "0"] if recipe == str(_PLAIN) else []
-    words = ["train", "--recipe", recipe, "--data", links, "--out", place / "model", "--budget", budget]
+    words = ["train", "--recipe", recipe, "--data", copies, "--out", place / "model", "--budget", budget]
     asked = [sys.executable, "-m", "scantwin", *map(str, words), *choice, "--pictures", "0", "--json"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ScanTwinError(f"scantwin train failed on the sarcoma patients: {done.stderr.strip()[-300:]}")
+        raise ScanTwinError(
+            f"scantwin train failed on the sarcoma patients: {(done.stdout + done.stderr).strip()[-400:]}"
+        )
     figures = _figures(Model.load(place / "model"), [folder / name for name in kept])
     write_json(path, figures)
     return figures
