@@ -47,7 +47,7 @@ def starter_recipe(system: str) -> Recipe:
     for section, changes in _CHANGES[system].items():
         values[section] |= changes
     # Few minutes: many small steps learn more than few large ones (as the demo's recipe has it).
-    values["optimisation"] |= {"batch": 2, "learning_rate": 2e-3}
+    values["optimisation"] |= {"batch": 2, "learning_rate": 2e-3, "warm_up": 0.2}
     return Recipe.read(
         {**values, "name": f"starter-{system}", "spacing_mm": [5.0] * 3, "shares": _SHARES}, "the starter's"
     )
