@@ -99,7 +99,7 @@ def _aims(figures: dict[str, list[Figures]], budget: str) -> tuple[Aim, ...]:
     ):
         for other in (beaten, "plain U-Net"):
             value = ratio(mean("pix2pix", metric), mean(other, metric))
-            words = f"{budget} on real patients: MAE of pix2pix in the {region} over the {other}'s: below 1"
+            words = f"{budget} on real patients: MAE of pix2pix in {region} over the {other}'s: below 1"
             met = value is not None and value < 1
             aims.append(Aim(f"sarcoma/{region}/{other.replace(' ', '-')}", value, words, met))
     return tuple(aims)
