@@ -12,7 +12,7 @@ demo: install ## three sites train, one patient is scanned: make demo ARGS='--no
 test: install ## style, types, floors, then the quick tests; says what it skipped and why
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
-	@echo "Left out: the slow tests (demos, real federations, trainings). make test-all runs them too."
+	@echo "Left out: the slow tests (kills in real federations, trainings). make test-all runs them too."
 
 test-all: install ## every test, the slow ones too: half an hour and more on two cores
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
