@@ -38,8 +38,8 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
 """What is smaller than in the shipped recipe: the package must stay light, a first scan quick."""
 
 _SHARES: Final = {"trunk": 2.5, "head": 1.0, "arms": 0.3, "legs": 0.3, "whole-body": 3.0}
-"""Short fields of view often cannot be split, so the whole body's part matters here: with 1.2 of 6.3 it had a
-MAE of 0.321 against the HU curve's 0.305. Limbs are little more than their CT numbers."""
+"""Short fields of view often cannot be split, so the whole body's part matters here. What is right is open:
+its MAE was 0.321 and 0.315 with 1.2 of 6.3, 0.317 with this, the HU curve's 0.305 (4 held-out patients)."""
 
 
 def starter_recipe(system: str) -> Recipe:
