@@ -89,20 +89,20 @@ class LowResource3D(DistrictNetworks):
         self, district: District, batch: VolumeBatch, progress: float = 0.0
     ) -> dict[str, float]:
         """One step of whichever network learns at `progress`."""
-        share = self.rules.autoencoder_share
+        share, begins = self.rules.autoencoder_share, self.rules.masks_from
         if progress < share:
             return self._learn_to_encode(district, batch, progress / share)
-        late = (progress - share) / (1 - share) >= self.rules.masks_from
-        if late and batch.masked and self.adapter(district) is not None:
-            return self._learn_latents(district, batch, "adapter")
-        return self._learn_latents(district, batch, "denoiser")
+        within = (progress - share) / (1 - share)
+        if within >= begins and batch.masked and self.adapter(district) is not None:
+            return self._learn_latents(district, batch, "adapter", (within - begins) / (1 - begins))
+        return self._learn_latents(district, batch, "denoiser", within)
 
     def _learn_to_encode(self, district: District, batch: VolumeBatch, within: float) -> dict[str, float]:
         """A step of the autoencoder and, late, its discriminator; `within` is the share of its time gone."""
         name, critic = (f"low-resource-3d/{district}/{kind}" for kind in ("autoencoder", "discriminator"))
         judged = critic in self._networks and within >= self.rules.adversarial_from
         names = (name, critic) if judged else (name,)
-        self._end_at(names, within)
+        self._pace(names, within)
         self._optimisers.clear(*names)
         parts, losses = self.recipe.optimisation.accumulate, []
         images, weights = batch.patches.image.chunk(parts), batch.patches.weight.chunk(parts)
@@ -124,19 +124,25 @@ class LowResource3D(DistrictNetworks):
         self._moved[district] = names
         return mean_of(losses)
 
-    def _end_at(self, names: tuple[str, ...], within: float) -> None:
-        """The autoencoder's rate falls over its own time: what stands still afterwards must have settled."""
+    def _pace(self, names: tuple[str, ...], within: float) -> None:
+        """The learning rate rises and falls over a network's own time, of which the share `within` is gone.
+
+        What stands still afterwards must have settled, and what begins late must begin gently.
+        """
         factor = rate_factor(self.recipe.optimisation, within)
         for name in names:
             for group in self._optimisers.of(name).param_groups:
                 group["lr"] = group.setdefault("full_rate", group["lr"]) * factor
 
-    def _learn_latents(self, district: District, batch: VolumeBatch, kind: str) -> dict[str, float]:
-        """A step of the denoiser, or of the adapter beside it."""
+    def _learn_latents(
+        self, district: District, batch: VolumeBatch, kind: str, within: float
+    ) -> dict[str, float]:
+        """A step of the denoiser, or of the adapter beside it; `within` is the share of its time gone."""
         name = f"low-resource-3d/{district}/{kind}"
         other, adapter = self.denoiser(district), self.adapter(district)
         if kind == "adapter" and adapter is not None and not adapter.learnt:
             adapter.begin_as(other)
+        self._pace((name,), within)
         self._optimisers.clear(name)
         losses = []
         for window in batch.windows:

@@ -82,7 +82,7 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
             seen = None if mask is None else mask[near]
             velocity = system.velocity(district, noised[near], place[near], at, seen)
             clean = levels.image(noised[near], velocity, torch.tensor([at]))
-            return clean.clamp(-1.0, 1.0)  # no latent is beyond its grid
+            return clean.clamp(-rules.latent_gain, rules.latent_gain)  # no latent is beyond its grid
 
         said = blended(noised, boxes, say)
         told(steps.index(at) + 1)
@@ -96,11 +96,12 @@ def decode(
     system: LowResource3D, district: District, latent: Tensor, field: Field,
     told: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.int16]:  # fmt: skip
-    """The CT [HU] of a latent (1, C, D, H, W), rounded to its grid, by tiles, cropped to the field."""
+    """The CT [HU] of a latent of the diffusion (1, C, D, H, W), by tiles, cropped to the field."""
     rules, autoencoder = system.rules, system.autoencoder(district)
     out = np.empty(field.padded, np.int16)
     for number, (core, seen, own) in enumerate(tiles(field.latent, rules.tile // DOWN, DECODER_REACH), 1):
-        tile = autoencoder.quantised(latent[(..., *seen)]).contiguous(memory_format=torch.channels_last_3d)
+        near = autoencoder.quantised(latent[(..., *seen)] / rules.latent_gain)
+        tile = near.contiguous(memory_format=torch.channels_last_3d)
         with arithmetic(system.recipe.optimisation.precision):
             unit = autoencoder.decode(tile).float()
         hu = to_hu(unit[(0, 0, *_fine(own))]).round_()
@@ -116,11 +117,14 @@ def _fine(box: Box) -> Box:
 
 
 def encode(autoencoder: Autoencoder, image: Tensor, rules: Volumes, recipe: Recipe) -> Tensor:
-    """Latents (1, C, D/4, H/4, W/4) of a CT on the bent scale (1, 1, D, H, W), by tiles, without gradient."""
+    """Latents (1, C, D/4, H/4, W/4) of a CT on the bent scale (1, 1, D, H, W), by tiles, without gradient.
+
+    They are the autoencoder's times the recipe's gain: what the diffusion works on.
+    """
     shape = [n // DOWN for n in image.shape[2:]]
     out = torch.empty(1, len(rules.levels), *shape, device=image.device)
     with torch.no_grad(), arithmetic(recipe.optimisation.precision):
         for core, seen, own in tiles(tuple(shape), rules.tile // DOWN, ENCODER_REACH):
             tile = image[(..., *_fine(seen))].contiguous(memory_format=torch.channels_last_3d)
-            out[(..., *core)] = autoencoder.encode(tile).float()[(..., *own)]
+            out[(..., *core)] = rules.latent_gain * autoencoder.encode(tile).float()[(..., *own)]
     return out

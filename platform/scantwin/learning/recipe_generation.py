@@ -64,6 +64,9 @@ class Volumes(Part):
     """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
     them is 0. The first channel begins as the mean of 64 voxels, so it gets the finest grid; all together are
     33 bits for 64 voxels."""
+    latent_gain: Annotated[float, Field(gt=0)] = 3.0
+    """What latents are multiplied by for the diffusion: within [-1, 1] their channels have SDs of 0.2-0.36
+    (phantoms), and noise has 1. A denoiser that is shown mostly noise learns mostly noise."""
     channels: tuple[Positive, ...] = (32, 64, 96, 96)
     """Channels of the denoiser's 3D U-Net on the latent grid, finest level first."""
     time_features: _Even = 64

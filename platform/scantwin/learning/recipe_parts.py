@@ -136,7 +136,8 @@ class Diffusion(Part):
     time_features: Annotated[int, Field(gt=0, multiple_of=2)] = 32
     """Width of the embedding of the noise level."""
     scale: tuple[Annotated[float, Field(gt=0)], Weight] = (0.3, 0.4)
-    """The residual is divided by a + b * coarse [g/ml]: an error of uptake grows with uptake."""
+    """The residual is divided by a + b * coarse [g/ml]: an error of uptake grows with uptake. A first guess;
+    the training remembers what errors are like in each district."""
     largest: Annotated[float, Field(gt=0)] = 6.0
     """Largest scaled residual that can be said: what a step predicts is clipped to it."""
     coarse_share: Annotated[float, Field(gt=0, lt=1)] = 0.4

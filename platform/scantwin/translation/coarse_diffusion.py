@@ -6,6 +6,8 @@ denoiser sees about unit variance in fat and tumour alike.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +24,9 @@ from scantwin.learning.recipe_parts import Diffusion
 from scantwin.learning.samplers import SAMPLERS
 from scantwin.learning.schedules import cosine, descent
 from scantwin.learning.system import Batch, Prediction
-from scantwin.learning.unet import Denoiser
 from scantwin.translation.delivering import anchored, deliver
 from scantwin.translation.pix2pix import generator_from_zero
+from scantwin.translation.residual_scale import ResidualDenoiser
 from scantwin.translation.scaling import critic_view, scaled, unscaled
 
 
@@ -38,7 +40,7 @@ class CoarseDiffusion(DistrictNetworks):
         def build() -> dict[str, nn.Module]:
             return {
                 "coarse": generator_from_zero(recipe),
-                "denoiser": Denoiser(len(INPUTS) + 2, rules.channels, rules.time_features),
+                "denoiser": ResidualDenoiser(len(INPUTS) + 2, rules.channels, rules.time_features),
             }
 
         super().__init__(recipe, build)
@@ -83,7 +85,8 @@ class CoarseDiffusion(DistrictNetworks):
 
     def _learn_residual(self, denoiser: str, coarse: Tensor, part: Batch, parts: int) -> dict[str, Tensor]:
         weights, levels = self.recipe.losses, self.levels
-        scale = self._scale(coarse)
+        self._denoiser(denoiser).remember(coarse, part.suv, part.weight)
+        scale = self._denoiser(denoiser).scale(coarse, self.rules.scale)
         residual = ((part.suv - coarse) / scale).clamp(-self.rules.largest, self.rules.largest)
         # Seeded by the patch itself: a killed training that goes on draws the same noise.
         generator = torch.Generator().manual_seed(int(part.suv.double().sum().abs() * 1e6) % 2**31)
@@ -126,7 +129,7 @@ class CoarseDiffusion(DistrictNetworks):
 
     def _sample(self, denoiser: str, coarse: Tensor, inputs: Tensor, noise: Tensor) -> Tensor:
         """One sample of the PET [g/ml] from `noise`, starting at the noised coarse prediction."""
-        rules, scale = self.rules, self._scale(coarse)
+        rules, scale = self.rules, self._denoiser(denoiser).scale(coarse, self.rules.scale)
 
         def denoise(x: Tensor, at: int) -> Tensor:
             step = torch.full((len(x),), at)
@@ -142,9 +145,10 @@ class CoarseDiffusion(DistrictNetworks):
 
     def _learnt(self, denoiser: str) -> bool:
         """Whether the denoiser has moved at all: one that never learnt has noise to add, nothing else."""
-        network = self._networks[denoiser]
-        assert isinstance(network, Denoiser)  # noqa: S101 - as it was made
-        return bool(network.body.head.weight.any())
+        return bool(self._denoiser(denoiser).body.head.weight.any())
+
+    def _denoiser(self, name: str) -> ResidualDenoiser:
+        return cast(ResidualDenoiser, self._networks[name])
 
     def _say(self, coarse: str, inputs: Tensor) -> Tensor:
         with arithmetic(self.recipe.optimisation.precision):
@@ -158,7 +162,3 @@ class CoarseDiffusion(DistrictNetworks):
                 seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps
             )
         return torch.as_tensor(raw.float())
-
-    def _scale(self, coarse: Tensor) -> Tensor:
-        floor, growth = self.rules.scale
-        return floor + growth * coarse
