@@ -23,7 +23,7 @@ from scantwin.phantoms.spec import random_patient
 from scantwin.terminal import Advance
 
 TRAINING: Final = 24
-HELD_OUT: Final = 4
+HELD_OUT: Final = 12
 """Patients: enough of every arm position, condition and scanner, few enough for minutes on two cores."""
 
 _FIRST_SEED: Final = {"training": 20_000, "held-out": 50_000}

@@ -105,8 +105,9 @@ class PictureWatch:
         del before, now
         return self.pictures is not None and time.monotonic() - self._pictured >= self.pictures_every_s
 
-    def look(self, step: int) -> None:
-        """Takes a picture of what the averaged weights make."""
+    def look(self, step: int, *, scored: bool = True) -> None:
+        """Takes a picture of what the averaged weights make; there is no score."""
+        del scored
         if self.pictures is None:
             return
         if shown := self.system.shown(self.shown):

@@ -72,13 +72,13 @@ class Watch:
         self._score_now = bool(self.held_out) and int(now / self._spacing) > int(before / self._spacing)
         return self._score_now or self._picture_due()
 
-    def look(self, step: int) -> float | None:
+    def look(self, step: int, *, scored: bool = True) -> float | None:
         """Takes a picture if it is time; scores the system on the held-out patients if that was due."""
         if self._picture_due():
             self._take_picture(step)
         # A look that nobody asked `due` about is the last one.
         wanted, self._score_now = self._score_now and bool(self.held_out), True
-        return self._score(step) if wanted else None
+        return self._score(step) if wanted and scored else None
 
     def _score(self, step: int) -> float:
         began = time.monotonic()

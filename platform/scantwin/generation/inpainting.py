@@ -62,7 +62,7 @@ class CTInpainting(DistrictNetworks):
     def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
         """One step of the denoiser and one of the Pix2Pix, on the same patches."""
         del progress
-        names = self.components_of(district)
+        names = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         self._optimisers.clear(*names)
         losses = []
@@ -142,7 +142,7 @@ class CTInpainting(DistrictNetworks):
         normal, which a Pix2Pix does not use. Outside of the region the image comes back as it is.
         """
         classes = torch.where(region > 0, classes, 0)
-        names = self.components_of(district)
+        names = self.all_of(district)
         wanted = torch.nonzero(region.flatten(1).any(1)).flatten()
         if not len(wanted):
             return image
@@ -165,7 +165,7 @@ class CTInpainting(DistrictNetworks):
 
     def methods(self, district: District) -> tuple[Method, ...]:
         """How it can paint: a recipe without the L1 term has no Pix2Pix."""
-        return METHODS[: len(self.components_of(district))]
+        return METHODS[: len(self.all_of(district))]
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Errors [HU] inside regions of a held-out patient: `inpainting_figures.figures`."""

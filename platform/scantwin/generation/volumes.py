@@ -21,7 +21,7 @@ from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.machine import arithmetic
-from scantwin.learning.optimising import backward, mean_of, rate_factor, standing_still
+from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
@@ -38,7 +38,6 @@ class LowResource3D(DistrictNetworks):
     def __init__(self, recipe: Recipe) -> None:
         self.rules = rules = recipe.volumes or Volumes()
         self.schedule = cosine(rules.steps)
-        self._moved: dict[District, tuple[str, ...]] = {}
         latents = len(rules.levels)
 
         def build() -> dict[str, nn.Module]:
@@ -54,16 +53,10 @@ class LowResource3D(DistrictNetworks):
 
         super().__init__(recipe, build)
 
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """The networks of `district` that the last step moved; all of them before the first.
-
-        So each has a moving average of its own time, and a site sends what has learnt, not what stood still.
-        """
-        return self._moved.get(district) or super().components_of(district)
-
-    def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
-        """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in super().components_of(district)}
+    @property
+    def settles_at(self) -> float:
+        """Share of a training after which the autoencoder stands still."""
+        return self.rules.autoencoder_share
 
     def autoencoder(self, district: District) -> Autoencoder:
         """The autoencoder of `district`."""
@@ -123,16 +116,6 @@ class LowResource3D(DistrictNetworks):
         self._optimisers.step(*names, clip=True)
         self._moved[district] = names
         return mean_of(losses)
-
-    def _pace(self, names: tuple[str, ...], within: float) -> None:
-        """The learning rate rises and falls over a network's own time, of which the share `within` is gone.
-
-        What stands still afterwards must have settled, and what begins late must begin gently.
-        """
-        factor = rate_factor(self.recipe.optimisation, within)
-        for name in names:
-            for group in self._optimisers.of(name).param_groups:
-                group["lr"] = group.setdefault("full_rate", group["lr"]) * factor
 
     def _learn_latents(
         self, district: District, batch: VolumeBatch, kind: str, within: float

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scantwin.imaging.study import District
-from scantwin.learning.optimising import Optimisers
+from scantwin.learning.optimising import Optimisers, rate_factor
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.unet import Dimensions
 
@@ -26,6 +26,7 @@ class DistrictNetworks:
         """`build` makes the networks of one district, by part."""
         self.recipe = recipe
         self.memory: dict[str, Tensor] = {}
+        self._moved: dict[District, tuple[str, ...]] = {}
         self._networks = {
             f"{recipe.system}/{district}/{part}": network.to(memory_format=_LAYOUT[dimensions])  # type: ignore[call-overload]
             for district in recipe.districts
@@ -37,10 +38,32 @@ class DistrictNetworks:
         """Named networks, such as `pix2pix/trunk/generator`."""
         return self._networks
 
-    def components_of(self, district: District) -> tuple[str, ...]:
-        """All networks of `district`."""
+    @property
+    def settles_at(self) -> float:
+        """Share of a training at which what learnt first stands still; 1 where all learn to the end."""
+        return 1.0
+
+    def all_of(self, district: District) -> tuple[str, ...]:
+        """All networks of `district`, in the order in which they were made."""
         return tuple(name for name in self._networks if name.split("/")[1] == district)
+
+    def components_of(self, district: District) -> tuple[str, ...]:
+        """The networks of `district` that the last step moved; all of them before the first.
+
+        So each has a moving average of its own time, and a site sends what has learnt, not what stood still.
+        """
+        return self._moved.get(district) or self.all_of(district)
 
     def optimisers(self, district: District) -> dict[str, torch.optim.Optimizer]:
         """Adam for each component of `district`."""
-        return {name: self._optimisers.of(name) for name in self.components_of(district)}
+        return {name: self._optimisers.of(name) for name in self.all_of(district)}
+
+    def _pace(self, names: tuple[str, ...], within: float) -> None:
+        """The learning rate rises and falls over a network's own time, of which the share `within` is gone.
+
+        What stands still afterwards must have settled, and what begins late must begin gently.
+        """
+        factor = rate_factor(self.recipe.optimisation, within)
+        for name in names:
+            for group in self._optimisers.of(name).param_groups:
+                group["lr"] = group.setdefault("full_rate", group["lr"]) * factor

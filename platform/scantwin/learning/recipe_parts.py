@@ -140,9 +140,9 @@ class Diffusion(Part):
     the training remembers what errors are like in each district."""
     largest: Annotated[float, Field(gt=0)] = 6.0
     """Largest scaled residual that can be said: what a step predicts is clipped to it."""
-    coarse_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    """Share of a training during which the coarse predictor learns alone; then the denoiser learns beside
-    it what it leaves over."""
+    coarse_share: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    """Share of a training in which the coarse predictor learns; then it stands still, as held-out patients
+    would have it, and the denoiser learns what it leaves over."""
     coarse_aware: Weight = 1.0
     """How much of the SUV-aware terms the coarse predictor is taught as well; 0 teaches it L1 alone, and hot
     spots are the denoiser's business."""

@@ -67,6 +67,10 @@ class System(Protocol):
     def components(self) -> dict[str, nn.Module]:
         """Its named sets of weights, such as `pix2pix/trunk/generator`."""
 
+    @property
+    def settles_at(self) -> float:
+        """Share of a training at which what learnt first stands still; 1 where all learn to the end."""
+
     def components_of(self, district: District) -> tuple[str, ...]:
         """Names of the components that a training step on `district` moves."""
 

@@ -6,6 +6,7 @@ checkpoint reaches the same losses as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,8 +47,11 @@ class Watcher(Protocol):
     def due(self, before: float, now: float) -> bool:
         """Whether to look, `before` and `now` being shares of the training done."""
 
-    def look(self, step: int) -> float | None:
-        """A score of the system, lower is better, or None. The averaged weights are in it meanwhile."""
+    def look(self, step: int, *, scored: bool) -> float | None:
+        """A score of the system, lower is better, or None. The averaged weights are in it meanwhile.
+
+        Without `scored` nobody asks for one any more.
+        """
 
 
 def train(
@@ -87,6 +91,10 @@ def train(
             break
         district = turns[step]
         progress = span[0] + (span[1] - span[0]) * fraction
+        if progress >= system.settles_at and not state.settled:
+            if watcher and step:
+                _look(watcher, state, step)
+            state.settle()
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
         losses = system.training_step(district, samplers[district].batch(step), progress)
         state.after(district, losses)
@@ -102,14 +110,14 @@ def train(
     if watcher and before < 1.0:
         _look(watcher, state, done)
     state.deliver()
-    chosen = state.best_step if state.best else None
+    chosen = state.best_step if math.isfinite(state.best_score) else None
     seconds = time.monotonic() - began
     return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
 
 
 def _look(watcher: Watcher, state: TrainingState, step: int) -> None:
     with state.lent_average():
-        score = watcher.look(step)
+        score = watcher.look(step, scored=not state.settled)
         if score is not None:
             state.keep_if_best(score, step)
 

@@ -36,6 +36,7 @@ class TrainingState:
         self.best: Weights = {}
         self.best_score = math.inf
         self.best_step = 0
+        self.settled = False
 
     def _copy(self) -> Weights:
         return {
@@ -60,6 +61,14 @@ class TrainingState:
         current = self.system.components()[component].state_dict()
         for key, mean in self.average[component].items():
             mean.lerp_(current[key], 1.0 - decay)
+
+    def settle(self) -> None:
+        """What has learnt stands still from now on: as the best seen, else as its average."""
+        source = self.best or self.average
+        for name in [name for name, count in self.updates.items() if count]:
+            self._load({name: source[name]})
+            self.average[name] = {key: value.clone() for key, value in source[name].items()}
+        self.best, self.settled = {}, True
 
     def deliver(self) -> None:
         """Puts what is delivered into the system: the best weights seen, else the average, else the last."""
@@ -112,7 +121,8 @@ class TrainingState:
         tensors |= {f"memory|{key}": value for key, value in self.system.memory.items()}
         about = {
             "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
-            "best": None if not self.best else {"score": self.best_score, "step": self.best_step},
+            "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
+            "best_score": self.best_score if math.isfinite(self.best_score) else None,
             "recipe": self.system.recipe.model_dump(mode="json"),
         }  # fmt: skip
         with whole_file(path) as aside:
@@ -137,8 +147,9 @@ class TrainingState:
             }
             if about["best"]:
                 self.best[component] = _under(tensors, f"best|{component}|")
-        if about["best"]:
-            self.best_score, self.best_step = about["best"]["score"], about["best"]["step"]
+        self.settled, self.best_step = about["settled"], about["best_step"]
+        if about["best_score"] is not None:
+            self.best_score = about["best_score"]
         for component, optimiser in self._optimisers().items():
             slots: dict[int, dict[str, Any]] = defaultdict(dict)
             for key, value in _under(tensors, f"optimiser|{component}|").items():

@@ -50,24 +50,35 @@ class CoarseDiffusion(DistrictNetworks):
         """Noise fields that a prediction needs."""
         return 0 if self.rules.delivered == "coarse" else self.rules.samples
 
+    @property
+    def settles_at(self) -> float:
+        """Share of a training after which the coarse predictor stands still, and the denoiser learns."""
+        return self.rules.coarse_share if self.recipe.losses.denoising else 1.0
+
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
         """3D patches of `district`."""
         return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        """One step of the coarse predictor and, once it has had its start, one of the denoiser."""
-        coarse, denoiser = self.components_of(district)
+        """One step of the coarse predictor or, once that has settled, of the denoiser."""
+        coarse, denoiser = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
-        refines = progress >= self.rules.coarse_share and self.recipe.losses.denoising > 0
-        self._optimisers.clear(coarse, denoiser)
+        refines = progress >= self.settles_at
+        name = denoiser if refines else coarse
+        share = self.settles_at
+        self._pace((name,), (progress - share) / (1 - share) if refines else progress / share)
+        self._optimisers.clear(name)
         losses = []
         for part in parts:
-            said = self._say(coarse, part.inputs)
-            losses.append(self._learn_coarse(said, part, len(parts)))
             if refines:
-                first = unscaled(said.detach(), self.recipe).clamp(*self.recipe.suv_range)
-                losses[-1].update(self._learn_residual(denoiser, first, part, len(parts)))
-        self._optimisers.step(coarse, *[denoiser] * refines, clip=True)
+                with torch.no_grad():
+                    said = unscaled(self._say(coarse, part.inputs), self.recipe)
+                first = said.clamp(*self.recipe.suv_range)
+                losses.append(self._learn_residual(denoiser, first, part, len(parts)))
+            else:
+                losses.append(self._learn_coarse(self._say(coarse, part.inputs), part, len(parts)))
+        self._optimisers.step(name, clip=True)
+        self._moved[district] = (name,)
         return mean_of(losses)
 
     def _learn_coarse(self, said: Tensor, part: Batch, parts: int) -> dict[str, Tensor]:
@@ -112,7 +123,7 @@ class CoarseDiffusion(DistrictNetworks):
     @torch.no_grad()
     def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
         """PET [g/ml] and the SD of its samples of inputs (1, C, D, H, W); one sample a noise field."""
-        name, denoiser = self.components_of(district)
+        name, denoiser = self.all_of(district)
         low, high = self.recipe.suv_range
         with arithmetic(self.recipe.optimisation.precision):
             raw = averaged(self._networks[name], inputs, self.recipe.sampling.average_flips)
