@@ -37,6 +37,18 @@ WINDOW: Final = {"lung": (-1100.0, 200.0)}
 SOFT: Final = (-160.0, 240.0)
 """What is shown to the extractor [HU]: lung in a window of its own, the rest in a soft-tissue one."""
 
+TRIED: Final = (
+    "three times the steps (6,000): 5.44, 1.27, 1.07, 1.81 (kidney, lung, liver, tumour): both gain, Pix2Pix "
+    "as much; in kidneys it comes to 0.000044, the neighbouring slice to 0.000038",
+    "a diffusion of what Pix2Pix leaves over, as wide as each class needs: 1.57, 1.24, 0.47, 1.67, at twice "
+    "the time of a step",
+    "the same, as wide as Pix2Pix says of each voxel: 1.55, 0.80, 0.49, 2.93",
+    "2,000 steps, samples from noise of 0.7, 0.5 and 0.3 standard deviations: 5.1-5.7, 0.38-0.39, 0.50-0.51, "
+    "2.0-2.1, with slices that differ less (0.9-1.7 times the real step in kidneys, 2.6 as shipped)",
+    "40 evaluations of DDIM from 0.5 standard deviations: 5.2, 0.38, 0.46, 2.0",
+)
+"""What was measured on the quick setting (one training each) before it was left as it is."""
+
 _REGION_MM: Final = (40.0, 60.0)
 """Diameters of the regions in organs [mm]: the part of an organ inside of one is made anew."""
 _FEWEST: Final = 12
@@ -164,7 +176,7 @@ def _distances(made: dict[str, Made]) -> dict[str, float]:
 def _aim(organ: OrganClass, distances: dict[str, float]) -> Aim:
     ratio = distances["diffusion"] / distances["pix2pix"] if distances else None
     words = f"Frechet distance of the diffusion over that of Pix2Pix, {organ}: at most 0.20"
-    return Aim.at_most(f"inpainting/{organ}", ratio, 0.20, words)
+    return Aim.at_most(f"inpainting/{organ}", ratio, 0.20, words, *TRIED)
 
 
 def _frechet_table(
@@ -223,7 +235,10 @@ def _text(
         f"slices of a region in step, each seeing its neighbours, with {rules.sample_steps} network "
         f"evaluations ({rules.sampler}). Regions: a tumour with a ring of {rules.ring_mm:g} mm, or the "
         f"part of an organ inside a body of {_REGION_MM[0]:.0f}-{_REGION_MM[1]:.0f} mm.\n\n"
-        f"Frechet distance of the diffusion over that of Pix2Pix: {said}."
+        f"Frechet distance of the diffusion over that of Pix2Pix: {said}. The published fifth and less "
+        "(METRICS.md) does not hold on phantoms: their organs are smooth, so what is likeliest is nearly "
+        "what is there, and Pix2Pix comes near the neighbouring slice; a sample has noise that must be "
+        "learnt to be taken off."
     )
 
 

@@ -67,7 +67,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     system = systems.restore(model)
     assert isinstance(system, LowResource3D)
     training = workshop.studies("training", recipe, advance)
-    held_out = workshop.studies("held-out", recipe, advance)
+    held_out = workshop.studies("held-out", recipe, advance)[: setting.pick(5, None)]
     known = [small_copy(study.hu, study.body) for study in training]
     extractor = RandomFeatures()
     kinds = {name: Kind() for name in ("real, held out", "real, training", "reconstructed", "noise", "mask")}
@@ -86,7 +86,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     memory = [_memory(size) for size in SIZES]
     return Findings(
         "Whole CT volumes",
-        _text(setting, recipe, model.record, steps, kinds, floor),
+        _text(setting, recipe, model.record, steps, len(held_out), kinds, floor),
         (
             _likeness(kinds, extractor.name),
             _regions(kinds),
@@ -223,6 +223,7 @@ def _text(
     recipe: Recipe,
     record: dict[str, Any],
     steps: int,
+    measured: int,
     kinds: dict[str, Kind],
     floor: float | None,
 ) -> str:
@@ -232,7 +233,7 @@ def _text(
     assert made and real
     return (
         f"One training of {steps} steps ({record['seconds']:.0f} s) on {setting.training} phantom patients "
-        f"at {recipe.spacing_mm[0]:g} mm; {setting.held_out} others are held out. {rules.sample_steps} "
+        f"at {recipe.spacing_mm[0]:g} mm; {measured} others are held out. {rules.sample_steps} "
         f"network evaluations a volume ({rules.sampler}, {rules.steps} noise levels in training). Volumes "
         "are made on the fields of view of the held-out patients, from noise and after their organ masks.\n\n"
         f"Real training patients are {floor or 0:.3g} from the held-out ones by the same Frechet distance: "

@@ -157,8 +157,9 @@ class Diffusion(Part):
     """What becomes the PET: the coarse prediction, the mean of the samples, one sample, or the coarse
     prediction that gives way where it is hot: to a sample where both are (`blend`), or to the samples' mean
     and `above` of their standard deviations where their mean is (`upper`)."""
-    blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (2.0, 4.0)
-    """Uptake [g/ml] from which, and above which entirely, the coarse prediction gives way."""
+    blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (1.5, 3.0)
+    """Uptake [g/ml] from which, and above which entirely, the coarse prediction gives way: above blood and
+    muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
     above: Weight = 2.0
     """Standard deviations of the samples that `upper` adds to their mean: a mean has no hottest spots. It
     halves the Frechet distance and speckles a liver: docs/decisions/0005-what-is-delivered.md."""

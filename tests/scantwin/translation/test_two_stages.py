@@ -1,0 +1,86 @@
+"""Coarse-diffusion learns in two stages: what the second learns from stands still, as it was chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scantwin import systems
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.training import train
+from scantwin.learning.weights import system_arrays
+
+COARSE, DENOISER = "coarse-diffusion/trunk/coarse", "coarse-diffusion/trunk/denoiser"
+STEPS, SETTLES = 10, 0.6
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def recipe(tiny_recipe) -> Recipe:
+    values = tiny_recipe.model_dump(mode="json")
+    del values["network"]["discriminator_channels"]
+    values |= {
+        "system": "coarse-diffusion", "districts": ["trunk"], "shares": {},
+        "diffusion": {"steps": 20, "channels": [8, 16], "time_features": 8, "start_step": 20,
+                      "sample_steps": 2, "samples": 2, "coarse_share": SETTLES},
+    }  # fmt: skip
+    return Recipe.read(values, "test")
+
+
+class Prefers:
+    """A watcher that looks after every step and likes the weights of one of them best."""
+
+    def __init__(self, system, step: int) -> None:
+        self.system, self.step = system, step
+        self.seen: dict[int, torch.Tensor] = {}
+        self.asked: list[int] = []
+
+    def due(self, before: float, now: float) -> bool:
+        return now > before
+
+    def look(self, step: int, *, scored: bool) -> float | None:
+        self.seen[step] = coarse_of(self.system)
+        if not scored:
+            return None
+        self.asked.append(step)
+        return abs(step - self.step)
+
+
+def coarse_of(system) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in system.components()[COARSE].parameters()])
+
+
+def test_the_coarse_predictor_is_the_chosen_one_and_the_denoiser_the_last(recipe, bar_cohort):
+    system = systems.build(recipe, seed=1)
+    untrained = system_arrays(system)[DENOISER]
+    watcher = Prefers(system, step=3)
+    result = train(system, bar_cohort.training, steps=STEPS, seed=3, watcher=watcher)
+    assert result.chosen_step == 3
+    assert torch.equal(coarse_of(system), watcher.seen[3])
+    assert not torch.equal(watcher.seen[2], watcher.seen[3])
+    # Once the coarse predictor stands still nobody asks how good it is.
+    assert max(watcher.asked) == SETTLES * STEPS < max(watcher.seen)
+    learnt = system_arrays(system)[DENOISER]
+    # The denoiser began after step 3: the choice must not take its learning away.
+    assert any((learnt[key] != untrained[key]).any() for key in learnt)
+
+
+def test_each_step_moves_one_network_and_counts_it_alone(recipe, bar_cohort):
+    system = systems.build(recipe, seed=1)
+    result = train(system, bar_cohort.training, steps=STEPS, seed=3)
+    assert result.patches == {
+        COARSE: round(SETTLES * STEPS) * recipe.optimisation.patches,
+        DENOISER: round((1 - SETTLES) * STEPS) * recipe.optimisation.patches,
+    }
+
+
+def test_without_a_denoiser_the_coarse_predictor_learns_to_the_end(recipe, bar_cohort):
+    values = recipe.model_dump(mode="json")
+    values["losses"]["denoising"] = 0.0
+    system = systems.build(Recipe.read(values, "test"), seed=1)
+    result = train(system, bar_cohort.training, steps=STEPS, seed=3)
+    assert set(result.patches) == {COARSE}
