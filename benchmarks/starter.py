@@ -38,8 +38,8 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
 """What is smaller than in the shipped recipe: the package must stay light, a first scan quick."""
 
 _SHARES: Final = {"trunk": 2.5, "head": 1.0, "arms": 0.3, "legs": 0.3, "whole-body": 3.0}
-"""Short fields of view often cannot be split, so the whole body's part matters here. Limbs are little more than
-their CT numbers: more steps there learnt the training patients' mean."""
+"""Short fields of view often cannot be split, so the whole body's part matters here; limbs are little more
+than their CT numbers, which the untrained generator knows."""
 
 
 def starter_recipe(system: str) -> Recipe:
