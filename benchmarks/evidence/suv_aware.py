@@ -16,6 +16,14 @@ from scantwin.terminal import Advance
 
 RECIPES = ("coarse-diffusion", "pix2pix")
 
+TRIED = (
+    "terms for the denoiser alone (hottest 0.3, uptake 0.7): 1.000, since what is delivered holds to the "
+    "coarse prediction where that is cold",
+    "hottest 0.3 and uptake 0.7 for the coarse predictor too: 1.01; hottest 3 and uptake 3: 1.03, at 1.11 of "
+    "the whole-body MAE",
+)
+"""What was measured before, on the same 20 lesions, one training each."""
+
 _OFF = {"losses.hottest": 0.0, "losses.uptake": 0.0}
 
 
@@ -46,7 +54,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     aims = (
         Aim.at_least(
             "suv-aware/suvmax", worse, 1.15,
-            "SUVmax error without the SUV-aware terms over that with them: at least 1.15",
+            "SUVmax error without the SUV-aware terms over that with them: at least 1.15", *TRIED,
         ),
         Aim.between(
             "coverage/pix2pix", pix2pix.mean if pix2pix else None, 0.75, 0.85,
