@@ -65,8 +65,8 @@ LESIONS_TRIED: Final = (
     "coarse-diffusion",
     "hottest 3 and uptake 3 for coarse-diffusion: lesions' MAE 3.20 instead of 3.31, at 1.11 of the "
     "whole-body MAE",
-    "what stands in the way: phantoms' lesions take up what is drawn apart from their CT number, and few show "
-    "at 8 mm; the curve's own error is 0.92 of the training mean's",
+    "what stands in the way: phantoms' lesions take up what is drawn apart from their CT number, and few "
+    "show at 8 mm; the curve's own error is 0.92 of the training mean's",
 )
 """What was tried, and what stands in the way, where a model does not beat the HU curve in lesions."""
 
