@@ -85,7 +85,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     if folder is None:
         return Findings(title, "The scans of ../shared/data/sts/nifti are not here: nothing was measured.")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    folds, budget = setting.pick(1, _FOLDS), setting.pick("75s", "4m")
+    folds, budget = setting.pick(1, _FOLDS), setting.pick("60s", "4m")
     figures: dict[str, list[Figures]] = {name: [] for name in _WHO}
     for fold in range(folds):
         kept = names[fold::_FOLDS]
