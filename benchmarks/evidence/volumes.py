@@ -83,7 +83,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         if not shown:
             shown = [study.grid.with_array(image, "HU") for image in images.values()]
     floor = _distance(kinds["real, training"], kinds["real, held out"])
-    memory = [_memory(size) for size in SIZES]
+    memory = [_memory(size) for size in setting.pick(SIZES[::2], SIZES)]
     return Findings(
         "Whole CT volumes",
         _text(setting, recipe, model.record, steps, len(held_out), kinds, floor),
