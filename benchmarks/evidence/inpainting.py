@@ -53,6 +53,8 @@ _REGION_MM: Final = (40.0, 60.0)
 """Diameters of the regions in organs [mm]: the part of an organ inside of one is made anew."""
 _FEWEST: Final = 12
 """Pixels of a slice's region below which the slice is not counted."""
+_SEEN: Final = 12
+"""Pixels around a region that the extractor is shown: its features reach no further."""
 
 
 @dataclass
@@ -144,26 +146,21 @@ def _measure(
 ) -> None:  # fmt: skip
     low, high = WINDOW.get(organ, SOFT)
     for z in np.flatnonzero(region.sum(axis=(1, 2)) >= _FEWEST):
-        inside = region[z]
-        rows, columns = (np.flatnonzero(inside.any(axis=a)) for a in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        shown = np.where(inside, np.clip((image[z] - low) / (high - low), 0.0, 1.0), 0.0)[box]
-        one = _square(shown.astype(np.float32))
-        into.features.add(extractor(torch.from_numpy(one)[None, None]).double().numpy())
+        box = _around(region[z])
+        shown = np.clip((image[z][box] - low) / (high - low), 0.0, 1.0).astype(np.float32)
+        one, where = (torch.from_numpy(part)[None, None] for part in (shown, region[z][box].astype(np.float32)))
+        into.features.add(extractor(one, where).double().numpy())
     real = study.hu
     into.mae.append(float(np.abs(image[region] - real[region]).mean()))
     into.border.append(border_jump(image, region) / border_jump(real, region))
     into.step.append(slice_step(image, region) / slice_step(real, region))
 
 
-def _square(image: NDArray[np.float32], edge: int = 32) -> NDArray[np.float32]:
-    """The image in the middle of an empty square; larger ones are cut."""
-    out = np.zeros((edge, edge), np.float32)
-    height, width = (min(n, edge) for n in image.shape)
-    y, x = (edge - height) // 2, (edge - width) // 2
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    out[y : y + height, x : x + width] = image[top : top + height, left : left + width]
-    return out
+def _around(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The box of a slice's region with what surrounds it, as far as the extractor sees."""
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    low = max(rows[0] - _SEEN, 0), max(columns[0] - _SEEN, 0)
+    return slice(low[0], rows[-1] + 1 + _SEEN), slice(low[1], columns[-1] + 1 + _SEEN)
 
 
 def _distances(made: dict[str, Made]) -> dict[str, float]:
@@ -195,7 +192,7 @@ def _frechet_table(
         ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice", "published FID of the three"),
         rows,
         f"Extractor {extractor}: FD, not FID, so not to be compared with the published ones. Axial slices, "
-        f"the region only, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, for lung, {WINDOW['lung'][0]:.0f}.."
+        f"features of the region in its surroundings, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, for lung, {WINDOW['lung'][0]:.0f}.."
         f"{WINDOW['lung'][1]:.0f} HU.",
     )
 

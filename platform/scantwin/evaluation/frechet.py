@@ -52,12 +52,22 @@ class RandomFeatures(nn.Module):
         self.requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, slices: Tensor) -> Tensor:
-        """(N, 1, H, W) -> (N, 2 * last width)."""
+    def forward(self, slices: Tensor, where: Tensor | None = None) -> Tensor:
+        """(N, 1, H, W) -> (N, 2 * last width).
+
+        With `where` (N, 1, H, W), 1 or 0, means and deviations are taken there only: of a region in its own
+        surroundings. Cut out of them, its outline would be all that the deviations tell.
+        """
         x = slices
         for number, layer in enumerate(self.layers):
             x = F.relu(layer(F.avg_pool2d(x, 2) if number else x))
-        return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1)
+        if where is None:
+            return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1)
+        share = F.adaptive_avg_pool2d(where, x.shape[-2:])
+        share = share / share.sum((2, 3), keepdim=True).clamp(min=1e-6)
+        mean = (x * share).sum((2, 3), keepdim=True)
+        deviation = ((x - mean) ** 2 * share).sum((2, 3)).sqrt()
+        return torch.cat([mean[..., 0, 0], deviation], dim=1)
 
 
 class Gaussian:

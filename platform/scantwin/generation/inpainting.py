@@ -1,20 +1,22 @@
-"""CT inpainting: a conditional diffusion of slices inside a region, and a Pix2Pix that learns the same.
+"""CT inpainting: a Pix2Pix of slices inside a region, then a conditional diffusion of what it leaves over.
 
-Slices are made with their neighbours in sight, all of a region at once: at every step of the sampler each
+The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's noise,
+vessels, texture. Slices are made with their neighbours in sight, all of a region at once: at every step of the sampler each
 slice sees what its neighbours are becoming, so that they agree.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from functools import partial
+from typing import Final, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation import inpainting_figures
-from scantwin.generation.class_density import LARGEST, from_deviation, to_deviation
-from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
+from scantwin.generation.class_density import LARGEST, from_deviation
+from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle, noise_of
 from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
@@ -59,65 +61,78 @@ class CTInpainting(DistrictNetworks):
         """Patches of slices of `district`."""
         return SliceSampler(studies, self.recipe, district, seed)
 
+    @property
+    def settles_at(self) -> float:
+        """Share of a training after which the painter stands still, and the denoiser learns."""
+        return self.rules.painter_share if self.recipe.losses.l1 else 0.0
+
     def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
-        """One step of the denoiser and one of the Pix2Pix, on the same patches."""
-        del progress
-        names = self.all_of(district)
+        """One step of the Pix2Pix or, once that has settled, of the denoiser of what it leaves over."""
+        denoiser, *painter = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
+        share = self.settles_at
+        refines = progress >= share
+        names = (denoiser,) if refines else tuple(painter)
+        self._pace(names, (progress - share) / (1 - share) if refines else progress / share)
         self._optimisers.clear(*names)
-        losses = []
-        for part in parts:
-            said = self._learn_noise(names[0], part, len(parts))
-            if len(names) > 1:
-                said |= self._learn_at_once(names, part, len(parts))
-            losses.append(said)
+        learn = partial(self._learn_left, denoiser, painter) if refines else partial(self._learn_at_once, painter)
+        losses = [learn(part, len(parts)) for part in parts]
         self._optimisers.step(*names, clip=True)
+        self._moved[district] = names
         return mean_of(losses)
 
-    def _learn_noise(self, denoiser: str, part: SliceBatch, parts: int) -> dict[str, Tensor]:
+    def _learn_left(self, name: str, painter: list[str], part: SliceBatch, parts: int) -> dict[str, Tensor]:
+        """The denoiser's part of a step: the velocity of what the painter leaves over."""
+        denoiser = self._denoiser(name)
+        with torch.no_grad():
+            painted = torch.cat([self._paint_at_once(painter, *trio) for trio in _trios(part)], dim=1)
+        image, region, classes = (volume[:, 1:-1] for volume in (part.image, part.region, part.classes))
+        noise = noise_of(part.image, part.region)
+        denoiser.remember(image - painted, noise, region, classes)
+        left = ((image - painted) / denoiser.scale(noise, classes)).clamp(-LARGEST, LARGEST)
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
-        deviation = to_deviation(part.image, part.classes)
-        noised = self.levels.noised(deviation, part.noise, step)
-        said, scale = self._denoised(denoiser, noised, (part.image, part.region, part.classes), step)
+        noised = self.levels.noised(left, part.noise[:, 1:-1], step)
+        said = self._say(name, noised, painted, region, classes, step)
+        wanted = middle(self.levels.velocity(left, part.noise[:, 1:-1], step))
         # Pseudo-Huber (arXiv 2310.14189, 3.3): where a label misses its organ by a voxel the error is ten
         # times that of texture, and its square would be all that is learnt from.
-        missed = (said - middle(deviation)) / scale
-        error = _inside(2.0 * ((1.0 + missed**2).sqrt() - 1.0), middle(part.region))
+        error = _inside(2.0 * ((1.0 + (said - wanted) ** 2).sqrt() - 1.0), middle(region))
         backward(self.recipe.losses.denoising * error, parts)
         return {"denoising": error}
 
-    def _denoised(
-        self, denoiser: str, noised: Tensor, known: tuple[Tensor, Tensor, Tensor], step: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The clean deviation behind `noised` (B, slices, H, W), and the scale of its error (B, 1, 1, 1).
-
-        `known` is image, region and classes. The network says what the best linear guess misses, scaled to
-        unit variance (arXiv 2206.00364, 5, for alpha * image + sigma * noise): untrained, it draws tissue of
-        the right grain already. A velocity would have to unlearn noise of the size of the whole class first.
-        """
-        alpha, sigma = (v[step].view(-1, 1, 1, 1) for v in (self.levels.alpha, self.levels.sigma))
-        grain = self.rules.grain
-        size = (alpha**2 * grain**2 + sigma**2).sqrt()
+    def _say(
+        self, name: str, noised: Tensor, painted: Tensor, region: Tensor, classes: Tensor, step: Tensor
+    ) -> Tensor:
+        """The velocity of the middle slice of (B, slices, H, W) at noise level `step` (B,)."""
         with arithmetic(self.recipe.optimisation.precision):
-            raw = self._networks[denoiser](noised / size, *known, step / self.rules.steps)
-        scale = sigma * grain / size
-        return alpha * grain**2 / size**2 * middle(noised) + scale * torch.as_tensor(raw.float()), scale
+            raw = self._networks[name](noised, painted, region, classes, step / self.rules.steps)
+        return torch.as_tensor(raw.float())
 
-    def _learn_at_once(self, names: tuple[str, ...], part: SliceBatch, parts: int) -> dict[str, Tensor]:
-        weights = self.recipe.losses
+    def _paint_at_once(self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+        """The middle slice (B, 1, H, W) with its region as the Pix2Pix says; without one, as classes are."""
+        if painter:
+            with arithmetic(self.recipe.optimisation.precision):
+                said = self._networks[painter[0]](image, region, classes).float()
+        else:
+            said = from_deviation(torch.zeros_like(middle(image)), middle(classes))
+        return torch.where(middle(region) > 0, said, middle(image))
+
+    def _learn_at_once(self, painter: list[str], whole: SliceBatch, parts: int) -> dict[str, Tensor]:
+        """The Pix2Pix's part of a step, on the slices in the middle."""
+        weights, part = self.recipe.losses, whole.inner()
         region, real = middle(part.region), middle(part.image)
         with arithmetic(self.recipe.optimisation.precision):
-            said = self._networks[names[1]](part.image, part.region, part.classes).float()
+            said = self._networks[painter[0]](part.image, part.region, part.classes).float()
         losses = {"l1": _inside((said - real).abs(), region)}
         total = weights.l1 * losses["l1"]
-        if len(names) > 2:
+        if len(painter) > 1:
             fake = torch.where(region > 0, said, real)
-            with standing_still(self._networks[names[2]]):
-                judged, where = self._judge(names[2], fake, part)
+            with standing_still(self._networks[painter[1]]):
+                judged, where = self._judge(painter[1], fake, part)
                 losses["adversarial"] = _inside((judged - 1) ** 2, where)
                 total = total + weights.adversarial * losses["adversarial"]
-            doubt, where = self._judge(names[2], fake.detach(), part)
-            faith, _ = self._judge(names[2], real, part)
+            doubt, where = self._judge(painter[1], fake.detach(), part)
+            faith, _ = self._judge(painter[1], real, part)
             losses["discriminator"] = 0.5 * (_inside(doubt**2, where) + _inside((faith - 1) ** 2, where))
             backward(losses["discriminator"], parts)
         backward(total, parts)
@@ -142,26 +157,34 @@ class CTInpainting(DistrictNetworks):
         normal, which a Pix2Pix does not use. Outside of the region the image comes back as it is.
         """
         classes = torch.where(region > 0, classes, 0)
-        names = self.all_of(district)
+        name, *painter = self.all_of(district)
         wanted = torch.nonzero(region.flatten(1).any(1)).flatten()
         if not len(wanted):
             return image
+        painted = image.clone()
+        for some in torch.split(wanted, _AT_ONCE):
+            trio = (_around(volume, some) for volume in (image, region, classes))
+            painted[some] = self._paint_at_once(painter, *trio)[:, 0]
         if method == "pix2pix":
-            made = self._painted(names[1], image, region, classes, wanted)
-            return torch.where(region > 0, made, image)
+            return painted
+        scale = self._denoiser(name).scale(noise_of(image[None], region[None])[0], classes)
 
         def denoise(x: Tensor, at: int) -> Tensor:
-            # The known pixels come in at every step: what is made must fit them, not the other way.
+            # Each slice sees what its neighbours are just becoming, so that they agree.
             said = torch.zeros_like(image)
             for some in torch.split(wanted, _AT_ONCE):
                 step = torch.full((len(some),), at)
-                noised, *known = (_around(volume, some) for volume in (x, image, region, classes))
-                said[some] = self._denoised(names[0], noised, (known[0], known[1], known[2]), step)[0][:, 0]
+                seen = [_around(volume, some) for volume in (x, painted, region, classes)]
+                velocity = self._say(name, seen[0], seen[1], seen[2], seen[3], step)
+                said[some] = self.levels.image(middle(seen[0]), velocity, step)[:, 0]
             return said.clamp(-LARGEST, LARGEST)
 
         steps = descent(self.rules.steps, self.rules.sample_steps, self.rules.bend)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
-        return torch.where(region > 0, from_deviation(drawn, classes), image)
+        return torch.where(region > 0, painted + scale * drawn, image)
+
+    def _denoiser(self, name: str) -> SliceDenoiser:
+        return cast(SliceDenoiser, self._networks[name])
 
     def methods(self, district: District) -> tuple[Method, ...]:
         """How it can paint: a recipe without the L1 term has no Pix2Pix."""
@@ -175,14 +198,6 @@ class CTInpainting(DistrictNetworks):
         """An axial slice [HU], real and made."""
         return inpainting_figures.shown(self, study)
 
-    def _painted(self, name: str, image: Tensor, region: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
-        made = image.clone()
-        for some in torch.split(wanted, _AT_ONCE):
-            with arithmetic(self.recipe.optimisation.precision):
-                said = self._networks[name](*(_around(volume, some) for volume in (image, region, classes)))
-            made[some] = said.float()[:, 0]
-        return made
-
 
 def _inside(error: Tensor, region: Tensor) -> Tensor:
     """Mean of `error` inside `region`, both (B, 1, H, W)."""
@@ -193,3 +208,11 @@ def _around(volume: Tensor, slices: Tensor) -> Tensor:
     """Each of `slices` with its neighbours: (z, y, x) -> (B, SEEN, y, x); the outermost are repeated."""
     index = slices[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)[None]
     return volume[index.clamp(0, len(volume) - 1)]
+
+
+def _trios(part: SliceBatch) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Image, region and classes (B, SEEN, H, W) around each slice that the middle one's denoising sees."""
+    return [
+        (part.image[:, k : k + SEEN], part.region[:, k : k + SEEN], part.classes[:, k : k + SEEN])
+        for k in range(SEEN)
+    ]

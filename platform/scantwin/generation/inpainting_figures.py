@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scantwin.generation.hu_scale import to_hu
 from scantwin.generation.slice_networks import middle
-from scantwin.generation.slices import NEIGHBOURS, SliceBatch, SliceSampler
+from scantwin.generation.slices import MIDDLE, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
@@ -61,8 +61,8 @@ def shown(system: CTInpainting, study: PreparedStudy) -> dict[str, Volume]:
     first = SliceBatch(*(field[:1] for field in (
         batch.image, batch.region, batch.classes, batch.noise, batch.level
     )))  # fmt: skip
-    real = first.image[0, NEIGHBOURS]
-    pictures = {"real": real, "region": torch.where(first.region[0, NEIGHBOURS] > 0, -3.0, real)}
+    real = first.image[0, MIDDLE]
+    pictures = {"real": real, "region": torch.where(first.region[0, MIDDLE] > 0, -3.0, real)}
     for method in system.methods(district):
         pictures[method] = _middles(system, first, district, method)[0]
     spacing = study.grid.spacing
@@ -77,7 +77,7 @@ def _sampler(system: CTInpainting, study: PreparedStudy, district: District) -> 
 def _middles(system: CTInpainting, batch: SliceBatch, district: District, method: Method) -> Tensor:
     """The middle slice of each patch with its region made anew (B, y, x), on the bent scale."""
     patches = zip(batch.image, batch.region, batch.classes, batch.noise, strict=True)
-    return torch.stack([system.paint(district, *patch, method)[NEIGHBOURS] for patch in patches])
+    return torch.stack([system.paint(district, *patch, method)[MIDDLE] for patch in patches])
 
 
 def _values(images: Tensor, inside: Tensor) -> list[Tensor]:

@@ -25,6 +25,9 @@ from scantwin.units import AIR_HU
 NEIGHBOURS = 1
 """Slices above and below that are seen with the one that is made."""
 SEEN = 2 * NEIGHBOURS + 1
+DRAWN = 2 * SEEN - 1
+"""Slices of a training patch: what is seen of the middle one's neighbours must be there as well."""
+MIDDLE = DRAWN // 2
 
 _KEPT = 4000
 """Voxels of each class that are remembered as possible centres: all of them would cost as much as the CT."""
@@ -36,7 +39,7 @@ _PLAIN = ("fat", "soft-tissue", "gas")
 
 @dataclass(frozen=True)
 class SliceBatch:
-    """Patches of slices. Axes (batch, slice, y, x); the middle slice is the one that is made."""
+    """Patches of DRAWN slices. Axes (batch, slice, y, x); the middle slice is the one that is made."""
 
     image: Tensor
     """CT on the bent scale (hu_scale)."""
@@ -53,6 +56,12 @@ class SliceBatch:
         """The batch in `count` equal parts."""
         fields = (self.image, self.region, self.classes, self.noise, self.level)
         return [SliceBatch(*part) for part in zip(*(f.chunk(count) for f in fields), strict=True)]
+
+    def inner(self) -> SliceBatch:
+        """The SEEN slices in the middle."""
+        k = MIDDLE - NEIGHBOURS
+        fields = (self.image, self.region, self.classes, self.noise)
+        return SliceBatch(*(field[:, k : k + SEEN] for field in fields), self.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +124,13 @@ class SliceSampler:
         centre = np.unravel_index(int(random.choice(voxels[label])), study.hu.shape)
         edge = rules.patch
         offset = random.integers(edge // 4, 3 * edge // 4, 2)
-        start = (int(centre[0]) - NEIGHBOURS, int(centre[1] - offset[0]), int(centre[2] - offset[1]))
-        shape = (SEEN, edge, edge)
+        start = (int(centre[0]) - MIDDLE, int(centre[1] - offset[0]), int(centre[2] - offset[1]))
+        shape = (DRAWN, edge, edge)
         hu = cut(study.hu, start, shape, AIR_HU)
         if rules.hu_jitter:
             hu = hu + np.float32(random.normal(0.0, rules.hu_jitter))
         classes = cut(study.organs, start, shape, 0.0).astype(np.uint8)
-        at = (NEIGHBOURS, int(offset[0]), int(offset[1]))
+        at = (MIDDLE, int(offset[0]), int(offset[1]))
         region = self._region(kind, classes, at, label, random)
         flips = tuple({"z": 0, "y": 1, "x": 2}[axis] for axis in rules.flip if random.random() < 0.5)
         named = np.where(region, classes, 0).astype(np.uint8)
@@ -144,12 +153,12 @@ class SliceSampler:
         else:
             region = ellipsoid(classes.shape, spacing, at, own.region_mm, random)
         # The loss is taken inside regions only: what a patch has besides would be computed for nothing.
-        body = np.argwhere(classes[NEIGHBOURS] > 0)
+        body = np.argwhere(classes[MIDDLE] > 0)
         for _ in range(_MORE):
-            if region[NEIGHBOURS].mean() >= own.coverage or not len(body):
+            if region[MIDDLE].mean() >= own.coverage or not len(body):
                 break
             y, x = (int(n) for n in body[random.integers(len(body))])
-            region = region | ellipsoid(classes.shape, spacing, (NEIGHBOURS, y, x), own.region_mm, random)
+            region = region | ellipsoid(classes.shape, spacing, (MIDDLE, y, x), own.region_mm, random)
         return region
 
 

@@ -26,22 +26,24 @@ def margin(rules: Sampling) -> int:
 
 
 def warp(
-    images: list[NDArray[np.float32]], rules: Sampling, random: np.random.Generator
-) -> list[NDArray[np.float32]]:
+    images: NDArray[np.float32], rules: Sampling, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`images` (channel, z, y, x) of edge patch + 2 margin -> of edge patch, turned and stretched alike.
 
-    Linear between voxels; labels come out as shares.
+    And where each voxel came from, (3, z, y, x) in voxels of `images`. Linear between voxels; labels come out
+    as shares.
     """
     turns = np.radians(np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * rules.turn_deg)
     scale = 1.0 + float(np.clip(random.normal(), -_LIMIT, _LIMIT)) * rules.stretch
-    wide = images[0].shape[-1]
+    wide = images.shape[-1]
     matrix = _turned(turns) * (rules.patch / wide * scale)
     theta = torch.from_numpy(np.hstack([matrix, np.zeros((3, 1))])).float()[None]
     edge = (1, 1, rules.patch, rules.patch, rules.patch)
     grid = F.affine_grid(theta, list(edge), align_corners=False)
-    stacked = torch.from_numpy(np.concatenate(images))[None]
-    moved = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)[0].numpy()
-    return list(np.split(moved, np.cumsum([len(image) for image in images])[:-1]))
+    moved = F.grid_sample(torch.from_numpy(images)[None], grid, padding_mode="border", align_corners=False)
+    # The grid names x first, from -1 to 1 between the outer edges of the outermost voxels.
+    places = (((grid[0] + 1) * wide - 1) / 2).flip(-1).movedim(-1, 0)
+    return moved[0].numpy(), places.numpy()
 
 
 def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Axis
 from scantwin.learning.system import Batch
+from scantwin.units import AIR_HU
 
 Kinds = dict[str, NDArray[np.int32]]
 """Flat indices of the voxels of each kind: body, hot, lesions."""
@@ -98,13 +99,20 @@ class Sampler:
         start, shape = (z, y, x), (edge + 2 * around,) * 3
         hu_shift = float(random.normal(0.0, rules.hu_jitter)) if rules.hu_jitter else 0.0
         low, high = self.recipe.suv_range
-        inputs = study.inputs(self.district, start, shape, hu_shift)
-        empty = np.zeros((1, *shape), np.float32)
-        suv = empty if study.suv is None else np.clip(cut(study.suv, start, shape, 0.0), low, high)[None]
-        weight = self._weight(study, start, shape)[None]
-        lesions = empty if study.lesions is None else cut(study.lesions, start, shape, 0.0)[None]
+        empty = np.zeros(shape, np.float32)
+        images = np.stack([
+            cut(study.hu, start, shape, AIR_HU), cut(study.depth, start, shape, 0.0),
+            empty if study.suv is None else np.clip(cut(study.suv, start, shape, 0.0), low, high),
+            self._weight(study, start, shape),
+            empty if study.lesions is None else cut(study.lesions, start, shape, 0.0),
+        ])  # fmt: skip
         if around:
-            inputs, suv, weight, lesions = warp([inputs, suv, weight, lesions], rules, random)
+            images, places = warp(images, rules, random)
+        else:
+            places = np.indices(shape, np.float32)
+        at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)
+        inputs = study.seen(self.district, images[0] + np.float32(hu_shift), images[1], at)
+        suv, weight, lesions = images[2:3], images[3:4], images[4:5]
         allowed = rules.flip if study.split else rules.flip_unsplit
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]

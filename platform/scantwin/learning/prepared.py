@@ -25,7 +25,9 @@ from scantwin.units import AIR_HU
 if TYPE_CHECKING:
     from torch import Tensor
 
-INPUTS: Final = ("hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left", "fat")
+INPUTS: Final = (
+    "hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left", "from-side", "fat",
+)  # fmt: skip
 """Channels of a network's input, in order. The last is one number of the patient: how fat."""
 
 FAT_HU: Final = (-190.0, -30.0)
@@ -57,6 +59,10 @@ _RIM: Final = 4
 
 _PLACE_MM: Final = 300.0
 """Distance that is 1 in the place channels [mm]: about half a trunk."""
+
+_SIDE_MM: Final = 100.0
+"""Distance from the nearest side of the field of view at which the channel saturates [mm]: in a whole body's
+field of 500 mm it says nothing; in a piece of a limb it says what part of it was thought worth a scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,25 +138,41 @@ class PreparedStudy:
         `start` may lie outside the grid; there the window holds air. `hu_shift` [HU] is added to the CT.
         """
         hu = cut(self.hu, start, shape, AIR_HU) + np.float32(hu_shift)
-        depth = cut(self.depth, start, shape, 0.0)
+        z, y, x = (np.arange(a, a + n, dtype=np.float32) for a, n in zip(start, shape, strict=True))
+        at = z[:, None, None], y[None, :, None], x[None, None, :]
+        return self.seen(district, hu, cut(self.depth, start, shape, 0.0), at)
+
+    def seen(
+        self,
+        district: District,
+        hu: NDArray[np.float32],
+        depth: NDArray[np.float32],
+        at: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """The network's input (channel, z, y, x) of voxels at z, y and x of `at` [voxels of the grid].
+
+        `hu` [HU] and `depth` [mm] (z, y, x) are what is there; `at` is broadcast to them.
+        """
         box = self.boxes[district]
-        z, y, x = (
-            (np.arange(a, a + n, dtype=np.float32)) * np.float32(s)
-            for a, n, s in zip(start, shape, self.grid.spacing, strict=True)
-        )
+        z, y, x = (place * np.float32(s) for place, s in zip(at, self.grid.spacing, strict=True))
         sz, sy, sx = self.grid.spacing
         top, bottom = (box[0].stop - 1) * sz - z, z - box[0].start * sz
         back = y - (box[1].start + box[1].stop - 1) / 2 * sy
         left = x - (box[2].start + box[2].stop - 1) / 2 * sx
-        out = np.empty((len(INPUTS), *shape), np.float32)
+        out = np.empty((len(INPUTS), *hu.shape), np.float32)
         out[0] = np.clip(hu, -1024.0, 1976.0) / HU_SCALE
         out[1] = np.clip((hu - SOFT_HU[0]) / SOFT_HU[1], -1.0, 1.0)
         out[2] = np.minimum(depth, _DEPTH_MM) / _DEPTH_MM
-        out[3] = (np.clip(top, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
-        out[4] = (np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM)[:, None, None]
-        out[5] = (np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, :, None]
-        out[6] = (np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM)[None, None, :]
-        out[7] = np.clip((self.fat_share - FAT_SHARE[0]) / FAT_SHARE[1], -2.0, 2.0)
+        out[3] = np.clip(top, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM
+        out[4] = np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM
+        out[5] = np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM
+        out[6] = np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM
+        rows, columns = (
+            (np.minimum(place + 0.5, n - 0.5 - place) * s).astype(np.float32)
+            for place, n, s in zip(at[1:], self.hu.shape[1:], (sy, sx), strict=True)
+        )
+        out[7] = np.clip(np.minimum(rows, columns), 0.0, _SIDE_MM) / _SIDE_MM
+        out[8] = np.clip((self.fat_share - FAT_SHARE[0]) / FAT_SHARE[1], -2.0, 2.0)
         return out
 
 

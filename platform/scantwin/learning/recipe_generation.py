@@ -13,7 +13,7 @@ _GridSize = Annotated[int, Field(ge=3, le=255)]
 
 
 class Inpainting(Part):
-    """The conditional diffusion of axial slices inside a mask, and what is drawn for it to learn from."""
+    """The conditional diffusion of axial slices inside a mask, after a Pix2Pix, and what is drawn to learn from."""
 
     steps: Positive = 200
     """Noise levels in training; as many as coarse-diffusion has."""
@@ -26,12 +26,11 @@ class Inpainting(Part):
     sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
     sample_steps: Positive = 16
     """Network evaluations of a sample."""
-    bend: Annotated[float, Field(ge=1, le=4)] = 2.0
-    """How much closer the last steps are than the first (`schedules.descent`): the noise of soft tissue is a
-    tenth of the scale, and a last step from as much noise would smooth it away."""
-    grain: Annotated[float, Field(gt=0, le=2)] = 0.25
-    """How far a voxel of known class in known surroundings varies, as a share of its class's deviation: noise
-    and texture of 10-15 HU where liver and muscle have deviations of 45-55, 60 in lung with 250."""
+    bend: Annotated[float, Field(ge=1, le=4)] = 1.0
+    """How much closer the last steps are than the first (`schedules.descent`); 1 spreads them evenly."""
+    painter_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of a training in which the Pix2Pix learns; then it stands still, and the diffusion learns what it
+    leaves over."""
     ring_mm: Annotated[float, Field(ge=0, le=30)] = 5.0
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0

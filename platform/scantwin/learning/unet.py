@@ -40,7 +40,11 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net (arXiv 1505.04597): average pooling down, nearest neighbour up."""
+    """A U-Net (arXiv 1505.04597): average pooling down, nearest neighbour up.
+
+    What comes up is narrowed before it is enlarged, and added to what was kept (as in arXiv 1707.03718):
+    half of a step's time went into one convolution of both stacked, at full resolution (docs/decisions/0004).
+    """
 
     def __init__(
         self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0,
@@ -52,9 +56,10 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             Block(a, b, features, dimensions) for a, b in zip(widths, channels, strict=False)
         )
-        self.up = nn.ModuleList(
-            Block(b + a, a, features, dimensions) for a, b in zip(channels, channels[1:], strict=False)
+        self.narrow = nn.ModuleList(
+            _CONVOLUTION[dimensions](b, a, 1) for a, b in zip(channels, channels[1:], strict=False)
         )
+        self.up = nn.ModuleList(Block(a, a, features, dimensions) for a in channels[:-1])
         self.head = _CONVOLUTION[dimensions](channels[0], outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
@@ -64,8 +69,8 @@ class UNet(nn.Module):
             x = block(self.pool(x, 2) if level else x, embedding)
             kept.append(x)
         for level in range(len(self.up) - 1, -1, -1):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.up[level](torch.cat([x, kept[level]], dim=1), embedding)
+            x = F.interpolate(self.narrow[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up[level](x + kept[level], embedding)
         return self.head(x)  # type: ignore[no-any-return]
 
 

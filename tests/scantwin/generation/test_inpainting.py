@@ -8,7 +8,7 @@ from scantwin import systems
 from scantwin.errors import InputError
 from scantwin.evaluation.measuring import PictureWatch, measure, training_statistics, watch
 from scantwin.generation.inpainting import METHODS
-from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceSampler
+from scantwin.generation.slices import DRAWN, MIDDLE, SliceSampler
 from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.learning import training
 from scantwin.learning.system import Generator, Translator
@@ -42,8 +42,8 @@ def test_batches_hold_tumours_organs_and_regions(torsos, inpainting_recipe):
     seen = set()
     for step in range(30):
         batch = sampler.batch(step)
-        assert batch.image.shape == (4, SEEN, 24, 24)
-        assert (batch.region[:, NEIGHBOURS].sum((1, 2)) > 0).all()
+        assert batch.image.shape == (4, DRAWN, 24, 24)
+        assert (batch.region[:, MIDDLE].sum((1, 2)) > 0).all()
         assert not batch.classes[batch.region == 0].any()
         assert ((batch.level >= 0) & (batch.level < 1)).all()
         seen |= set(batch.classes.unique().tolist())

@@ -25,8 +25,20 @@ def test_the_mirrored_patients_place_is_mirrored(bar_cohort):
     inputs = torch.from_numpy(study.inputs("whole-body", start, size))
     for axes in (("z",), ("y",), ("x",)):
         turned = mirror_inputs(inputs, axes)
-        for channel in range(3, len(INPUTS)):  # the place channels depend on the box only
-            assert torch.allclose(turned[channel], inputs[channel], atol=1e-6), (axes, INPUTS[channel])
+        for name in INPUTS[3:]:  # the place channels depend on the box only, but for
+            if name != "from-side":  # which is in the field of view
+                channel = INPUTS.index(name)
+                assert torch.allclose(turned[channel], inputs[channel], atol=1e-6), (axes, name)
+
+
+def test_the_sides_of_the_field_of_view_are_as_far_from_left_as_from_right(bar_cohort):
+    study = bar_cohort.training[0]
+    inputs = torch.from_numpy(study.inputs("whole-body", (0, 0, 0), study.hu.shape))
+    channel = INPUTS.index("from-side")
+    for axes in (("y",), ("x",), ("z",)):
+        assert torch.allclose(mirror_inputs(inputs, axes)[channel], inputs[channel], atol=1e-6)
+    half_a_voxel = study.grid.spacing[2] / 2
+    assert inputs[channel, 0, study.hu.shape[1] // 2, 0] == pytest.approx(half_a_voxel / 100.0)
 
 
 def test_an_average_over_flips_is_the_same_for_the_mirrored_patient():
@@ -42,7 +54,7 @@ def test_a_patch_that_is_not_turned_is_its_own_middle():
     rules = Sampling(patch=8, turn_deg=0.0, stretch=1e-9)
     around = margin(rules)
     image = np.random.default_rng(0).normal(size=(2, *(8 + 2 * around,) * 3)).astype(np.float32)
-    (out,) = warp([image], rules, np.random.default_rng(1))
+    out, _ = warp(image, rules, np.random.default_rng(1))
     middle = image[:, around:-around, around:-around, around:-around]
     assert np.allclose(out, middle, atol=1e-4)
 
@@ -55,10 +67,19 @@ def test_turned_patches_stay_inside_their_margin_and_keep_linear_images():
     ramp = (0.3 * z + 0.5 * y - 0.2 * x).astype(np.float32)[None]
     steep = float(np.sqrt(0.3**2 + 0.5**2 + 0.2**2))
     for seed in range(20):
-        (out,) = warp([ramp], rules, np.random.default_rng(seed))
+        out, _ = warp(ramp, rules, np.random.default_rng(seed))
         assert out.shape == (1, 12, 12, 12)
         slopes = [np.diff(out[0], axis=a) for a in range(3)]
         # A ramp stays a ramp of the same steepness up to the stretch: no voxel came from beyond the border.
         assert all(np.ptp(slope) < 1e-3 for slope in slopes)
         length = float(np.sqrt(sum(float(s.mean()) ** 2 for s in slopes)))
         assert length == pytest.approx(steep, rel=2 * 0.06 + 1e-3)
+
+
+def test_a_turned_patch_says_where_its_voxels_came_from():
+    rules = Sampling(patch=12, turn_deg=6.0, stretch=0.06)
+    wide = 12 + 2 * margin(rules)
+    own_places = np.indices((wide, wide, wide), np.float32)
+    for seed in range(5):
+        out, places = warp(own_places, rules, np.random.default_rng(seed))
+        assert np.allclose(out, places, atol=1e-3)

@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import nn
 
 from scantwin import systems
-from scantwin.learning.prepared import FAT_SHARE, HU_SCALE
+from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, INPUTS
 from scantwin.translation.tissue_curve import TYPICAL, FromTissueCurve, channel
 from scantwin.units import FWHM_TO_SD
 
@@ -50,10 +50,10 @@ def test_an_untrained_generator_says_the_curve_the_leanness_and_the_blur(tiny_re
 
 
 def test_the_lean_tissue_of_a_fat_patient_is_warmer():
-    prior = FromTissueCurve(nn.Conv3d(8, 1, 1), 1.0, SPACING)
+    prior = FromTissueCurve(nn.Conv3d(len(INPUTS), 1, 1), 1.0, SPACING)
     nn.init.zeros_(prior.network.weight)
     nn.init.zeros_(prior.network.bias)
-    patient = torch.full((2, 8, 4, 4, 4), 60 / HU_SCALE)
+    patient = torch.full((2, len(INPUTS), 4, 4, 4), 60 / HU_SCALE)
     patient[0, -1], patient[1, -1] = -1.0, 1.0  # a fifth and a half of the body is fat
     slim, fat = prior(patient).detach().mean(dim=(1, 2, 3, 4))
     # SUV times what is lean is about the same in both (SUL): 0.8 and 0.5 of a body, fat having a third.
