@@ -148,7 +148,9 @@ def _measure(
     for z in np.flatnonzero(region.sum(axis=(1, 2)) >= _FEWEST):
         box = _around(region[z])
         shown = np.clip((image[z][box] - low) / (high - low), 0.0, 1.0).astype(np.float32)
-        one, where = (torch.from_numpy(part)[None, None] for part in (shown, region[z][box].astype(np.float32)))
+        one, where = (
+            torch.from_numpy(part)[None, None] for part in (shown, region[z][box].astype(np.float32))
+        )
         into.features.add(extractor(one, where).double().numpy())
     real = study.hu
     into.mae.append(float(np.abs(image[region] - real[region]).mean()))
@@ -192,8 +194,8 @@ def _frechet_table(
         ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice", "published FID of the three"),
         rows,
         f"Extractor {extractor}: FD, not FID, so not to be compared with the published ones. Axial slices, "
-        f"features of the region in its surroundings, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, for lung, {WINDOW['lung'][0]:.0f}.."
-        f"{WINDOW['lung'][1]:.0f} HU.",
+        f"features of the region in its surroundings, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, for "
+        f"lung, {WINDOW['lung'][0]:.0f}..{WINDOW['lung'][1]:.0f} HU.",
     )
 
 

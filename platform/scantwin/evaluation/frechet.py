@@ -63,7 +63,7 @@ class RandomFeatures(nn.Module):
             x = F.relu(layer(F.avg_pool2d(x, 2) if number else x))
         if where is None:
             return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1)
-        share = F.adaptive_avg_pool2d(where, x.shape[-2:])
+        share = F.adaptive_avg_pool2d(where, (x.shape[-2], x.shape[-1]))
         share = share / share.sum((2, 3), keepdim=True).clamp(min=1e-6)
         mean = (x * share).sum((2, 3), keepdim=True)
         deviation = ((x - mean) ** 2 * share).sum((2, 3)).sqrt()

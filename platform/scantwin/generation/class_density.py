@@ -38,8 +38,12 @@ in lung, marrow in bone) and its blurred borders; such that deviations in phanto
 _AIR_HU: Final = (-1000.0, 100.0)
 """Of voxels without a class: air outside the body, and the skin's blur into it."""
 
-LARGEST: Final = 6.0
-"""Largest deviation that is learnt and said: rarer ones are labels that miss their organ by a voxel."""
+_ENOUGH: Final = 24
+"""Voxels of a class around a region that tell its level: their noise averages to a fifth."""
+
+LARGEST: Final = 3.0
+"""Largest deviation of texture that is learnt and said, in its own SDs: what is beyond is an edge that the
+painter put a pixel aside, and no texture to be drawn elsewhere."""
 
 
 def _tables() -> tuple[Tensor, Tensor]:
@@ -52,11 +56,25 @@ def _tables() -> tuple[Tensor, Tensor]:
 _MIDDLE, _SPREAD = _tables()
 
 
-def to_deviation(image: Tensor, classes: Tensor) -> Tensor:
-    """By how many of its class's deviations each voxel of `image` (bent scale) differs from typical."""
-    return ((image - _MIDDLE[classes]) / _SPREAD[classes]).clamp(-LARGEST, LARGEST)
+def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+    """What each class is like in each patch (B, slices, H, W) on the bent scale: (B, classes).
+
+    The median of what is known of it outside of `region`; where little is, what the class is like in anybody.
+    A liver that is made anew is then as dense as the liver beside it before anything is learnt.
+    """
+    levels = _MIDDLE.expand(len(image), -1).clone()
+    for own, known, labels, level in zip(image, region == 0, classes, levels, strict=True):
+        for label in torch.unique(labels[~known]).tolist():
+            told = own[known & (labels == label)]
+            if told.numel() >= _ENOUGH:
+                level[label] = told.median()
+    return levels
 
 
-def from_deviation(deviation: Tensor, classes: Tensor) -> Tensor:
-    """The image on the bent scale that `to_deviation` gave `deviation` of."""
-    return _MIDDLE[classes] + _SPREAD[classes] * deviation
+def from_deviation(deviation: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
+    """The image on the bent scale that differs by `deviation` from `levels` (B, classes).
+
+    In units of what each class's deviation is in anybody. `deviation` and `classes` are (B, slices, H, W).
+    """
+    level = levels.gather(1, classes.flatten(1)).view(classes.shape)
+    return level + _SPREAD[classes] * deviation

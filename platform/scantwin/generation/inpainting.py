@@ -1,13 +1,12 @@
 """CT inpainting: a Pix2Pix of slices inside a region, then a conditional diffusion of what it leaves over.
 
-The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's noise,
-vessels, texture. Slices are made with their neighbours in sight, all of a region at once: at every step of the sampler each
-slice sees what its neighbours are becoming, so that they agree.
+The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's
+noise, vessels, texture. Slices are made with their neighbours in sight, all of a region at once: at every
+step of the sampler each slice sees what its neighbours are becoming, so that they agree.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, Literal, cast, get_args
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation import inpainting_figures
-from scantwin.generation.class_density import LARGEST, from_deviation
+from scantwin.generation.class_density import LARGEST, from_deviation, levels_around
 from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle, noise_of
 from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
@@ -75,8 +74,10 @@ class CTInpainting(DistrictNetworks):
         names = (denoiser,) if refines else tuple(painter)
         self._pace(names, (progress - share) / (1 - share) if refines else progress / share)
         self._optimisers.clear(*names)
-        learn = partial(self._learn_left, denoiser, painter) if refines else partial(self._learn_at_once, painter)
-        losses = [learn(part, len(parts)) for part in parts]
+        if refines:
+            losses = [self._learn_left(denoiser, painter, part, len(parts)) for part in parts]
+        else:
+            losses = [self._learn_at_once(painter, part, len(parts)) for part in parts]
         self._optimisers.step(*names, clip=True)
         self._moved[district] = names
         return mean_of(losses)
@@ -114,7 +115,8 @@ class CTInpainting(DistrictNetworks):
             with arithmetic(self.recipe.optimisation.precision):
                 said = self._networks[painter[0]](image, region, classes).float()
         else:
-            said = from_deviation(torch.zeros_like(middle(image)), middle(classes))
+            levels = levels_around(image, region, classes)
+            said = from_deviation(torch.zeros_like(middle(image)), middle(classes), levels)
         return torch.where(middle(region) > 0, said, middle(image))
 
     def _learn_at_once(self, painter: list[str], whole: SliceBatch, parts: int) -> dict[str, Tensor]:
@@ -156,7 +158,6 @@ class CTInpainting(DistrictNetworks):
         image: CT on the bent scale; region: 1 where it is made; classes: ORGAN_LABEL, int64; noise: standard
         normal, which a Pix2Pix does not use. Outside of the region the image comes back as it is.
         """
-        classes = torch.where(region > 0, classes, 0)
         name, *painter = self.all_of(district)
         wanted = torch.nonzero(region.flatten(1).any(1)).flatten()
         if not len(wanted):

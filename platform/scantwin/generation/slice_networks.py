@@ -10,16 +10,19 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from scantwin.generation.class_density import from_deviation
+from scantwin.generation.class_density import from_deviation, levels_around
 from scantwin.generation.slices import SEEN
 from scantwin.imaging.organs import ORGAN_CLASSES
-from scantwin.learning import error_scale
 from scantwin.learning.unet import Denoiser, UNet
 
 _LEAST: Final = 0.004
 """Smallest SD that is believed, on the bent scale: half a Hounsfield unit in soft tissue."""
-_STEEPEST: Final = 5.0
-"""Largest growth of what is left over with the CT's noise that is believed: bone of a rural scanner."""
+_TINY: Final = 1e-4
+"""Added to what is left over before its logarithm is taken: a hundredth of a Hounsfield unit."""
+_OF_A_NORMAL: Final = 0.635
+"""Minus the mean of log |x| of a normal x of unit variance: (Euler's gamma + log 2) / 2."""
+_RATE: Final = 0.05
+"""How fast the memory moves: it spans some twenty steps."""
 _TISSUE: Final = 0.8
 """Largest distance from 0 on the bent scale that is soft tissue, fat to enhanced vessels: -90..170 HU."""
 _ENOUGH: Final = 64
@@ -37,28 +40,32 @@ class _Seeing(nn.Module):
         self.channels = SEEN * (2 + class_features)
 
     def forward(self, image: Tensor, region: Tensor, classes: Tensor, *more: Tensor) -> Tensor:
-        """(B, slices, H, W) each -> (B, channels, H, W); `more` is stacked on top."""
-        meant = self.meaning(classes).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        """(B, slices, H, W) each -> (B, channels, H, W); `more` is stacked on top.
+
+        Classes are told inside the region only: outside the CT itself says what is there.
+        """
+        meant = self.meaning(torch.where(region > 0, classes, 0)).permute(0, 1, 4, 2, 3).flatten(1, 2)
         seen = torch.cat([image, region, meant, *more], dim=1)
         return seen.contiguous(memory_format=torch.channels_last)
 
 
 class SliceDenoiser(nn.Module):
-    """Denoises what the painter leaves over, and remembers how large that is in each class and each CT.
+    """Denoises what the painter leaves over, and remembers how large its texture is in each class.
 
-    In liver it is the scanner's noise, in lung and bone vessels and trabeculae besides: a line over the CT's
-    own noise, one for each class.
+    As a multiple of the CT's own noise, and from one pixel to the next: an organ that the painter made 20 HU
+    too dark is no noise, and were it taken for such, samples would be that much too grainy.
     """
 
-    moments: Tensor
-    """Sums (`error_scale`) of what is left over, at the noise of the CT, one row a class."""
+    typical: Tensor
+    """Of each class whether it was seen, and the mean of log(texture / noise of the CT). Sites may average it
+    like weights."""
 
     def __init__(self, class_features: int, channels: tuple[int, ...], time_features: int) -> None:
         super().__init__()
         self.seeing = _Seeing(class_features)
         self.denoiser = Denoiser(self.seeing.channels + SEEN, channels, time_features, dimensions=2)
         _enliven(self.denoiser.body)
-        self.register_buffer("moments", torch.zeros(len(ORGAN_CLASSES) + 1, error_scale.SUMS))
+        self.register_buffer("typical", torch.zeros(len(ORGAN_CLASSES) + 1, 2))
 
     def forward(
         self, noised: Tensor, painted: Tensor, region: Tensor, classes: Tensor, level: Tensor
@@ -71,25 +78,25 @@ class SliceDenoiser(nn.Module):
         return torch.as_tensor(self.denoiser(self.seeing(painted, region, classes, noised * region), level))
 
     def remember(self, left: Tensor, noise: Tensor, region: Tensor, classes: Tensor) -> None:
-        """Moves the memory by what is `left` over in `region`; `noise` is each CT's. All broadcast alike."""
+        """Moves the memory by what is `left` over in `region` (B, slices, H, W); `noise` is each CT's."""
         inside = region > 0
-        left, noise, classes = left[inside], noise.expand_as(region)[inside], classes[inside]
-        for label in classes.unique().tolist():
-            own = classes == label
-            seen = error_scale.sums_of(noise[own], left[own])
-            row = self.moments[label]
-            # The first that is seen of a class is believed; its mean moves on from there.
-            row.lerp_(seen, error_scale.RATE if error_scale.known(row) else 1.0)
+        whole = inside[..., :-2] & inside[..., 1:-1] & inside[..., 2:]
+        whole &= (classes[..., :-2] == classes[..., 1:-1]) & (classes[..., 2:] == classes[..., 1:-1])
+        ratio = ((_bends(left) + _TINY) / noise).log()[whole]
+        classes = classes[..., 1:-1][whole]
+        for label in torch.unique(classes).tolist():
+            row, seen = self.typical[label], ratio[classes == label].mean()
+            # The first that is seen is believed; its mean moves on from there.
+            row.lerp_(torch.stack([torch.ones_like(seen), seen]), _RATE if row[0] > 0 else 1.0)
 
     def scale(self, noise: Tensor, classes: Tensor) -> Tensor:
-        """SD of what is left over in each voxel of `classes` (..., H, W), on the bent scale.
+        """SD of the texture in each voxel of `classes` (..., H, W), on the bent scale.
 
         `noise` is the CT's, broadcast to them. Where a class was never seen it is the CT's noise.
         """
-        start, growth = error_scale.line_through(self.moments, _LEAST, _STEEPEST)
-        known = error_scale.known(self.moments)
-        start, growth = torch.where(known, start, 0.0), torch.where(known, growth, 1.0)
-        return (start[classes] + growth[classes] * noise).clamp(min=_LEAST)
+        seen, mean = self.typical.unbind(1)
+        times = torch.where(seen > 0, (mean / seen.clamp(min=1e-6) + _OF_A_NORMAL).exp(), 1.0)
+        return (times[classes] * noise).clamp(min=_LEAST)
 
 
 class SlicePainter(nn.Module):
@@ -104,9 +111,10 @@ class SlicePainter(nn.Module):
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
-        """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained, what the classes are like."""
+        """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained, what the classes are like
+        in what is known of the patient around the region."""
         said = torch.as_tensor(self.body(self.seeing(image * (1 - region), region, classes)))
-        return from_deviation(said.float(), middle(classes))
+        return from_deviation(said.float(), middle(classes), levels_around(image, region, classes))
 
 
 def noise_of(image: Tensor, region: Tensor) -> Tensor:
@@ -117,12 +125,16 @@ def noise_of(image: Tensor, region: Tensor) -> Tensor:
     """
     known = (region == 0) & (image.abs() < _TISSUE)
     all_known = known[..., :-2] & known[..., 1:-1] & known[..., 2:]
-    bends = (image[..., :-2] - 2 * image[..., 1:-1] + image[..., 2:]).abs() / 6**0.5
     found = []
-    for bend, where in zip(bends, all_known, strict=True):
+    for bend, where in zip(_bends(image), all_known, strict=True):
         told = bend[where]
         found.append(1.4826 * told.median() if told.numel() >= _ENOUGH else image.new_tensor(_ROUTINE))
     return torch.stack(found).clamp(min=_LEAST).view(-1, 1, 1, 1)
+
+
+def _bends(image: Tensor) -> Tensor:
+    """Absolute second differences along x (..., W - 2), as large as the SD of white noise."""
+    return (image[..., :-2] - 2 * image[..., 1:-1] + image[..., 2:]).abs() / 6**0.5
 
 
 def middle(slices: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class SliceBatch:
     region: Tensor
     """1 where the CT is made anew."""
     classes: Tensor
-    """Organ classes (ORGAN_LABEL), int64; 0 outside of the region."""
+    """Organ classes (ORGAN_LABEL), int64; 0 where nothing is known, and in air."""
     noise: Tensor
     """Standard normal."""
     level: Tensor
@@ -60,8 +60,10 @@ class SliceBatch:
     def inner(self) -> SliceBatch:
         """The SEEN slices in the middle."""
         k = MIDDLE - NEIGHBOURS
-        fields = (self.image, self.region, self.classes, self.noise)
-        return SliceBatch(*(field[:, k : k + SEEN] for field in fields), self.level)
+        image, region, classes, noise = (
+            field[:, k : k + SEEN] for field in (self.image, self.region, self.classes, self.noise)
+        )
+        return SliceBatch(image, region, classes, noise, self.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +135,10 @@ class SliceSampler:
         at = (MIDDLE, int(offset[0]), int(offset[1]))
         region = self._region(kind, classes, at, label, random)
         flips = tuple({"z": 0, "y": 1, "x": 2}[axis] for axis in rules.flip if random.random() < 0.5)
-        named = np.where(region, classes, 0).astype(np.uint8)
         return (
             np.flip(to_unit(hu), flips).copy(),
             np.flip(region.astype(np.float32), flips).copy(),
-            np.flip(named, flips).copy(),
+            np.flip(classes, flips).copy(),
         )
 
     def _region(

@@ -19,6 +19,9 @@ from scantwin.learning.recipe_parts import Axis
 from scantwin.learning.system import Batch
 from scantwin.units import AIR_HU
 
+_MOST_SWAPPED = 5.0
+"""Largest factor by which a lesion's uptake is changed: beyond it noise would be made signal."""
+
 Kinds = dict[str, NDArray[np.int32]]
 """Flat indices of the voxels of each kind: body, hot, lesions."""
 
@@ -100,11 +103,13 @@ class Sampler:
         hu_shift = float(random.normal(0.0, rules.hu_jitter)) if rules.hu_jitter else 0.0
         low, high = self.recipe.suv_range
         empty = np.zeros(shape, np.float32)
+        lesions = empty if study.lesions is None else cut(study.lesions, start, shape, 0.0)
+        suv = empty if study.suv is None else cut(study.suv, start, shape, 0.0)
+        if rules.swap_uptake and random.random() < rules.swap_uptake:
+            suv = np.where(lesions > 0.5, suv * self._swapped(study, random), suv)
         images = np.stack([
             cut(study.hu, start, shape, AIR_HU), cut(study.depth, start, shape, 0.0),
-            empty if study.suv is None else np.clip(cut(study.suv, start, shape, 0.0), low, high),
-            self._weight(study, start, shape),
-            empty if study.lesions is None else cut(study.lesions, start, shape, 0.0),
+            np.clip(suv, low, high), self._weight(study, start, shape), lesions,
         ])  # fmt: skip
         if around:
             images, places = warp(images, rules, random)
@@ -119,6 +124,24 @@ class Sampler:
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)
         return mirror_inputs(_tensor(inputs), axes).contiguous().numpy(), suv, weight, lesions
 
+    @cached_property
+    def _lesion_uptake(self) -> dict[str, float]:
+        """Mean uptake [g/ml] of each study's lesions, by its name."""
+        return {
+            study.name: float(study.suv[study.lesions > 0].mean())
+            for study, _ in self._with_pet
+            if study.suv is not None and study.lesions is not None and study.lesions.any()
+        }
+
+    def _swapped(self, study: PreparedStudy, random: np.random.Generator) -> np.float32:
+        """By what the lesions of `study` are multiplied to take up as much as those of a study by chance."""
+        known = list(self._lesion_uptake.values())
+        own = self._lesion_uptake.get(study.name)
+        if own is None:
+            return np.float32(1.0)
+        other = known[int(random.integers(len(known)))]
+        return np.float32(np.clip(other / max(own, 1e-3), 1 / _MOST_SWAPPED, _MOST_SWAPPED))
+
     def _weight(
         self, study: PreparedStudy, start: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> NDArray[np.float32]:
@@ -126,6 +149,8 @@ class Sampler:
         losses = self.recipe.losses
         body = cut(study.body, start, shape, 0.0) > 0.5
         weight = np.where(body, np.float32(1.0), np.float32(losses.air))
+        if losses.lesion > 1 and study.lesions is not None:
+            weight[body & (cut(study.lesions, start, shape, 0.0) > 0.5)] = losses.lesion
         if self.district != "whole-body":
             own = cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district]
             weight[body & ~own] = losses.neighbour

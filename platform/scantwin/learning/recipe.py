@@ -46,8 +46,9 @@ _PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
 _CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
 _CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
 _UPTAKE_ONLY: Final = (
-    "suv_range", "network.start", "sampling.window", "sampling.overlap", "sampling.hot",
-    "sampling.average_flips", "losses.neighbour", "losses.hottest", "losses.uptake",
+    "suv_range", "network.start", "network.dropout", "sampling.window", "sampling.overlap", "sampling.hot",
+    "sampling.average_flips", "sampling.swap_uptake", "losses.neighbour", "losses.lesion",
+    "losses.hottest", "losses.uptake",
 )  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),

@@ -13,7 +13,7 @@ _GridSize = Annotated[int, Field(ge=3, le=255)]
 
 
 class Inpainting(Part):
-    """The conditional diffusion of axial slices inside a mask, after a Pix2Pix, and what is drawn to learn from."""
+    """Axial slices made anew inside a mask: a Pix2Pix, then a diffusion; and what is drawn to learn from."""
 
     steps: Positive = 200
     """Noise levels in training; as many as coarse-diffusion has."""

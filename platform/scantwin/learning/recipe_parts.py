@@ -25,6 +25,9 @@ class Network(Part):
     """Channels of the generator's U-Net, finest level first; each level halves the resolution."""
     start: Literal["tissue-curve", "zero"] = "tissue-curve"
     """What the untrained generator says: typical uptake by CT number, or nothing."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the generator's channels below full resolution that a training step does without (arXiv
+    1411.4280): twenty patients are known by heart within two hundred steps."""
     discriminator_channels: tuple[Positive, ...] = (16, 32, 64)
     """Channels of the patch discriminator; each layer halves the resolution."""
 
@@ -43,6 +46,9 @@ class Sampling(Part):
     """Share of patches centred on a lesion where the study has any in the district."""
     hot: Share = 0.25
     """Share of patches centred where the PET is hot: most of the body is not, most of the error is."""
+    swap_uptake: Share = 0.0
+    """Share of patches in which lesions take up as much as another training patient's. What a tumour takes up
+    its CT hardly tells, and of few patients a network remembers it instead of learning what is usual."""
     flip: tuple[Axis, ...] = ("x",)
     """Axes that patches are mirrored along at random."""
     flip_unsplit: tuple[Axis, ...] = ("x",)
@@ -104,6 +110,8 @@ class Losses(Part):
     the model of the arms need only know how the trunk begins."""
     air: Share = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
+    lesion: Annotated[float, Field(ge=1)] = 1.0
+    """Weight of the voxels of lesions in the L1 term; in the body it is 1."""
     hottest: Weight = 0.0
     """SUV-aware: of the error of the hottest spot [g/ml], a soft mean over the hottest voxels of the
     lesions in a patch, or of its body where it has none."""
@@ -155,8 +163,8 @@ class Diffusion(Part):
     """Samples of a scan: their spread is the error bar, together with what held-out patients showed."""
     delivered: Literal["coarse", "mean", "sample", "blend", "upper"] = "blend"
     """What becomes the PET: the coarse prediction, the mean of the samples, one sample, or the coarse
-    prediction that gives way where it is hot: to a sample where both are (`blend`), or to the samples' mean
-    and `above` of their standard deviations where their mean is (`upper`)."""
+    prediction that gives way where it is hot, to a sample (`blend`), or where the samples' mean is, to that
+    mean and `above` of their standard deviations (`upper`)."""
     blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (1.5, 3.0)
     """Uptake [g/ml] from which, and above which entirely, the coarse prediction gives way: above blood and
     muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import torch
+
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
 from scantwin.learning.optimising import rate_factor
@@ -96,6 +98,7 @@ def train(
                 _look(watcher, state, step)
             state.settle()
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
+        torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
         losses = system.training_step(district, samplers[district].batch(step), progress)
         state.after(district, losses)
         done = step + 1

@@ -19,6 +19,7 @@ Dimensions = Literal[2, 3]
 
 _CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
 _POOLING: Final = {2: F.avg_pool2d, 3: F.avg_pool3d}
+_DROPOUT: Final = {2: F.dropout2d, 3: F.dropout3d}
 
 
 class Block(nn.Module):
@@ -48,11 +49,13 @@ class UNet(nn.Module):
 
     def __init__(
         self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0,
-        dimensions: Dimensions = 3,
+        dimensions: Dimensions = 3, dropout: float = 0.0,
     ) -> None:  # fmt: skip
+        """`dropout`: share of channels below full resolution that are left out while gradients are taken."""
         super().__init__()
         widths = (inputs, *channels)
-        self.pool = _POOLING[dimensions]
+        self.dropout = dropout
+        self.pool, self.drop = _POOLING[dimensions], _DROPOUT[dimensions]
         self.down = nn.ModuleList(
             Block(a, b, features, dimensions) for a, b in zip(widths, channels, strict=False)
         )
@@ -67,6 +70,8 @@ class UNet(nn.Module):
         kept: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x, 2) if level else x, embedding)
+            if self.dropout and level and torch.is_grad_enabled():
+                x = self.drop(x, self.dropout)
             kept.append(x)
         for level in range(len(self.up) - 1, -1, -1):
             x = F.interpolate(self.narrow[level](x), scale_factor=2.0, mode="nearest")

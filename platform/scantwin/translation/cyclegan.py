@@ -34,7 +34,9 @@ class CycleGAN(DistrictNetworks):
         def build() -> dict[str, nn.Module]:
             return {
                 "generator-pet": generator_from_zero(recipe),
-                "generator-ct": UNet(len(INPUTS) - _CT + 1, 1, recipe.network.channels),
+                "generator-ct": UNet(
+                    len(INPUTS) - _CT + 1, 1, recipe.network.channels, dropout=recipe.network.dropout
+                ),
                 "discriminator-pet": PatchDiscriminator(1, recipe.network.discriminator_channels),
                 "discriminator-ct": PatchDiscriminator(_CT, recipe.network.discriminator_channels),
             }

@@ -39,8 +39,8 @@ def deliver(samples: Tensor, coarse: Tensor, rules: Diffusion) -> Prediction:
         mean = samples.mean(0, keepdim=True)
         weight = _heat(mean, rules.blend_from)
         return Prediction(coarse + weight * (mean + rules.above * spread - coarse), spread)
-    # Where only one of the two is hot, the sample is a guess that costs more than it gives.
-    weight = _heat(torch.minimum(one, coarse), rules.blend_from)
+    # By the coarse prediction alone: a sample let in only where it is hot itself would be too hot on average.
+    weight = _heat(coarse, rules.blend_from)
     return Prediction(coarse + weight * (one - coarse), spread)
 
 

@@ -110,7 +110,7 @@ def generator_from_zero(recipe: Recipe) -> nn.Module:
 
     Zero stands for SUV 0: the first steps then learn levels, not to undo noise.
     """
-    generator = UNet(len(INPUTS), 1, recipe.network.channels)
+    generator = UNet(len(INPUTS), 1, recipe.network.channels, dropout=recipe.network.dropout)
     nn.init.zeros_(generator.head.weight)
     nn.init.zeros_(generator.head.bias)  # type: ignore[arg-type]
     if recipe.network.start == "zero":

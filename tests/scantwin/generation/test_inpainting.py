@@ -44,9 +44,8 @@ def test_batches_hold_tumours_organs_and_regions(torsos, inpainting_recipe):
         batch = sampler.batch(step)
         assert batch.image.shape == (4, DRAWN, 24, 24)
         assert (batch.region[:, MIDDLE].sum((1, 2)) > 0).all()
-        assert not batch.classes[batch.region == 0].any()
         assert ((batch.level >= 0) & (batch.level < 1)).all()
-        seen |= set(batch.classes.unique().tolist())
+        seen |= set(batch.classes[batch.region > 0].unique().tolist())
     assert {ORGAN_LABEL[name] for name in ("tumour", "lung", "liver", "fat")} <= seen
 
 
