@@ -1,4 +1,4 @@
-"""Trains the starter models that ship with the package: `python -m benchmarks.starter`, about 15 minutes.
+"""Trains the starter models that ship with the package: `python -m benchmarks.starter`, about 25 minutes.
 
 Phantoms only, at 5 mm, with small networks and weights of half precision: a few megabytes that make
 `scantwin scan ct.nii.gz` work after installation. What they are worth is measured on phantoms that they
@@ -25,7 +25,7 @@ from scantwin.translation.starter import PHANTOMS_ONLY, STARTERS
 _SHIPPED: Final = Path(__file__).resolve().parents[1] / "platform" / "scantwin" / "starter"
 
 _WORKERS: Final = 2
-_BUDGETS: Final = {"pix2pix": "240s", "coarse-diffusion": "380s"}
+_BUDGETS: Final = {"pix2pix": "420s", "coarse-diffusion": "640s"}
 """Two stages need more: with 240 s the head had a MAE of 1.26 instead of 0.97."""
 _MANY_STEPS: Final = 100_000
 """More than the budget allows."""
@@ -96,7 +96,7 @@ def make(
 def starter(
     only: Annotated[str | None, typer.Option(help="One of: " + ", ".join(STARTERS))] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time of each training (default: 240s, and 380s with a diffusion).")
+        str | None, typer.Option(help="Time of each training (default: 420s, and 640s with a diffusion).")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, instead.")] = None,
     work: Annotated[

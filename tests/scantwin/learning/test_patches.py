@@ -27,3 +27,57 @@ def test_only_a_study_that_could_not_be_split_is_turned_upside_down(bar_cohort, 
         turned.append(not np.allclose(straight, other))
         assert np.allclose(straight[::-1] if turned[-1] else straight, other)
     assert 1 <= sum(turned) <= 11  # the toss of a coin: all alike in 1 of 2000 runs
+
+
+def with_lesions(study, uptake):
+    """The study with a lesion in the middle of its body that takes up `uptake` [g/ml] throughout."""
+    lesions = np.zeros(study.hu.shape, np.uint8)
+    centre = np.argwhere(study.body).mean(axis=0).astype(int)
+    lesions[tuple(slice(c - 2, c + 3) for c in centre)] = 1
+    return replace(study, lesions=lesions, suv=np.where(lesions > 0, np.float32(uptake), study.suv))
+
+
+def lesion_recipe(tiny_recipe, **sampling):
+    values = tiny_recipe.model_dump(mode="json")
+    values["sampling"] |= {"lesions": 1.0, "flip": [], "flip_unsplit": [], "hu_jitter": 0.0, **sampling}
+    values["losses"]["lesion"] = 3.0
+    return Recipe.read(values, "test")
+
+
+def uptakes(studies, recipe):
+    """Every uptake [g/ml] in lesions of twelve batches."""
+    sampler = Sampler(studies, recipe, "whole-body", seed=1)
+    batches = [sampler.batch(step) for step in range(12)]
+    return {round(float(v), 3) for batch in batches for v in batch.suv[batch.lesions > 0].unique()}
+
+
+def test_lesions_take_up_as_much_as_another_patients(bar_cohort, tiny_recipe):
+    cold, hot = (with_lesions(s, u) for s, u in zip(bar_cohort.training[:2], (2.0, 6.0), strict=True))
+    swapping = lesion_recipe(tiny_recipe, swap_uptake=1.0)
+    assert uptakes([cold], lesion_recipe(tiny_recipe)) == {2.0}
+    assert uptakes([cold], swapping) == {2.0}, "who is alone has nobody to swap with"
+    # The hot patient is not drawn from here: what is 6 can only be the cold one's lesion, warmed.
+    sampler = Sampler([cold], swapping, "whole-body", seed=1)
+    sampler.__dict__["_lesion_uptake"] = {cold.name: 2.0, hot.name: 6.0}
+    batches = [sampler.batch(step) for step in range(12)]
+    warmed = {
+        round(float(suv[lesions > 0].max()), 3)
+        for batch in batches
+        for suv, lesions in zip(batch.suv, batch.lesions, strict=True)
+    }
+    assert warmed == {2.0, 6.0}
+    outside = max(float(batch.suv[batch.lesions == 0].max()) for batch in batches)
+    assert outside <= float(cold.suv[cold.lesions == 0].max())
+
+
+def test_the_mean_uptake_of_lesions_is_known_of_every_study(bar_cohort, tiny_recipe):
+    studies = [with_lesions(s, u) for s, u in zip(bar_cohort.training[:2], (2.0, 6.0), strict=True)]
+    found = Sampler(studies, lesion_recipe(tiny_recipe), "whole-body", seed=1)._lesion_uptake
+    assert sorted(found.values()) == [2.0, 6.0]
+
+
+def test_lesions_weigh_more_in_the_body_only(bar_cohort, tiny_recipe):
+    study = with_lesions(bar_cohort.training[0], 4.0)
+    batch = Sampler([study], lesion_recipe(tiny_recipe), "whole-body", seed=1).batch(0)
+    assert (batch.weight[batch.lesions > 0] == 3.0).all()
+    assert set(batch.weight[batch.lesions == 0].unique().tolist()) <= {1.0, np.float32(0.05).item()}

@@ -32,6 +32,9 @@ def _one_thread():
 @pytest.fixture(params=[name for name in systems.SYSTEMS if name not in GENERATORS])
 def recipe(request, tiny_recipe):
     values = tiny_recipe.model_dump(mode="json") | {"system": request.param} | SPECIAL[request.param]
+    values["network"]["dropout"] = 0.25
+    values["losses"]["lesion"] = 2.0
+    values["sampling"]["swap_uptake"] = 0.5
     if request.param == "coarse-diffusion":
         for section, key in (("network", "discriminator_channels"),):
             del values[section][key]

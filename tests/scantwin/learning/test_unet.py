@@ -1,0 +1,40 @@
+"""The U-Net: sizes, and what it does without while it learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scantwin.learning.unet import Denoiser, UNet
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_it_gives_back_the_size_that_it_was_given(dimensions):
+    network = UNet(3, 2, (4, 8, 6), dimensions=dimensions)
+    sides = (16, 8, 24)[-dimensions:]
+    assert network(torch.randn(2, 3, *sides)).shape == (2, 2, *sides)
+    level = torch.tensor([0.1, 0.9])
+    assert Denoiser(3, (4, 8), 8, dimensions)(torch.randn(2, 3, *sides), level).shape == (2, 1, *sides)
+
+
+def test_what_was_kept_at_full_resolution_is_seen_at_the_end():
+    """A pixel's own value must get through, not only what its block of 4 x 4 x 4 has on average."""
+    network = UNet(1, 1, (8, 8, 8))
+    image = torch.zeros(1, 1, 8, 8, 8)
+    image[..., 4, 4, 4] = 1.0
+    with torch.no_grad():
+        said = (network(image) - network(torch.zeros_like(image)))[0, 0]
+    assert float(said[4, 4, 4].abs()) > 2 * float(said[0, 0, 0].abs())
+
+
+def test_channels_are_left_out_only_while_gradients_are_taken():
+    network = UNet(1, 1, (4, 8, 8), dropout=0.5)
+    image = torch.randn(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        one, two = network(image), network(image)
+    assert torch.equal(one, two)
+    torch.manual_seed(1)
+    learning, again = network(image), network(image)
+    assert not torch.equal(learning, again) and not torch.equal(learning, one)
+    torch.manual_seed(1)
+    assert torch.equal(network(image), learning), "what is left out depends on the seed of the step"
