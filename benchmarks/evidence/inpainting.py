@@ -72,7 +72,7 @@ class Made:
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains both at once, on the same patches; makes the same regions of held-out patients anew."""
     recipe = recipe_of(setting)
-    steps = setting.pick(2000, 12000)
+    steps = setting.pick(2000, 8000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, CTInpainting)

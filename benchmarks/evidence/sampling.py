@@ -99,7 +99,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
     model = workshop.trained(recipe, steps=setting.steps, advance=advance)
-    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 48))[: setting.pick(5, 24)]
+    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 32))[: setting.pick(5, 10)]
     rules = recipe.diffusion
     assert rules is not None
     rows, lines = [], {}
@@ -122,7 +122,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         lines[f"{sampler}: MAE"] = [(n, f.mae.mean if f.mae else np.nan) for n, f in at]
         lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
     text = (
-        f"{len(windows)} windows of {setting.pick(24, 48)}^3 voxels, one a held-out patient with lesions, "
+        f"{len(windows)} windows of {setting.pick(24, 32)}^3 voxels, one a held-out patient with lesions, "
         "around the hottest one. The same weights and the same noise throughout. Errors of the denoiser add "
         "up over many steps, so more steps need not be better."
     )

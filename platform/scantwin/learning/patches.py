@@ -22,6 +22,9 @@ from scantwin.units import AIR_HU
 _MOST_SWAPPED = 5.0
 """Largest factor by which a lesion's uptake is changed: beyond it noise would be made signal."""
 
+_HEAVIEST = 100.0
+"""Largest weight that a voxel of a lesion gets beside its body's: a patch's cut edge of a node is noise."""
+
 Kinds = dict[str, NDArray[np.int32]]
 """Flat indices of the voxels of each kind: body, hot, lesions."""
 
@@ -149,8 +152,10 @@ class Sampler:
         losses = self.recipe.losses
         body = cut(study.body, start, shape, 0.0) > 0.5
         weight = np.where(body, np.float32(1.0), np.float32(losses.air))
-        if losses.lesion > 1 and study.lesions is not None:
-            weight[body & (cut(study.lesions, start, shape, 0.0) > 0.5)] = losses.lesion
+        if losses.lesions and study.lesions is not None:
+            lesions = body & (cut(study.lesions, start, shape, 0.0) > 0.5)
+            share = float(lesions.sum()) / max(float(body.sum()), 1.0)
+            weight[lesions] = 1.0 + min(losses.lesions / max(share, 1e-6), _HEAVIEST)
         if self.district != "whole-body":
             own = cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district]
             weight[body & ~own] = losses.neighbour

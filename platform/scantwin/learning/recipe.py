@@ -47,7 +47,7 @@ _CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
 _CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
 _UPTAKE_ONLY: Final = (
     "suv_range", "network.start", "network.dropout", "sampling.window", "sampling.overlap", "sampling.hot",
-    "sampling.average_flips", "sampling.swap_uptake", "losses.neighbour", "losses.lesion",
+    "sampling.average_flips", "sampling.swap_uptake", "losses.neighbour", "losses.lesions",
     "losses.hottest", "losses.uptake",
 )  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {

@@ -110,8 +110,10 @@ class Losses(Part):
     the model of the arms need only know how the trunk begins."""
     air: Share = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
-    lesion: Annotated[float, Field(ge=1)] = 1.0
-    """Weight of the voxels of lesions in the L1 term; in the body it is 1."""
+    lesions: Weight = 0.0
+    """How much more the lesions of a patch weigh in the L1 term, all together, as a share of its body. A node
+    is a thousandth of a patch and a sarcoma a fifth: with a weight for each voxel one is overlooked or the
+    other is all that is learnt."""
     hottest: Weight = 0.0
     """SUV-aware: of the error of the hottest spot [g/ml], a soft mean over the hottest voxels of the
     lesions in a patch, or of its body where it has none."""

@@ -33,7 +33,7 @@ def _one_thread():
 def recipe(request, tiny_recipe):
     values = tiny_recipe.model_dump(mode="json") | {"system": request.param} | SPECIAL[request.param]
     values["network"]["dropout"] = 0.25
-    values["losses"]["lesion"] = 2.0
+    values["losses"]["lesions"] = 0.2
     values["sampling"]["swap_uptake"] = 0.5
     if request.param == "coarse-diffusion":
         for section, key in (("network", "discriminator_channels"),):
