@@ -41,12 +41,11 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     references = measurer.references()
     text = (
         f"Coarse + diffusion with the recipe's terms (hottest spot {on.losses.hottest:g}, mean uptake "
-        f"{on.losses.uptake:g}, lesions together {on.losses.lesions:g} of a body in the L1 term) and with all "
-        f"three switched off, the same {setting.steps} steps. A change "
-        f"counts as real outside {REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}: inside, it is test-retest "
-        "variability. "
-        "Finding lesions is a reader who marks every region above a threshold; brain, bladder and heart are "
-        "marks too, in a real PET as in a synthetic one, so the true PET has its own curve."
+        f"{on.losses.uptake:g}, lesions together {on.losses.lesions:g} of a body in the L1 term) and with "
+        f"all three switched off, the same {setting.steps} steps. A change counts as real outside "
+        f"{REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}: inside, it is test-retest variability. Finding "
+        "lesions is a reader who marks every region above a threshold; brain, bladder and heart are marks "
+        "too, in a real PET as in a synthetic one, so the true PET has its own curve."
     )
     error = {name: one.lesion_mean("suvmax_error") for name, one in who.items()}
     worse = tables.ratio(error["terms off"], error["terms on"])
