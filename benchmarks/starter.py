@@ -52,7 +52,7 @@ def starter_recipe(system: str) -> Recipe:
     # Few minutes: many small steps learn more than few large ones (as the demo's recipe has it).
     values["optimisation"] |= {"batch": 2, "learning_rate": 2e-3, "warm_up": 0.2}
     # A phantom's lesions are nodes and nodules, few in a body, and of phantoms there are enough.
-    values["sampling"]["lesions"] = values["losses"]["lesions"] = 0.4
+    values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
     return Recipe.read(
         {**values, "name": f"starter-{system}", "spacing_mm": [5.0] * 3, "shares": _SHARES}, "the starter's"

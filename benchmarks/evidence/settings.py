@@ -27,8 +27,8 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     values["districts"] = list(DISTRICTS[:-1])
     values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
     values["sampling"]["patch"] = setting.pick(24, 32)
-    # A phantom's lesions are nodes and nodules, few in a body; the recipes' values are for what a site has.
-    values["sampling"]["lesions"] = values["losses"]["lesions"] = 0.4
+    # A phantom's lesions are nodes and nodules, few in a body; the recipes' values were chosen on sarcomas.
+    values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
     # Many small steps learn more in minutes than few large ones.
     values["optimisation"]["batch"] = setting.pick(2, values["optimisation"]["batch"])

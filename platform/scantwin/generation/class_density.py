@@ -1,7 +1,7 @@
 """What a class is like before anything is known of the patient: a typical CT number and how far it varies.
 
 Networks say by how much a patient's tissue differs from it, in units of that variation: the level of lung or
-bone needs no learning, and the noise of a diffusion is of the size of what is uncertain, in fat as in bone.
+bone needs no learning, and an error in fat counts as much as one in bone.
 """
 
 from __future__ import annotations
@@ -33,17 +33,13 @@ TYPICAL_HU: Final[dict[OrganClass, tuple[float, float]]] = {
 }
 """CT number between that without and with contrast, and its deviation [HU]: half the step that contrast makes
 (TISSUES.md, 1), the noise of a routine scan (20-35 HU: TISSUES.md, 4), what the class holds besides (vessels
-in lung, marrow in bone) and its blurred borders; such that deviations in phantoms have an SD of about 1."""
+in lung, marrow in bone) and its blurred borders."""
 
 _AIR_HU: Final = (-1000.0, 100.0)
 """Of voxels without a class: air outside the body, and the skin's blur into it."""
 
 _ENOUGH: Final = 24
-"""Voxels of a class around a region that tell its level: their noise averages to a fifth."""
-
-LARGEST: Final = 3.0
-"""Largest deviation of texture that is learnt and said, in its own SDs: what is beyond is an edge that the
-painter put a pixel aside, and no texture to be drawn elsewhere."""
+"""Voxels of a class around a region that tell its level: their median has a quarter of their noise."""
 
 
 def _tables() -> tuple[Tensor, Tensor]:
@@ -56,13 +52,14 @@ def _tables() -> tuple[Tensor, Tensor]:
 _MIDDLE, _SPREAD = _tables()
 
 
-def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+def levels_around(image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """What each class is like in each patch (B, slices, H, W) on the bent scale: (B, classes).
 
-    The median of what is known of it outside of `region`; where little is, what the class is like in anybody.
-    A liver that is made anew is then as dense as the liver beside it before anything is learnt.
+    The median of what is known of it outside of `region`; where little is, `otherwise` (classes,), by default
+    what the class is like in anybody. A liver that is made anew is then as dense as the liver beside it
+    before anything is learnt.
     """
-    levels = _MIDDLE.expand(len(image), -1).clone()
+    levels = (_MIDDLE if otherwise is None else otherwise).expand(len(image), -1).clone()
     for own, known, labels, level in zip(image, region == 0, classes, levels, strict=True):
         for label in torch.unique(labels[~known]).tolist():
             told = own[known & (labels == label)]
@@ -72,9 +69,9 @@ def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
 
 
 def from_deviation(deviation: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
-    """The image on the bent scale that differs by `deviation` from `levels` (B, classes).
+    """The image on the bent scale that is `deviation`, in each class's SDs, off `levels` (B, classes).
 
-    In units of what each class's deviation is in anybody. `deviation` and `classes` are (B, slices, H, W).
+    `deviation` and `classes` are (B, slices, H, W).
     """
     level = levels.gather(1, classes.flatten(1)).view(classes.shape)
     return level + _SPREAD[classes] * deviation

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation import inpainting_figures
-from scantwin.generation.class_density import LARGEST, from_deviation, levels_around
+from scantwin.generation.class_density import from_deviation, levels_around
 from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle, noise_of
 from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
 from scantwin.imaging.study import District
@@ -34,6 +34,10 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 _AT_ONCE: Final = 32
 """Slices that go through the network together: more gain nothing on a processor and cost memory."""
+
+_LARGEST: Final = 3.0
+"""Largest scaled residual that is learnt and said: what is beyond is an edge that the painter put a pixel
+aside, and no texture to be drawn elsewhere."""
 
 
 class CTInpainting(DistrictNetworks):
@@ -63,6 +67,8 @@ class CTInpainting(DistrictNetworks):
     @property
     def settles_at(self) -> float:
         """Share of a training after which the painter stands still, and the denoiser learns."""
+        if not self.recipe.losses.denoising:
+            return 1.0
         return self.rules.painter_share if self.recipe.losses.l1 else 0.0
 
     def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
@@ -87,14 +93,15 @@ class CTInpainting(DistrictNetworks):
         denoiser = self._denoiser(name)
         with torch.no_grad():
             painted = torch.cat([self._paint_at_once(painter, *trio) for trio in _trios(part)], dim=1)
-        image, region, classes = (volume[:, 1:-1] for volume in (part.image, part.region, part.classes))
+        seen = part.inner()
+        image, region, classes = seen.image, seen.region, seen.classes
         noise = noise_of(part.image, part.region)
         denoiser.remember(image - painted, noise, region, classes)
-        left = ((image - painted) / denoiser.scale(noise, classes)).clamp(-LARGEST, LARGEST)
+        left = ((image - painted) / denoiser.scale(noise, classes)).clamp(-_LARGEST, _LARGEST)
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
-        noised = self.levels.noised(left, part.noise[:, 1:-1], step)
+        noised = self.levels.noised(left, seen.noise, step)
         said = self._say(name, noised, painted, region, classes, step)
-        wanted = middle(self.levels.velocity(left, part.noise[:, 1:-1], step))
+        wanted = middle(self.levels.velocity(left, seen.noise, step))
         # Pseudo-Huber (arXiv 2310.14189, 3.3): where a label misses its organ by a voxel the error is ten
         # times that of texture, and its square would be all that is learnt from.
         error = _inside(2.0 * ((1.0 + (said - wanted) ** 2).sqrt() - 1.0), middle(region))
@@ -109,13 +116,16 @@ class CTInpainting(DistrictNetworks):
             raw = self._networks[name](noised, painted, region, classes, step / self.rules.steps)
         return torch.as_tensor(raw.float())
 
-    def _paint_at_once(self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+    def _paint_at_once(
+        self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor,
+        otherwise: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The middle slice (B, 1, H, W) with its region as the Pix2Pix says; without one, as classes are."""
         if painter:
             with arithmetic(self.recipe.optimisation.precision):
-                said = self._networks[painter[0]](image, region, classes).float()
+                said = self._networks[painter[0]](image, region, classes, otherwise).float()
         else:
-            levels = levels_around(image, region, classes)
+            levels = levels_around(image, region, classes, otherwise)
             said = from_deviation(torch.zeros_like(middle(image)), middle(classes), levels)
         return torch.where(middle(region) > 0, said, middle(image))
 
@@ -163,9 +173,11 @@ class CTInpainting(DistrictNetworks):
         if not len(wanted):
             return image
         painted = image.clone()
+        # An organ that a region swallows in one slice is as dense there as it is known to be in others.
+        levels = levels_around(image[None], region[None], classes[None])
         for some in torch.split(wanted, _AT_ONCE):
-            trio = (_around(volume, some) for volume in (image, region, classes))
-            painted[some] = self._paint_at_once(painter, *trio)[:, 0]
+            seen, inside, named = (_around(volume, some) for volume in (image, region, classes))
+            painted[some] = self._paint_at_once(painter, seen, inside, named, levels)[:, 0]
         if method == "pix2pix":
             return painted
         scale = self._denoiser(name).scale(noise_of(image[None], region[None])[0], classes)
@@ -175,12 +187,12 @@ class CTInpainting(DistrictNetworks):
             said = torch.zeros_like(image)
             for some in torch.split(wanted, _AT_ONCE):
                 step = torch.full((len(some),), at)
-                seen = [_around(volume, some) for volume in (x, painted, region, classes)]
-                velocity = self._say(name, seen[0], seen[1], seen[2], seen[3], step)
-                said[some] = self.levels.image(middle(seen[0]), velocity, step)[:, 0]
-            return said.clamp(-LARGEST, LARGEST)
+                noised, known, inside, named = (_around(v, some) for v in (x, painted, region, classes))
+                velocity = self._say(name, noised, known, inside, named, step)
+                said[some] = self.levels.image(middle(noised), velocity, step)[:, 0]
+            return said.clamp(-_LARGEST, _LARGEST)
 
-        steps = descent(self.rules.steps, self.rules.sample_steps, self.rules.bend)
+        steps = descent(self.rules.steps, self.rules.sample_steps)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
         return torch.where(region > 0, painted + scale * drawn, image)
 

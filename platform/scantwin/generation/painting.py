@@ -137,7 +137,8 @@ def _painted(
     depth = max(len(system.rules.channels), len(system.recipe.network.channels))
     multiple = 2 ** (depth - 1)
     pad = [(0, 0), *((0, -n % multiple) for n in hu.shape[1:])]
-    image = torch.from_numpy(to_unit(np.pad(hu, pad, mode="edge")))
+    # Mirrored, not repeated: what repeats has no noise, and the CT's is measured here.
+    image = torch.from_numpy(to_unit(np.pad(hu, pad, mode="reflect")))
     inside = torch.from_numpy(np.pad(region, pad).astype(np.float32))
     named = torch.from_numpy(np.pad(classes, pad))
     random = np.random.default_rng([*seed, 11])

@@ -24,7 +24,7 @@ _OF_A_NORMAL: Final = 0.635
 _RATE: Final = 0.05
 """How fast the memory moves: it spans some twenty steps."""
 _TISSUE: Final = 0.8
-"""Largest distance from 0 on the bent scale that is soft tissue, fat to enhanced vessels: -90..170 HU."""
+"""Largest distance from 0 on the bent scale that is soft tissue, fat to enhanced vessels: -111..191 HU."""
 _ENOUGH: Final = 64
 """Pixels that tell a CT's noise."""
 _ROUTINE: Final = 0.12
@@ -52,13 +52,13 @@ class _Seeing(nn.Module):
 class SliceDenoiser(nn.Module):
     """Denoises what the painter leaves over, and remembers how large its texture is in each class.
 
-    As a multiple of the CT's own noise, and from one pixel to the next: an organ that the painter made 20 HU
-    too dark is no noise, and were it taken for such, samples would be that much too grainy.
+    Texture is told from pixel to pixel, as a multiple of the CT's own noise: a level that the painter missed
+    is none, and were it taken for such, samples would be too grainy.
     """
 
     typical: Tensor
-    """Of each class whether it was seen, and the mean of log(texture / noise of the CT). Sites may average it
-    like weights."""
+    """Of each class a weight, above 0 where it was seen, and that weight times the mean of log(texture / the
+    CT's noise). Sites may average it like weights."""
 
     def __init__(self, class_features: int, channels: tuple[int, ...], time_features: int) -> None:
         super().__init__()
@@ -110,11 +110,14 @@ class SlicePainter(nn.Module):
         nn.init.zeros_(self.body.head.weight)
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+    def forward(
+        self, image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor | None = None
+    ) -> Tensor:
         """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained, what the classes are like
-        in what is known of the patient around the region."""
+        in what is known of the patient around the region, or as `otherwise` (`levels_around`)."""
         said = torch.as_tensor(self.body(self.seeing(image * (1 - region), region, classes)))
-        return from_deviation(said.float(), middle(classes), levels_around(image, region, classes))
+        levels = levels_around(image, region, classes, otherwise)
+        return from_deviation(said.float(), middle(classes), levels)
 
 
 def noise_of(image: Tensor, region: Tensor) -> Tensor:

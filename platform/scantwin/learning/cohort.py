@@ -21,7 +21,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_FORMAT = 7
+_FORMAT = 8
 """Of the cached files; raised when what is prepared changes."""
 
 
@@ -131,7 +131,7 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
     }  # fmt: skip
     about = {
         "name": study.name, "condition": study.condition, "confidence": study.confidence,
-        "has_ct": study.has_ct,
+        "has_ct": study.has_ct, "sides": study.sides,
         "grid": _place(study.grid), "pet": None if pet is None else _place(pet),
     }  # fmt: skip
     present = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
@@ -150,13 +150,20 @@ def load_prepared(path: Path) -> PreparedStudy:
     pet = arrays.get("pet")
     return PreparedStudy(
         name=about["name"], condition=about["condition"], confidence=about["confidence"],
-        has_ct=about["has_ct"],
+        has_ct=about["has_ct"], sides=_pairs(about["sides"]),
         grid=_placed(about["grid"], np.broadcast_to(np.uint8(0), shape)),
         hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
         depth=_depth(arrays, shape), organs=arrays.get("organs"),
         suv=arrays.get("suv"), lesions=arrays.get("lesions"),
         pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
     )  # fmt: skip
+
+
+def _pairs(sides: list[list[float]] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    if sides is None:
+        return None
+    (y0, y1), (x0, x1) = sides
+    return (y0, y1), (x0, x1)
 
 
 def _depth(arrays: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:

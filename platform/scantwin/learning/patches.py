@@ -120,7 +120,7 @@ class Sampler:
             places = np.indices(shape, np.float32)
         at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)
         inputs = study.seen(self.district, images[0] + np.float32(hu_shift), images[1], at)
-        suv, weight, lesions = images[2:3], images[3:4], images[4:5]
+        suv, weight, lesions = images[2:3], self._heavier(images[3:4], images[4:5]), images[4:5]
         allowed = rules.flip if study.split else rules.flip_unsplit
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
@@ -152,14 +152,19 @@ class Sampler:
         losses = self.recipe.losses
         body = cut(study.body, start, shape, 0.0) > 0.5
         weight = np.where(body, np.float32(1.0), np.float32(losses.air))
-        if losses.lesions and study.lesions is not None:
-            lesions = body & (cut(study.lesions, start, shape, 0.0) > 0.5)
-            share = float(lesions.sum()) / max(float(body.sum()), 1.0)
-            weight[lesions] = 1.0 + min(losses.lesions / max(share, 1e-6), _HEAVIEST)
         if self.district != "whole-body":
             own = cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district]
             weight[body & ~own] = losses.neighbour
         return weight
+
+    def _heavier(self, weight: NDArray[np.float32], lesions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`weight` of a patch, in lesions as much more as the recipe says; both (1, z, y, x)."""
+        wanted, marked = self.recipe.losses.lesions, lesions > 0.5
+        theirs = float(weight[marked].sum())
+        if not wanted or not theirs:
+            return weight
+        more = min(wanted * float(weight.sum()) / theirs, _HEAVIEST)
+        return np.where(marked, weight * np.float32(1.0 + more), weight)
 
 
 def _tensor(image: NDArray[np.generic]) -> Tensor:

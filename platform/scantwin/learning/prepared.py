@@ -61,8 +61,8 @@ _PLACE_MM: Final = 300.0
 """Distance that is 1 in the place channels [mm]: about half a trunk."""
 
 _SIDE_MM: Final = 100.0
-"""Distance from the nearest side of the field of view at which the channel saturates [mm]: in a whole body's
-field of 500 mm it says nothing; in a piece of a limb it says what part of it was thought worth a scan."""
+"""Distance from the nearest side of the CT's field of view at which the channel saturates [mm]: of a
+trunk in 500 mm only the skin and the arms are nearer; of a piece of a limb it says what was worth a scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,9 @@ class PreparedStudy:
     """False for a PET without a CT, which only unpaired training can use; `hu` is air then."""
     organs: NDArray[np.uint8] | None = None
     """Organ classes (organs.ORGAN_LABEL), lesions as tumour; only where the recipe makes CT."""
+    sides: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Where the CT's field of view begins and ends along y and along x [voxels of the grid]; None where the
+    grid is that field. A PET's is wider, and with a PET the grid is the PET's."""
 
     @cached_property
     def boxes(self) -> dict[District, tuple[slice, slice, slice]]:
@@ -127,17 +130,13 @@ class PreparedStudy:
         return self.body if district == "whole-body" else self.labels == DISTRICT_LABEL[district]
 
     def inputs(
-        self,
-        district: District,
-        start: tuple[int, int, int],
-        shape: tuple[int, int, int],
-        hu_shift: float = 0.0,
+        self, district: District, start: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> NDArray[np.float32]:
         """The network's input for a window: (channel, z, y, x), channels as in INPUTS.
 
-        `start` may lie outside the grid; there the window holds air. `hu_shift` [HU] is added to the CT.
+        `start` may lie outside the grid; there the window holds air.
         """
-        hu = cut(self.hu, start, shape, AIR_HU) + np.float32(hu_shift)
+        hu = cut(self.hu, start, shape, AIR_HU)
         z, y, x = (np.arange(a, a + n, dtype=np.float32) for a, n in zip(start, shape, strict=True))
         at = z[:, None, None], y[None, :, None], x[None, None, :]
         return self.seen(district, hu, cut(self.depth, start, shape, 0.0), at)
@@ -167,9 +166,10 @@ class PreparedStudy:
         out[4] = np.clip(bottom, -_PLACE_MM, 3 * _PLACE_MM) / _PLACE_MM
         out[5] = np.clip(back, -_PLACE_MM, _PLACE_MM) / _PLACE_MM
         out[6] = np.clip(left, -_PLACE_MM, _PLACE_MM) / _PLACE_MM
+        sides = self.sides or tuple((-0.5, n - 0.5) for n in self.hu.shape[1:])
         rows, columns = (
-            (np.minimum(place + 0.5, n - 0.5 - place) * s).astype(np.float32)
-            for place, n, s in zip(at[1:], self.hu.shape[1:], (sy, sx), strict=True)
+            (np.minimum(place - low, high - place) * s).astype(np.float32)
+            for place, (low, high), s in zip(at[1:], sides, (sy, sx), strict=True)
         )
         out[7] = np.clip(np.minimum(rows, columns), 0.0, _SIDE_MM) / _SIDE_MM
         out[8] = np.clip((self.fat_share - FAT_SHARE[0]) / FAT_SHARE[1], -2.0, 2.0)
@@ -193,6 +193,14 @@ def cut(
     if all(s.stop > s.start for s in inside):
         out[tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))] = array[inside]
     return out
+
+
+def _sides_on(grid: Volume, ct: Volume) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the field of view of `ct` begins and ends on `grid`, along y and x [voxels]."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in ct.shape], indexing="ij")).reshape(3, -1).T
+    places = grid.index(ct.world(corners))
+    (_, y0, x0), (_, y1, x1) = places.min(axis=0).tolist(), places.max(axis=0).tolist()
+    return (y0, y1), (x0, x1)
 
 
 def _body_of_ct(ct: Volume, grid: Volume) -> NDArray[np.bool_]:
@@ -238,7 +246,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
         lesions=None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8),
         pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
-        confidence=float(confidence), has_ct=has_ct,
+        confidence=float(confidence), has_ct=has_ct, sides=_sides_on(grid, study.ct),
     )  # fmt: skip
 
 

@@ -26,8 +26,6 @@ class Inpainting(Part):
     sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
     sample_steps: Positive = 16
     """Network evaluations of a sample."""
-    bend: Annotated[float, Field(ge=1, le=4)] = 1.0
-    """How much closer the last steps are than the first (`schedules.descent`); 1 spreads them evenly."""
     painter_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of a training in which the Pix2Pix learns; then it stands still, and the diffusion learns what it
     leaves over."""

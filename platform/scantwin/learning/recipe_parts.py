@@ -47,8 +47,8 @@ class Sampling(Part):
     hot: Share = 0.25
     """Share of patches centred where the PET is hot: most of the body is not, most of the error is."""
     swap_uptake: Share = 0.0
-    """Share of patches in which lesions take up as much as another training patient's. What a tumour takes up
-    its CT hardly tells, and of few patients a network remembers it instead of learning what is usual."""
+    """Share of patches in which lesions take up as much as a training patient's by chance. What a tumour
+    takes up its CT hardly tells: of few patients a network remembers it instead of learning what is usual."""
     flip: tuple[Axis, ...] = ("x",)
     """Axes that patches are mirrored along at random."""
     flip_unsplit: tuple[Axis, ...] = ("x",)
@@ -111,9 +111,9 @@ class Losses(Part):
     air: Share = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
     lesions: Weight = 0.0
-    """How much more the lesions of a patch weigh in the L1 term, all together, as a share of its body. A node
-    is a thousandth of a patch and a sarcoma a fifth: with a weight for each voxel one is overlooked or the
-    other is all that is learnt."""
+    """How much more the lesions of a patch weigh wherever its voxels are weighed, all together, as a share of
+    the patch's weight; at most a hundred voxels' for each of theirs. A node is a thousandth of a patch, a
+    sarcoma a fifth: docs/decisions/0006-few-patients.md."""
     hottest: Weight = 0.0
     """SUV-aware: of the error of the hottest spot [g/ml], a soft mean over the hottest voxels of the
     lesions in a patch, or of its body where it has none."""
@@ -124,7 +124,8 @@ class Losses(Part):
     identity: Weight = 5.0
     """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
     denoising: Weight = 1.0
-    """Of the squared error of the denoiser, in units of the residual's scale."""
+    """Of the denoiser's error, in units of what it denoises: squared, in slices pseudo-Huber, in volumes
+    absolute."""
 
 
 class Unpaired(Part):
@@ -168,8 +169,11 @@ class Diffusion(Part):
     prediction that gives way where it is hot, to a sample (`blend`), or where the samples' mean is, to that
     mean and `above` of their standard deviations (`upper`)."""
     blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (1.5, 3.0)
-    """Uptake [g/ml] from which, and above which entirely, the coarse prediction gives way: above blood and
-    muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
+    """Uptake [g/ml] from which, and above which as far as it does, the coarse prediction gives way: above
+    blood and muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
+    blend_share: Share = 0.7
+    """How far it gives way there to a sample: all of one costs as much error in cold tumours as it gains in
+    hot ones (docs/decisions/0006)."""
     above: Weight = 2.0
     """Standard deviations of the samples that `upper` adds to their mean: a mean has no hottest spots. It
     halves the Frechet distance and speckles a liver: docs/decisions/0005-what-is-delivered.md."""

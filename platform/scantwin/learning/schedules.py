@@ -45,12 +45,9 @@ def cosine(steps: int) -> Levels:
     return Levels(share.sqrt().float(), (1 - share).clamp(min=0).sqrt().float())
 
 
-def descent(start: int, count: int, bend: float = 1.0) -> list[int]:
-    """Steps from `start` down to 0, between which a sampler makes `count` moves (less where two are alike).
-
-    Evenly spread with `bend` 1; above it the last ones are closer, where fine texture is decided.
-    """
-    steps = [round(start * ((count - k) / count) ** bend) for k in range(count + 1)]
+def descent(start: int, count: int) -> list[int]:
+    """Steps from `start` down to 0: a sampler makes `count` moves between them, fewer where two are alike."""
+    steps = [round(start * (count - k) / count) for k in range(count + 1)]
     return list(dict.fromkeys(steps))
 
 

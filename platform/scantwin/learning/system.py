@@ -23,7 +23,7 @@ class Batch:
     suv: Tensor
     """Target PET [g/ml], one channel."""
     weight: Tensor
-    """Weight of each voxel in the loss, one channel: 1 in the body, little in air."""
+    """Weight of each voxel in the loss, one channel: 1 in the body, more in lesions, little in air."""
     lesions: Tensor
     """1 in lesions, 0 elsewhere, one channel."""
     place: Tensor | None = None
@@ -69,7 +69,8 @@ class System(Protocol):
 
     @property
     def settles_at(self) -> float:
-        """Share of a training at which what learnt first stands still; 1 where all learn to the end."""
+        """Share of a training at which what learnt first stands still; 1 where all learn to the end, 0 where
+        nothing comes first."""
 
     def components_of(self, district: District) -> tuple[str, ...]:
         """Names of the components that a training step on `district` moves."""

@@ -82,10 +82,12 @@ def train(
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
     state = TrainingState(system)
     first = state.load(resume) if resume else 0
-    began = saved = time.monotonic()
-    done, before = first, first / steps
+    saved = time.monotonic()
+    began = saved - state.spent_s
+    done, before = first, _fraction(first, steps, state.spent_s, budget_s)
     for step in range(first, steps):
-        fraction = _fraction(step, steps, time.monotonic() - began, budget_s)
+        state.spent_s = time.monotonic() - began
+        fraction = _fraction(step, steps, state.spent_s, budget_s)
         if watcher and watcher.due(before, fraction):
             _look(watcher, state, step)
         before = fraction
@@ -98,8 +100,9 @@ def train(
                 _look(watcher, state, step)
             state.settle()
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
-        torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
-        losses = system.training_step(district, samplers[district].batch(step), progress)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
+            losses = system.training_step(district, samplers[district].batch(step), progress)
         state.after(district, losses)
         done = step + 1
         advance(done, steps, f"{district} {_first(losses)}")

@@ -37,6 +37,8 @@ class TrainingState:
         self.best_score = math.inf
         self.best_step = 0
         self.settled = False
+        self.spent_s = 0.0
+        """Time that the training has taken [s], what was killed of it included."""
 
     def _copy(self) -> Weights:
         return {
@@ -122,6 +124,7 @@ class TrainingState:
         about = {
             "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
             "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
+            "spent_s": self.spent_s,
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             "recipe": self.system.recipe.model_dump(mode="json"),
         }  # fmt: skip
@@ -148,6 +151,7 @@ class TrainingState:
             if about["best"]:
                 self.best[component] = _under(tensors, f"best|{component}|")
         self.settled, self.best_step = about["settled"], about["best_step"]
+        self.spent_s = about["spent_s"]
         if about["best_score"] is not None:
             self.best_score = about["best_score"]
         for component, optimiser in self._optimisers().items():

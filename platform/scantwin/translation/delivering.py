@@ -40,7 +40,7 @@ def deliver(samples: Tensor, coarse: Tensor, rules: Diffusion) -> Prediction:
         weight = _heat(mean, rules.blend_from)
         return Prediction(coarse + weight * (mean + rules.above * spread - coarse), spread)
     # By the coarse prediction alone: a sample let in only where it is hot itself would be too hot on average.
-    weight = _heat(coarse, rules.blend_from)
+    weight = rules.blend_share * _heat(coarse, rules.blend_from)
     return Prediction(coarse + weight * (one - coarse), spread)
 
 

@@ -38,7 +38,7 @@ class ResidualDenoiser(Denoiser):
         self.register_buffer("moments", torch.zeros(5))
 
     def remember(self, coarse: Tensor, suv: Tensor, weight: Tensor) -> None:
-        """Moves the memory by a patch's body, where `weight` is 1."""
+        """Moves the memory by a patch's body, where `weight` is 1 or more."""
         inside = weight >= 1.0
         if inside.any():
             c, e = coarse[inside], (suv - coarse)[inside].abs()

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scantwin import systems
 from scantwin.errors import Rejection
 from scantwin.imaging.study import Study
+from scantwin.imaging.volume import Volume
 from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
-from scantwin.learning.prepared import INPUTS, cut, pet_alone
+from scantwin.learning.prepared import INPUTS, cut, pet_alone, prepare
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
 
@@ -37,6 +38,26 @@ def test_inputs_are_bounded_and_tell_the_place(bar_cohort):
     assert (np.diff(above[:, 0, 0]) > 0).all(), "higher slices are further above the district's bottom"
     left = window[INPUTS.index("left")]
     assert (np.diff(left[0, 0, :]) > 0).all()
+
+
+def test_the_side_of_the_field_of_view_is_the_cts_whether_there_is_a_pet_or_not(make_bar, tmp_path):
+    study = make_bar(3)
+    pet = study.pet
+    wide = Volume(
+        np.pad(pet.array, ((0, 0), (5, 5), (3, 9))), pet.spacing,
+        tuple(pet.world((0, -5, -3))), pet.direction, pet.unit,
+    )  # fmt: skip
+    spacing = (8.0, 8.0, 8.0)
+    alone, beside = prepare(replace(study, pet=None), spacing), prepare(replace(study, pet=wide), spacing)
+    save_prepared(beside, tmp_path / "beside")
+    channel = INPUTS.index("from-side")
+    for with_pet in (beside, load_prepared(tmp_path / "beside")):
+        start = np.rint(with_pet.grid.index(alone.grid.world((0, 0, 0)))).astype(int).tolist()
+        shape = tuple(n - 2 for n in alone.hu.shape)
+        seen, told = with_pet.inputs("trunk", tuple(start), shape), alone.inputs("trunk", (0, 0, 0), shape)
+        # The two grids lie up to half a voxel apart.
+        assert np.abs(seen[channel] - told[channel]).max() <= 0.5 * 8.0 / 100.0 + 1e-4
+        assert told[channel].max() > 0.3
 
 
 def test_a_cached_study_comes_back(bar_cohort, tmp_path):

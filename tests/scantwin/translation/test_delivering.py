@@ -35,8 +35,9 @@ def test_what_is_delivered_follows_the_recipe():
     samples[:, :, 10:14, 10:14, 10:14] += 5.0
     coarse[:, :, 10:14, 10:14, 10:14] += 4.0
     samples[0, 0, 2, 2, 2] = 9.0  # hot in one sample, cold in the coarse prediction: a guess
-    blend = deliver(samples, coarse, Diffusion(delivered="blend", blend_from=(2.0, 4.0)))
-    assert torch.allclose(blend.pet[0, 0, 11, 11, 11], samples[0, 0, 11, 11, 11])
+    blend = deliver(samples, coarse, Diffusion(delivered="blend", blend_from=(2.0, 4.0), blend_share=0.7))
+    wanted = 0.7 * samples[0, 0, 11, 11, 11] + 0.3 * coarse[0, 0, 11, 11, 11]
+    assert torch.allclose(blend.pet[0, 0, 11, 11, 11], wanted)
     assert blend.pet[0, 0, 2, 2, 2] == coarse[0, 0, 2, 2, 2] and blend.pet[0, 0, 20, 20, 20] == 1.0
     assert torch.equal(deliver(samples, coarse, Diffusion(delivered="sample")).pet, samples[:1])
     upper = deliver(samples, coarse, Diffusion(delivered="upper", blend_from=(2.0, 4.0), above=1.5))

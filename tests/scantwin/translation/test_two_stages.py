@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scantwin import systems
+from scantwin.learning import training
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
 from scantwin.learning.weights import system_arrays
@@ -84,3 +85,31 @@ def test_without_a_denoiser_the_coarse_predictor_learns_to_the_end(recipe, bar_c
     system = systems.build(Recipe.read(values, "test"), seed=1)
     result = train(system, bar_cohort.training, steps=STEPS, seed=3)
     assert set(result.patches) == {COARSE}
+
+
+def test_a_killed_training_goes_on_in_the_stage_and_the_time_it_was_in(
+    recipe, bar_cohort, tmp_path, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+
+    def eleven_seconds(done: int) -> None:
+        now[0] += 11.0
+        if done == 8 and now[0] < 89.0:
+            raise KeyboardInterrupt
+
+    def go_on(system):
+        return train(
+            system, bar_cohort.training, steps=1000, seed=1, budget_s=100.0, resume=tmp_path / "state",
+            after_step=eleven_seconds,
+        )  # fmt: skip
+
+    killed = systems.build(recipe, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(killed)
+    settled = coarse_of(killed)  # 0.6 of 100 s lie before the seventh step
+    now[0] = 5000.0
+    again = systems.build(recipe, seed=1)
+    result = go_on(again)
+    assert result.steps in (10, 11), "100 s are ten steps, one of them possibly done twice"
+    assert torch.equal(coarse_of(again), settled)
