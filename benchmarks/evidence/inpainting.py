@@ -1,4 +1,4 @@
-"""Inpainting of CT slices: diffusion, Pix2Pix on the same patches, and the neighbouring slice, per organ."""
+"""Inpainting of CT slices: diffusion, the Pix2Pix it starts from, and the neighbouring slice, per organ."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Made:
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """Trains both at once, on the same patches; makes the same regions of held-out patients anew."""
+    """Trains the Pix2Pix, then the diffusion; makes the same regions of held-out patients anew."""
     recipe = recipe_of(setting)
     steps = setting.pick(2000, 8000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
