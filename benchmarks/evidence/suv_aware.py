@@ -54,7 +54,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     aims = (
         Aim.at_least(
             "suv-aware/suvmax", worse, 1.15,
-            "SUVmax error without the SUV-aware terms and the weight of lesions over that with them: at least 1.15", *TRIED,
+            "SUVmax error without the SUV-aware terms and the weight of lesions over that with them: at "
+            "least 1.15", *TRIED,
         ),
         Aim.between(
             "coverage/pix2pix", pix2pix.mean if pix2pix else None, 0.75, 0.85,

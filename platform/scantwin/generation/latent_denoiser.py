@@ -1,13 +1,14 @@
-"""The denoiser of latents and the adapter that brings masks to it. No attention, no normalisation.
+"""The denoiser of latents and the adapter that brings masks to it. No attention, no statistics of a window.
 
 Both see where they are (fields.PLACE). Attention over the million latent voxels of a large volume is beyond a
-small machine, and normalisation would make what a window says depend on its size; without either, memory
-grows with the window only.
+small machine, and statistics of a window would make what is said depend on its size: the channels of each
+voxel are normalised alone, and memory grows with the window only.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,23 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from scantwin.generation.fields import PLACE
+
+_WAVES: Final = (math.pi / 2, math.pi, 2 * math.pi, 4 * math.pi)
+"""Of the place channels [1 / their unit]: along the body 2 m to 25 cm long, across it 80 to 10 cm. A network
+takes long to draw an outline from straight ramps (arXiv 2006.10739)."""
+
+_SEEN: Final = len(PLACE) * (1 + 2 * len(_WAVES))
+"""Channels that tell the place."""
+
+
+def waves(place: Tensor) -> Tensor:
+    """Place channels (B, 4, D, H, W) and their sines and cosines: (B, _SEEN, D, H, W)."""
+    return torch.cat([place, *(f(place * w) for w in _WAVES for f in (torch.sin, torch.cos))], dim=1)
+
+
+def evened(x: Tensor) -> Tensor:
+    """`x` (B, C, ...) with the channels of every voxel brought to a root mean square of 1."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class ResidualBlock(nn.Module):
@@ -26,15 +44,15 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
         self.shift = nn.Linear(features, 2 * outputs)
         self.through = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        # Deep stacks without normalisation learn from the first step if each block starts as its way through.
+        # Deep stacks learn from the first step if each block starts as its way through.
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, inputs, D, H, W), embedding (B, features) -> (B, outputs, D, H, W)."""
         scale, shift = self.shift(embedding)[:, :, None, None, None].chunk(2, dim=1)
-        y = self.first(F.silu(x))
-        y = self.second(F.silu(y * (1.0 + scale) + shift))
+        y = self.first(F.silu(evened(x)))
+        y = self.second(F.silu(evened(y) * (1.0 + scale) + shift))
         return self.through(x) + y  # type: ignore[no-any-return]
 
 
@@ -71,11 +89,11 @@ class Downward(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """A U-Net that says the velocity of a noised latent."""
+    """A U-Net that says what the velocity of a noised latent is beside what its level alone tells."""
 
     def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.down = Downward(latents + len(PLACE), channels, features)
+        self.down = Downward(latents + _SEEN, channels, features)
         self.middle = ResidualBlock(channels[-1], channels[-1], features)
         self.up = nn.ModuleList(
             ResidualBlock(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
@@ -86,6 +104,15 @@ class LatentDenoiser(nn.Module):
         # How large the fields of view were: weight, sum and squares of their sides (z, y, x) [m].
         self.register_buffer("fields", torch.zeros(3, 3))
         self.fields: Tensor
+        # What latents are on average: weight and sum of each channel.
+        self.register_buffer("latents", torch.zeros(2, latents))
+        self.latents: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """Mean of the latents that were seen (1, C, 1, 1, 1); 0 before any was."""
+        weight, total = self.latents
+        return torch.as_tensor(total / weight.clamp(min=1e-6)).view(1, -1, 1, 1, 1)
 
     def forward(
         self,
@@ -96,19 +123,19 @@ class LatentDenoiser(nn.Module):
         *,
         sparing: bool = False,
     ) -> Tensor:
-        """Velocity of `noised` (B, C, D, H, W), whatever its sides are.
+        """What is said of `noised` (B, C, D, H, W), whatever its sides are.
 
         `place` (B, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
         what an `Adapter` adds to each level of the U-Net.
         """
-        kept, embedding = self.down(torch.cat([noised, place], dim=1), level, sparing=sparing)
+        kept, embedding = self.down(torch.cat([noised, waves(place)], dim=1), level, sparing=sparing)
         if control is not None:
             kept = [found + added for found, added in zip(kept, control, strict=True)]
         x = run(self.middle, kept[-1], embedding, sparing=sparing)
         for number in range(len(self.up) - 1, -1, -1):
             x = torch.cat([doubled(x, kept[number]), kept[number]], dim=1)
             x = run(self.up[number], x, embedding, sparing=sparing)
-        return self.head(F.silu(x))  # type: ignore[no-any-return]
+        return self.head(F.silu(evened(x)))  # type: ignore[no-any-return]
 
 
 class Adapter(nn.Module):
@@ -121,7 +148,7 @@ class Adapter(nn.Module):
     def __init__(self, latents: int, classes: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.hint = nn.Conv3d(classes, channels[0], 3, padding=1)
-        self.down = Downward(latents + len(PLACE), channels, features)
+        self.down = Downward(latents + _SEEN, channels, features)
         self.gates = nn.ModuleList(nn.Conv3d(width, width, 1) for width in channels)
         for parameter in self.gates.parameters():
             nn.init.zeros_(parameter)
@@ -139,7 +166,7 @@ class Adapter(nn.Module):
         self, noised: Tensor, place: Tensor, level: Tensor, mask: Tensor, *, sparing: bool = False
     ) -> list[Tensor]:
         """What is added to the denoiser's levels; `mask` (B, classes, D, H, W) holds shares of each class."""
-        seen = torch.cat([noised, place], dim=1)
+        seen = torch.cat([noised, waves(place)], dim=1)
         kept, _ = self.down(seen, level, self.hint(mask), sparing=sparing)
         return [gate(found) for gate, found in zip(self.gates, kept, strict=True)]
 

@@ -25,11 +25,11 @@ from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
-from scantwin.learning.schedules import cosine
+from scantwin.learning.schedules import Preconditioning, cosine
 from scantwin.learning.unet import PatchDiscriminator
 
-_FIELD_RATE = 0.02
-"""How fast the memory of fields of view moves: it spans some fifty patients."""
+_RATE = 0.02
+"""How fast the memory of fields of view and latents moves: it spans some fifty patients."""
 
 
 class LowResource3D(DistrictNetworks):
@@ -129,41 +129,55 @@ class LowResource3D(DistrictNetworks):
         self._optimisers.clear(name)
         losses = []
         for window in batch.windows:
+            latent = self.latent_of(district, window)
             if kind == "denoiser":
-                self._remember(other, window)
-                found = {"denoising": self.latent_loss(district, window, masked=False)}
+                self._remember(other, window, latent)
+                found = {"denoising": self.latent_loss(district, window, latent, masked=False)}
             else:
                 with standing_still(other):
-                    found = {"masked": self.latent_loss(district, window, masked=True)}
+                    found = {"masked": self.latent_loss(district, window, latent, masked=True)}
             backward(self.recipe.losses.denoising * found[next(iter(found))], len(batch.windows))
             losses.append(found)
         self._optimisers.step(name, clip=True)
         self._moved[district] = (name,)
         return mean_of(losses)
 
-    def latent_loss(self, district: District, window: Window, *, masked: bool) -> Tensor:
-        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask."""
-        latent = encode(self.autoencoder(district), window.image, self.rules, self.recipe)
-        step = torch.tensor([window.step])
-        noised = self.schedule.noised(latent, window.noise, step)
+    def latent_of(self, district: District, window: Window) -> Tensor:
+        """What the autoencoder makes of a window, for the diffusion (1, C, D, H, W)."""
+        return encode(self.autoencoder(district), window.image, self.rules, self.recipe)
+
+    def latent_loss(self, district: District, window: Window, latent: Tensor, *, masked: bool) -> Tensor:
+        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask.
+
+        `latent` is the window's, of `latent_of`.
+        """
+        latent = latent - self.denoiser(district).centre
+        count = len(window.steps)
+        place, latent = (one.expand(count, -1, -1, -1, -1) for one in (window.place, latent))
+        noised = self.schedule.noised(latent, window.noise, window.steps)
         sparing = latent[0, 0].numel() > self.rules.recompute_above
-        mask = window.mask if masked else None
-        said = self.velocity(district, noised, window.place, window.step, mask, sparing=sparing)
-        return (said - self.schedule.velocity(latent, window.noise, step)).abs().mean()
+        mask = window.mask.expand(count, -1, -1, -1, -1) if masked and window.mask is not None else None
+        said = self.velocity(district, noised, place, window.steps, mask, sparing=sparing)
+        return (said - self.schedule.velocity(latent, window.noise, window.steps)).abs().mean()
 
     def velocity(
-        self, district: District, noised: Tensor, place: Tensor, step: int, mask: Tensor | None = None,
+        self, district: District, noised: Tensor, place: Tensor, steps: Tensor, mask: Tensor | None = None,
         *, sparing: bool = False,
     ) -> Tensor:  # fmt: skip
-        """What the denoiser, with the adapter where there is a mask, says of a latent (B, C, D, H, W)."""
-        level = torch.full((len(noised),), step / self.rules.steps, device=noised.device)
-        adapter = self.adapter(district)
+        """What the denoiser, with the adapter where there is a mask, says of latents (B, C, D, H, W).
+
+        They are those of `encode` less the denoiser's `centre`, noised to `steps` (B,).
+        """
+        denoiser, adapter = self.denoiser(district), self.adapter(district)
+        level = (steps / self.rules.steps).to(noised)
+        parts = Preconditioning.of(self.schedule, steps, self.rules.latent_sd, noised)
+        seen = (parts.into * noised).contiguous(memory_format=torch.channels_last_3d)
         with self._arithmetic():
             added = None
             if mask is not None and adapter is not None:
-                added = adapter(noised, place, level, mask, sparing=sparing)
-            said = self.denoiser(district)(noised, place, level, added, sparing=sparing)
-        return torch.as_tensor(said.float())
+                added = adapter(seen, place, level, mask, sparing=sparing)
+            said = denoiser(seen, place, level, added, sparing=sparing).float()
+        return torch.as_tensor(parts.skip * noised + parts.out * said)
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Reconstruction errors [HU] and the denoiser's loss on a held-out patient."""
@@ -173,10 +187,11 @@ class LowResource3D(DistrictNetworks):
         """CTs [HU]: real, reconstructed, made from noise, made from the mask."""
         return volumes_figures.shown(self, study)
 
-    def _remember(self, denoiser: LatentDenoiser, window: Window) -> None:
-        """Moves the memory of how large fields of view are: sums that sites may average like weights."""
-        size = window.field_m
-        denoiser.fields.lerp_(torch.stack([torch.ones_like(size), size, size**2]), _FIELD_RATE)
+    def _remember(self, denoiser: LatentDenoiser, window: Window, latent: Tensor) -> None:
+        """Moves the memory of fields of view and of latents: sums that sites may average like weights."""
+        size, mean = window.field_m, latent.mean((0, 2, 3, 4))
+        denoiser.fields.lerp_(torch.stack([torch.ones_like(size), size, size**2]), _RATE)
+        denoiser.latents.lerp_(torch.stack([torch.ones_like(mean), mean]), _RATE)
 
     def _judge(self, critic: str, image: Tensor) -> Tensor:
         with self._arithmetic():

@@ -52,9 +52,9 @@ class Window:
     field_m: Tensor
     """(3,) the whole field of view (z, y, x) [m]."""
     noise: Tensor
-    """Standard normal on the latent grid, one channel for each of the latent's."""
-    step: int
-    """Noise level, 1..steps."""
+    """Standard normal on the latent grid, one channel for each of the latent's; a batch of `steps`."""
+    steps: Tensor
+    """Noise levels (draws,), 1..steps, spread over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +174,15 @@ def window_of(
     return Window(
         image, place, mask,
         torch.tensor([n * s / 1000.0 for n, s in zip(hu.shape, recipe.spacing_mm, strict=True)]),
-        torch.randn(1, len(rules.levels), *place.shape[2:], generator=generator),
-        int(random.integers(1, rules.steps + 1)),
+        torch.randn(rules.draws, len(rules.levels), *place.shape[2:], generator=generator),
+        _spread(rules, random),
     )  # fmt: skip
+
+
+def _spread(rules: Volumes, random: np.random.Generator) -> Tensor:
+    """One noise level of every part of them: all are then learnt from equally often."""
+    shares = (np.arange(rules.draws) + random.random(rules.draws)) / rules.draws
+    return torch.from_numpy(np.floor(shares * rules.steps).astype(np.int64)) + 1
 
 
 def mask_classes(study: PreparedStudy, rules: Volumes) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
     rules, field, levels = system.rules, order.field, system.schedule
     generator = torch.Generator().manual_seed(order.seed)
     noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(order.device)
-    place = field.place().to(order.device)
+    place, centre = field.place().to(order.device), system.denoiser(district).centre
     mask = None
     if order.classes is not None:
         padded = np.asarray(field.pad(order.classes, 0), np.uint8)
@@ -80,15 +80,16 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
         def say(box: Box) -> Tensor:
             near = (slice(None), slice(None), *box)
             seen = None if mask is None else mask[near]
-            velocity = system.velocity(district, noised[near], place[near], at, seen)
+            velocity = system.velocity(district, noised[near], place[near], torch.tensor([at]), seen)
             clean = levels.image(noised[near], velocity, torch.tensor([at]))
-            return clean.clamp(-rules.latent_gain, rules.latent_gain)  # no latent is beyond its grid
+            # No latent is beyond its grid.
+            return (clean + centre).clamp(-rules.latent_gain, rules.latent_gain) - centre
 
         said = blended(noised, boxes, say)
         told(steps.index(at) + 1)
         return said
 
-    return SAMPLERS[rules.sampler](denoise, noise, steps, levels)
+    return SAMPLERS[rules.sampler](denoise, noise, steps, levels) + centre
 
 
 @torch.no_grad()

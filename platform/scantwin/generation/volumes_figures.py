@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scantwin.generation.fields import Field
 from scantwin.generation.hu_scale import to_unit
-from scantwin.generation.volumes_batches import mask_classes, window_of
+from scantwin.generation.volumes_batches import Window, mask_classes, window_of
 from scantwin.generation.volumes_drawing import Order, decode, draw, encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
@@ -46,14 +46,21 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
         "soft-mae": float(np.abs(error[soft]).mean()),
     }  # fmt: skip
     window = window_of(study, system.recipe, system.rules, np.random.default_rng(0))
+    latent = system.latent_of(district, window)
     for name, masked in (("denoising", False), ("masked", True)):
         if not masked or window.mask is not None:
             losses = [
-                float(system.latent_loss(district, replace(window, step=step), masked=masked))
-                for step in (max(round(share * system.rules.steps), 1) for share in _LEVELS)
+                float(system.latent_loss(district, one, latent, masked=masked))
+                for one in _at_levels(window, system.rules.steps)
             ]
             out[name] = sum(losses) / len(losses)
     return {name: value for name, value in out.items() if np.isfinite(value)}
+
+
+def _at_levels(window: Window, steps: int) -> list[Window]:
+    """The window with its first noise at each of the noise levels that are compared."""
+    levels = [max(round(share * steps), 1) for share in _LEVELS]
+    return [replace(window, noise=window.noise[:1], steps=torch.tensor([level])) for level in levels]
 
 
 def reconstructed(system: LowResource3D, study: PreparedStudy, district: District) -> np.ndarray:

@@ -37,6 +37,27 @@ class Levels:
         return _wide(self.alpha[step], noised) * noised - _wide(self.sigma[step], noised) * velocity
 
 
+@dataclass(frozen=True)
+class Preconditioning:
+    """How a velocity is made of what is noised and of what a network says, each about as large as the other.
+
+    velocity = skip * noised + out * network(into * noised): the best guess that knows the image's SD only,
+    and the network says the rest in units of the SD that is left. arXiv 2206.00364, table 1, for a velocity.
+    """
+
+    skip: Tensor
+    out: Tensor
+    into: Tensor
+    """(B, 1, ...) each."""
+
+    @classmethod
+    def of(cls, levels: Levels, step: Tensor, sd: float, like: Tensor) -> Preconditioning:
+        """At `step` (B,) of images with mean 0 and `sd`, with as many axes as `like`."""
+        alpha, sigma = (_wide(values[step], like) for values in (levels.alpha, levels.sigma))
+        noised = (alpha**2 * sd**2 + sigma**2).sqrt()
+        return cls(alpha * sigma * (1 - sd**2) / noised**2, sd / noised, 1 / noised)
+
+
 def cosine(steps: int) -> Levels:
     """The cosine schedule of arXiv 2102.09672, eq. 17, over `steps` steps."""
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
@@ -52,4 +73,4 @@ def descent(start: int, count: int) -> list[int]:
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
+    return values.view(-1, *[1] * (like.dim() - 1)).to(like.device)

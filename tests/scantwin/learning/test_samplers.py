@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
-from scantwin.learning.schedules import cosine, descent
+from scantwin.learning.schedules import Preconditioning, cosine, descent
 
 MEAN, SD = 1.5, 0.4
 LEVELS = cosine(200)
@@ -73,3 +73,17 @@ def test_one_step_is_the_denoisers_word():
 def test_a_descent_makes_no_step_twice():
     assert descent(200, 4) == [200, 150, 100, 50, 0]
     assert descent(3, 12) == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("sd", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("step", [10, 100, 200])
+def test_preconditioned_a_network_says_what_is_left_in_units_of_its_sd(sd, step):
+    generator = torch.Generator().manual_seed(4)
+    image = sd * torch.randn(1, 200_000, generator=generator)
+    noise, at = torch.randn(1, 200_000, generator=generator), torch.tensor([step])
+    noised, velocity = LEVELS.noised(image, noise, at), LEVELS.velocity(image, noise, at)
+    parts = Preconditioning.of(LEVELS, at, sd, image)
+    assert float((parts.into * noised).std()) == pytest.approx(1.0, rel=0.01)
+    left = (velocity - parts.skip * noised) / parts.out
+    assert float(left.std()) == pytest.approx(1.0, rel=0.01)
+    assert float((left * noised).mean() / noised.std()) == pytest.approx(0.0, abs=0.01), "no line fits better"
