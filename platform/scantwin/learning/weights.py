@@ -58,7 +58,8 @@ def load_arrays(system: System, components: Components) -> None:
         given = {key: tuple(value.shape) for key, value in components[name].items()}
         if wanted != given:
             raise InputError(
-                f"The weights of {name} do not fit this recipe.", hint="Use the model's own recipe."
+                f"The weights of {name} do not fit this recipe.",
+                hint="Use the model's own recipe, and the ScanTwin that made it.",
             )
         network.load_state_dict({key: torch.from_numpy(np.array(v)) for key, v in components[name].items()})
 
