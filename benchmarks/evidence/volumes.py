@@ -62,7 +62,7 @@ class Kind:
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains once; reconstructs, makes from noise, makes after the masks of held-out patients."""
     recipe = Recipe.load("low-resource-3d")
-    steps = setting.pick(600, 12000)
+    steps = setting.pick(900, 12000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, LowResource3D)
