@@ -72,7 +72,7 @@ class Made:
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains the Pix2Pix, then the diffusion; makes the same regions of held-out patients anew."""
     recipe = recipe_of(setting)
-    steps = setting.pick(2000, 8000)
+    steps = setting.pick(1200, 8000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, CTInpainting)
