@@ -11,7 +11,6 @@ from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from benchmarks.evidence.findings import Setting, Spread, Workshop
 from benchmarks.evidence.workshop import key_of
 from numpy.typing import NDArray
@@ -190,11 +189,9 @@ class Measurer:
 
     def _features(self, pets: list[Image]) -> frechet.Gaussian:
         gathered = frechet.Gaussian()
+        every = self.setting.pick(2, 1)
         for pet, case in zip(pets, self.cases, strict=True):
-            for number, one in enumerate(frechet.slices_of(pet, case.body, SUV_RANGE)):
-                if number % self.setting.pick(2, 1) == 0:
-                    image = torch.from_numpy(np.ascontiguousarray(one))[None, None]
-                    gathered.add(self.extractor(image).double().numpy())
+            frechet.gather(gathered, pet, case.body, SUV_RANGE, self.extractor, every)
         return gathered
 
     def _moved(self, number: int, pet: Image) -> Image:

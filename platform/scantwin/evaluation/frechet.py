@@ -8,6 +8,7 @@ and is compared with figures of the same extractor only.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby, islice
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.nn import functional as F
 _WIDTHS: Final = (24, 48, 64)
 _SEED: Final = 20250321
 """Of the project's own extractor; part of its name."""
+_AT_ONCE: Final = 16
+"""Slices that go through an extractor together."""
 _FEWEST_PIXELS: Final = 64
 """Pixels of tissue below which a slice says nothing."""
 
@@ -111,10 +114,13 @@ def gather(
     body: NDArray[np.bool_],
     value_range: tuple[float, float],
     extractor: Extractor,
+    every: int = 1,
 ) -> None:
-    """Adds the features of one patient's slices."""
-    for one in slices_of(image, body, value_range):
-        into.add(extractor(torch.from_numpy(np.ascontiguousarray(one))[None, None]).double().numpy())
+    """Adds the features of one patient's slices, or of every so many of them."""
+    chosen = islice(slices_of(image, body, value_range), 0, None, every)
+    for _, plane in groupby(chosen, key=lambda one: one.shape):
+        while some := list(islice(plane, _AT_ONCE)):
+            into.add(extractor(torch.from_numpy(np.stack(some))[:, None]).double().numpy())
 
 
 def frechet_distance(one: Gaussian, two: Gaussian) -> float:
