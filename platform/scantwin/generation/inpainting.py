@@ -174,7 +174,7 @@ class CTInpainting(DistrictNetworks):
             return image
         painted = image.clone()
         # An organ that a region swallows in one slice is as dense there as it is known to be in others.
-        levels = levels_around(image[None], region[None], classes[None])
+        levels = levels_around(image[None], region[None], classes[None])[0]
         for some in torch.split(wanted, _AT_ONCE):
             seen, inside, named = (_around(volume, some) for volume in (image, region, classes))
             painted[some] = self._paint_at_once(painter, seen, inside, named, levels)[:, 0]

@@ -87,7 +87,7 @@ def _ordered(found: list[Series], worth: Callable[[Series], dict[str, float]]) -
 
 def check_pair(ct: Volume, pet: Volume) -> list[str]:
     """Warnings about the overlap of CT and PET; the rejection `pair.far-apart` if they hardly have any."""
-    (ct_low, ct_high), (pet_low, pet_high) = bounds(ct), bounds(pet)
+    (ct_low, ct_high), (pet_low, pet_high) = ct.bounds, pet.bounds
     common = np.minimum(ct_high, pet_high) - np.maximum(ct_low, pet_low)
     shorter = np.minimum(ct_high - ct_low, pet_high - pet_low)
     if (common < MIN_OVERLAP * shorter).any():
@@ -109,10 +109,3 @@ def check_series(ct: Series, pet: Series) -> list[str]:
     if days:
         notes.append(warn("pair.other-day", found=days))
     return notes
-
-
-def bounds(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner (x, y, z) of a volume's field of view, LPS [mm]."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1).T
-    world = volume.world(corners)
-    return world.min(axis=0), world.max(axis=0)

@@ -231,8 +231,7 @@ def _on(
 ) -> NDArray[np.float32]:
     """The values of `volume` on the pixels of `frame`, as a picture (row, column): head or front up."""
     # Only the voxels around the slice are touched: a whole-body CT need not be resampled for one slice.
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in frame.shape], indexing="ij")).reshape(3, -1).T
-    index = volume.index(frame.world(corners))
+    index = volume.index(frame.corners)
     low = np.clip(np.floor(index.min(axis=0)).astype(int) - 3, 0, np.asarray(volume.shape) - 1)
     high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 4, low + 1, volume.shape)
     near = volume.crop(tuple(low), tuple(high))

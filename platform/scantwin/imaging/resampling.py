@@ -48,9 +48,7 @@ def resample_like(
 
 def grid_over(volume: Volume, spacing: tuple[float, float, float]) -> Volume:
     """An empty canonical grid of `spacing` (z, y, x) [mm] that covers `volume`."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1).T
-    world = volume.world(corners)
-    low, high = world.min(axis=0)[::-1], world.max(axis=0)[::-1]  # (z, y, x)
+    low, high = (corner[::-1] for corner in volume.bounds)  # (z, y, x)
     size = np.maximum(np.ceil((high - low) / np.asarray(spacing) - 1e-3), 1).astype(int)
     origin = low + np.asarray(spacing) / 2
     array = np.broadcast_to(np.uint8(0), tuple(size))

@@ -117,9 +117,8 @@ def _along_axes(volume: Volume, what: str) -> tuple[Volume, list[str]]:
 def _as_labels(volume: Volume, image: Volume) -> Volume:
     array = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0)
     labels = volume.with_array(np.clip(np.rint(array), 0, 255).astype(np.uint8), "label")
-    from scantwin.imaging.pairing import bounds
 
-    (low, high), (image_low, image_high) = bounds(labels), bounds(image)
+    (low, high), (image_low, image_high) = labels.bounds, image.bounds
     if (np.minimum(high, image_high) <= np.maximum(low, image_low)).any():
         raise reject("pair.lesions-elsewhere", found="their fields of view do not overlap")
     return axis_aligned(labels)

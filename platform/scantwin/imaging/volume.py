@@ -88,6 +88,18 @@ class Volume:
         inverse = np.linalg.inv(self.affine[:3, :3])
         return (np.asarray(world, float) - self.affine[:3, 3]) @ inverse.T
 
+    @property
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest corner (x, y, z) of the field of view, LPS [mm]: outer edges of the voxels."""
+        world = self.corners
+        return world.min(axis=0), world.max(axis=0)
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """The eight corners (8, xyz) of the field of view, LPS [mm]: outer edges of the voxels."""
+        ends = np.meshgrid(*[(-0.5, n - 0.5) for n in self.shape], indexing="ij")
+        return self.world(np.array(ends).reshape(3, -1).T)
+
     def with_array(self, array: NDArray[np.generic], unit: Unit | None = None) -> Volume:
         """The same place with other values of the same shape."""
         if array.shape != self.array.shape:

@@ -196,10 +196,8 @@ def cut(
 
 
 def _sides_on(grid: Volume, ct: Volume) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where the field of view of `ct` begins and ends on `grid`, along y and x [voxels]."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in ct.shape], indexing="ij")).reshape(3, -1).T
-    places = grid.index(ct.world(corners))
-    (_, y0, x0), (_, y1, x1) = places.min(axis=0).tolist(), places.max(axis=0).tolist()
+    """Where the field of view of `ct` begins and ends on the canonical `grid`, along y and x [voxels]."""
+    (_, y0, x0), (_, y1, x1) = (grid.index(corner).tolist() for corner in ct.bounds)
     return (y0, y1), (x0, x1)
 
 
