@@ -28,7 +28,10 @@ LOOK_EVERY_S = 0.5
 START_S = 120.0
 """How long a run may take until its ServerApp has begun [s]."""
 
-_ASK_FLOWER_EVERY_S = 5.0
+_ASK_FLOWER_EVERY_S = 30.0
+"""Rest between two questions [s] whether a run's process died without a word: each starts a program of Flower's,
+which takes seconds of a core that a site on this machine would train with."""
+
 _ENDED = ("finished", "failed", "stopped")
 _ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
@@ -116,8 +119,8 @@ def follow(
             words = "Its ServerApp did not begin; see the conductor's log."
             _note(database, run_id, "failed", words, flower_run_id)
         if time.monotonic() - asked > _ASK_FLOWER_EVERY_S:
-            asked = time.monotonic()
             ended = _flower_says_ended(consortium, flower_run_id)
+            asked = time.monotonic()
             if ended is not None:
                 time.sleep(1.0)  # its last words may be on their way into the database
                 _note(database, run_id, "failed", _ENDED_SILENTLY.format(ended), flower_run_id)
