@@ -14,7 +14,8 @@ import numpy as np
 import typer
 
 from scantwin.cli.durations import seconds_of
-from scantwin.learning.machine import share_cores, use_threads
+from scantwin.cores import share_cores
+from scantwin.learning.machine import use_threads
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Components, Model, load_arrays, system_arrays

@@ -18,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
+from scantwin.cores import share_cores
 from scantwin.files import write_json
-from scantwin.learning.machine import share_cores, use_threads
+from scantwin.learning.machine import use_threads
 from scantwin.terminal import Json, emit, out, progress_bar
 
 _REPO = Path(__file__).resolve().parents[1]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scantwin.cores import share_cores
+
+share_cores()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 

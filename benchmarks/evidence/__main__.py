@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from scantwin.cores import share_cores
 from scantwin.errors import ScanTwinError
-from scantwin.learning.machine import share_cores, use_threads
+from scantwin.learning.machine import use_threads
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out, progress_bar
 

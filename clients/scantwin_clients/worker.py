@@ -17,7 +17,6 @@ from scantwin.errors import FederationError
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import beat_faster, wait_less
-from scantwin.learning.machine import share_cores
 from scantwin_clients.policy import check_bundle
 from scantwin_clients.site import READY, Site
 
@@ -129,7 +128,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--secret-file", type=Path, required=True)
     parser.add_argument("--poll", type=float, required=True)
     given: Any = parser.parse_args(arguments)
-    share_cores()  # a site's machine has other work, and torch is not imported yet
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every poll
     work(Site.open(given.site, given.home), given.address, given.secret_file.read_bytes(), poll_s=given.poll)

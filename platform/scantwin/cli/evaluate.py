@@ -27,11 +27,9 @@ def evaluate(
     \b
     scantwin evaluate --model model/ --data held-out/
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin.evaluation.report import evaluate_studies
     from scantwin.imaging.reading import find_studies, read_study
+    from scantwin.learning.machine import use_threads
     from scantwin.learning.prepared import prepare
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model

@@ -49,12 +49,10 @@ def lesions(
     scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1
     scantwin generate lesions ct.nii.gz --model inpainting/ --out made/ --masks drawn.nii.gz --count 3
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin.generation.lesion_data import make_lesion_data
     from scantwin.generation.lesion_orders import DRAWN, Order
     from scantwin.imaging.reading import find_studies
+    from scantwin.learning.machine import use_threads
 
     system, version = inpainting_model(model)
     use_threads(threads)

@@ -33,14 +33,12 @@ def organs(
     scantwin generate organs study/ --organ liver --organ kidney --model inpainting/ --out made/
     scantwin generate organs study/ --organ lung --where outside --model inpainting/ --out made/
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin.cli.generate_lesions import chosen_method, inpainting_model
     from scantwin.generation.organ_cases import make_organs
     from scantwin.generation.scene import Scene
     from scantwin.imaging.organs import ORGAN_CLASSES
     from scantwin.imaging.reading import find_studies, read_study
+    from scantwin.learning.machine import use_threads
 
     if where not in get_args(Where):
         raise InputError(f"--where is inside or outside, not {where}.")

@@ -48,11 +48,9 @@ def volumes(
     scantwin generate volumes --model volumes/ --out made/ --count 8
     scantwin generate volumes --model volumes/ --out made/ --masks labels/ --mapping totalsegmentator-total
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
     from scantwin.generation.volumes_masks import find_masks
+    from scantwin.learning.machine import use_threads
 
     system, version = volumes_model(model)
     use_threads(threads)

@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from scantwin.cores import share_cores
 from scantwin.interrupts import Ended, end_on_signals, signalled
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point. Exit codes: 0 well, 1 failure, 2 bad input, 128 + the signal when it was ended."""
     end_on_signals()
+    share_cores()
     try:
         code = _run("--json" in sys.argv)
     except Ended as ended:  # before the command had begun

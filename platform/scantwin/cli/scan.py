@@ -34,11 +34,9 @@ def scan(
     scantwin scan ct.nii.gz
     scantwin scan ct.nii.gz --model model/ --out scan/
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin.imaging.ct_header import ct_header
     from scantwin.imaging.reading import read_ct
+    from scantwin.learning.machine import use_threads
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
     from scantwin.translation.outputs import write_scan

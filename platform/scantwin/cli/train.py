@@ -55,12 +55,10 @@ def train(
     scantwin train --recipe pix2pix --data studies/ --out model/ --budget 5m
     scantwin train --recipe ct-inpainting --data studies/ --out model/ --budget 4m
     """
-    from scantwin.learning.machine import share_cores, use_threads
-
-    share_cores()
     from scantwin import systems
     from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
     from scantwin.federation.merging import merge
+    from scantwin.learning.machine import use_threads
     from scantwin.learning.recipe import Recipe
     from scantwin.learning.training import train as run
     from scantwin.learning.weights import Model, system_arrays

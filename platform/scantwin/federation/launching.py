@@ -29,8 +29,8 @@ START_S = 120.0
 """How long a run may take until its ServerApp has begun [s]."""
 
 _ASK_FLOWER_EVERY_S = 30.0
-"""Rest between two questions [s] whether a run's process died without a word: each starts a program of Flower's,
-which takes seconds of a core that a site on this machine would train with."""
+"""Rest between two questions [s] whether a run's process died without a word: each starts a program of
+Flower's, which takes seconds of a core that a site on this machine would train with."""
 
 _ENDED = ("finished", "failed", "stopped")
 _ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."

@@ -11,15 +11,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def share_cores() -> None:
-    """Lets waiting threads sleep instead of spin. To be called before torch is first imported.
-
-    Spinning gains a few per cent on an idle machine; where others want the cores too, two spinning threads
-    were six times slower than two sleeping ones (2 cores, load 10: 8 s a training step against 1.3 s).
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def use_threads(threads: int | None = None) -> int:
     """Sets how many CPU threads torch uses (default: as many as this process may run on) and says so."""
     import torch
