@@ -6,12 +6,14 @@ Metrics are taken on each patient's own PET grid; the model works on its own gri
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
+from scantwin.evaluation.volumes import Response, responses
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
 from scantwin.imaging.volume import Volume
@@ -60,6 +62,16 @@ class Case:
         if self.lesions is not None and (inside := self.lesions & self.body).any():
             masks["lesions"] = inside
         return masks
+
+    @cached_property
+    def likeness(self) -> im.Likeness:
+        """What structural similarity to the true PET is measured with."""
+        return im.Likeness(self.true, self.body)
+
+    @cached_property
+    def to_be_found(self) -> list[Response]:
+        """What a reader would find in the true PET; nothing without lesions."""
+        return [] if self.lesions is None else responses(self.true, self.lesions, self.body)
 
 
 def case_of(study: PreparedStudy) -> Case:
@@ -142,7 +154,7 @@ def say_reference(reference: str, statistics: Statistics, case: Case) -> NDArray
 
 def compare(predicted: NDArray[np.float32], case: Case) -> dict[str, dict[str, float]]:
     """{region: {metric: value}} of a predicted PET [g/ml] against the case's own."""
-    similarity = im.ssim_map(predicted, case.true, case.body)
+    similarity = case.likeness.map(predicted)
     regions: dict[str, dict[str, float]] = {}
     for region, mask in case.masks().items():
         values = {

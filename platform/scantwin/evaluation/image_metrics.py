@@ -5,6 +5,7 @@ All arrays have axes (z, y, x) and are SUV [g/ml]; masks select the voxels that 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ _SSIM_WINDOW: Final = 7
 """Edge of SSIM's uniform window [voxels]."""
 _INNER: Final = (slice(_SSIM_WINDOW // 2, -(_SSIM_WINDOW // 2)),) * 3
 """Where the window lies wholly inside the array."""
+
+_SAMPLE: Final = _SSIM_WINDOW**3 / (_SSIM_WINDOW**3 - 1)
+"""From the window's own variance to that of what it is a sample of."""
 
 _SCALE_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of MS-SSIM, finest scale first (Wang 2003, 10.1109/ACSSC.2003.1292216)."""
@@ -44,72 +48,91 @@ def psnr(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, fl
     return 100.0 if mean_square == 0 else min(100.0, 10.0 * float(np.log10((high - low) ** 2 / mean_square)))
 
 
-def ssim_map(
-    predicted: Array, true: Array, body: Mask, value_range: tuple[float, float] = SUV_RANGE
-) -> Array:
-    """Structural similarity at each voxel (z, y, x): 7-voxel window, K1 0.01, K2 0.03, sample covariance.
-
-    Outside `body` both images are set to the range's minimum; the outer 3 voxels of the array are NaN.
-    """
-    luminance, structure = _similarity(*_shown(predicted, true, body, value_range), value_range)
-    similarity = luminance * structure
-    cropped = np.full(similarity.shape, np.nan, np.float32)
-    cropped[_INNER] = similarity[_INNER]
-    return cropped
-
-
 def ssim(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
     """Mean structural similarity over the mask; NaN where the mask lies in the cropped border only."""
-    values = ssim_map(predicted, true, mask, value_range)[mask]
+    values = Likeness(true, mask, value_range).map(predicted)[mask]
     known = np.isfinite(values)
     return float(values[known].mean(dtype=np.float64)) if known.any() else float("nan")
 
 
-def ms_ssim(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
-    """Multi-scale structural similarity over the mask: five scales, each half as fine as the one before.
+class Likeness:
+    """Structural similarity to one true image: what depends on that image alone is computed once.
 
-    NaN where the volume is too small for SSIM's window at the coarsest scale (edges below 112 voxels), or
-    no voxel of the mask is left there.
+    7-voxel uniform window, K1 0.01, K2 0.03, sample covariance. Both images are clipped to `value_range`
+    [g/ml] and set to its minimum outside `body`.
     """
-    x, y = _shown(predicted, true, mask, value_range)
-    inside = mask.astype(np.float64)
-    product = 1.0
-    for number, weight in enumerate(_SCALE_WEIGHTS):
-        if min(x.shape) < _SSIM_WINDOW:
+
+    def __init__(self, true: Array, body: Mask, value_range: tuple[float, float] = SUV_RANGE) -> None:
+        self._body, self._range = body, value_range
+        self._true = self._shown(true)
+
+    def map(self, predicted: Array) -> Array:
+        """At each voxel (z, y, x) of the body; NaN outside it and in the outer 3 voxels of the array."""
+        luminance, structure = self._finest.against(self._shown(predicted))
+        out = np.full(predicted.shape, np.nan, np.float32)
+        out[self._finest.where] = luminance * structure
+        return out
+
+    def multi_scale(self, predicted: Array) -> float:
+        """MS-SSIM over the body: five scales, each half as fine as the one before.
+
+        NaN where the volume is too small for the window at the coarsest scale (edges below 112 voxels), or
+        no voxel of the body is left there.
+        """
+        if len(self._scales) < len(_SCALE_WEIGHTS) or not all(scale.where.any() for scale in self._scales):
             return float("nan")
-        luminance, structure = _similarity(x, y, value_range)
-        last = number == len(_SCALE_WEIGHTS) - 1
-        values = (luminance * structure if last else structure)[_INNER][inside[_INNER] >= 0.5]
-        if not values.size:
-            return float("nan")
-        product *= max(float(values.mean()), 0.0) ** weight
-        x, y, inside = (_halved(image) for image in (x, y, inside))
-    return product
+        image, product = self._shown(predicted), 1.0
+        for number, (scale, weight) in enumerate(zip(self._scales, _SCALE_WEIGHTS, strict=True)):
+            luminance, structure = scale.against(image)
+            last = number == len(_SCALE_WEIGHTS) - 1
+            values = luminance * structure if last else structure
+            product *= max(float(values.mean()), 0.0) ** weight
+            image = _halved(image)
+        return product
+
+    @cached_property
+    def _finest(self) -> _Scale:
+        return _Scale(self._true, self._body.astype(np.float64), self._range)
+
+    @cached_property
+    def _scales(self) -> list[_Scale]:
+        """Finest first, as far as the window fits."""
+        scales: list[_Scale] = []
+        true, inside = self._true, self._body.astype(np.float64)
+        while len(scales) < len(_SCALE_WEIGHTS) and min(true.shape) >= _SSIM_WINDOW:
+            scales.append(_Scale(true, inside, self._range) if scales else self._finest)
+            true, inside = _halved(true), _halved(inside)
+        return scales
+
+    def _shown(self, image: Array) -> NDArray[np.float64]:
+        low, high = self._range
+        return np.where(self._body, np.clip(image, low, high), low).astype(np.float64)
 
 
-def _shown(
-    predicted: Array, true: Array, body: Mask, value_range: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both images clipped to the range, at its minimum outside the body."""
-    low, high = value_range
-    x, y = (np.where(body, np.clip(a, low, high), low).astype(np.float64) for a in (predicted, true))
-    return x, y
+class _Scale:
+    """The true image at one scale: its windows' means and variances where there is tissue."""
 
+    def __init__(
+        self, true: NDArray[np.float64], inside: NDArray[np.float64], value_range: tuple[float, float]
+    ) -> None:
+        low, high = value_range
+        self._c1, self._c2 = (0.01 * (high - low)) ** 2, (0.03 * (high - low)) ** 2
+        self.where = np.zeros(inside.shape, bool)
+        self.where[_INNER] = inside[_INNER] >= 0.5
+        self._true = true
+        self._mean = self._windowed(true)
+        self._variance = _SAMPLE * (self._windowed(true * true) - self._mean**2)
 
-def _similarity(
-    x: NDArray[np.float64], y: NDArray[np.float64], value_range: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The luminance term, and the contrast and structure terms in one, at each voxel."""
-    low, high = value_range
-    c1, c2 = (0.01 * (high - low)) ** 2, (0.03 * (high - low)) ** 2
-    count = _SSIM_WINDOW**3
-    sample = count / (count - 1)
-    mean_x, mean_y = (ndimage.uniform_filter(a, _SSIM_WINDOW) for a in (x, y))
-    var_x = sample * (ndimage.uniform_filter(x * x, _SSIM_WINDOW) - mean_x**2)
-    var_y = sample * (ndimage.uniform_filter(y * y, _SSIM_WINDOW) - mean_y**2)
-    both = sample * (ndimage.uniform_filter(x * y, _SSIM_WINDOW) - mean_x * mean_y)
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return luminance, (2 * both + c2) / (var_x + var_y + c2)
+    def against(self, image: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The luminance term, and the contrast and structure terms in one, at each voxel of `where`."""
+        mean, true_mean = self._windowed(image), self._mean
+        variance = _SAMPLE * (self._windowed(image * image) - mean**2)
+        both = _SAMPLE * (self._windowed(image * self._true) - mean * true_mean)
+        luminance = (2 * mean * true_mean + self._c1) / (mean**2 + true_mean**2 + self._c1)
+        return luminance, (2 * both + self._c2) / (variance + self._variance + self._c2)
+
+    def _windowed(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(ndimage.uniform_filter(image, _SSIM_WINDOW)[self.where], np.float64)
 
 
 def _halved(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.agreement import agreement, as_figures
 from scantwin.evaluation.held_out import Case, compare
 from scantwin.evaluation.uptake import REAL_CHANGE, lesion_figures
@@ -51,7 +50,7 @@ class Tally:
         for region, values in compare(predicted, case).items():
             for metric, value in values.items():
                 self.regions[region][metric].append(value)
-        many = im.ms_ssim(predicted, case.true, case.body)
+        many = case.likeness.multi_scale(predicted)
         if np.isfinite(many):
             self.regions["whole-body"]["ms_ssim"].append(many)
         for figures in lesion_figures(predicted, case):
@@ -75,8 +74,9 @@ class Tally:
             said, true = (tumour(suv, region, ml, threshold) for suv in (predicted, case.true))
             self.volumes[f"mtv, {name}"].append((said.mtv, true.mtv))
             self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
-        for suv, into in ((predicted, self.found), (case.true, self.truly_found)):
-            into += [(r.found, r.lesions, r.false_marks) for r in responses(suv, region, case.body)]
+        marks = responses(predicted, region, case.body)
+        for points, into in ((marks, self.found), (case.to_be_found, self.truly_found)):
+            into += [(r.found, r.lesions, r.false_marks) for r in points]
 
     def report(self) -> dict[str, Any]:
         """Everything, mean and SD over patients."""

@@ -50,11 +50,11 @@ def test_ssim_is_the_textbook_formula():
     wanted = ((2 * x.mean() * y.mean() + c1) * (2 * covariance[0, 1] + c2)) / (
         (x.mean() ** 2 + y.mean() ** 2 + c1) * (covariance[0, 0] + covariance[1, 1] + c2)
     )
-    assert im.ssim_map(other, TRUE, body)[at] == pytest.approx(wanted, abs=1e-6)
+    assert im.Likeness(TRUE, body).map(other)[at] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_ssim_border_is_cropped():
-    values = im.ssim_map(TRUE, TRUE, np.ones(TRUE.shape, bool))
+    values = im.Likeness(TRUE, np.ones(TRUE.shape, bool)).map(TRUE)
     assert np.isnan(values[:3]).all() and np.isfinite(values[3:-3, 3:-3, 3:-3]).all()
 
 
