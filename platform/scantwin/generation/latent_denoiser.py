@@ -8,6 +8,7 @@ voxel are normalised alone, and memory grows with the window only.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from scantwin.generation.fields import PLACE
+from scantwin.generation.mask_guess import MaskGuess
 
 _WAVES: Final = (math.pi / 2, math.pi, 2 * math.pi, 4 * math.pi)
 """Of the place channels [1 / their unit]: along the body 2 m to 25 cm long, across it 80 to 10 cm. A network
@@ -126,7 +128,7 @@ class LatentDenoiser(nn.Module):
         """What is said of `noised` (B, C, D, H, W), whatever its sides are.
 
         `place` (B, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
-        what an `Adapter` adds to each level of the U-Net.
+        what an `Adapter` adds to each level of the U-Net (`Control.levels`).
         """
         kept, embedding = self.down(torch.cat([noised, waves(place)], dim=1), level, sparing=sparing)
         if control is not None:
@@ -138,25 +140,42 @@ class LatentDenoiser(nn.Module):
         return self.head(F.silu(evened(x)))  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Control:
+    """What an adapter brings to a denoiser."""
+
+    levels: list[Tensor]
+    """Added to what each level of the denoiser's way down found."""
+    said: Tensor
+    """What is left of the velocity beside the mask's guess, in units of its SD (B, C, D, H, W)."""
+    trust: Tensor
+    """Log-odds that the mask's guess is believed more than its SD says (B, C, 1, 1, 1)."""
+
+
 class Adapter(nn.Module):
     """Brings a mask to a denoiser that stands still (ControlNet, arXiv 2302.05543).
 
     A copy of the denoiser's way down sees the mask beside the latent; convolutions that start at zero add
-    what it found to the denoiser's own, so that an adapter that has not learnt changes nothing.
+    what it found to the denoiser's own. That alone learns nothing in minutes, so there are a guess that needs
+    no descent (mask_guess.MaskGuess) and a short way from what was found to what is said.
     """
 
     def __init__(self, latents: int, classes: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
+        self.guess = MaskGuess(latents, classes)
         self.hint = nn.Conv3d(classes, channels[0], 3, padding=1)
         self.down = Downward(latents + _SEEN, channels, features)
         self.gates = nn.ModuleList(nn.Conv3d(width, width, 1) for width in channels)
-        for parameter in self.gates.parameters():
-            nn.init.zeros_(parameter)
+        self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
+        self.trust = nn.Linear(features, latents)
+        for part in (self.gates, self.head, self.trust):
+            for parameter in part.parameters():
+                nn.init.zeros_(parameter)
 
     @property
     def learnt(self) -> bool:
-        """Whether it has moved at all."""
-        return any(bool(parameter.any()) for parameter in self.gates.parameters())
+        """Whether it has seen anything at all."""
+        return self.guess.known
 
     def begin_as(self, denoiser: LatentDenoiser) -> None:
         """Becomes the copy of the denoiser's way down that it starts from."""
@@ -164,11 +183,15 @@ class Adapter(nn.Module):
 
     def forward(
         self, noised: Tensor, place: Tensor, level: Tensor, mask: Tensor, *, sparing: bool = False
-    ) -> list[Tensor]:
-        """What is added to the denoiser's levels; `mask` (B, classes, D, H, W) holds shares of each class."""
+    ) -> Control:
+        """What is brought to the denoiser; `mask` (B, classes, D, H, W) holds shares of each class."""
         seen = torch.cat([noised, waves(place)], dim=1)
-        kept, _ = self.down(seen, level, self.hint(mask), sparing=sparing)
-        return [gate(found) for gate, found in zip(self.gates, kept, strict=True)]
+        kept, embedding = self.down(seen, level, self.hint(mask), sparing=sparing)
+        return Control(
+            [gate(found) for gate, found in zip(self.gates, kept, strict=True)],
+            self.head(F.silu(evened(kept[0]))).float(),
+            self.trust(embedding).float()[:, :, None, None, None],
+        )
 
 
 def halved(x: Tensor) -> Tensor:

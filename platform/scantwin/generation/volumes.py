@@ -133,7 +133,8 @@ class LowResource3D(DistrictNetworks):
             if kind == "denoiser":
                 self._remember(other, window, latent)
                 found = {"denoising": self.latent_loss(district, window, latent, masked=False)}
-            else:
+            elif adapter is not None and window.mask is not None:
+                adapter.guess.remember(window.mask, latent - other.centre, _RATE)
                 with standing_still(other):
                     found = {"masked": self.latent_loss(district, window, latent, masked=True)}
             backward(self.recipe.losses.denoising * found[next(iter(found))], len(batch.windows))
@@ -172,12 +173,24 @@ class LowResource3D(DistrictNetworks):
         level = (steps / self.rules.steps).to(noised)
         parts = Preconditioning.of(self.schedule, steps, self.rules.latent_sd, noised)
         seen = (parts.into * noised).contiguous(memory_format=torch.channels_last_3d)
+        control = None
         with self._arithmetic():
-            added = None
-            if mask is not None and adapter is not None:
-                added = adapter(seen, place, level, mask, sparing=sparing)
-            said = denoiser(seen, place, level, added, sparing=sparing).float()
-        return torch.as_tensor(parts.skip * noised + parts.out * said)
+            if mask is not None and adapter is not None and adapter.learnt:
+                control = adapter(seen, place, level, mask, sparing=sparing)
+            said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
+        velocity = torch.as_tensor(parts.skip * noised + parts.out * said)
+        if control is None or mask is None or adapter is None:
+            return velocity
+        # Two opinions, each of what is noised and of what it knows besides: the smaller SD has more to say.
+        expected, sd = adapter.guess(mask)
+        own, nothing = Preconditioning.of(self.schedule, steps, sd, noised), torch.zeros_like(noised)
+        guessed = (
+            own.skip * (noised - self.schedule.noised(expected, nothing, steps))
+            + self.schedule.velocity(expected, nothing, steps)
+            + own.out * control.said
+        )
+        share = torch.sigmoid(2 * torch.log(parts.out / own.out) + control.trust)
+        return torch.lerp(velocity, guessed, share)
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Reconstruction errors [HU] and the denoiser's loss on a held-out patient."""

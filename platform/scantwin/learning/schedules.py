@@ -51,8 +51,8 @@ class Preconditioning:
     """(B, 1, ...) each."""
 
     @classmethod
-    def of(cls, levels: Levels, step: Tensor, sd: float, like: Tensor) -> Preconditioning:
-        """At `step` (B,) of images with mean 0 and `sd`, with as many axes as `like`."""
+    def of(cls, levels: Levels, step: Tensor, sd: float | Tensor, like: Tensor) -> Preconditioning:
+        """At `step` (B,) of images with mean 0 and `sd` (or one a channel), with as many axes as `like`."""
         alpha, sigma = (_wide(values[step], like) for values in (levels.alpha, levels.sigma))
         noised = (alpha**2 * sd**2 + sigma**2).sqrt()
         return cls(alpha * sigma * (1 - sd**2) / noised**2, sd / noised, 1 / noised)

@@ -172,7 +172,7 @@ def _latent() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return noised, place, torch.tensor([0.4])
 
 
-def test_an_adapter_that_has_not_learnt_changes_nothing(denoiser: LatentDenoiser) -> None:
+def test_an_adapter_that_has_not_learnt_adds_nothing(denoiser: LatentDenoiser) -> None:
     adapter = Adapter(3, 2, (8, 8, 8), 16)
     adapter.begin_as(denoiser)
     assert not adapter.learnt
@@ -180,10 +180,12 @@ def test_an_adapter_that_has_not_learnt_changes_nothing(denoiser: LatentDenoiser
     mask = torch.rand(1, 2, 8, 8, 8)
     with torch.no_grad():
         plain = denoiser(noised, place, level)
-        assert torch.equal(denoiser(noised, place, level, adapter(noised, place, level, mask)), plain)
+        control = adapter(noised, place, level, mask)
+        assert torch.equal(denoiser(noised, place, level, control.levels), plain)
+        assert not control.said.any() and not control.trust.any()
         adapter.gates[0].weight += 0.1  # type: ignore[operator]
-        assert adapter.learnt
-        assert not torch.equal(denoiser(noised, place, level, adapter(noised, place, level, mask)), plain)
+        control = adapter(noised, place, level, mask)
+        assert not torch.equal(denoiser(noised, place, level, control.levels), plain)
 
 
 def test_computing_again_gives_the_same_gradients(denoiser: LatentDenoiser) -> None:
