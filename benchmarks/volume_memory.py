@@ -40,6 +40,7 @@ def measured(
     from scantwin import systems
     from scantwin.generation.fields import Field
     from scantwin.generation.volumes import LowResource3D
+    from scantwin.generation.volumes_batches import class_count
     from scantwin.generation.volumes_drawing import Order, draw
     from scantwin.learning.recipe import Recipe
 
@@ -47,8 +48,11 @@ def measured(
     system = systems.build(Recipe.load(recipe), seed=0)
     assert isinstance(system, LowResource3D)
     before = _peak_mb()
-    classes = None
-    if masked:
+    classes, adapter = None, system.adapter(system.recipe.districts[0])
+    if masked and adapter is not None:
+        latents, count = len(system.rules.levels), class_count(system.rules)
+        # One that has seen nothing is not asked.
+        adapter.guess.remember(torch.rand(1, count, 8, 8, 8), torch.randn(1, latents, 8, 8, 8), 1.0)
         rows = np.arange(shape[0]) % 16
         classes = np.broadcast_to(rows[:, None, None], shape).astype(np.uint8)
     field = Field.of(shape, system.recipe.spacing_mm)

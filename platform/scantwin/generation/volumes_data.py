@@ -71,8 +71,14 @@ def make_volumes(
             f"This model has not learnt to make a {order.district}.",
             hint="Train longer, or choose another --district.",
         )
-    if order.masks and system.adapter(order.district) is None:
+    adapter = system.adapter(order.district)
+    if order.masks and adapter is None:
         raise InputError("This model cannot follow masks.", hint='Its recipe has masks = "none".')
+    if order.masks and adapter is not None and not adapter.learnt:
+        raise InputError(
+            f"This model has not learnt to follow the masks of a {order.district}.",
+            hint="Train it longer (volumes.masks_from says when it begins to), or leave --masks out.",
+        )
     claim_folder(out, order.told())
     volumes = []
     for number in range(order.count):
