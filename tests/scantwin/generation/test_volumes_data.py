@@ -108,6 +108,9 @@ def test_masks_are_followed_and_kept(trained: Path, tmp_path: Path, make_torso: 
     assert set(np.unique(kept.array)) <= set(np.unique(np.asarray(classes.array)))
     assert (kept.array == ORGAN_LABEL["liver"]).sum() == (classes.array == ORGAN_LABEL["liver"]).sum()
     assert json.loads((folder / "manifest.json").read_text())["mask"] == "one.nii.gz"
+    made, inside = np.asarray(read_nifti(folder / "CT.nii.gz", "HU").array), np.asarray(kept.array) > 0
+    # Halfway between air and water: seconds of training tell one from the other where the mask does.
+    assert made[inside].mean() > -500 > made[~inside].mean()
     # What it wrote itself can be followed again, without a word about numbers.
     assert [mask.mapping.name for mask in find_masks(tmp_path / "made")] == ["organ classes"]
 
@@ -150,6 +153,21 @@ def test_a_model_that_has_not_learnt_is_refused(trained: Path, tmp_path: Path) -
     fresh = Model(recipe, system_arrays(systems.build(recipe, seed=0))).save(tmp_path / "fresh")
     with pytest.raises(InputError, match="not learnt"):
         run("--model", fresh, "--out", tmp_path / "made")
+
+
+def test_masks_are_refused_before_the_adapter_has_learnt(trained: Path, tmp_path: Path) -> None:
+    model = Model.load(trained)
+    fresh = system_arrays(systems.build(model.recipe, seed=0))
+    name = "low-resource-3d/whole-body/adapter"
+    early = Model(model.recipe, {**model.components, name: fresh[name]})
+    labels = Volume(np.ones((4, 4, 4), np.uint8), (5.0, 5.0, 5.0), unit="label")
+    write_nifti(labels, tmp_path / "masks" / "one.nii.gz")
+    with pytest.raises(InputError, match="not learnt to follow the masks"):
+        run(
+            "--model", early.save(tmp_path / "early"), "--out", tmp_path / "made",
+            "--masks", tmp_path / "masks",
+        )  # fmt: skip
+    assert not (tmp_path / "made").exists()
 
 
 def test_an_empty_map_is_refused(tmp_path: Path) -> None:
