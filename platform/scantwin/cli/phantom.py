@@ -79,7 +79,7 @@ def cohort(
     emit(
         result,
         as_json,
-        lambda: out.print(f"{len(studies)} patients of the site {site} in {folder}. {NOTICE}"),
+        lambda: out.print(f"Patients of the site {site} in {folder}: {len(studies)}. {NOTICE}"),
     )
 
 

@@ -146,6 +146,10 @@ class Control:
 
     levels: list[Tensor]
     """Added to what each level of the denoiser's way down found."""
+    expected: Tensor
+    """Latents that the mask alone lets expect (B, C, D, H, W)."""
+    sd: Tensor
+    """SD of latents around them (1, C, 1, 1, 1)."""
     said: Tensor
     """What is left of the velocity beside the mask's guess, in units of its SD (B, C, D, H, W)."""
     trust: Tensor
@@ -187,8 +191,12 @@ class Adapter(nn.Module):
         """What is brought to the denoiser; `mask` (B, classes, D, H, W) holds shares of each class."""
         seen = torch.cat([noised, waves(place)], dim=1)
         kept, embedding = self.down(seen, level, self.hint(mask), sparing=sparing)
+        with torch.autocast(mask.device.type, enabled=False):  # 8 bits are too few for sums
+            expected, sd = self.guess(mask)
         return Control(
             [gate(found) for gate, found in zip(self.gates, kept, strict=True)],
+            expected,
+            sd,
             self.head(F.silu(evened(kept[0]))).float(),
             self.trust(embedding).float()[:, :, None, None, None],
         )

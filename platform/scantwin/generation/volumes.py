@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scantwin.generation import volumes_figures
 from scantwin.generation.autoencoder import Autoencoder
-from scantwin.generation.latent_denoiser import Adapter, LatentDenoiser
+from scantwin.generation.latent_denoiser import Adapter, Control, LatentDenoiser
 from scantwin.generation.volumes_batches import VolumeBatch, VolumeSampler, Window, class_count
 from scantwin.generation.volumes_drawing import encode
 from scantwin.imaging.study import District
@@ -179,16 +179,22 @@ class LowResource3D(DistrictNetworks):
                 control = adapter(seen, place, level, mask, sparing=sparing)
             said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
         velocity = torch.as_tensor(parts.skip * noised + parts.out * said)
-        if control is None or mask is None or adapter is None:
-            return velocity
-        # Two opinions, each of what is noised and of what it knows besides: the smaller SD has more to say.
-        expected, sd = adapter.guess(mask)
-        own, nothing = Preconditioning.of(self.schedule, steps, sd, noised), torch.zeros_like(noised)
+        return velocity if control is None else self._weighed(velocity, parts, control, noised, steps)
+
+    def _weighed(
+        self, velocity: Tensor, parts: Preconditioning, control: Control, noised: Tensor, steps: Tensor
+    ) -> Tensor:
+        """The denoiser's `velocity` and the mask's, each of what is noised and of what it knows besides.
+
+        The smaller SD has more to say.
+        """
+        own, nothing = Preconditioning.of(self.schedule, steps, control.sd, noised), torch.zeros_like(noised)
         guessed = (
-            own.skip * (noised - self.schedule.noised(expected, nothing, steps))
-            + self.schedule.velocity(expected, nothing, steps)
+            own.skip * (noised - self.schedule.noised(control.expected, nothing, steps))
+            + self.schedule.velocity(control.expected, nothing, steps)
             + own.out * control.said
         )
+        # Of both latents the SD that is left is sigma * out.
         share = torch.sigmoid(2 * torch.log(parts.out / own.out) + control.trust)
         return torch.lerp(velocity, guessed, share)
 

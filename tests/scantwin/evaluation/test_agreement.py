@@ -6,7 +6,7 @@ import torch
 
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.agreement import agreement, as_figures, coverage
-from scantwin.evaluation.frechet import Gaussian, RandomFeatures, frechet_distance, gather
+from scantwin.evaluation.frechet import Gaussian, RandomFeatures, frechet_distance, gather, slices_of
 from scantwin.translation.uncertainty import DEVIATES
 
 
@@ -88,6 +88,21 @@ def test_features_of_a_region_see_its_texture_in_its_surroundings():
     # Noise that is blurred away in the region shows there, and hardly beside it.
     # `near` is what 60 slices tell apart by chance: a third of that is left with 180.
     assert far > 3 * near and far > 3 * beside
+
+
+def test_slices_count_the_same_alone_and_together():
+    """Many go through the extractor at once; `every=2` takes half of them."""
+    random = np.random.default_rng(8)
+    image, body = random.uniform(0, 20, (34, 12, 16)).astype(np.float32), np.ones((34, 12, 16), bool)
+    extractor, alone, together, half = RandomFeatures(), Gaussian(), Gaussian(), Gaussian()
+    slices = list(slices_of(image, body, (0.0, 20.0)))
+    for one in slices:
+        alone.add(extractor(torch.from_numpy(np.ascontiguousarray(one))[None, None]).double().numpy())
+    gather(together, image, body, (0.0, 20.0), extractor)
+    gather(half, image, body, (0.0, 20.0), extractor, every=2)
+    assert (together.count, half.count) == (len(slices), len(slices) // 2) == (62, 31)
+    for one, other in zip(alone.moments(), together.moments(), strict=True):
+        assert np.allclose(one, other, atol=1e-5)
 
 
 def test_multi_scale_similarity():
