@@ -12,7 +12,7 @@ from scantwin.cores import share_cores
 from scantwin.errors import ScanTwinError
 from scantwin.learning.machine import use_threads
 from scantwin.settings import load_settings
-from scantwin.terminal import Json, emit, err, out, progress_bar
+from scantwin.terminal import Json, emit, err, out
 
 _REPO = Path(__file__).resolve().parents[2]
 
@@ -38,25 +38,21 @@ def evidence(
     """
     share_cores()
     from benchmarks.evidence import report
-    from benchmarks.evidence.experiments import EXPERIMENTS, chosen, missing, run
+    from benchmarks.evidence.experiments import EXPERIMENTS, chosen, missing
     from benchmarks.evidence.settings import FULL, QUICK
-    from benchmarks.evidence.workshop import Bench
+    from benchmarks.evidence.side_by_side import Order, run_all
 
     use_threads()
-    names = chosen(only)
-    setting = QUICK if quick else FULL
     folder = work or load_settings().home / "evidence"
-    bench = Bench(setting, folder, out_dir / report.PICTURES)
+    order = Order(QUICK if quick else FULL, folder, out_dir / report.PICTURES, again=only is not None)
     kept = report.read_kept(out_dir)
-    for name in names:
-        with progress_bar(name, quiet=as_json) as advance:
-            found = run(name, setting, bench, advance, again=only is not None)
+    for name, found in run_all(chosen(only), order, quiet=as_json):
         if found is None:
             err.print(f"[yellow]{name}[/yellow]: its experiment is not in this checkout.")
             continue
         kept[name], aims = found, found.findings.aims
         # After every experiment: whoever stops here has a report of what there is.
-        data = report.write(out_dir, kept, missing(list(EXPERIMENTS)))
+        report.write(out_dir, kept, missing(list(EXPERIMENTS)))
         err.print(f"{name}: {found.seconds:.0f} s, {sum(a.met for a in aims)} of {len(aims)} aims met")
     data = report.write(out_dir, kept, missing(list(EXPERIMENTS)))
     emit(

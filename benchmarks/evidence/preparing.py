@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -9,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from scantwin.imaging.reading import StudySource, find_studies, read_study
+from scantwin.interrupts import tie_worker
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -24,7 +26,7 @@ def prepared(
     """
     sources = find_studies(folder)
     if len(list(cache.glob("*.safetensors"))) < len(sources):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), tie_worker, (os.getpid(),)) as pool:
             for done, _ in enumerate(pool.map(partial(_into_cache, recipe, cache), sources)):
                 advance(done, len(sources), "preparing")
     return _read(recipe, cache, sources)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scantwin.generation.hu_scale import to_unit
+from scantwin.generation.same_class import by_class, sums_around
 from scantwin.imaging.organs import ORGAN_CLASSES, OrganClass
 
 TYPICAL_HU: Final[dict[OrganClass, tuple[float, float]]] = {
@@ -41,6 +42,12 @@ _AIR_HU: Final = (-1000.0, 100.0)
 _ENOUGH: Final = 24
 """Voxels of a class around a region that tell its level: their median has a quarter of their noise."""
 
+_REACH: Final = 6
+_STRIDE: Final = 2
+"""What is known tells the level of its class up to six pixels away; every other one is asked."""
+_DOUBT: Final = 2.0
+"""That many pixels count as much as the median of all that is known of the class."""
+
 
 def _tables() -> tuple[Tensor, Tensor]:
     hu = torch.tensor([_AIR_HU, *(TYPICAL_HU[name] for name in ORGAN_CLASSES)])
@@ -52,26 +59,27 @@ def _tables() -> tuple[Tensor, Tensor]:
 _MIDDLE, _SPREAD = _tables()
 
 
-def levels_around(image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor | None = None) -> Tensor:
-    """What each class is like in each patch (B, slices, H, W) on the bent scale: (B, classes).
+def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+    """What each voxel's class is like around it, of (B, slices, H, W) each: the same axes, on the bent scale.
 
-    The median of what is known of it outside of `region`; where little is, `otherwise` (classes,), by default
-    what the class is like in anybody. A liver that is made anew is then as dense as the liver beside it
-    before anything is learnt.
+    Near what is known of the class in the same slice, its mean there; further in, the median of all that is
+    known of it outside of `region`; where little is, what the class is like in anybody. A liver that is made
+    anew is then as dense as the liver beside it before anything is learnt, and so is each side of a lung.
     """
-    levels = (_MIDDLE if otherwise is None else otherwise).expand(len(image), -1).clone()
-    for own, known, labels, level in zip(image, region == 0, classes, levels, strict=True):
-        for label in torch.unique(labels[~known]).tolist():
-            told = own[known & (labels == label)]
+    known = region == 0
+    table = _MIDDLE.expand(len(image), -1).clone()
+    for own, seen, labels, level in zip(image, known, classes, table, strict=True):
+        for label in torch.unique(labels[~seen]).tolist():
+            told = own[seen & (labels == label)]
             if told.numel() >= _ENOUGH:
                 level[label] = told.median()
-    return levels
+    levels = by_class(table, classes)
+    # A vessel in lung differs by ten times as much, and is not what lung is like beside it.
+    most = _SPREAD[classes] / 2
+    off, near = sums_around((image - levels).clamp(-most, most), known, classes, reach=_REACH, stride=_STRIDE)
+    return levels + off / (near + _DOUBT)
 
 
 def from_deviation(deviation: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
-    """The image on the bent scale that is `deviation`, in each class's SDs, off `levels` (B, classes).
-
-    `deviation` and `classes` are (B, slices, H, W).
-    """
-    level = levels.gather(1, classes.flatten(1)).view(classes.shape)
-    return level + _SPREAD[classes] * deviation
+    """The image on the bent scale that is `deviation`, in each class's SDs, off `levels`; same axes each."""
+    return levels + _SPREAD[classes] * deviation

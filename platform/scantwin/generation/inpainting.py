@@ -1,4 +1,4 @@
-"""CT inpainting: a Pix2Pix of slices inside a region, then a conditional diffusion of what it leaves over.
+"""CT inpainting: a Pix2Pix of slices inside a region, then a diffusion of the texture it leaves out.
 
 The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's
 noise, vessels, texture. Slices are made with their neighbours in sight, all of a region at once: at every
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation import inpainting_figures
-from scantwin.generation.class_density import from_deviation, levels_around
-from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle, noise_of
-from scantwin.generation.slices import NEIGHBOURS, SEEN, SliceBatch, SliceSampler
+from scantwin.generation.class_density import levels_around
+from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
+from scantwin.generation.slices import INNER, NEIGHBOURS, SEEN, SliceBatch, SliceSampler
+from scantwin.generation.texture import noise_of, texture
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
@@ -36,8 +37,8 @@ _AT_ONCE: Final = 32
 """Slices that go through the network together: more gain nothing on a processor and cost memory."""
 
 _LARGEST: Final = 3.0
-"""Largest scaled residual that is learnt and said: what is beyond is an edge that the painter put a pixel
-aside, and no texture to be drawn elsewhere."""
+"""Largest texture that is learnt and said, in SDs: what is beyond is an edge that the painter put a pixel
+aside, and none to be drawn elsewhere."""
 
 
 class CTInpainting(DistrictNetworks):
@@ -72,7 +73,7 @@ class CTInpainting(DistrictNetworks):
         return self.rules.painter_share if self.recipe.losses.l1 else 0.0
 
     def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
-        """One step of the Pix2Pix or, once that has settled, of the denoiser of what it leaves over."""
+        """One step of the Pix2Pix or, once that has settled, of the denoiser of the texture it leaves out."""
         denoiser, *painter = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         share = self.settles_at
@@ -89,22 +90,25 @@ class CTInpainting(DistrictNetworks):
         return mean_of(losses)
 
     def _learn_left(self, name: str, painter: list[str], part: SliceBatch, parts: int) -> dict[str, Tensor]:
-        """The denoiser's part of a step: the velocity of what the painter leaves over."""
+        """The denoiser's part of a step: the velocity of the texture that the painter leaves out."""
         denoiser = self._denoiser(name)
         with torch.no_grad():
             painted = torch.cat([self._paint_at_once(painter, *trio) for trio in _trios(part)], dim=1)
         seen = part.inner()
         image, region, classes = seen.image, seen.region, seen.classes
-        noise = noise_of(part.image, part.region)
-        denoiser.remember(image - painted, noise, region, classes)
-        left = ((image - painted) / denoiser.scale(noise, classes)).clamp(-_LARGEST, _LARGEST)
+        painted = _smooth(painted, region, classes)
+        # Not what the painter missed: with its levels, samples were speckled as widely as it misses.
+        drawn, told = texture(image, region > 0, classes)
+        denoiser.remember(drawn, told, noise_of(part.image, part.region), classes)
+        drawn = drawn / denoiser.sizes(part.image, part.region, part.classes)[:, INNER]
+        # What is beyond is a vessel or a border, and no texture to be drawn everywhere.
+        counts = region * (drawn.abs() <= _LARGEST)
+        drawn = drawn.clamp(-_LARGEST, _LARGEST)
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
-        noised = self.levels.noised(left, seen.noise, step)
+        noised = self.levels.noised(drawn, seen.noise, step)
         said = self._say(name, noised, painted, region, classes, step)
-        wanted = middle(self.levels.velocity(left, seen.noise, step))
-        # Pseudo-Huber (arXiv 2310.14189, 3.3): where a label misses its organ by a voxel the error is ten
-        # times that of texture, and its square would be all that is learnt from.
-        error = _inside(2.0 * ((1.0 + (said - wanted) ** 2).sqrt() - 1.0), middle(region))
+        wanted = middle(self.levels.velocity(drawn, seen.noise, step))
+        error = _inside((said - wanted) ** 2, middle(counts))
         backward(self.recipe.losses.denoising * error, parts)
         return {"denoising": error}
 
@@ -117,24 +121,24 @@ class CTInpainting(DistrictNetworks):
         return torch.as_tensor(raw.float())
 
     def _paint_at_once(
-        self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor,
-        otherwise: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The middle slice (B, 1, H, W) with its region as the Pix2Pix says; without one, as classes are."""
-        if painter:
-            with arithmetic(self.recipe.optimisation.precision):
-                said = self._networks[painter[0]](image, region, classes, otherwise).float()
-        else:
-            levels = levels_around(image, region, classes, otherwise)
-            said = from_deviation(torch.zeros_like(middle(image)), middle(classes), levels)
+        self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor, levels: Tensor
+    ) -> Tensor:
+        """The middle slice (B, 1, H, W) with its region as the Pix2Pix says; without one, as `levels` are."""
+        said = self._paint(painter[0], image, region, classes, levels) if painter else levels
         return torch.where(middle(region) > 0, said, middle(image))
+
+    def _paint(self, name: str, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
+        """What the Pix2Pix says of the middle slice (B, 1, H, W)."""
+        with arithmetic(self.recipe.optimisation.precision):
+            said = self._networks[name](image, region, classes, levels)
+        return torch.as_tensor(said.float())
 
     def _learn_at_once(self, painter: list[str], whole: SliceBatch, parts: int) -> dict[str, Tensor]:
         """The Pix2Pix's part of a step, on the slices in the middle."""
         weights, part = self.recipe.losses, whole.inner()
         region, real = middle(part.region), middle(part.image)
-        with arithmetic(self.recipe.optimisation.precision):
-            said = self._networks[painter[0]](part.image, part.region, part.classes).float()
+        levels = middle(levels_around(part.image, part.region, part.classes))
+        said = self._paint(painter[0], part.image, part.region, part.classes, levels)
         losses = {"l1": _inside((said - real).abs(), region)}
         total = weights.l1 * losses["l1"]
         if len(painter) > 1:
@@ -173,14 +177,15 @@ class CTInpainting(DistrictNetworks):
         if not len(wanted):
             return image
         painted = image.clone()
-        # An organ that a region swallows in one slice is as dense there as it is known to be in others.
+        # Of all slices together: an organ that a region swallows in one is as dense there as in others.
         levels = levels_around(image[None], region[None], classes[None])[0]
         for some in torch.split(wanted, _AT_ONCE):
             seen, inside, named = (_around(volume, some) for volume in (image, region, classes))
-            painted[some] = self._paint_at_once(painter, seen, inside, named, levels)[:, 0]
+            painted[some] = self._paint_at_once(painter, seen, inside, named, levels[some, None])[:, 0]
         if method == "pix2pix":
             return painted
-        scale = self._denoiser(name).scale(noise_of(image[None], region[None])[0], classes)
+        sizes = self._denoiser(name).sizes(image[None], region[None], classes[None])[0]
+        painted = _smooth(painted, region, classes)
 
         def denoise(x: Tensor, at: int) -> Tensor:
             # Each slice sees what its neighbours are just becoming, so that they agree.
@@ -194,7 +199,7 @@ class CTInpainting(DistrictNetworks):
 
         steps = descent(self.rules.steps, self.rules.sample_steps)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
-        return torch.where(region > 0, painted + scale * drawn, image)
+        return torch.where(region > 0, painted + sizes * drawn, image)
 
     def _denoiser(self, name: str) -> SliceDenoiser:
         return cast(SliceDenoiser, self._networks[name])
@@ -217,15 +222,25 @@ def _inside(error: Tensor, region: Tensor) -> Tensor:
     return (error * region).sum() / region.sum().clamp(min=1.0)
 
 
+def _smooth(painted: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+    """What the painter says (..., H, W) without the grain of its own: texture is the denoiser's to draw."""
+    return painted - texture(painted, region > 0, classes)[0]
+
+
 def _around(volume: Tensor, slices: Tensor) -> Tensor:
     """Each of `slices` with its neighbours: (z, y, x) -> (B, SEEN, y, x); the outermost are repeated."""
     index = slices[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)[None]
     return volume[index.clamp(0, len(volume) - 1)]
 
 
-def _trios(part: SliceBatch) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Image, region and classes (B, SEEN, H, W) around each slice that the middle one's denoising sees."""
+def _trios(part: SliceBatch) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Image, region and classes (B, SEEN, H, W) around each slice that the middle one's denoising sees, and
+    the levels (B, 1, H, W) in it."""
+    levels = levels_around(part.image, part.region, part.classes)
     return [
-        (part.image[:, k : k + SEEN], part.region[:, k : k + SEEN], part.classes[:, k : k + SEEN])
+        (
+            part.image[:, k : k + SEEN], part.region[:, k : k + SEEN], part.classes[:, k : k + SEEN],
+            levels[:, k + NEIGHBOURS, None],
+        )
         for k in range(SEEN)
-    ]
+    ]  # fmt: skip

@@ -10,25 +10,18 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from scantwin.generation.class_density import from_deviation, levels_around
+from scantwin.generation.class_density import from_deviation
 from scantwin.generation.slices import SEEN
+from scantwin.generation.texture import noise_of, texture_around
 from scantwin.imaging.organs import ORGAN_CLASSES
 from scantwin.learning.unet import Denoiser, UNet
 
-_LEAST: Final = 0.004
-"""Smallest SD that is believed, on the bent scale: half a Hounsfield unit in soft tissue."""
 _TINY: Final = 1e-4
-"""Added to what is left over before its logarithm is taken: a hundredth of a Hounsfield unit."""
+"""Added to texture before its logarithm is taken: a hundredth of a Hounsfield unit."""
 _OF_A_NORMAL: Final = 0.635
 """Minus the mean of log |x| of a normal x of unit variance: (Euler's gamma + log 2) / 2."""
 _RATE: Final = 0.05
 """How fast the memory moves: it spans some twenty steps."""
-_TISSUE: Final = 0.8
-"""Largest distance from 0 on the bent scale that is soft tissue, fat to enhanced vessels: -111..191 HU."""
-_ENOUGH: Final = 64
-"""Pixels that tell a CT's noise."""
-_ROUTINE: Final = 0.12
-"""Noise of a routine scan on the bent scale: 18 HU in soft tissue (TISSUES.md, 4)."""
 
 
 class _Seeing(nn.Module):
@@ -50,10 +43,10 @@ class _Seeing(nn.Module):
 
 
 class SliceDenoiser(nn.Module):
-    """Denoises what the painter leaves over, and remembers how large its texture is in each class.
+    """Denoises the texture that the painter leaves out, in units of how large it is.
 
-    Texture is told from pixel to pixel, as a multiple of the CT's own noise: a level that the painter missed
-    is none, and were it taken for such, samples would be too grainy.
+    That is measured in what is known of the same class around the region; of classes that are not there, a
+    memory says how large their texture is in multiples of the CT's noise.
     """
 
     typical: Tensor
@@ -72,31 +65,28 @@ class SliceDenoiser(nn.Module):
     ) -> Tensor:
         """(B, slices, H, W) each, level (B,) in 0..1 -> the velocity of the middle slice (B, 1, H, W).
 
-        `painted` is the CT outside of the region and what the painter says inside, `noised` what that leaves
-        over, in units of `scale`.
+        `painted` is the CT outside of the region and what the painter says inside, `noised` the noised
+        texture, in units of `sizes`.
         """
         return torch.as_tensor(self.denoiser(self.seeing(painted, region, classes, noised * region), level))
 
-    def remember(self, left: Tensor, noise: Tensor, region: Tensor, classes: Tensor) -> None:
-        """Moves the memory by what is `left` over in `region` (B, slices, H, W); `noise` is each CT's."""
-        inside = region > 0
-        whole = inside[..., :-2] & inside[..., 1:-1] & inside[..., 2:]
-        whole &= (classes[..., :-2] == classes[..., 1:-1]) & (classes[..., 2:] == classes[..., 1:-1])
-        ratio = ((_bends(left) + _TINY) / noise).log()[whole]
-        classes = classes[..., 1:-1][whole]
+    def remember(self, texture: Tensor, told: Tensor, noise: Tensor, classes: Tensor) -> None:
+        """Moves the memory by the `texture` (B, slices, H, W) where `told`; `noise` (B, 1) is each CT's."""
+        ratio = ((texture.abs() + _TINY) / noise[..., None, None]).log()[told]
+        classes = classes[told]
         for label in torch.unique(classes).tolist():
             row, seen = self.typical[label], ratio[classes == label].mean()
             # The first that is seen is believed; its mean moves on from there.
             row.lerp_(torch.stack([torch.ones_like(seen), seen]), _RATE if row[0] > 0 else 1.0)
 
-    def scale(self, noise: Tensor, classes: Tensor) -> Tensor:
-        """SD of the texture in each voxel of `classes` (..., H, W), on the bent scale.
+    def sizes(self, image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
+        """SD of the texture in each voxel, of (B, slices, H, W) each, on the bent scale: the same axes.
 
-        `noise` is the CT's, broadcast to them. Where a class was never seen it is the CT's noise.
+        As in the CT itself around `region`, else as remembered, else the CT's noise.
         """
         seen, mean = self.typical.unbind(1)
         times = torch.where(seen > 0, (mean / seen.clamp(min=1e-6) + _OF_A_NORMAL).exp(), 1.0)
-        return (times[classes] * noise).clamp(min=_LEAST)
+        return texture_around(image, region, classes, times * noise_of(image, region))
 
 
 class SlicePainter(nn.Module):
@@ -110,34 +100,11 @@ class SlicePainter(nn.Module):
         nn.init.zeros_(self.body.head.weight)
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
 
-    def forward(
-        self, image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor | None = None
-    ) -> Tensor:
-        """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained, what the classes are like
-        in what is known of the patient around the region, or as `otherwise` (`levels_around`)."""
+    def forward(self, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
+        """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained it says `levels` (B, 1, H, W),
+        what the classes are like around (`levels_around`)."""
         said = torch.as_tensor(self.body(self.seeing(image * (1 - region), region, classes)))
-        levels = levels_around(image, region, classes, otherwise)
         return from_deviation(said.float(), middle(classes), levels)
-
-
-def noise_of(image: Tensor, region: Tensor) -> Tensor:
-    """How noisy each CT (B, slices, H, W) on the bent scale is outside of `region`: an SD (B, 1, 1, 1).
-
-    The median of second differences along x in soft tissue: edges are fewer than half of them. That of a
-    routine scan where too little tissue is known.
-    """
-    known = (region == 0) & (image.abs() < _TISSUE)
-    all_known = known[..., :-2] & known[..., 1:-1] & known[..., 2:]
-    found = []
-    for bend, where in zip(_bends(image), all_known, strict=True):
-        told = bend[where]
-        found.append(1.4826 * told.median() if told.numel() >= _ENOUGH else image.new_tensor(_ROUTINE))
-    return torch.stack(found).clamp(min=_LEAST).view(-1, 1, 1, 1)
-
-
-def _bends(image: Tensor) -> Tensor:
-    """Absolute second differences along x (..., W - 2), as large as the SD of white noise."""
-    return (image[..., :-2] - 2 * image[..., 1:-1] + image[..., 2:]).abs() / 6**0.5
 
 
 def middle(slices: Tensor) -> Tensor:

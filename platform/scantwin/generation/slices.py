@@ -28,6 +28,8 @@ SEEN = 2 * NEIGHBOURS + 1
 DRAWN = 2 * SEEN - 1
 """Slices of a training patch: what is seen of the middle one's neighbours must be there as well."""
 MIDDLE = DRAWN // 2
+INNER = slice(MIDDLE - NEIGHBOURS, MIDDLE + NEIGHBOURS + 1)
+"""The SEEN slices in the middle of a patch."""
 
 _KEPT = 4000
 """Voxels of each class that are remembered as possible centres: all of them would cost as much as the CT."""
@@ -59,9 +61,8 @@ class SliceBatch:
 
     def inner(self) -> SliceBatch:
         """The SEEN slices in the middle."""
-        k = MIDDLE - NEIGHBOURS
         image, region, classes, noise = (
-            field[:, k : k + SEEN] for field in (self.image, self.region, self.classes, self.noise)
+            field[:, INNER] for field in (self.image, self.region, self.classes, self.noise)
         )
         return SliceBatch(image, region, classes, noise, self.level)
 

@@ -27,8 +27,8 @@ class Inpainting(Part):
     sample_steps: Positive = 16
     """Network evaluations of a sample."""
     painter_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of a training in which the Pix2Pix learns; then it stands still, and the diffusion learns what it
-    leaves over."""
+    """Share of a training in which the Pix2Pix learns; then it stands still, and the diffusion learns the
+    texture that it leaves out."""
     ring_mm: Annotated[float, Field(ge=0, le=30)] = 5.0
     """Tissue around a lesion that is made anew with it [mm]: a tumour pushes and blurs into what is there."""
     feather_mm: Annotated[float, Field(ge=0, le=20)] = 3.0

@@ -1,0 +1,136 @@
+"""Experiments side by side: a small network's training uses one core well and two by two thirds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from queue import Empty
+from typing import Final
+
+from benchmarks.evidence.experiments import Kept, run
+from benchmarks.evidence.findings import Setting
+from benchmarks.evidence.workshop import Bench
+
+from scantwin.interrupts import end_workers, starting_workers, tie_worker
+from scantwin.learning.machine import use_threads
+from scantwin.terminal import Advance, progress_bar
+
+ROWS: Final = (
+    ("diffusion", "sampling", "suv_aware", "districts", "cyclegan", "federated"),
+    ("inpainting", "volumes"),
+)
+"""Those that share models stand in one row and run one after the other. What stands in none is given minutes
+of the whole machine, and runs alone."""
+
+_ASK_S: Final = 0.2
+
+_Words = tuple[str, int, int, str]
+"""Name, done, total, text: how far an experiment is."""
+
+_said: Queue[_Words] | None = None
+"""Where a worker says how far it is."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What all experiments of a run share."""
+
+    setting: Setting
+    work: Path
+    pictures: Path
+    again: bool
+    """Whether findings that are kept are found again."""
+
+
+def run_all(names: list[str], order: Order, *, quiet: bool) -> Iterator[tuple[str, Kept | None]]:
+    """Runs `names`, side by side where they can, and gives each one's findings as they come.
+
+    None where an experiment is not in this checkout.
+    """
+    rows = together(names)
+    bench = Bench(order.setting, order.work, order.pictures)
+    if rows:
+        with progress_bar("phantoms", quiet=quiet) as advance:  # all rows need them, and one makes them
+            bench.cohort("training", advance)
+            bench.cohort("held-out", advance)
+        with progress_bar("experiments", quiet=quiet) as advance:
+            yield from _run_rows(rows, order, advance)
+    for name in names:
+        if not any(name in row for row in rows):
+            with progress_bar(name, quiet=quiet) as advance:
+                yield name, run(name, order.setting, bench, advance, again=order.again)
+
+
+def together(names: list[str]) -> list[list[str]]:
+    """Those of `names` that stand in a row, row by row, where there are two rows to run side by side."""
+    rows = [found for row in ROWS if (found := [name for name in names if name in row])]
+    return rows if len(rows) > 1 else []
+
+
+def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator[tuple[str, Kept | None]]:
+    """Runs each row in a process with its share of the cores; gives findings as they come."""
+    context = get_context("spawn")
+    said: Queue[_Words] = context.Queue()
+    threads = max(1, len(os.sched_getaffinity(0)) // len(rows))
+    latest: dict[str, str] = {}
+    try:
+        with ExitStack() as stack:
+            waiting = {}
+            with starting_workers():
+                for row in rows:
+                    begin = (os.getpid(), threads, said)
+                    pool = stack.enter_context(ProcessPoolExecutor(1, context, _begin, begin))
+                    waiting.update({pool.submit(_run, name, order): name for name in row})
+            every = len(waiting)
+            while waiting:
+                done, _ = wait(waiting, timeout=_ASK_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    name = waiting.pop(future)
+                    latest.pop(name, None)
+                    yield name, future.result()
+                latest |= _heard(said, set(waiting.values()))
+                advance(every - len(waiting), every, "; ".join(latest.values()))
+    except BaseException:
+        end_workers()
+        raise
+
+
+def _heard(said: Queue[_Words], of: set[str]) -> dict[str, str]:
+    """The last words of each experiment that still runs."""
+    found = {}
+    while True:
+        try:
+            name, done, total, text = said.get_nowait()
+        except Empty:
+            return found
+        if name in of:
+            found[name] = f"{text or name} {done}/{total}"
+
+
+def _begin(parent: int, threads: int, said: Queue[_Words]) -> None:
+    global _said  # noqa: PLW0603 - a worker begins once
+    tie_worker(parent)
+    use_threads(threads)
+    _said = said
+
+
+@cache
+def _bench(setting: Setting, work: Path, pictures: Path) -> Bench:
+    """One for all experiments of a worker: they share what is prepared and measured."""
+    return Bench(setting, work, pictures)
+
+
+def _run(name: str, order: Order) -> Kept | None:
+    def advance(done: int, total: int, text: str = "") -> None:
+        if _said is not None:
+            _said.put((name, done, total, text))
+
+    bench = _bench(order.setting, order.work, order.pictures)
+    return run(name, order.setting, bench, advance, again=order.again)

@@ -1,0 +1,34 @@
+"""Pixels and their class: what a class has, and what is around of the same class, whatever lies beside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sums_around(
+    image: Tensor, where: Tensor, classes: Tensor, *, reach: int, stride: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Of each pixel: the sum of `image` over the pixels of its class around it, and how many there are.
+
+    Axes (..., H, W), y and x last. Looked at are those `where` (bool) says, at every `stride`-th pixel up to
+    `reach` away, itself included. Shifting the whole image is a tenth of the time of a mean for each class.
+    """
+    inside, own = where.to(image.dtype), classes.to(image.dtype)
+    total, count = torch.zeros_like(image), torch.zeros_like(image)
+    # -1 is no class: beyond the image there is nobody.
+    seen = F.pad(torch.stack([image * inside, inside, own]), (reach,) * 4, value=-1.0)
+    height, width = image.shape[-2:]
+    for y in range(0, 2 * reach + 1, stride):
+        for x in range(0, 2 * reach + 1, stride):
+            values, there, labels = seen[..., y : y + height, x : x + width]
+            same = labels == own
+            total += same * values
+            count += same * there
+    return total, count
+
+
+def by_class(table: Tensor, classes: Tensor) -> Tensor:
+    """Each voxel's value (B, slices, H, W) by its class, of a `table` (B, classes)."""
+    return table.gather(1, classes.flatten(1)).view(classes.shape)

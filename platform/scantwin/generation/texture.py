@@ -1,0 +1,75 @@
+"""What of a CT is texture: what is finer than a few pixels of the same class, and how large it is.
+
+A CT's level changes from organ to organ and is the painter's to say; noise, vessels and trabeculae are drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from scantwin.generation.same_class import by_class, sums_around
+
+_REACH: Final = 1
+"""Pixels to each side that, with a pixel itself, make its level. With two, what changes slowly counted as
+texture, and samples were as rough from pixel to pixel as real tissue is over five."""
+_COMPANY: Final = 4
+"""Of these nine, of a pixel's own class: with fewer it stands at a border and tells no texture."""
+_OF_A_NORMAL: Final = 0.6745
+"""Median of |x| of a normal x of unit variance."""
+_LEAST: Final = 0.001
+"""Smallest SD that is believed, on the bent scale: about a Hounsfield unit in lung, less in soft tissue."""
+_TISSUE: Final = 0.8
+"""Largest distance from 0 on the bent scale that is soft tissue, fat to enhanced vessels: -111..191 HU."""
+_ENOUGH: Final = 64
+"""Pixels that tell a CT's noise, or a class's texture: their median is within a sixth of it."""
+_ROUTINE: Final = 0.12
+"""Noise of a routine scan on the bent scale: 18 HU in soft tissue (TISSUES.md, 4)."""
+
+
+def texture(image: Tensor, where: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """What is finer than a window of the same class, and the pixels that stand well inside of one.
+
+    All are (..., H, W), axes y and x last; `where` (bool) is what is looked at. The texture is on the scale
+    of `image`, 0 elsewhere; the second is bool.
+    """
+    total, company = sums_around(image, where, classes, reach=_REACH)
+    part = torch.where(where, image - total / company.clamp(min=1.0), 0.0)
+    return part, where & (company >= _COMPANY)
+
+
+def texture_around(image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor) -> Tensor:
+    """SD of the texture of each voxel's class, of (B, slices, H, W) each: the same axes.
+
+    As in what is known of the class outside of `region`; where little is, `otherwise` (B, classes). By the
+    median: vessels in lung are few, and no measure of what lies between.
+    """
+    known = region == 0
+    part, told = texture(image, known, classes)
+    table = otherwise.clone()
+    for own, tells, labels, inside, row in zip(part, told, classes, ~known, table, strict=True):
+        for label in torch.unique(labels[inside]).tolist():
+            values = own[tells & (labels == label)]
+            if values.numel() >= _ENOUGH:
+                row[label] = (values.abs().median() / _OF_A_NORMAL).clamp(min=_LEAST)
+    return by_class(table, classes)
+
+
+def noise_of(image: Tensor, region: Tensor) -> Tensor:
+    """How noisy each CT (B, slices, H, W) on the bent scale is outside of `region`: an SD (B, 1).
+
+    The median of second differences along x in soft tissue: edges are fewer than half of them. That of a
+    routine scan where too little tissue is known.
+    """
+    known = (region == 0) & (image.abs() < _TISSUE)
+    all_known = known[..., :-2] & known[..., 1:-1] & known[..., 2:]
+    # As large as the SD of white noise.
+    bends = (image[..., :-2] - 2 * image[..., 1:-1] + image[..., 2:]).abs() / 6**0.5
+    found = []
+    for bend, where in zip(bends, all_known, strict=True):
+        told = bend[where]
+        enough = told.numel() >= _ENOUGH
+        found.append(told.median() / _OF_A_NORMAL if enough else image.new_tensor(_ROUTINE))
+    return torch.stack(found).clamp(min=_LEAST).view(-1, 1)
