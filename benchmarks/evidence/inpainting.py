@@ -240,8 +240,8 @@ def _text(
     assert rules is not None
     return (
         f"One training of {steps} steps ({model.record['seconds']:.0f} s): first the Pix2Pix, then the "
-        f"diffusion of what it leaves over, on {setting.training} phantom patients; {patients} others are "
-        "measured. The diffusion makes all slices of a region in step, each seeing its neighbours, with "
+        f"diffusion of the texture it leaves out, on {setting.training} phantom patients; {patients} others "
+        "are measured. The diffusion makes all slices of a region in step, each seeing its neighbours, with "
         f"{rules.sample_steps} network evaluations ({rules.sampler}). Regions: a tumour with a ring of "
         f"{rules.ring_mm:g} mm, or the part of an organ inside a body of "
         f"{_REGION_MM[0]:.0f}-{_REGION_MM[1]:.0f} mm.\n\nFrechet distance of the diffusion over that of "
