@@ -82,14 +82,16 @@ class CTInpainting(DistrictNetworks):
         self._pace(names, (progress - share) / (1 - share) if refines else progress / share)
         self._optimisers.clear(*names)
         if refines:
-            losses = [self._learn_left(denoiser, painter, part, len(parts)) for part in parts]
+            losses = [self._learn_texture(denoiser, painter, part, len(parts)) for part in parts]
         else:
             losses = [self._learn_at_once(painter, part, len(parts)) for part in parts]
         self._optimisers.step(*names, clip=True)
         self._moved[district] = names
         return mean_of(losses)
 
-    def _learn_left(self, name: str, painter: list[str], part: SliceBatch, parts: int) -> dict[str, Tensor]:
+    def _learn_texture(
+        self, name: str, painter: list[str], part: SliceBatch, parts: int
+    ) -> dict[str, Tensor]:
         """The denoiser's part of a step: the velocity of the texture that the painter leaves out."""
         denoiser = self._denoiser(name)
         with torch.no_grad():
