@@ -30,6 +30,7 @@ ROWS: Final = (
 of the whole machine, and runs alone."""
 
 _ASK_S: Final = 0.2
+"""How often the workers' words are read [s]: a progress bar need not be faster."""
 
 _Words = tuple[str, int, int, str]
 """Name, done, total, text: how far an experiment is."""

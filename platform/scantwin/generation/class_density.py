@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scantwin.generation.hu_scale import to_unit
-from scantwin.generation.same_class import by_class, sums_around
+from scantwin.generation.same_class import by_class, medians_around, sums_around
 from scantwin.imaging.organs import ORGAN_CLASSES, OrganClass
 
 TYPICAL_HU: Final[dict[OrganClass, tuple[float, float]]] = {
@@ -67,12 +67,8 @@ def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
     anew is then as dense as the liver beside it before anything is learnt, and so is each side of a lung.
     """
     known = region == 0
-    table = _MIDDLE.expand(len(image), -1).clone()
-    for own, seen, labels, level in zip(image, known, classes, table, strict=True):
-        for label in torch.unique(labels[~seen]).tolist():
-            told = own[seen & (labels == label)]
-            if told.numel() >= _ENOUGH:
-                level[label] = told.median()
+    anybody = _MIDDLE.expand(len(image), -1)
+    table = medians_around(image, known, region, classes, anybody, enough=_ENOUGH)
     levels = by_class(table, classes)
     # A vessel in lung differs by ten times as much, and is not what lung is like beside it.
     most = _SPREAD[classes] / 2

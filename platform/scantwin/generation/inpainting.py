@@ -1,8 +1,8 @@
 """CT inpainting: a Pix2Pix of slices inside a region, then a diffusion of the texture it leaves out.
 
 The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's
-noise, vessels, texture. Slices are made with their neighbours in sight, all of a region at once: at every
-step of the sampler each slice sees what its neighbours are becoming, so that they agree.
+noise and the tissue's grain. Slices are made with their neighbours in sight, all of a region at once: at
+every step of the sampler each slice sees what its neighbours are becoming, so that they agree.
 """
 
 from __future__ import annotations

@@ -29,6 +29,22 @@ def sums_around(
     return total, count
 
 
+def medians_around(
+    values: Tensor, told: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor, *, enough: int
+) -> Tensor:
+    """Of each patch (B, slices, H, W): the median of `values` where `told` (bool), by class: (B, classes).
+
+    Only of classes that lie in `region`, and of `enough` voxels; else `otherwise` (B, classes).
+    """
+    table = otherwise.clone()
+    for own, tells, inside, labels, row in zip(values, told, region > 0, classes, table, strict=True):
+        for label in torch.unique(labels[inside]).tolist():
+            of_class = own[tells & (labels == label)]
+            if of_class.numel() >= enough:
+                row[label] = of_class.median()
+    return table
+
+
 def by_class(table: Tensor, classes: Tensor) -> Tensor:
     """Each voxel's value (B, slices, H, W) by its class, of a `table` (B, classes)."""
     return table.gather(1, classes.flatten(1)).view(classes.shape)

@@ -18,7 +18,7 @@ from scantwin.learning.unet import Denoiser, UNet
 
 _TINY: Final = 1e-4
 """Added to texture before its logarithm is taken: a hundredth of a Hounsfield unit."""
-_OF_A_NORMAL: Final = 0.635
+_LOG_OF_A_NORMAL: Final = 0.635
 """Minus the mean of log |x| of a normal x of unit variance: (Euler's gamma + log 2) / 2."""
 _RATE: Final = 0.05
 """How fast the memory moves: it spans some twenty steps."""
@@ -85,7 +85,7 @@ class SliceDenoiser(nn.Module):
         As in the CT itself around `region`, else as remembered, else the CT's noise.
         """
         seen, mean = self.typical.unbind(1)
-        times = torch.where(seen > 0, (mean / seen.clamp(min=1e-6) + _OF_A_NORMAL).exp(), 1.0)
+        times = torch.where(seen > 0, (mean / seen.clamp(min=1e-6) + _LOG_OF_A_NORMAL).exp(), 1.0)
         return texture_around(image, region, classes, times * noise_of(image, region))
 
 

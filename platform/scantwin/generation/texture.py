@@ -1,6 +1,7 @@
 """What of a CT is texture: what is finer than a few pixels of the same class, and how large it is.
 
-A CT's level changes from organ to organ and is the painter's to say; noise, vessels and trabeculae are drawn.
+A CT's level changes from organ to organ and is the painter's to say; its noise and grain are drawn. Vessels
+are neither: they are coarser than texture, and stronger.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from scantwin.generation.same_class import by_class, sums_around
+from scantwin.generation.same_class import by_class, medians_around, sums_around
 
 _REACH: Final = 1
 """Pixels to each side that, with a pixel itself, make its level. With two, what changes slowly counted as
 texture, and samples were as rough from pixel to pixel as real tissue is over five."""
 _COMPANY: Final = 4
 """Of these nine, of a pixel's own class: with fewer it stands at a border and tells no texture."""
-_OF_A_NORMAL: Final = 0.6745
+_MEDIAN_OF_A_NORMAL: Final = 0.6745
 """Median of |x| of a normal x of unit variance."""
 _LEAST: Final = 0.001
 """Smallest SD that is believed, on the bent scale: about a Hounsfield unit in lung, less in soft tissue."""
@@ -46,15 +47,10 @@ def texture_around(image: Tensor, region: Tensor, classes: Tensor, otherwise: Te
     As in what is known of the class outside of `region`; where little is, `otherwise` (B, classes). By the
     median: vessels in lung are few, and no measure of what lies between.
     """
-    known = region == 0
-    part, told = texture(image, known, classes)
-    table = otherwise.clone()
-    for own, tells, labels, inside, row in zip(part, told, classes, ~known, table, strict=True):
-        for label in torch.unique(labels[inside]).tolist():
-            values = own[tells & (labels == label)]
-            if values.numel() >= _ENOUGH:
-                row[label] = (values.abs().median() / _OF_A_NORMAL).clamp(min=_LEAST)
-    return by_class(table, classes)
+    part, told = texture(image, region == 0, classes)
+    size = part.abs() / _MEDIAN_OF_A_NORMAL
+    table = medians_around(size, told, region, classes, otherwise, enough=_ENOUGH)
+    return by_class(table.clamp(min=_LEAST), classes)
 
 
 def noise_of(image: Tensor, region: Tensor) -> Tensor:
@@ -71,5 +67,5 @@ def noise_of(image: Tensor, region: Tensor) -> Tensor:
     for bend, where in zip(bends, all_known, strict=True):
         told = bend[where]
         enough = told.numel() >= _ENOUGH
-        found.append(told.median() / _OF_A_NORMAL if enough else image.new_tensor(_ROUTINE))
+        found.append(told.median() / _MEDIAN_OF_A_NORMAL if enough else image.new_tensor(_ROUTINE))
     return torch.stack(found).clamp(min=_LEAST).view(-1, 1)
