@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from scantwin.store.database import Database
-from scantwin.store.lifecycles import SCAN
+from scantwin.store.lifecycles import SCAN, transition
 from scantwin_twin.catalogue import Refused
 from scantwin_twin.jobs import FINAL, MOST_CRASHES, Jobs
 
@@ -89,6 +89,18 @@ def test_every_edge_is_taken_or_leaves_the_scan_as_it_is(jobs, tmp_path, status,
 
 def test_the_final_statuses_are_those_of_the_table():
     assert {status for status, onwards in SCAN.items() if not onwards} == FINAL
+
+
+def test_a_scan_that_begins_in_the_moment_it_is_cancelled_is_cancelled(jobs, tmp_path, monkeypatch):
+    scan = _new(jobs, tmp_path)
+
+    def late(row, status):
+        if status == "cancelled" and jobs.get(scan).status == "queued":
+            assert jobs.claim().id == scan  # between the look at the row and the change
+        transition(row, status)
+
+    monkeypatch.setattr("scantwin_twin.jobs.transition", late)
+    assert jobs.cancel(scan, "me").status == jobs.get(scan).status == "cancelled"
 
 
 def test_the_queue_is_first_in_first_out_and_empties(jobs, tmp_path):

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from scantwin.store.audit import record
 from scantwin.store.database import Database
-from scantwin.store.lifecycles import IllegalTransitionError, transition
+from scantwin.store.lifecycles import SCAN, IllegalTransitionError, transition
 from scantwin.store.models import AuditEntry, Scan, Twin
 from scantwin_twin.catalogue import refuse
 
@@ -274,19 +274,23 @@ class Jobs:
     def _move(
         self, scan_id: str, to: str, actor: str, *, summary: dict[str, Any] | None = None, **values: Any
     ) -> bool:
-        with self._database.session() as session:
-            scan = _scan(session, scan_id)
-            try:
-                transition(scan, to)
-            except IllegalTransitionError:
-                return False
-            for name, value in values.items():
-                setattr(scan, name, value)
-            if summary is not None:
-                scan.summary = {**scan.summary, **summary}
-            record(session, actor, f"scan.{to}", scan_id, {"code": scan.error["code"]} if scan.error else {})
-        self.ring()
-        return True
+        while True:
+            with self._database.session() as session:
+                scan = _scan(session, scan_id)
+                try:
+                    transition(scan, to)
+                except IllegalTransitionError:
+                    if to in SCAN[scan.status]:
+                        continue  # moved by somebody else between the two statements: on from there
+                    return False
+                for name, value in values.items():
+                    setattr(scan, name, value)
+                if summary is not None:
+                    scan.summary = {**scan.summary, **summary}
+                detail = {"code": scan.error["code"]} if scan.error else {}
+                record(session, actor, f"scan.{to}", scan_id, detail)
+            self.ring()
+            return True
 
 
 def _scan(session: Session, scan_id: str) -> Scan:
