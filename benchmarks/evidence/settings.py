@@ -35,7 +35,7 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     # Many small steps learn more in minutes than few large ones.
     values["optimisation"]["batch"] = setting.pick(2, values["optimisation"]["batch"])
     if values["diffusion"]:
-        values["diffusion"]["samples"] = setting.pick(3, values["diffusion"]["samples"])
+        values["diffusion"]["samples"] = setting.pick(2, values["diffusion"]["samples"])
     for path, value in changes.items():
         section, _, key = path.rpartition(".")
         (values[section] if section else values)[key] = value

@@ -39,7 +39,7 @@ _AFTERWARDS: Final = {
     "sampling": ("window", "overlap", "average_flips"),
     "diffusion": (
         "sampler", "start_step", "sample_steps", "samples", "delivered", "blend_from", "blend_share",
-        "above", "anchor",
+        "anchor",
     ),
 }  # fmt: skip
 """Values of a recipe that say how a scan is made, by section."""

@@ -28,8 +28,8 @@ _HEAVIEST = 100.0
 Kinds = dict[str, NDArray[np.int32]]
 """Flat indices of the voxels of each kind: body, hot, lesions."""
 
-Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Inputs, SUV [g/ml], weight in the loss, lesions; axes (channel, z, y, x)."""
+Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], np.float32]
+"""Inputs, SUV [g/ml], weight in the loss, lesions, axes (channel, z, y, x); 1 if drawn from all of a body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,23 +81,23 @@ class Sampler:
         study, kinds = self._with_pet[int(random.integers(len(self._with_pet)))]
         return self._patch(study, kinds, random)
 
-    def _strangers(self, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
+    def _strangers(self, random: np.random.Generator) -> tuple[NDArray[np.float32] | np.float32, ...]:
         """The CT of one patient; PET, weight and lesions of another, and where that PET is in the body."""
         study, kinds = self._with_ct[int(random.integers(len(self._with_ct)))]
         inputs = self._patch(study, kinds, random)[0]
         others = [pair for pair in self._with_pet if pair[0] is not study] or self._with_pet
         study, kinds = others[int(random.integers(len(others)))]
-        place, suv, weight, lesions = self._patch(study, kinds, random)
+        place, suv, weight, lesions, anywhere = self._patch(study, kinds, random)
         place = place.copy()
         place[:2] = 0.0  # its CT must not be seen, even where there is one
-        return inputs, suv, weight, lesions, place
+        return inputs, suv, weight, lesions, anywhere, place
 
     def _patch(self, study: PreparedStudy, kinds: Kinds, random: np.random.Generator) -> Patch:
         rules = self.recipe.sampling
         draw = random.random()
         kind = "lesions" if draw < rules.lesions else "hot" if draw < rules.lesions + rules.hot else "body"
-        voxels = kinds.get(kind, kinds["body"])
-        centre = np.unravel_index(int(random.choice(voxels)), study.hu.shape)
+        kind = kind if kind in kinds else "body"
+        centre = np.unravel_index(int(random.choice(kinds[kind])), study.hu.shape)
         edge, around = rules.patch, margin(rules)
         # The chosen voxel lies anywhere in the middle half, so that nothing is learnt from being central.
         offset = random.integers(edge // 4, 3 * edge // 4, 3)
@@ -125,7 +125,8 @@ class Sampler:
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)
-        return mirror_inputs(_tensor(inputs), axes).contiguous().numpy(), suv, weight, lesions
+        inputs = mirror_inputs(_tensor(inputs), axes).contiguous().numpy()
+        return inputs, suv, weight, lesions, np.float32(kind == "body")
 
     @cached_property
     def _lesion_uptake(self) -> dict[str, float]:

@@ -164,21 +164,18 @@ class Diffusion(Part):
     """Network evaluations of a sample."""
     samples: Annotated[int, Field(gt=0, le=32)] = 4
     """Samples of a scan: their spread is the error bar, together with what held-out patients showed."""
-    delivered: Literal["coarse", "mean", "sample", "blend", "upper"] = "blend"
+    delivered: Literal["coarse", "mean", "sample", "blend"] = "blend"
     """What becomes the PET: the coarse prediction, the mean of the samples, one sample, or the coarse
-    prediction that gives way where it is hot, to a sample (`blend`), or where the samples' mean is, to that
-    mean and `above` of their standard deviations (`upper`)."""
+    prediction that gives way, where it is hot, to the mean uptake of patients there and a sample about it
+    (`blend`)."""
     blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (1.5, 3.0)
-    """Uptake [g/ml] from which, and above which as far as it does, the coarse prediction gives way: above
-    blood and muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
-    blend_share: Share = 0.7
-    """How far it gives way there to a sample: all of one costs as much error in cold tumours as it gains in
-    hot ones (docs/decisions/0006)."""
-    above: Weight = 2.0
-    """Standard deviations of the samples that `upper` adds to their mean: a mean has no hottest spots. It
-    halves the Frechet distance and speckles a liver: docs/decisions/0005-what-is-delivered.md."""
+    """Uptake [g/ml] from which, and above which altogether, the coarse prediction gives way: above blood and
+    muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
+    blend_share: Share = 0.5
+    """How much of a sample's difference from that mean is let in there: all of it costs as much error in cold
+    tumours as it gains in hot ones (docs/decisions/0005)."""
     anchor: Share = 1.0
-    """How far the slow part of the samples' mean is put back to the coarse prediction: the small biases
+    """How far the slow part of the samples' mean is put back to what they are drawn about: the small biases
     of a denoiser add up over steps, and noise has no business moving the mean of an organ."""
 
     @model_validator(mode="after")

@@ -26,13 +26,15 @@ class Batch:
     """Weight of each voxel in the loss, one channel: 1 in the body, more in lesions, little in air."""
     lesions: Tensor
     """1 in lesions, 0 elsewhere, one channel."""
+    anywhere: Tensor
+    """(batch,): 1 where the patch was drawn from all of the body, 0 where for its hot spot or its lesion."""
     place: Tensor | None = None
     """Of unpaired batches: where the PET patch is in its own patient, channels as `prepared.INPUTS` with an
     empty CT. There `inputs` is another patient's CT."""
 
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts."""
-        fields = [self.inputs, self.suv, self.weight, self.lesions]
+        fields = [self.inputs, self.suv, self.weight, self.lesions, self.anywhere]
         fields += [] if self.place is None else [self.place]
         return [Batch(*part) for part in zip(*(tensor.chunk(count) for tensor in fields), strict=True)]
 

@@ -1,7 +1,7 @@
 """Coarse predictor, then a conditional diffusion of what it leaves over (issue 4, after arXiv 2112.02475).
 
-The residual between PET and coarse prediction is scaled by what errors are like at such uptake, so that the
-denoiser sees about unit variance in fat and tumour alike.
+What is left over is told from the mean uptake where the coarse prediction says so much, and scaled by what
+errors are like there, so that the denoiser sees about unit variance in fat and tumour alike.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scantwin.learning.schedules import cosine, descent
 from scantwin.learning.system import Batch, Prediction
 from scantwin.translation.delivering import anchored, deliver
 from scantwin.translation.pix2pix import generator_from_zero
-from scantwin.translation.residual_scale import ResidualDenoiser
+from scantwin.translation.residual_denoiser import ResidualDenoiser
 from scantwin.translation.scaling import critic_view, scaled, unscaled
 
 
@@ -96,15 +96,15 @@ class CoarseDiffusion(DistrictNetworks):
 
     def _learn_residual(self, denoiser: str, coarse: Tensor, part: Batch, parts: int) -> dict[str, Tensor]:
         weights, levels = self.recipe.losses, self.levels
-        self._denoiser(denoiser).remember(coarse, part.suv, part.weight)
-        scale = self._denoiser(denoiser).scale(coarse, self.rules.scale)
-        residual = ((part.suv - coarse) / scale).clamp(-self.rules.largest, self.rules.largest)
+        self._denoiser(denoiser).remember(coarse, part)
+        level, scale = self._left_over(denoiser, coarse)
+        residual = ((part.suv - level) / scale).clamp(-self.rules.largest, self.rules.largest)
         # Seeded by the patch itself: a killed training that goes on draws the same noise.
         generator = torch.Generator().manual_seed(int(part.suv.double().sum().abs() * 1e6) % 2**31)
         step = torch.randint(1, self.rules.steps + 1, (len(residual),), generator=generator)
         noise = torch.randn(residual.shape, generator=generator)
         noised = levels.noised(residual, noise, step)
-        raw = self._denoise(denoiser, noised, coarse, part.inputs, step)
+        raw = self._denoise(denoiser, noised, level, part.inputs, step)
         wanted = levels.velocity(residual, noise, step) if self.rules.predicts == "v" else residual
         error = (((raw - wanted) ** 2) * part.weight).sum() / part.weight.sum()
         losses = {"denoising": error}
@@ -113,7 +113,7 @@ class CoarseDiffusion(DistrictNetworks):
             clean = levels.image(noised, raw, step) if self.rules.predicts == "v" else raw
             # What a denoiser says of pure noise is a mean, without hot spots: little noise, much weight.
             share = (levels.alpha[step] ** 2).view(-1, 1, 1, 1, 1)
-            shown = coarse + scale * (share * clean + (1 - share) * residual)
+            shown = level + scale * (share * clean + (1 - share) * residual)
             said = suv_aware.errors(shown, part)
             losses.update({f"sample-{name}": value for name, value in said.items()})
             total = total + weights.hottest * said["hottest"] + weights.uptake * said["uptake"]
@@ -132,27 +132,33 @@ class CoarseDiffusion(DistrictNetworks):
             return Prediction(coarse)
         if not self._learnt(denoiser):
             return Prediction(coarse, torch.zeros_like(coarse))
-        drawn = [self._sample(denoiser, coarse, inputs, field[None]) for field in noise]
+        level, scale = self._left_over(denoiser, coarse)
+        drawn = [self._sample(denoiser, level, scale, inputs, field[None]) for field in noise]
         samples = torch.cat(drawn).clamp(low, high)
         # The body is where there is skin above: air says nothing of a drift.
-        samples = anchored(samples, coarse, inputs[:, 2:3] > 0, self.rules.anchor).clamp(low, high)
-        return deliver(samples, coarse, self.rules)
+        samples = anchored(samples, level, inputs[:, 2:3] > 0, self.rules.anchor).clamp(low, high)
+        return deliver(samples, coarse, level, self.rules)
 
-    def _sample(self, denoiser: str, coarse: Tensor, inputs: Tensor, noise: Tensor) -> Tensor:
-        """One sample of the PET [g/ml] from `noise`, starting at the noised coarse prediction."""
-        rules, scale = self.rules, self._denoiser(denoiser).scale(coarse, self.rules.scale)
+    def _left_over(self, denoiser: str, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and SD [g/ml] of what patients take up where the coarse prediction is `coarse` [g/ml]."""
+        known = self._denoiser(denoiser)
+        return known.mean(coarse).clamp(*self.recipe.suv_range), known.scale(coarse, self.rules.scale)
+
+    def _sample(self, denoiser: str, level: Tensor, scale: Tensor, inputs: Tensor, noise: Tensor) -> Tensor:
+        """One sample of the PET [g/ml] from `noise`, starting at the noised mean uptake `level` [g/ml]."""
+        rules = self.rules
 
         def denoise(x: Tensor, at: int) -> Tensor:
             step = torch.full((len(x),), at)
-            raw = self._denoise(denoiser, x, coarse, inputs, step)
+            raw = self._denoise(denoiser, x, level, inputs, step)
             clean = self.levels.image(x, raw, step) if rules.predicts == "v" else raw
             # No PET is negative, and nothing beyond what training showed: errors must not feed themselves.
-            return torch.maximum(clean.clamp(-rules.largest, rules.largest), -coarse / scale)
+            return torch.maximum(clean.clamp(-rules.largest, rules.largest), -level / scale)
 
-        # The coarse prediction is a residual of zero: noised, it is noise alone.
+        # The mean uptake is a residual of zero: noised, it is noise alone.
         x = self.levels.sigma[rules.start_step] * noise
         steps = descent(rules.start_step, rules.sample_steps)
-        return coarse + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
+        return level + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
 
     def _learnt(self, denoiser: str) -> bool:
         """Whether the denoiser has moved at all: one that never learnt has noise to add, nothing else."""
@@ -166,8 +172,8 @@ class CoarseDiffusion(DistrictNetworks):
             raw = self._networks[coarse](inputs.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(raw.float() - 1.0)
 
-    def _denoise(self, denoiser: str, noised: Tensor, coarse: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
-        seen = torch.cat([inputs, critic_view(scaled(coarse, self.recipe)), noised], dim=1)
+    def _denoise(self, denoiser: str, noised: Tensor, level: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        seen = torch.cat([inputs, critic_view(scaled(level, self.recipe)), noised], dim=1)
         with arithmetic(self.recipe.optimisation.precision):
             raw = self._networks[denoiser](
                 seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps

@@ -13,35 +13,34 @@ _SLOW = 7
 """Edge [voxels] of the box over which the samples' mean is held: 28 mm at 4 mm, wider than a hot spot."""
 
 
-def anchored(samples: Tensor, coarse: Tensor, body: Tensor, share: float) -> Tensor:
-    """`samples` (S, 1, D, H, W) with the slow part of (their mean - `coarse`) taken off by `share`.
+def anchored(samples: Tensor, level: Tensor, body: Tensor, share: float) -> Tensor:
+    """`samples` (S, 1, D, H, W) with the slow part of (their mean - `level`) taken off by `share`.
 
-    The small biases of a denoiser add up over steps; the mean of an organ is the coarse prediction's
-    business. `body` (1, 1, D, H, W) says where there is tissue. All in [g/ml].
+    The small biases of a denoiser add up over steps; the mean of an organ is not its business. `level` is
+    what the samples were drawn about, `body` (1, 1, D, H, W) says where there is tissue. All in [g/ml].
     """
     if not share:
         return samples
     inside = body.to(samples.dtype)
-    drift = (samples.mean(0, keepdim=True) - coarse) * inside
+    drift = (samples.mean(0, keepdim=True) - level) * inside
     slow = _local_mean(drift) / _local_mean(inside).clamp(min=1e-3)
     return samples - share * slow * inside
 
 
-def deliver(samples: Tensor, coarse: Tensor, rules: Diffusion) -> Prediction:
-    """The PET and the samples' SD [g/ml] (1, 1, D, H, W) of `samples` (S, 1, D, H, W), as the recipe says."""
+def deliver(samples: Tensor, coarse: Tensor, level: Tensor, rules: Diffusion) -> Prediction:
+    """The PET and the samples' SD [g/ml] (1, 1, D, H, W) of `samples` (S, 1, D, H, W), as the recipe says.
+
+    `coarse` is the coarse prediction, `level` the mean uptake where it says so much [g/ml].
+    """
     spread = samples.std(0, keepdim=True) if len(samples) > 1 else torch.zeros_like(coarse)
     one = samples[:1]
     if rules.delivered == "sample":
         return Prediction(one, spread)
     if rules.delivered == "mean":
         return Prediction(samples.mean(0, keepdim=True), spread)
-    if rules.delivered == "upper":
-        mean = samples.mean(0, keepdim=True)
-        weight = _heat(mean, rules.blend_from)
-        return Prediction(coarse + weight * (mean + rules.above * spread - coarse), spread)
     # By the coarse prediction alone: a sample let in only where it is hot itself would be too hot on average.
-    weight = rules.blend_share * _heat(coarse, rules.blend_from)
-    return Prediction(coarse + weight * (one - coarse), spread)
+    hot = level + rules.blend_share * (one - level)
+    return Prediction(coarse + _heat(coarse, rules.blend_from) * (hot - coarse), spread)
 
 
 def _heat(suv: Tensor, limits: tuple[float, float]) -> Tensor:

@@ -12,7 +12,7 @@ def batch(lesion_suv=8.0):
     lesions = torch.zeros_like(suv)
     lesions[0, 0, 4:8, 4:8, 4:8] = 1
     suv = torch.where(lesions > 0, lesion_suv, suv)
-    return Batch(torch.zeros(2, 7, 12, 12, 12), suv, torch.ones_like(suv), lesions)
+    return Batch(torch.zeros(2, 7, 12, 12, 12), suv, torch.ones_like(suv), lesions, torch.ones(2))
 
 
 def test_a_true_pet_has_no_error():

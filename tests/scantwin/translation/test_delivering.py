@@ -32,25 +32,25 @@ def test_a_drift_of_the_mean_is_taken_off_and_the_texture_stays():
 
 def test_what_is_delivered_follows_the_recipe():
     samples, coarse = fields(0.0)
-    samples[:, :, 10:14, 10:14, 10:14] += 5.0
-    coarse[:, :, 10:14, 10:14, 10:14] += 4.0
-    samples[0, 0, 2, 2, 2] = 9.0  # hot in one sample, cold in the coarse prediction: a guess
-    blend = deliver(samples, coarse, Diffusion(delivered="blend", blend_from=(2.0, 4.0), blend_share=0.7))
-    wanted = 0.7 * samples[0, 0, 11, 11, 11] + 0.3 * coarse[0, 0, 11, 11, 11]
-    assert torch.allclose(blend.pet[0, 0, 11, 11, 11], wanted)
-    assert blend.pet[0, 0, 2, 2, 2] == coarse[0, 0, 2, 2, 2] and blend.pet[0, 0, 20, 20, 20] == 1.0
-    assert torch.equal(deliver(samples, coarse, Diffusion(delivered="sample")).pet, samples[:1])
-    upper = deliver(samples, coarse, Diffusion(delivered="upper", blend_from=(2.0, 4.0), above=1.5))
     hot = (slice(None), slice(None), slice(10, 14), slice(10, 14), slice(10, 14))
-    wanted = samples.mean(0, keepdim=True) + 1.5 * samples.std(0, keepdim=True)
-    assert torch.allclose(upper.pet[hot], wanted[hot]), "mean and spread where the samples are hot"
-    assert upper.pet[0, 0, 20, 20, 20] == 1.0, "the coarse prediction where they are not"
-    alone = deliver(samples[:1], coarse, Diffusion(delivered="upper", blend_from=(2.0, 4.0)))
-    assert torch.allclose(alone.pet[hot], samples[:1][hot]), "one sample has no spread to add"
-    mean = deliver(samples, coarse, Diffusion(delivered="mean"))
+    samples[hot] += 7.0
+    coarse[hot] += 4.0
+    level = coarse + 0.25
+    level[hot] += 1.75
+    samples[0, 0, 2, 2, 2] = 9.0  # hot in one sample, cold in the coarse prediction: a guess
+    blend = deliver(
+        samples, coarse, level, Diffusion(delivered="blend", blend_from=(2.0, 4.0), blend_share=0.7)
+    )
+    assert torch.allclose(blend.pet[hot], 0.7 * samples[:1][hot] + 0.3 * level[hot])
+    assert blend.pet[0, 0, 2, 2, 2] == coarse[0, 0, 2, 2, 2] and blend.pet[0, 0, 20, 20, 20] == 1.0
+    smooth = deliver(samples, coarse, level, Diffusion(blend_from=(2.0, 4.0), blend_share=0.0))
+    assert torch.allclose(smooth.pet[hot], level[hot]), "the mean uptake where it is hot"
+    assert torch.equal(deliver(samples, coarse, level, Diffusion(delivered="sample")).pet, samples[:1])
+    mean = deliver(samples, coarse, level, Diffusion(delivered="mean"))
     assert torch.allclose(mean.pet[0], samples.mean(0))
     assert mean.std is not None and float(mean.std.mean()) == pytest.approx(0.2, rel=0.1)
-    assert float(deliver(samples[:1], coarse, Diffusion()).std.max()) == 0.0  # type: ignore[union-attr]
+    alone = deliver(samples[:1], coarse, level, Diffusion())
+    assert alone.std is not None and float(alone.std.max()) == 0.0
 
 
 def test_a_pool_gives_back_what_was_made_before_and_forgets_nothing_in_a_kill():
