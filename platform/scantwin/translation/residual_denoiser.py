@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scantwin.learning.system import Batch
 from scantwin.learning.unet import Denoiser
+from scantwin.units import SUV_RANGE
 
 _RATE: Final = 0.01
 """How fast the memory moves: it spans some hundred batches. The coarse prediction stands still meanwhile."""
@@ -83,7 +84,10 @@ class ResidualDenoiser(Denoiser):
         if not seen.any():
             return coarse
         share, told, left = self.sums[:3, seen].double().cpu()
-        at = told / share
+        # Sums of half precision, or of a site that means ill, may lead out of their bin: the order must stay.
+        edges = torch.tensor([0.0, *_EDGES, SUV_RANGE[1]], dtype=torch.float64)
+        kept = seen.cpu()
+        at = (told / share).clamp(edges[:-1][kept], edges[1:][kept])
         believed = left / (share + _DOUBT)
         found = isotonic_regression((at + believed).numpy(), weights=share.numpy()).x
         return coarse + _interpolated(coarse, at.to(coarse), (torch.from_numpy(found) - at).to(coarse))
@@ -110,5 +114,5 @@ def _interpolated(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
         return values.expand_as(x)
     after = torch.bucketize(x, at).clamp(1, len(at) - 1)
     before = after - 1
-    share = ((x - at[before]) / (at[after] - at[before])).clamp(0.0, 1.0)
+    share = ((x - at[before]) / (at[after] - at[before]).clamp(min=1e-6)).clamp(0.0, 1.0)
     return values[before] + share * (values[after] - values[before])
