@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import torch
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
+from benchmarks.evidence.settings import recipe_for
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +26,8 @@ from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
 from scantwin.terminal import Advance
+
+RECIPES: Final = ("ct-inpainting",)
 
 ORGANS: Final[tuple[OrganClass, ...]] = ("kidney", "lung", "liver", "tumour")
 PUBLISHED: Final = {
@@ -81,7 +84,7 @@ class Made:
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains the Pix2Pix, then the diffusion; makes the same regions of held-out patients anew."""
-    recipe = recipe_of(setting)
+    recipe = recipe_for(setting, "ct-inpainting")
     steps = setting.pick(1200, 8000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
@@ -112,13 +115,6 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         tuple(_aim(organ, distances[organ]) for organ in ORGANS),
         {"seconds": model.record["seconds"], "frechet": {o: dict(d) for o, d in distances.items()}},
     )
-
-
-def recipe_of(setting: Setting) -> Recipe:
-    """The shipped recipe at the voxels of the phantoms' CTs."""
-    voxel = min(max(2 * setting.spacing_mm / 3, 2.0), 4.0)
-    values = Recipe.load("ct-inpainting").model_dump(mode="json")
-    return Recipe.read({**values, "spacing_mm": [voxel] * 3}, "ct-inpainting of the evidence")
 
 
 def region_in(study: PreparedStudy, organ: OrganClass, ring_mm: float, seed: int) -> Region | None:

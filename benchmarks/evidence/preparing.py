@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from scantwin.imaging.reading import StudySource, find_studies, read_study
+from scantwin.imaging.study import Study
 from scantwin.interrupts import tie_worker
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance
 
+Kind = tuple[Path, Recipe]
+"""A recipe, and before it the cache for its way of preparing only."""
 
-def prepared(
-    folder: Path, recipe: Recipe, cache: Path, *, workers: int, advance: Advance
-) -> list[PreparedStudy]:
-    """The studies below `folder` as `recipe` wants them, in the order of their names; kept in `cache`.
 
-    `cache` is for this recipe's way of preparing only.
-    """
+def prepared(folder: Path, kind: Kind, *, workers: int, advance: Advance) -> list[PreparedStudy]:
+    """The studies below `folder` as a recipe wants them, in the order of their names; kept in its cache."""
+    sources = prepare_all(folder, [kind], workers=workers, advance=advance)
+    return _read(kind, [(source.path.name, partial(read_study, source)) for source in sources])
+
+
+def prepare_all(folder: Path, kinds: Sequence[Kind], *, workers: int, advance: Advance) -> list[StudySource]:
+    """Fills the caches of `kinds` with the studies below `folder`, which are read once and given back."""
     sources = find_studies(folder)
-    if len(list(cache.glob("*.safetensors"))) < len(sources):
+    lacking = [kind for kind in kinds if len(list(kind[0].glob("*.safetensors"))) < len(sources)]
+    if lacking:
         with ProcessPoolExecutor(workers, get_context("spawn"), tie_worker, (os.getpid(),)) as pool:
-            for done, _ in enumerate(pool.map(partial(_into_cache, recipe, cache), sources)):
+            for done, _ in enumerate(pool.map(partial(_into_caches, lacking), sources)):
                 advance(done, len(sources), "preparing")
-    return _read(recipe, cache, sources)
+    return sources
 
 
-def _into_cache(recipe: Recipe, cache: Path, source: StudySource) -> None:
-    _read(recipe, cache, [source])
+def _into_caches(kinds: Sequence[Kind], source: StudySource) -> None:
+    read = cache(partial(read_study, source))  # its body is found once
+    for kind in kinds:
+        _read(kind, [(source.path.name, read)])
 
 
-def _read(recipe: Recipe, cache: Path, sources: Sequence[StudySource]) -> list[PreparedStudy]:
-    named = [(source.path.name, partial(read_study, source)) for source in sources]
-    return Cohort.prepare(named, recipe, cache, held_out=0.0).training
+def _read(kind: Kind, named: Sequence[tuple[str, Callable[[], Study]]]) -> list[PreparedStudy]:
+    place, recipe = kind
+    return Cohort.prepare(named, recipe, place, held_out=0.0).training

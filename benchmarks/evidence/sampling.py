@@ -15,7 +15,7 @@ from benchmarks.evidence.diffusion import as_delivered
 from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.pictures import curves
-from benchmarks.evidence.settings import translation_recipe
+from benchmarks.evidence.settings import steps_of, translation_recipe
 from numpy.typing import NDArray
 
 from scantwin import systems
@@ -98,7 +98,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """The same weights and the same noise; what differs is the sampler."""
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
-    model = workshop.trained(recipe, steps=setting.steps, advance=advance)
+    model = workshop.trained(recipe, steps=steps_of(setting, recipe), advance=advance)
     windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 32))[: setting.pick(5, 10)]
     rules = recipe.diffusion
     assert rules is not None

@@ -16,6 +16,25 @@ FULL: Final = Setting(name="full", training=64, held_out=24, spacing_mm=5.0, ste
 """At least 60 training and 20 held-out patients (issue 4), at an older PET's voxels: hours on two cores."""
 
 
+def recipe_for(setting: Setting, name: str) -> Recipe:
+    """The shipped recipe `name` for phantoms of `setting`."""
+    recipe = Recipe.load(name)
+    if not recipe.makes_ct:
+        return translation_recipe(setting, name)
+    if recipe.system != "ct-inpainting":
+        return recipe
+    voxel = min(max(2 * setting.spacing_mm / 3, 2.0), 4.0)  # that of the phantoms' CTs
+    return Recipe.read(
+        {**recipe.model_dump(mode="json"), "spacing_mm": [voxel] * 3}, f"{name} of the evidence"
+    )
+
+
+def steps_of(setting: Setting, recipe: Recipe) -> int:
+    """Steps of a training of `recipe`: a coarse predictor that stands still after a share of them learns as
+    many as a network that learns to the end."""
+    return setting.steps if recipe.diffusion is None else round(setting.steps / recipe.diffusion.coarse_share)
+
+
 def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     """The shipped recipe `name` for phantoms of `setting`; `changes` are "section.key" (or a key) -> value.
 

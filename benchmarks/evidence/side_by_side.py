@@ -14,12 +14,14 @@ from pathlib import Path
 from queue import Empty
 from typing import Final
 
-from benchmarks.evidence.experiments import Kept, run
+from benchmarks.evidence.experiments import Kept, module_of, run
 from benchmarks.evidence.findings import Setting
+from benchmarks.evidence.settings import recipe_for
 from benchmarks.evidence.workshop import Bench
 
 from scantwin.interrupts import end_workers, starting_workers, tie_worker
 from scantwin.learning.machine import use_threads
+from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, progress_bar
 
 ROWS: Final = (
@@ -59,8 +61,7 @@ def run_all(names: list[str], order: Order, *, quiet: bool) -> Iterator[tuple[st
     bench = Bench(order.setting, order.work, order.pictures)
     if rows:
         with progress_bar("phantoms", quiet=quiet) as advance:  # all rows need them, and one makes them
-            bench.cohort("training", advance)
-            bench.cohort("held-out", advance)
+            bench.prepare(_recipes_of(rows, order.setting), advance)
         with progress_bar("experiments", quiet=quiet) as advance:
             yield from _run_rows(rows, order, advance)
     for name in names:
@@ -73,6 +74,12 @@ def together(names: list[str]) -> list[list[str]]:
     """Those of `names` that stand in a row, row by row, where there are two rows to run side by side."""
     rows = [found for row in ROWS if (found := [name for name in names if name in row])]
     return rows if len(rows) > 1 else []
+
+
+def _recipes_of(rows: list[list[str]], setting: Setting) -> list[Recipe]:
+    """The recipes of all experiments in `rows`."""
+    modules = [module for row in rows for name in row if (module := module_of(name))]
+    return [recipe_for(setting, name) for name in sorted({name for m in modules for name in m.RECIPES})]
 
 
 def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator[tuple[str, Kept | None]]:

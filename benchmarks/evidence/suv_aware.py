@@ -7,7 +7,7 @@ from benchmarks.evidence import tables
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import AGREED_ORGANS, Measurer, Standing
 from benchmarks.evidence.pictures import curves
-from benchmarks.evidence.settings import translation_recipe
+from benchmarks.evidence.settings import steps_of, translation_recipe
 
 from scantwin.evaluation.agreement import agreement
 from scantwin.evaluation.uptake import REAL_CHANGE
@@ -36,13 +36,13 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "pix2pix": translation_recipe(setting, "pix2pix"),
     }
     measurer = Measurer.of(setting, workshop, on, advance)
-    models = {n: workshop.trained(r, steps=setting.steps, advance=advance) for n, r in recipes.items()}
+    models = {n: workshop.trained(r, steps=steps_of(setting, r), advance=advance) for n, r in recipes.items()}
     who = {name: measurer.model(model, advance=advance) for name, model in models.items()}
     references = measurer.references()
     text = (
         f"Coarse + diffusion with the recipe's terms (hottest spot {on.losses.hottest:g}, mean uptake "
         f"{on.losses.uptake:g}, lesions together {on.losses.lesions:g} of a body in the L1 term) and with "
-        f"all three switched off, the same {setting.steps} steps. A change counts as real outside "
+        f"all three switched off, the same {steps_of(setting, on)} steps. A change counts as real outside "
         f"{REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}: inside, it is test-retest variability. Finding "
         "lesions is a reader who marks every region above a threshold; brain, bladder and heart are marks "
         "too, in a real PET as in a synthetic one, so the true PET has its own curve."

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
+from benchmarks.evidence.settings import recipe_for
 from numpy.typing import NDArray
 
 from scantwin import systems
@@ -61,7 +62,7 @@ class Kind:
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains once; reconstructs, makes from noise, makes after the masks of held-out patients."""
-    recipe = Recipe.load("low-resource-3d")
+    recipe = recipe_for(setting, "low-resource-3d")
     steps = setting.pick(400, 12000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 from benchmarks.evidence.findings import Role, Setting
-from benchmarks.evidence.preparing import prepared
+from benchmarks.evidence.preparing import prepare_all, prepared
 
 from scantwin import systems
 from scantwin.imaging.study import Condition
@@ -58,12 +59,12 @@ class Bench:
         self.setting = setting
         self.folder = work
         self.pictures = pictures
-        self._studies: dict[tuple[Role, str], list[PreparedStudy]] = {}
+        self._studies: dict[Path, list[PreparedStudy]] = {}
 
     def cohort(self, role: Role, advance: Advance = silent) -> Path:
         """Folder of the phantom patients of `role`: site / patient / CT, SUV, SEG and truth."""
-        count = self.setting.training if role == "training" else self.setting.held_out
-        folder = self.folder / "phantoms" / f"{role}-{self.setting.spacing_mm:g}mm-{count}"
+        count = self._count(role)
+        folder = self.folder / "phantoms" / self._called(role)
         sites = sorted(SITE_PRESETS)
         for number, site in enumerate(sites):
             numbers = range(number, count, len(sites))
@@ -77,16 +78,35 @@ class Bench:
             )  # fmt: skip
         return folder
 
+    def prepare(self, recipes: Iterable[Recipe], advance: Advance = silent) -> None:
+        """Makes all patients, and prepares them for all `recipes` at once: reading a study and finding its
+        body is half of the work."""
+        recipes = list(recipes)
+        for role in _FIRST_SEED:
+            kinds = {self._place(role, recipe): recipe for recipe in recipes}
+            folder = self.cohort(role, advance)
+            prepare_all(folder, list(kinds.items()), workers=_WORKERS, advance=advance)
+
     def studies(self, role: Role, recipe: Recipe, advance: Advance = silent) -> list[PreparedStudy]:
         """The patients of `role` as `recipe` wants them, in the order of their names."""
+        place = self._place(role, recipe)
+        if place not in self._studies:
+            folder = self.cohort(role, advance)
+            self._studies[place] = prepared(folder, (place, recipe), workers=_WORKERS, advance=advance)
+        return self._studies[place]
+
+    def _place(self, role: Role, recipe: Recipe) -> Path:
+        """Where the patients of `role` lie as `recipe` wants them."""
         # A CT recipe for the whole body is not split into districts; everything for PET is.
         whole = recipe.makes_ct and recipe.districts == ("whole-body",)
         kind = key_of(recipe.spacing_mm, recipe.makes_ct, whole)
-        if (role, kind) not in self._studies:
-            folder = self.cohort(role, advance)
-            cache = self.folder / "prepared" / folder.name / kind
-            self._studies[role, kind] = prepared(folder, recipe, cache, workers=_WORKERS, advance=advance)
-        return self._studies[role, kind]
+        return self.folder / "prepared" / self._called(role) / kind
+
+    def _called(self, role: Role) -> str:
+        return f"{role}-{self.setting.spacing_mm:g}mm-{self._count(role)}"
+
+    def _count(self, role: Role) -> int:
+        return self.setting.training if role == "training" else self.setting.held_out
 
     def trained(
         self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = silent

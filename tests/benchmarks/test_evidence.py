@@ -17,13 +17,19 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks.evidence import experiments, report, tables  # noqa: E402
+from benchmarks.evidence import experiments, preparing, report, tables  # noqa: E402
 from benchmarks.evidence.diffusion import as_delivered  # noqa: E402
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.pictures import curves  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
-from benchmarks.evidence.settings import FULL, QUICK, translation_recipe  # noqa: E402
+from benchmarks.evidence.settings import (  # noqa: E402
+    FULL,
+    QUICK,
+    recipe_for,
+    steps_of,
+    translation_recipe,
+)
 from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
 
 TINY = Setting(name="quick", training=3, held_out=2, spacing_mm=12.0, steps=8)
@@ -210,6 +216,41 @@ def test_a_model_is_the_same_however_its_scans_are_made(tmp_path: Path) -> None:
     assert bench.model_key(recipe, 11, 0) != key and bench.model_key(recipe, 10, 1) != key
     wider = translation_recipe(QUICK, "coarse-diffusion", **{"diffusion.channels": [4, 8]})
     assert bench.model_key(wider, 10, 0) != key
+
+
+def test_two_stages_have_as_many_steps_for_the_first_as_one_network_has() -> None:
+    recipe = translation_recipe(QUICK, "coarse-diffusion")
+    assert recipe.diffusion is not None
+    assert steps_of(QUICK, recipe) * recipe.diffusion.coarse_share == pytest.approx(QUICK.steps, abs=1)
+    assert steps_of(QUICK, translation_recipe(QUICK, "pix2pix")) == QUICK.steps
+
+
+def test_a_study_is_read_once_for_all_that_it_is_prepared_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scantwin.imaging import study as studies
+    from scantwin.imaging.reading import StudySource
+    from scantwin.imaging.volume import Volume
+
+    hu = np.full((24, 24, 24), -1000.0, np.float32)
+    hu[4:20, 4:20, 4:20] = 40.0
+    ct = Volume(hu, (8.0, 8.0, 8.0), unit="HU")
+    pet = ct.with_array(np.where(hu > 0, np.float32(1.0), np.float32(0.0)), "SUV")
+    reads, bodies = [], []
+    body_mask = studies.body_mask
+    monkeypatch.setattr(studies, "body_mask", lambda ct: bodies.append(ct) or body_mask(ct))
+    monkeypatch.setattr(
+        preparing, "read_study", lambda source: reads.append(source) or studies.Study("a", ct, pet)
+    )
+    names = ("pix2pix", "coarse-diffusion", "ct-inpainting", "low-resource-3d")
+    bench = Bench(TINY, tmp_path, tmp_path)
+    kinds = {
+        bench._place("training", recipe): recipe for name in names for recipe in [recipe_for(TINY, name)]
+    }
+    assert len(kinds) == 3, "what makes PET is prepared in one way"
+    preparing._into_caches(list(kinds.items()), StudySource(tmp_path / "a", "nifti", "a"))
+    assert len(reads) == len(bodies) == 1
+    assert [len(list(place.glob("*.safetensors"))) for place in kinds] == [1, 1, 1]
 
 
 def test_curves_and_points_are_drawn_even_of_nothing(tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from scantwin.imaging.body import body_mask
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
@@ -42,6 +47,11 @@ class Study:
     """How it was read: vendor, model, SUV rule, format. No identifiers."""
     organs: OrganFile | None = None
     """Where its organ labels lie, if there are any; they are read when they are asked for."""
+
+    @cached_property
+    def body(self) -> NDArray[np.bool_]:
+        """The patient (z, y, x) on the CT's own voxels; found once, whatever the study is prepared for."""
+        return body_mask(self.ct)
 
     def ct_on(self, grid: Volume) -> Volume:
         """The CT [HU] on the voxels of `grid`, air outside its field of view."""

@@ -14,7 +14,6 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.imaging.body import body_mask
 from scantwin.imaging.districts import split_districts
 from scantwin.imaging.organs import ORGAN_LABEL, classes_of_ct
 from scantwin.imaging.resampling import grid_over, resample_like
@@ -201,9 +200,9 @@ def _sides_on(grid: Volume, ct: Volume) -> tuple[tuple[float, float], tuple[floa
     return (y0, y1), (x0, x1)
 
 
-def _body_of_ct(ct: Volume, grid: Volume) -> NDArray[np.bool_]:
+def _body_of_ct(study: Study, grid: Volume) -> NDArray[np.bool_]:
     """The body on `grid`, found on the CT's own voxels: on coarser ones a table is as dense as fat."""
-    found = ct.with_array(body_mask(ct).view(np.uint8), "1")
+    found = study.ct.with_array(study.body.view(np.uint8), "1")
     return np.asarray(resample_like(found, grid, how="area").array.astype(np.float32) > 0.5, np.bool_)
 
 
@@ -224,7 +223,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
     has_ct = study.source.get("ct") != NO_CT
-    body = _body_of_ct(study.ct, grid) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
+    body = _body_of_ct(study, grid) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
     if not has_ct:
         labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     elif study.districts is not None:
@@ -254,7 +253,7 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
     Voxels are finer there than for PET, so what they do not need (PET, skin depth) is left out.
     """
     grid = grid_over(study.ct, spacing_mm)
-    body = _body_of_ct(study.ct, grid)
+    body = _body_of_ct(study, grid)
     occupied = np.argwhere(body) if body.any() else np.zeros((1, 3), int)
     low = np.maximum(occupied.min(axis=0) - _RIM, 0)
     high = np.minimum(occupied.max(axis=0) + 1 + _RIM, body.shape)
