@@ -18,8 +18,8 @@ RECIPES = ("coarse-diffusion",)
 TRIED = (
     "320 steps, before the mean uptake was measured: one sample (10 patients, 20 lesions) SUVmax error "
     "0.94, SUVpeak error 0.96 of the coarse prediction's, at 1.54 of its MAE, FD 0.65; a fifth to a half of "
-    "one everywhere 0.99-0.97, 1.00-0.98, at 1.03-1.17, FD 0.99-0.93; one where it and the coarse prediction are "
-    "above SUV 2-4 0.99, 0.99, at 1.013, FD 0.73; above 1-2 0.98, 0.98, at 1.046, FD 0.69",
+    "one everywhere 0.99-0.97, 1.00-0.98, at 1.03-1.17, FD 0.99-0.93; one where it and the coarse prediction "
+    "are above SUV 2-4 0.99, 0.99, at 1.013, FD 0.73; above 1-2 0.98, 0.98, at 1.046, FD 0.69",
     "the coarse predictor taught the SUV-aware terms ten times as strong (hottest 3, uptake 3): 0.97 and "
     "0.98, at 1.11, FD 0.72",
     "samples' mean + 2 SD above SUV 2-4 (one scale; whole scans, 4 patients, 7 lesions): 0.93 and 0.88, at "
