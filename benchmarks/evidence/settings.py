@@ -1,4 +1,4 @@
-"""The two settings: what two cores do in some 19 minutes, and what issue 4 asks for."""
+"""The two settings: what two cores do in some 18 minutes, and what issue 4 asks for."""
 
 from __future__ import annotations
 
