@@ -19,7 +19,7 @@ _REPO = Path(__file__).resolve().parents[2]
 
 def evidence(
     quick: Annotated[
-        bool, typer.Option(help="Small phantoms, short trainings: some 19 minutes on 2 cores.")
+        bool, typer.Option(help="Small phantoms, short trainings: some 18 minutes on 2 cores.")
     ] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = _REPO / "docs",
     only: Annotated[str | None, typer.Option(help="Run these again, others stay: NAME,NAME.")] = None,
