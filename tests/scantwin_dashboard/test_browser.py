@@ -75,7 +75,7 @@ def test_every_page_in_chromium(address: str, browser: Any) -> None:
     for link, title in titles.items():
         page.get_by_role("link", name=link, exact=False).first.click()
         page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
-        assert page.get_by_text(NOTICE).first.is_visible()
+        page.get_by_text(NOTICE).first.wait_for()
         if link in ("Rounds and metrics", "Sites"):
             page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
         assert page.locator("[data-testid=stException]").count() == 0
@@ -86,7 +86,7 @@ def test_every_page_in_chromium(address: str, browser: Any) -> None:
     before = page.get_by_text("coronal slice").inner_text()
     page.get_by_role("slider", name="Slice").press("ArrowRight")
     page.get_by_text("coronal slice").filter(has_not_text=before).wait_for()
-    assert page.get_by_role("img", name="PET").first.is_visible()
+    page.get_by_role("img", name="PET").first.wait_for()  # drawn anew, a moment after its caption
     assert page.locator("[data-testid=stException]").count() == 0
     assert outside == []
 
