@@ -16,6 +16,11 @@ FULL: Final = Setting(name="full", training=64, held_out=24, spacing_mm=5.0, ste
 """At least 60 training and 20 held-out patients (issue 4), at an older PET's voxels: hours on two cores."""
 
 
+def ct_spacing_of(setting: Setting) -> tuple[float, float, float]:
+    """Voxel size (z, y, x) [mm] of the phantoms' CTs: finer than their PETs, within what two cores bear."""
+    return (min(max(2 * setting.spacing_mm / 3, 2.0), 4.0),) * 3
+
+
 def recipe_for(setting: Setting, name: str) -> Recipe:
     """The shipped recipe `name` for phantoms of `setting`."""
     recipe = Recipe.load(name)
@@ -23,10 +28,8 @@ def recipe_for(setting: Setting, name: str) -> Recipe:
         return translation_recipe(setting, name)
     if recipe.system != "ct-inpainting":
         return recipe
-    voxel = min(max(2 * setting.spacing_mm / 3, 2.0), 4.0)  # that of the phantoms' CTs
-    return Recipe.read(
-        {**recipe.model_dump(mode="json"), "spacing_mm": [voxel] * 3}, f"{name} of the evidence"
-    )
+    values = {**recipe.model_dump(mode="json"), "spacing_mm": ct_spacing_of(setting)}
+    return Recipe.read(values, f"{name} of the evidence")
 
 
 def steps_of(setting: Setting, recipe: Recipe) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from benchmarks.evidence.findings import Role, Setting
 from benchmarks.evidence.preparing import prepare_all, prepared
+from benchmarks.evidence.settings import ct_spacing_of
 
 from scantwin import systems
 from scantwin.imaging.study import Condition
@@ -143,11 +144,11 @@ class Bench:
     def _scanner(self, site: str, role: Role) -> ScannerSpec:
         """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""
         pet = self.setting.spacing_mm
-        ct = min(max(2 * pet / 3, 2.0), 4.0)
         preset = SITE_PRESETS[cast(Any, site)]
         return preset.model_copy(
             update={
-                "name": f"{site}-{role}", "ct_spacing_mm": (ct,) * 3, "pet_spacing_mm": (pet,) * 3,
+                "name": f"{site}-{role}", "ct_spacing_mm": ct_spacing_of(self.setting),
+                "pet_spacing_mm": (pet,) * 3,
                 "suv_scale": 1.0, "suv_drift_per_month": 0.0,
             }
         )  # fmt: skip

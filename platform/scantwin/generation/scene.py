@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from scantwin.errors import InputError
 from scantwin.generation.regions import Region
-from scantwin.imaging.body import body_mask
 from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL, OrganClass
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
@@ -39,10 +38,9 @@ class Scene:
     @classmethod
     def of(cls, study: Study) -> Scene:
         """The scene of a study."""
-        ct = study.ct.canonical()
+        ct = study.ct
         hu = np.asarray(ct.array, np.float32)
-        body = np.asarray(body_mask(ct), np.bool_)
-        classes = organ_classes(study, ct, hu, body)
+        classes = organ_classes(study, ct, hu, study.body)
         given = study.lesions_on(ct)
         lesions = np.zeros(ct.shape, np.uint8) if given is None else given.array.astype(np.uint8)
         return cls(study.name, ct, classes, lesions, study.organs is not None)

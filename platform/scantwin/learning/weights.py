@@ -117,7 +117,11 @@ class Model:
             raise InputError(f"{about_path} cannot be read as a model's description.") from None
         if version != FORMAT:
             raise InputError(f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.")
-        recipe = Recipe.read(about["recipe"], str(about_path))
+        try:
+            recipe = Recipe.read(about["recipe"], str(about_path))
+        except InputError as error:
+            made = f"It was made by ScanTwin {about.get('scantwin')}, this is {__version__}"
+            raise InputError(error.message, hint=f"{made}: train it again.") from None
         components = {}
         for name in names:
             components[str(name)] = _read(

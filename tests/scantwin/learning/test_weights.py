@@ -49,6 +49,15 @@ def test_tampered_truncated_missing_and_pickled_files_are_refused(folder):
         Model.load(folder)
 
 
+def test_a_recipe_of_another_version_is_refused_and_not_to_be_mended(folder):
+    about = json.loads((folder / "model.json").read_text())
+    about["recipe"]["network"]["unheard-of"] = 1
+    (folder / "model.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="unheard-of") as caught:
+        Model.load(folder)
+    assert "train it again" in str(caught.value.hint)
+
+
 def test_a_mismatched_recipe_is_refused(folder):
     about = json.loads((folder / "model.json").read_text())
     about["recipe"]["network"]["channels"] = [8, 32]
