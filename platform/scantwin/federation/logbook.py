@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from scantwin.federation.merging import Merged, merge
 from scantwin.federation.wire import SiteReply
 from scantwin.store import audit
 from scantwin.store.database import Database
-from scantwin.store.lifecycles import transition
+from scantwin.store.lifecycles import IllegalTransitionError, transition
 from scantwin.store.models import CalibrationSample, Round, Run, Site, Update
 
 ACTOR = "consortium"
@@ -90,7 +91,8 @@ class Logbook:
                     )
                 )  # fmt: skip
                 if outcome.status == "accepted" and site.status == "enrolled":
-                    transition(site, "active")
+                    with suppress(IllegalTransitionError):  # suspended since we looked: it stays suspended
+                        transition(site, "active")
 
     def write_samples(self, site_name: str, samples: Iterable[Measured]) -> list[str]:
         """Stores calibration samples; one that is known already is left as it is. Returns all their ids."""

@@ -209,6 +209,24 @@ def test_a_suspended_site_is_not_asked(hold: Conduct, database: Database) -> Non
     assert {job.header.site for job in link.jobs} == {"rural-1", "rural-2"}
 
 
+def test_a_site_suspended_in_the_moment_it_would_become_active_stays_suspended(
+    hold: Conduct, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(row: Site | Run, status: str) -> None:
+        if isinstance(row, Site) and row.name == "city":  # between the look at the row and the change
+            with database.session() as session:
+                transition(session.query(Site).filter_by(name="city").one(), "suspended")
+        transition(row, status)
+
+    monkeypatch.setattr("scantwin.federation.logbook.transition", late)
+    run = hold(three())
+    assert run.status == "finished"
+    assert outcomes(run, 1)["city"] == ("accepted", "")
+    assert outcomes(run, 2)["city"] == ("refused", "The site is suspended.")
+    with database.session() as session:
+        assert {site.name: site.status for site in session.query(Site)}["city"] == "suspended"
+
+
 SAMPLE = {
     "id": "5a" * 16, "kind": "cylinder", "measured_at": "2026-01-01T12:00:00Z", "bias": 0.08, "n": 5000,
 }  # fmt: skip
