@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks.evidence import experiments, preparing, report, tables  # noqa: E402
+from benchmarks.evidence import experiments, preparing, report, settings, tables  # noqa: E402
 from benchmarks.evidence.diffusion import as_delivered  # noqa: E402
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
@@ -146,7 +146,8 @@ def test_findings_are_kept_until_the_setting_changes_or_they_are_asked_for(
     module = ModuleType("benchmarks.evidence.counting")
     module.run = counting.run  # type: ignore[attr-defined]
     monkeypatch.setattr(experiments, "module_of", lambda _: module)
-    monkeypatch.setattr(experiments.inspect, "getsource", lambda _: "the same")
+    sources = {module: "the same", settings: "the same"}
+    monkeypatch.setattr(experiments.inspect, "getsource", sources.__getitem__)
 
     def run(setting: Setting = QUICK, again: bool = False) -> None:
         bench = Bench(setting, tmp_path, tmp_path / "pictures")
@@ -160,9 +161,10 @@ def test_findings_are_kept_until_the_setting_changes_or_they_are_asked_for(
     assert counting.runs == 2
     run(again=True)
     assert counting.runs == 3
-    monkeypatch.setattr(experiments.inspect, "getsource", lambda _: "another")
-    run()
-    assert counting.runs == 4, "an experiment that was changed is run again"
+    for number, changed in enumerate(sources, start=4):
+        sources[changed] = "another"
+        run()
+        assert counting.runs == number, "an experiment that was changed, or how much it does, is run again"
 
 
 def test_a_module_that_is_not_there_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
