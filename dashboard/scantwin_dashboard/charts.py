@@ -181,12 +181,7 @@ def control_chart(
         "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
     )
     base = alt.Chart(shown).encode(
-        x=alt.X(
-            "measured_at:T",
-            title="Measured (UTC)",
-            axis=alt.Axis(grid=False, format="%b %Y"),
-            scale=alt.Scale(padding=14),
-        ),
+        x=alt.X("measured_at:T", title="Measured (UTC)", axis=date_axis(), scale=alt.Scale(padding=14)),
         tooltip=[
             alt.Tooltip("measured_at:T", title="Measured", format="%Y-%m-%d %H:%M"),
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
@@ -220,6 +215,11 @@ def _by_site(colours: Mapping[str, str]) -> alt.Color:
     return alt.Color(
         "site:N", legend=None, scale=alt.Scale(domain=list(colours), range=list(colours.values()))
     )
+
+
+def date_axis(ticks: int = 8) -> alt.Axis:
+    """Whole dates: a site's history may be weeks or years, and "Aug" five times over tells nothing."""
+    return alt.Axis(grid=False, format="%Y-%m-%d", tickCount=ticks)
 
 
 def _percent_axis() -> alt.Axis:

@@ -56,9 +56,9 @@ def dashboard(
     """Shows the consortium, its rounds, its sites' calibration and its scans in a browser.
 
     \b
-    scantwin dashboard                        until Ctrl-C
-    scantwin dashboard --home scantwin-demo   what a demo has left
-    scantwin dashboard --check --json         does it start here?
+    scantwin dashboard                              until Ctrl-C
+    scantwin dashboard --home scantwin-demo/state   what a demo has left
+    scantwin dashboard --check --json               does it start here?
     """
     settings = load_settings(**({} if home is None else {"home": home}))
     database = Database.from_settings(settings, read_only=True)
@@ -67,6 +67,11 @@ def dashboard(
     if host not in _LOOPBACK:
         who = f"whoever reaches {escape(host)}:{port} can read it"
         err.print(f"[yellow]warning:[/yellow] the dashboard has no login; {who}.")
+    if database.is_missing:
+        err.print(
+            f"[yellow]warning:[/yellow] there is no database at {escape(database.place)} yet: pages stay "
+            "empty until there is. Of a demo, --home is the folder state in its folder."
+        )
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     child = _start(host, port, settings.home)

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from scantwin.calibration.charts import ChartName
-from scantwin_dashboard.charts import Chart
+from scantwin_dashboard.charts import Chart, date_axis
 from scantwin_dashboard.drift import drift
 from scantwin_dashboard.look import INK, STATUS_COLOUR
 
@@ -29,8 +29,7 @@ def drift_chart(frame: pd.DataFrame, name: ChartName, colour: str, *, height: in
     y = alt.Scale(domain=[-top, top], nice=False)
     base = alt.Chart(frame).encode(
         x=alt.X(
-            "measured_at:T", title="Measured (UTC)", axis=alt.Axis(grid=False, format="%b %Y"),
-            scale=alt.Scale(padding=14),
+            "measured_at:T", title="Measured (UTC)", axis=date_axis(4), scale=alt.Scale(padding=14)
         ),
         detail="stretch:N",
         tooltip=[

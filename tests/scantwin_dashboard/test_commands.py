@@ -86,6 +86,7 @@ def test_check_starts_and_ends(home: Path) -> None:
     told = json.loads(done.stdout)
     assert told["checked"] is True
     assert _gone(told["pid"])
+    assert f"there is no database at {told['database']} yet" in " ".join(done.stderr.split()), "an empty home"
 
 
 def test_a_busy_port_is_one_sentence_and_exit_code_1(home: Path) -> None:

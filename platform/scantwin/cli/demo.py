@@ -65,6 +65,7 @@ def demo(
         if not as_json:
             out.print(closing_table(result))
             out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
+            out.print(f"Look at it again: scantwin dashboard --home {folder}/state", soft_wrap=True)
         if serve:
             ready = runner.serve("service-dashboard", "dashboard", "--port", str(port))
             err.print(f"\nThe dashboard is at [bold]{ready['url']}[/bold], the twin is up. Ctrl-C ends both.")

@@ -48,6 +48,11 @@ class Database:
         port = f":{self._url.port}" if self._url.port else ""
         return f"postgresql://{self._url.host or 'local socket'}{port}/{self._url.database or ''}"
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a SQLite file that nobody has made yet."""
+        return self.is_sqlite and bool(self._url.database) and not Path(self._url.database or "").exists()
+
     def __repr__(self) -> str:
         """Names the place only."""
         return f"Database({self.place!r}{', read_only=True' if self.read_only else ''})"
