@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
     data: Annotated[Path, typer.Option(help="Folder of studies with CT and PET (DICOM or NIfTI).")],
+    extractor: Annotated[
+        Path | None,
+        typer.Option(help="ResNet-50 weights (safetensors) for an FID; else an FD of ScanTwin's features."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -26,7 +30,9 @@ def evaluate(
 
     \b
     scantwin evaluate --model model/ --data held-out/
+    scantwin evaluate --model model/ --data held-out/ --extractor radimagenet-resnet50.safetensors
     """
+    from scantwin.evaluation.pretrained_features import PretrainedFeatures
     from scantwin.evaluation.report import evaluate_studies
     from scantwin.imaging.reading import find_studies, read_study
     from scantwin.learning.machine import use_threads
@@ -35,6 +41,7 @@ def evaluate(
     from scantwin.translation.choosing import choose_model
 
     chosen, version = choose_model(model)
+    features = None if extractor is None else PretrainedFeatures(extractor)
     use_threads(threads)
     studies, folders = [], {}
     sources = find_studies(data)
@@ -54,7 +61,7 @@ def evaluate(
     with progress_bar("measuring", quiet=as_json) as advance:
         report = evaluate_studies(
             scanner_for(chosen), studies, chosen.statistics or None,
-            organs=lambda name: known_organs(folders[name]), advance=advance,
+            organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
         )  # fmt: skip
     said = {"notice": NOTICE, "model_version": version, **report}
     emit(said, as_json, lambda: _people(said))

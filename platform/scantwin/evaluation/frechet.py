@@ -1,8 +1,9 @@
 """Frechet distance, 2.5D: slices of the three planes go through an extractor; Gaussians are compared.
 
 The extractor is named beside every figure. The one of the project's own is a small network with fixed random
-weights: such features tell blur, noise and texture apart, not anatomy, so the figure is called FD, not FID,
-and is compared with figures of the same extractor only.
+weights: its features tell levels and blur apart, not anatomy, so the figure is called FD, not FID, and is
+compared with figures of the same extractor only. Who has weights of a trained network gives them
+(`pretrained_features`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Extractor(Protocol):
     """Turns slices into feature vectors."""
 
     name: str
+    figure: str
+    """What the distance of its features is called: FID of a trained network's, else FD."""
 
     def __call__(self, slices: Tensor) -> Tensor:
         """(N, 1, H, W) with values in 0..1 -> (N, features)."""
@@ -38,6 +41,7 @@ class Extractor(Protocol):
 class RandomFeatures(nn.Module):
     """Three convolutions with fixed random weights; means and deviations of their channels."""
 
+    figure = "FD"
     name = f"random-conv-{'-'.join(map(str, _WIDTHS))}-seed-{_SEED}"
 
     def __init__(self) -> None:

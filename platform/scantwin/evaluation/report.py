@@ -78,7 +78,7 @@ def evaluate_studies(
             "n": len(covered),
             "coverage": spread(covered) if covered else None,
         },
-        "frechet": {"figure": "FD", "extractor": extractor.name, "planes": "2.5D", **distances},
+        "frechet": {"figure": extractor.figure, "extractor": extractor.name, "planes": "2.5D", **distances},
         "references": {name: tallies[name].report() for name in REFERENCES if name in tallies},
         "conditions": {name: {"n": tally.patients, **tally.report()} for name, tally in conditions.items()},
     }
