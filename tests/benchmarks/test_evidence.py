@@ -23,6 +23,7 @@ from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.pictures import curves  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
+from benchmarks.evidence.sarcoma import without_terms  # noqa: E402
 from benchmarks.evidence.settings import (  # noqa: E402
     FULL,
     QUICK,
@@ -31,6 +32,8 @@ from benchmarks.evidence.settings import (  # noqa: E402
     translation_recipe,
 )
 from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
+
+from scantwin.learning.recipe import Recipe  # noqa: E402
 
 TINY = Setting(name="quick", training=3, held_out=2, spacing_mm=12.0, steps=8)
 
@@ -332,3 +335,19 @@ def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None
     twins.studies = [measurer.studies[0]] * 2
     shares = twins._coverage([scans[0]] * 2, recipe)
     assert shares == [pytest.approx(0.8, abs=0.03)] * 2
+
+
+def test_the_recipe_without_suv_aware_terms_differs_in_them_alone(tmp_path: Path) -> None:
+    shipped = Recipe.load("coarse-diffusion").model_dump()
+    written = Recipe.load(str(without_terms(tmp_path / "without.toml"))).model_dump()
+    differ = {
+        f"{section}.{key}"
+        for section in shipped
+        if isinstance(shipped[section], dict)
+        for key in shipped[section]
+        if shipped[section][key] != written[section][key]
+    }
+    assert differ == {"losses.hottest", "losses.uptake", "losses.lesions"}
+    assert {k: v for k, v in shipped.items() if not isinstance(v, dict)} == {
+        k: v for k, v in written.items() if not isinstance(v, dict)
+    }
