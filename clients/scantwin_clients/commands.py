@@ -103,7 +103,7 @@ def qc(
     when: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the scan (default: today).")
     ] = None,
-    expected: Annotated[float, typer.Option(min=0.01, help="True SUV of the object [g/ml].")] = 1.0,
+    expected: Annotated[float, typer.Option(min=0.01, help="True SUV of the object, in g/ml.")] = 1.0,
     ratio: Annotated[float, typer.Option(min=1.5, help="Spheres over background.")] = 9.8,
     as_json: Json = False,
 ) -> None:
@@ -139,7 +139,7 @@ def run(
     ca: Annotated[Path, typer.Option(help="The consortium's ca.crt.")],
     site: SiteName = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; 0 takes a free one.")] = 0,
-    poll: Annotated[float, typer.Option(min=0.05, max=60, help="Ask for work this often [s].")] = 0.5,
+    poll: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between asking for work.")] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Takes part in training until Ctrl-C; what crashes is started again.

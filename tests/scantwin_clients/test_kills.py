@@ -110,4 +110,4 @@ def test_the_runs_own_process_is_killed_and_the_run_goes_on_later(federation: Fe
     federation.program("scantwin.federation.conductor", "--run").kill()
     run = training.end(code=1)
     assert run["status"] == "failed" and "ended without a word" in run["error"]
-    accepted(Training(federation, "third", "--resume", run["run"], "--min-sites", "2").end())
+    accepted(Training(federation, "third", "--resume", run["run"]).end())

@@ -6,7 +6,7 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,6 @@ from scantwin.terminal import Json, emit, err, out
 if TYPE_CHECKING:
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.launching import Order
-    from scantwin.store.database import Database
     from scantwin.store.registry import Registry
 
 app = typer.Typer(
@@ -180,22 +179,31 @@ def train(
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = 0,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
-    min_sites: Annotated[int, typer.Option(min=1, help="A round with fewer updates fails.")] = 1,
-    deadline: Annotated[str, typer.Option(help="A round ends after this long: 90s, 30m, 2h.")] = "30m",
-    gather: Annotated[str, typer.Option(help="Wait this long for sites at the start.")] = "2m",
+    min_sites: Annotated[
+        int | None, typer.Option(min=1, help="A round with fewer updates fails (default: 1).")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="A round ends after this long: 90s, 2h (default: 30m).")
+    ] = None,
+    gather: Annotated[
+        str | None, typer.Option(help="Wait this long for sites at the start (default: 2m).")
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Go on with this run after its last whole round.")
+        str | None,
+        typer.Option(help="Go on with this run (id or name) after its last whole round, as it was ordered."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Trains a model with the sites that are online, round by round, and publishes it.
 
-    Example: scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
+    \b
+    scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
+    scantwin consortium train --resume first
     """
     from scantwin.cli.consortium_view import LiveRun, run_as_json, say_end
     from scantwin.cli.durations import seconds_of
     from scantwin.federation.consortium import Consortium
-    from scantwin.federation.launching import Order, create_run, follow, submit
+    from scantwin.federation.launching import Order, create_run, follow, order_again, submit
     from scantwin.learning.recipe import Recipe
     from scantwin.store.database import Database
     from scantwin.store.registry import Registry
@@ -203,13 +211,17 @@ def train(
     consortium = Consortium.open()
     consortium.require_running()
     database = Database.from_settings().migrate()
-    times = {"deadline_s": seconds_of(deadline), "gather_s": seconds_of(gather)}
+    given: dict[str, Any] = {
+        "min_sites": min_sites, "deadline_s": None if deadline is None else seconds_of(deadline),
+        "gather_s": None if gather is None else seconds_of(gather),
+    }  # fmt: skip
+    waiting = {name: value for name, value in given.items() if value is not None}
     if resume is not None:
-        run_id, order = _old_order(database, resume, min_sites, times)
+        run_id, order = order_again(consortium, database, resume, waiting)
     else:
         chosen = Recipe.load(recipe)
         called = name or f"{chosen.name or chosen.system}-{secrets.token_hex(3)}"
-        order = Order(chosen, rounds, seed, called, min_sites, **times)
+        order = Order(chosen, rounds, seed, called, **waiting)
         registry = Registry.from_settings(database)
         version = registry.find(base) if base else None
         if version is not None and version.recipe.get("system") != chosen.system:
@@ -306,18 +318,3 @@ def _initial(registry: Registry, order: Order) -> str:
 
     components = system_arrays(build(order.recipe, seed=order.seed))
     return publish_initial(registry, order.recipe, components, name=order.name, seed=order.seed)
-
-
-def _old_order(database: Database, run_id: str, min_sites: int, times: dict[str, float]) -> tuple[str, Order]:
-    """The order of a run that failed or was stopped."""
-    from scantwin.federation.launching import Order
-    from scantwin.learning.recipe import Recipe
-    from scantwin.store.models import Run
-
-    with database.session() as session:
-        run = session.get(Run, run_id)
-    if run is None or run.status not in ("created", "failed", "stopped"):
-        what = "is unknown" if run is None else f"is {run.status}"
-        raise InputError(f"The run {run_id} {what}; it cannot go on.", hint="scantwin consortium status")
-    recipe = Recipe.read(run.recipe, f"of the run {run.id}")
-    return run.id, Order(recipe, run.rounds_planned, run.seed, run.name, min_sites, **times)

@@ -26,7 +26,9 @@ def send(
     to: Annotated[str, typer.Option("--to", help="HOST:PORT of the PACS.")],
     ae: Annotated[str, typer.Option(help="AE title of the PACS.")],
     calling_ae: Annotated[str, typer.Option(help="Our own AE title.")] = "SCANTWIN",
-    timeout: Annotated[float, typer.Option(min=1, help="How long the PACS may be silent [s].")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="How long the PACS may be silent, in seconds.")
+    ] = 30.0,
     as_json: Json = False,
 ) -> None:
     """Sends DICOM files as they are, with the patient's name: to the PACS of the patient's own hospital only.

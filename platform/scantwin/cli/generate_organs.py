@@ -21,7 +21,10 @@ def organs(
     where: Annotated[
         str, typer.Option(help="inside the organs, or outside them in a box with margin.")
     ] = "inside",
-    margin_mm: Annotated[float, typer.Option(min=5, max=60, help="Of the box outside [mm].")] = 20.0,
+    margin_mm: Annotated[
+        float,
+        typer.Option(min=5, max=60, help="Margin of the box around the organs, in mm, for --where outside."),
+    ] = 20.0,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
     seed: Annotated[int, typer.Option(help="The same seed gives the same CT.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,

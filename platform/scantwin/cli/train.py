@@ -44,10 +44,11 @@ def train(
     ] = "1m",
     as_json: Json = False,
 ) -> None:
-    """Train a model on the studies of one folder. Killed, it goes on where it was.
+    """Train a model on the studies of one folder. Run again after it was killed, it goes on where it was.
 
-    The held-out patients choose the step whose weights are kept, and give the error bar. Pictures of one
-    of them go to a folder beside the model, not into it: a model may leave the house, a patient may not.
+    The held-out patients choose the step whose weights are kept, and give the error bar. A model may leave
+    the house, a patient may not: beside the model, not in it, are pictures of a held-out patient
+    (NAME-training) and the prepared studies (.NAME-cache). Delete both when you are done.
 
     Recipes that make CT (ct-inpainting, low-resource-3d) need no PET and choose no step.
 
@@ -120,15 +121,19 @@ def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet
     if not sources:
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
     patients = {source.key: source.patient for source in sources}
+    versions = {source.key: source.fingerprint() for source in sources}
     named = [(source.key, partial(read_study, source)) for source in sources]
     if recipe.unpaired:
         taken = {source.path for source in sources}
         alone = [path for path in sorted(data.rglob(_PET_FILE)) if path.parent not in taken]
-        named += [(str(path.parent.relative_to(data)), partial(_read_pet_alone, path)) for path in alone]
+        for path in alone:
+            name, status = str(path.parent.relative_to(data)), path.stat()
+            named.append((name, partial(_read_pet_alone, path)))
+            versions[name] = f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
     with progress_bar("preparing", quiet=quiet) as advance:
         return Cohort.prepare(
             named, recipe, cache, held_out=held_out, advance=advance, refused=say_rejection,
-            patient_of=lambda name: patients.get(name) or name,
+            patient_of=lambda name: patients.get(name) or name, version_of=versions.__getitem__,
         )  # fmt: skip
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import select
 
 from scantwin.errors import FederationError, InputError
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.flower import CONNECTION, call_flwr
-from scantwin.federation.ticket import Ticket, write_ticket
+from scantwin.federation.ticket import Ticket, ticket_in, write_ticket
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
 from scantwin.store import audit
@@ -34,6 +36,8 @@ Flower's, which takes seconds of a core that a site on this machine would train 
 
 _ENDED = ("finished", "failed", "stopped")
 _ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."
+_WAITING: Final = ("min_sites", "deadline_s", "gather_s")
+"""What a run waits for; a database has no columns for it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 
 
@@ -45,9 +49,9 @@ class Order:
     rounds: int
     seed: int
     name: str
-    min_sites: int
-    deadline_s: float
-    gather_s: float
+    min_sites: int = 1
+    deadline_s: float = 1800.0
+    gather_s: float = 120.0
 
 
 def publish_initial(registry: Registry, recipe: Recipe, components: Any, *, name: str, seed: int) -> str:
@@ -78,6 +82,26 @@ def create_run(database: Database, order: Order, base_version: str) -> str:
         return run.id
 
 
+def order_again(
+    consortium: Consortium, database: Database, run: str, changed: dict[str, Any]
+) -> tuple[str, Order]:
+    """Id and order of a run (id, or name: its last one) that failed or was stopped, but for what `changed`.
+
+    How many sites it needs and how long it waits stand in the ticket that it was started with.
+    """
+    with database.session() as session:
+        row = session.get(Run, run) or session.scalars(
+            select(Run).where(Run.name == run).order_by(Run.started_at.desc())
+        ).first()  # fmt: skip
+    if row is None or row.status not in ("created", "failed", "stopped"):
+        what = "is unknown" if row is None else f"is {row.status}"
+        raise InputError(f"The run {run} {what}; it cannot go on.", hint="scantwin consortium status")
+    ticket = ticket_in(_ticket_folder(consortium, row.id))
+    kept = ticket.model_dump(include=set(_WAITING)) if ticket is not None else {}
+    recipe = Recipe.read(row.recipe, f"of the run {row.id}")
+    return row.id, Order(recipe, row.rounds_planned, row.seed, row.name, **{**kept, **changed})
+
+
 def submit(consortium: Consortium, database: Database, run_id: str, order: Order) -> str:
     """Hands the run's ticket to the SuperLink; returns Flower's run id."""
     ticket = Ticket(
@@ -85,12 +109,16 @@ def submit(consortium: Consortium, database: Database, run_id: str, order: Order
         deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
     )  # fmt: skip
     try:
-        folder = write_ticket(ticket, consortium.tickets / run_id / "scantwin-job")
+        folder = write_ticket(ticket, _ticket_folder(consortium, run_id))
         answer = call_flwr(consortium.flower_home, "run", str(folder), CONNECTION)
     except BaseException as error:
         _note(database, run_id, "failed", f"The run could not be started: {error}")
         raise
     return str(answer["run-id"])
+
+
+def _ticket_folder(consortium: Consortium, run_id: str) -> Path:
+    return consortium.tickets / run_id / "scantwin-job"
 
 
 def follow(

@@ -90,6 +90,15 @@ clientapp = "{CLIENT_APP}"
     return folder
 
 
+def ticket_in(folder: Path) -> Ticket | None:
+    """The ticket that `write_ticket` wrote into `folder`; None where there is none."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text())
+    except FileNotFoundError:
+        return None
+    return ticket_from_config(_table(_table(_table(_table(project, "tool"), "flwr"), "app"), "config"))
+
+
 def ticket_from_config(config: dict[str, Any]) -> Ticket:
     """The ticket in Flower's run configuration. Raises `FederationError`."""
     try:

@@ -51,6 +51,7 @@ class Cohort:
         held_out: float = 0.25,
         salt: str = "",
         patient_of: Callable[[str], str] = str,
+        version_of: Callable[[str], str] = lambda _: "",
         refused: Callable[[Rejection], None] | None = None,
         advance: Advance = silent,
     ) -> Cohort:
@@ -61,14 +62,15 @@ class Cohort:
         CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
         names and `salt` only. `patient_of` gives the patient of a study's name: all studies of a patient
-        are on one side. A study that cannot be read goes to `refused`; without it the `Rejection` is raised.
+        are on one side; `version_of` what changes when its files do, so that it is read again. A study that
+        cannot be read goes to `refused`; without it the `Rejection` is raised.
         """
         named = sorted(studies, key=lambda pair: pair[0])
         prepared = []
         for number, (name, read) in enumerate(named):
             advance(number, len(named), name)
             try:
-                study = _cached(name, read, recipe, cache)
+                study = _cached(name, version_of(name), read, recipe, cache)
             except Rejection as rejection:
                 if refused is None:
                     raise
@@ -100,10 +102,11 @@ def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
     return set(by_chance[:count])
 
 
-def _cached(name: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:
+def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:
     split = recipe.districts != ("whole-body",)
     what = f":ct:{split}" if recipe.makes_ct else ""
-    key = hashlib.sha256(f"{_FORMAT}:{name}:{recipe.spacing_mm}{what}".encode()).hexdigest()[:24]
+    parts = f"{_FORMAT}:{name}:{version}:{recipe.spacing_mm}{what}"
+    key = hashlib.sha256(parts.encode()).hexdigest()[:24]
     path = cache / f"{key}.safetensors"
     try:
         return load_prepared(path)

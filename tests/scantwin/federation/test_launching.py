@@ -10,7 +10,7 @@ import pytest
 from scantwin.errors import FederationError, InputError
 from scantwin.federation import launching
 from scantwin.federation.consortium import Consortium
-from scantwin.federation.launching import Order, create_run, follow, publish_initial, submit
+from scantwin.federation.launching import Order, create_run, follow, order_again, publish_initial, submit
 from scantwin.learning.recipe import Recipe
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
@@ -56,6 +56,22 @@ def test_a_superlink_that_is_away_fails_the_run(
         submit(consortium, database, run_id, order)
     status, error = status_of(database, run_id)
     assert status == "failed" and "could not be started" in str(error)
+
+
+def test_a_run_goes_on_as_it_was_ordered(
+    consortium: Consortium, database: Database, run_id: str, order: Order
+) -> None:
+    with database.session() as session:
+        transition(session.get_one(Run, run_id), "failed")
+    assert order_again(consortium, database, run_id, {})[1].min_sites == 1, "it has no ticket yet"
+    with pytest.raises(FederationError):
+        submit(consortium, database, run_id, order)
+    assert order_again(consortium, database, run_id, {}) == (run_id, order), "the quorum too"
+    assert order_again(consortium, database, "first", {})[0] == run_id, "its name will do"
+    _, changed = order_again(consortium, database, run_id, {"gather_s": 9.0})
+    assert (changed.gather_s, changed.min_sites) == (9.0, 2)
+    with pytest.raises(InputError, match="is unknown"):
+        order_again(consortium, database, "second", {})
 
 
 def test_following_ends_with_the_run(consortium: Consortium, database: Database, run_id: str) -> None:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantwin import systems
+from scantwin.cli.train import cohort_of
 from scantwin.errors import Rejection
+from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
@@ -68,6 +70,23 @@ def test_a_cached_study_comes_back(bar_cohort, tmp_path):
     for field in ("hu", "suv", "labels", "lesions", "body", "depth", "pet_lesions"):
         assert np.array_equal(getattr(again, field), getattr(study, field)), field
     assert again.pet.same_grid(study.pet) and again.grid.same_grid(study.grid)
+
+
+def test_other_images_of_the_same_name_are_read_again(tiny_recipe, tmp_path, make_bar):
+    folder, cache = tmp_path / "studies" / "case-0000", tmp_path / "cache"
+    folder.mkdir(parents=True)
+
+    def prepared_of(number: int) -> np.ndarray:
+        bar = make_bar(number)
+        write_nifti(bar.ct, folder / "CT.nii.gz")
+        write_nifti(bar.pet, folder / "SUV.nii.gz")
+        return cohort_of(folder.parent, tiny_recipe, cache, 0.0, quiet=True).training[0].suv
+
+    first, second = prepared_of(1), prepared_of(2)
+    assert first.shape != second.shape or not np.array_equal(first, second)
+    files = sorted(cache.iterdir())
+    cohort_of(folder.parent, tiny_recipe, cache, 0.0, quiet=True)
+    assert sorted(cache.iterdir()) == files, "what did not change is not prepared again"
 
 
 def test_a_patient_is_taught_from_or_held_out_never_both(bar_cohort):
