@@ -56,9 +56,9 @@ def dashboard(
     """Shows the consortium, its rounds, its sites' calibration and its scans in a browser.
 
     \b
-    scantwin dashboard                              until Ctrl-C
-    scantwin dashboard --home scantwin-demo/state   what a demo has left
-    scantwin dashboard --check --json               does it start here?
+    scantwin dashboard                              # until Ctrl-C
+    scantwin dashboard --home scantwin-demo/state   # what a demo has left
+    scantwin dashboard --check --json               # does it start here?
     """
     settings = load_settings(**({} if home is None else {"home": home}))
     database = Database.from_settings(settings, read_only=True)

@@ -232,7 +232,7 @@ def from_rpc(error: Any, address: str) -> ScanTwinError:
 _WITHOUT_DETAIL: Final[dict[grpc.StatusCode, tuple[str, str]]] = {
     _Code.UNAVAILABLE: (
         "No twin service answers at {address}.",
-        "Start one with `scantwin twin serve`, or check --address, --tls and the network.",
+        "Start one with `scantwin twin serve`, or check --address, --ca and the network.",
     ),
     _Code.DEADLINE_EXCEEDED: (
         "The twin service at {address} did not answer in time.",

@@ -74,7 +74,7 @@ def cli() -> None:
     """A virtual PET scanner that hospitals train together. SYNTHETIC, NOT FOR DIAGNOSIS.
 
     \b
-    scantwin demo                     three sites train, one patient is scanned
-    scantwin suv SERIES               SUV factors of PET series and how they were derived
-    scantwin scan ct.nii.gz --model DIR --out DIR
+    scantwin demo             # three sites train, one patient is scanned
+    scantwin suv SERIES       # SUV factors of PET series and how they were derived
+    scantwin scan ct.nii.gz --out scan/
     """

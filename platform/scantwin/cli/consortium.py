@@ -58,7 +58,7 @@ def init(
 def start(as_json: Json = False) -> None:
     """Runs the consortium in the foreground until Ctrl-C; what crashes is started again.
 
-    Prints one line of JSON when sites can connect. Example: scantwin consortium start --json
+    Says so when sites can connect, with --json in one line. Example: scantwin consortium start --json
     """
     import json
     import os
@@ -102,7 +102,7 @@ def enrol(
 ) -> None:
     """Lets a site take part. The consortium must be running.
 
-    Example: scantwin consortium enrol rural-1 --key key.pub
+    Example: scantwin consortium enrol rural-1 --key key.pub --kind rural-clinic
     """
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.enrolment import enrol as enrol_site

@@ -37,12 +37,12 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     as_json: Json = False,
 ) -> None:
-    """Three sites train a CT -> PET model together, then a new patient is scanned. About five minutes.
+    """Three sites train a CT -> PET model together, then a new patient is scanned: five to seven minutes.
 
     \b
-    scantwin demo                                    phantoms; opens a dashboard at the end
+    scantwin demo                                # phantoms; serves a dashboard at the end
     scantwin demo --no-serve --out /tmp/demo --json
-    scantwin demo --data studies/ --no-serve         the same on real studies
+    scantwin demo --data studies/ --no-serve     # on real studies
     """
     from scantwin.demo.beforehand import check
     from scantwin.demo.plan import RECIPE, DemoOptions

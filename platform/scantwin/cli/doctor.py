@@ -20,6 +20,7 @@ from scantwin.terminal import Json, emit, out
 
 _ROLES = {
     "learning": ("torch", "safetensors"),
+    "dicom": ("pynetdicom", "highdicom"),
     "federation": ("flwr", "cryptography", "psutil"),
     "twin": ("grpcio", "grpcio-health-checking", "grpcio-reflection"),
     "dashboard": ("streamlit", "altair"),

@@ -8,7 +8,11 @@ from scantwin.cli.generate_lesions import lesions
 from scantwin.cli.generate_organs import organs
 from scantwin.cli.generate_volumes import volumes
 
-app = typer.Typer(no_args_is_help=True, help="Make CTs: tumours into real ones, organs anew, whole volumes.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make CTs: tumours into real ones, organs anew, whole volumes.",
+)
 app.command("lesions")(lesions)
 app.command("organs")(organs)
 app.command("volumes")(volumes)

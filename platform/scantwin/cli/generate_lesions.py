@@ -26,7 +26,10 @@ def lesions(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the data set; cases there are kept.")],
     count: Annotated[int, typer.Option(min=1, help="Cases to make.")] = 10,
     balance: Annotated[
-        str | None, typer.Option(help="Lesions by organ, such as lung=2,liver=1,none=1 (default: lung=1).")
+        str | None,
+        typer.Option(
+            help="Lesions by organ, such as lung=2,liver=1,none=1; any other word lists the organs (default: lung=1)."
+        ),
     ] = None,
     per_case: Annotated[int, typer.Option(min=1, max=20, help="Lesions in a case.")] = 1,
     masks: Annotated[
@@ -43,7 +46,8 @@ def lesions(
     """Put made tumours into real CTs, with their labels: as many, and where, as asked for. SYNTHETIC.
 
     Organs are told from labels (organs.nii.gz beside a CT); without them lung, bone, fat and soft tissue are
-    told from CT numbers. `none` is the share of cases without a tumour. Stopped, it goes on where it was.
+    told from CT numbers. `none` is the share of cases without a tumour. Run again
+    after it was stopped, it goes on where it was.
 
     \b
     scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1

@@ -15,7 +15,10 @@ Where = Literal["inside", "outside"]
 
 def organs(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder, zip or study folder.")],
-    organ: Annotated[list[str], typer.Option(help="An organ class, such as liver; may be given again.")],
+    organ: Annotated[
+        list[str],
+        typer.Option(help="An organ class, such as liver (any other word lists them); may be given again."),
+    ],
     model: Annotated[str, typer.Option(help="A ct-inpainting model: folder, version or name.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")],
     where: Annotated[

@@ -28,7 +28,10 @@ def volumes(
         str | None, typer.Option(help="Whose label numbers the masks have: phantom, totalsegmentator-total.")
     ] = None,
     shape: Annotated[
-        str | None, typer.Option(help="Voxels z,y,x, such as 256,512,512 (default: like the training's).")
+        str | None,
+        typer.Option(
+            help="Voxels of the model's size as z,y,x, such as 220,40,64 (default: like the training's)."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Network evaluations of a volume (default: the recipe's).")
@@ -42,7 +45,7 @@ def volumes(
     """Make whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
 
     Without --masks they are made from noise alone; with it each follows a label map. 512 x 512 x 256 voxels
-    fit into 16 GB. Stopped, it goes on where it was.
+    took 2 GB. Run again after it was stopped, it goes on where it was.
 
     \b
     scantwin generate volumes --model volumes/ --out made/ --count 8

@@ -29,7 +29,8 @@ Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]
 VendorName = Annotated[str | None, typer.Option("--vendor", help="Whose DICOM habits: " + ", ".join(VENDORS))]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed makes the same files.")]
 When = Annotated[
-    str | None, typer.Option("--when", help="Day of the scan, YYYY-MM-DD; calibration drifts with it.")
+    str | None,
+    typer.Option("--when", help="Day of the scan, YYYY-MM-DD; the rural site's calibration drifts with it."),
 ]
 VoxelSize = Annotated[
     str, typer.Option("--voxels", help="coarse (4 mm and more), quick, or full: the vendor's own.")
@@ -47,7 +48,9 @@ def cohort(
     seed: Seed = 0,
     form: Form = "nifti",
     vendor: VendorName = None,
-    condition: Annotated[str | None, typer.Option("--condition", help=", ".join(CONDITIONS))] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", help=", ".join(CONDITIONS) + " (default: mixed)")
+    ] = None,
     when: When = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     voxels: VoxelSize = "quick",

@@ -29,10 +29,10 @@ def suv(
     """Say how each PET series becomes SUV: the factor, the reference of decay, and every doubt.
 
     \b
-    scantwin suv /data/patient-1             all PET series below a folder
-    scantwin suv export.zip --type lbm       lean mass instead of weight
-    scantwin suv series/ --out SUV.nii.gz    the image in SUV
-    scantwin suv headers.json --json         a dump of headers, no pixels
+    scantwin suv /data/patient-1             # all PET series below a folder
+    scantwin suv export.zip --type lbm       # lean mass instead of weight
+    scantwin suv series/ --out SUV.nii.gz    # the image in SUV
+    scantwin suv headers.json --json         # a dump of headers, no pixels
 
     A series that cannot become SUV stays in Bq/ml; the reason is given. Exit 2 if there is no PET series.
     """
