@@ -73,7 +73,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             _agreement("Agreement of mean uptake, terms on", who["terms on"]),
             _agreement("Agreement of mean uptake, Pix2Pix", who["pix2pix"]),
         ),
-        (_free_response(workshop, measurer, who), _bland_altman(workshop, who["terms on"])),
+        (_free_response(workshop, who), _bland_altman(workshop, who["terms on"])),
         aims,
         {"free_response": {name: one.tally.found.tolist() for name, one in who.items()}},
     )
@@ -96,11 +96,11 @@ def _agreement(title: str, standing: Standing) -> Table:
     return Table(title, columns, tuple(rows), "Of SUVmean; limits hold 95 % of normal differences.")
 
 
-def _free_response(workshop: Workshop, measurer: Measurer, who: dict[str, Standing]) -> Picture:
+def _free_response(workshop: Workshop, who: dict[str, Standing]) -> Picture:
     lines = {}
     true = who["terms on"].tally.truly_found
     for name, counts in {**{n: s.tally.found for n, s in who.items()}, "true PET": true}.items():
-        patients = len(measurer.cases)
+        patients = who["terms on"].tally.searched
         lines[name] = [(marks / patients, found / of) for found, of, marks in counts.tolist() if of]
     return curves(
         workshop, "free-response.png", lines, x="false marks a patient", y="lesions found",

@@ -104,9 +104,11 @@ def _people(said: dict[str, Any]) -> None:
     if (covered := said["uncertainty"]["coverage"]) is not None:
         out.print(f"{said['uncertainty']['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels")
     distances = said["frechet"]
-    out.print(
-        f"{distances['figure']} {distances['model']:.4f} ({distances['extractor']}, {distances['planes']})"
-    )
+    if distances["model"] is not None:
+        out.print(
+            f"{distances['figure']} {distances['model']:.4f} "
+            f"({distances['extractor']}, {distances['planes']})"
+        )
 
 
 def _verdict(said: dict[str, Any]) -> str | None:

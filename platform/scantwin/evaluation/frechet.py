@@ -25,6 +25,8 @@ _AT_ONCE: Final = 16
 """Slices that go through an extractor together."""
 _FEWEST_PIXELS: Final = 64
 """Pixels of tissue below which a slice says nothing."""
+_FEWEST_ACROSS: Final = 4
+"""Pixels along a side below which a slice cannot be halved twice."""
 
 
 class Extractor(Protocol):
@@ -108,6 +110,8 @@ def slices_of(
     low, high = value_range
     shown = np.where(body, np.clip((image - low) / (high - low), 0.0, 1.0), 0.0).astype(np.float32)
     for axis in range(3):
+        if min(n for a, n in enumerate(shown.shape) if a != axis) < _FEWEST_ACROSS:
+            continue
         for index in np.flatnonzero(body.sum(axis=tuple(a for a in range(3) if a != axis)) >= _FEWEST_PIXELS):
             yield np.take(shown, index, axis=axis)
 

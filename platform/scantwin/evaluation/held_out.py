@@ -5,7 +5,7 @@ Metrics are taken on each patient's own PET grid; the model works on its own gri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,12 +24,14 @@ from scantwin.terminal import Advance, silent
 from scantwin.translation.uncertainty import (
     RATIO_SHAPE,
     RESIDUAL_SHAPE,
+    Array,
     key,
     ratio_counts,
     ratio_key,
     residual_sums,
 )
 from scantwin.translation.virtual_scanner import VirtualScanner
+from scantwin.translation.windows import districts_to_scan
 from scantwin.units import SUV_RANGE
 
 
@@ -70,8 +72,8 @@ class Case:
 
     @cached_property
     def to_be_found(self) -> list[Response]:
-        """What a reader would find in the true PET; nothing without lesions."""
-        return [] if self.lesions is None else responses(self.true, self.lesions, self.body)
+        """What a reader would find in the true PET; nothing where lesions are not labelled."""
+        return [] if self.lesions is None else responses(self.true, self.lesions & self.body, self.body)
 
 
 def case_of(study: PreparedStudy) -> Case:
@@ -103,11 +105,14 @@ def measure(
     references: Statistics | None = None,
     *,
     trained: dict[str, int] | None = None,
+    unsplit: bool = True,
     advance: Advance = silent,
 ) -> Measured:
     """Scans each study and compares with its PET; with `references` also the simple references.
 
     `trained` counts the patches behind each component; without it every component is taken as trained.
+    With `unsplit` a body that was split is scanned again as one that could not be: its error bar is that
+    of the whole body's own networks.
     """
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
@@ -126,13 +131,25 @@ def measure(
                 _add(metrics, reference, said, case)
         low, high = SUV_RANGE
         truth = np.clip(study.suv, low, high) if study.suv is not None else pet
-        for district in DISTRICTS:
-            mask = study.body if district == "whole-body" else study.mask(district)
-            statistics[key(district)] += residual_sums(pet[mask], truth[mask])
-            drawn = None if spread is None else spread[mask]
-            statistics[ratio_key(district)] += ratio_counts(pet[mask], truth[mask], drawn)
+        # An error counts for the networks that made it.
+        for district, mask in districts_to_scan(study, system.recipe).items():
+            speaks = scanner.model_for(district, [])
+            _add_errors(statistics, speaks, pet[mask], truth[mask], None if spread is None else spread[mask])
+        if unsplit and study.split and scanner.speaks("whole-body"):
+            whole = replace(study, labels=study.body.astype(np.uint8) * DISTRICT_LABEL["whole-body"])
+            pet, _, _, spread = scanner.synthesise(whole)
+            inside = study.body
+            drawn = None if spread is None else spread[inside]
+            _add_errors(statistics, "whole-body", pet[inside], truth[inside], drawn)
     advance(len(studies), len(studies))
     return Measured(metrics, statistics)
+
+
+def _add_errors(
+    statistics: Statistics, district: District, pet: Array, truth: Array, drawn: Array | None
+) -> None:
+    statistics[key(district)] += residual_sums(pet, truth)
+    statistics[ratio_key(district)] += ratio_counts(pet, truth, drawn)
 
 
 def say_reference(reference: str, statistics: Statistics, case: Case) -> NDArray[np.float32] | None:

@@ -35,14 +35,18 @@ def measure(
     statistics: Statistics | None = None,
     *,
     trained: dict[str, int] | None = None,
+    unsplit: bool = True,
     advance: Advance = silent,
 ) -> Measured:
     """Sums over held-out patients; a Translator's beside the references of `statistics`, if given.
 
     `trained` counts the patches behind each component; without it every component is taken as trained.
+    `unsplit`: also a Translator's error bar for bodies that cannot be split (`held_out.measure`).
     """
     if isinstance(system, Translator):
-        return held_out.measure(system, studies, statistics, trained=trained, advance=advance)
+        return held_out.measure(
+            system, studies, statistics, trained=trained, unsplit=unsplit, advance=advance
+        )
     metrics: dict[str, float] = {}
     districts = [d for d in system.recipe.districts if _is_trained(system, d, trained)]
     for number, study in enumerate(studies):
@@ -98,6 +102,8 @@ class PictureWatch:
     pictures: Path | None = None
     pictures_every_s: float = 60.0
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
+    takes_s: float = 0.0
+    """Pictures are no part of a budget."""
     _pictured: float = field(default_factory=time.monotonic)
 
     def due(self, before: float, now: float) -> bool:

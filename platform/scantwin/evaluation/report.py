@@ -66,8 +66,12 @@ def evaluate_studies(
         if share is not None:
             covered.append(share)
     advance(len(studies), len(studies))
+    # A PET of two or three slices has none that a network could be shown.
+    enough = features["true"].count >= 2
     distances = {
-        who: frechet.frechet_distance(features[who], features["true"]) for who in features if who != "true"
+        who: frechet.frechet_distance(features[who], features["true"]) if enough else None
+        for who in features
+        if who != "true"
     }
     return {
         "n": len(studies),

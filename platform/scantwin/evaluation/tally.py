@@ -41,6 +41,8 @@ class Tally:
         self.truly_found = np.zeros((len(RESPONSE), 3))
         """The same of the true PET: what there was to find."""
         self.patients = 0
+        self.searched = 0
+        """Patients of whom lesions are labelled, if only that there are none."""
 
     def add(
         self, predicted: NDArray[np.float32], case: Case, organs: dict[str, NDArray[np.bool_]] | None = None
@@ -62,7 +64,15 @@ class Tally:
         self._add_lesions(predicted, case)
 
     def _add_lesions(self, predicted: NDArray[np.float32], case: Case) -> None:
-        if case.lesions is None or not (region := case.lesions & case.body).any():
+        if case.lesions is None:
+            return  # nobody said where lesions are: a mark may be true or false
+        region = case.lesions & case.body
+        self.searched += 1
+        # A patient without lesions has false marks too (METRICS.md).
+        marks = responses(predicted, region, case.body)
+        for points, into in ((marks, self.found), (case.to_be_found, self.truly_found)):
+            into += [(r.found, r.lesions, r.false_marks) for r in points]
+        if not region.any():
             return
         labels, count = ndimage.label(region, ndimage.generate_binary_structure(3, 2))
         for label in range(1, count + 1):
@@ -74,9 +84,6 @@ class Tally:
             said, true = (tumour(suv, region, ml, threshold) for suv in (predicted, case.true))
             self.volumes[f"mtv, {name}"].append((said.mtv, true.mtv))
             self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
-        marks = responses(predicted, region, case.body)
-        for points, into in ((marks, self.found), (case.to_be_found, self.truly_found)):
-            into += [(r.found, r.lesions, r.false_marks) for r in points]
 
     def report(self) -> dict[str, Any]:
         """Everything, mean and SD over patients."""
@@ -105,7 +112,7 @@ class Tally:
                 {
                     "threshold": threshold,
                     "sensitivity": found / of if of else None,
-                    "false_marks_per_patient": marks / self.patients,
+                    "false_marks_per_patient": marks / self.searched,
                 }
                 for threshold, (found, of, marks) in zip(RESPONSE, counts.tolist(), strict=True)
             ]

@@ -63,20 +63,24 @@ class Watch:
     """With a budget the looks are spread so that they use up little of it."""
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     """Step -> errors relative to the references: body beside the median, lesions beside the HU curve."""
+    takes_s: float = 0.0
+    """How long the last score took [s]."""
     _spacing: float = _SPACING
     _score_now: bool = True
     _pictured: float = field(default_factory=time.monotonic)
 
     def due(self, before: float, now: float) -> bool:
         """Whether it is time for a score or a picture."""
-        self._score_now = bool(self.held_out) and int(now / self._spacing) > int(before / self._spacing)
-        return self._score_now or self._picture_due()
+        score = bool(self.held_out) and int(now / self._spacing) > int(before / self._spacing)
+        picture = self._picture_due()
+        # A look that was not due is one at the end of a stage: it is scored.
+        self._score_now = score or not picture
+        return score or picture
 
     def look(self, step: int, *, scored: bool = True) -> float | None:
-        """Takes a picture if it is time; scores the system on the held-out patients if that was due."""
+        """Takes a picture if it is time; scores the system on the held-out patients unless only that was."""
         if self._picture_due():
             self._take_picture(step)
-        # A look that nobody asked `due` about is the last one.
         wanted, self._score_now = self._score_now and bool(self.held_out), True
         return self._score(step) if wanted and scored else None
 
@@ -89,8 +93,9 @@ class Watch:
         if np.isfinite(lesions):
             score += max(0.0, lesions - _IN_LESIONS)
             self.scores[step]["lesions"] = lesions
+        self.takes_s = time.monotonic() - began
         if self.budget_s:
-            self._spacing = max(_SPACING, (time.monotonic() - began) / self.budget_s / _AFFORDED)
+            self._spacing = max(_SPACING, self.takes_s / self.budget_s / _AFFORDED)
         return score
 
     @cached_property

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from scantwin.imaging.districts import split_districts
 from scantwin.imaging.organs import ORGAN_LABEL, classes_of_ct
+from scantwin.imaging.reasons import reject
 from scantwin.imaging.resampling import grid_over, resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District, Study
 from scantwin.imaging.volume import Volume
@@ -217,13 +218,17 @@ def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
 
 
 def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
-    """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT."""
+    """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT.
+
+    Raises the rejection `ct.empty` where there is no body.
+    """
     reference = study.ct if study.pet is None else study.pet
     grid = grid_over(reference, spacing_mm)
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
     has_ct = study.source.get("ct") != NO_CT
     body = _body_of_ct(study, grid) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
+    _require(body)
     if not has_ct:
         labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     elif study.districts is not None:
@@ -254,7 +259,8 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
     """
     grid = grid_over(study.ct, spacing_mm)
     body = _body_of_ct(study, grid)
-    occupied = np.argwhere(body) if body.any() else np.zeros((1, 3), int)
+    _require(body)
+    occupied = np.argwhere(body)
     low = np.maximum(occupied.min(axis=0) - _RIM, 0)
     high = np.minimum(occupied.max(axis=0) + 1 + _RIM, body.shape)
     (z0, y0, x0), (z1, y1, x1) = (tuple(int(v) for v in corner) for corner in (low, high))
@@ -274,6 +280,11 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
         depth=np.broadcast_to(np.float32(0.0), hu.shape), lesions=marked, confidence=confidence,
         has_ct=study.source.get("ct") != NO_CT, organs=organ_classes(study, grid, hu, body),
     )  # fmt: skip
+
+
+def _require(body: NDArray[np.bool_]) -> None:
+    if not body.any():
+        raise reject("ct.empty", found="no body was found in it")
 
 
 def organ_classes(

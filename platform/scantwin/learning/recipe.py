@@ -6,6 +6,7 @@ Frozen, unknown keys refused. `Recipe.load("pix2pix")` reads a recipe shipped wi
 
 from __future__ import annotations
 
+import math
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -58,6 +59,10 @@ _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "sampling.turn_deg"),
 }
 """Values of the recipe and its common sections that a system does not read: writing them is a mistake."""
+
+
+_FINEST_MM: Final = 0.3
+"""Finer voxels than any CT has: a slip of the decimal point, and more memory than there is."""
 
 
 class Recipe(Part):
@@ -118,6 +123,15 @@ class Recipe(Part):
         for edge in (self.sampling.patch, self.sampling.window):
             if edge % levels:
                 raise ValueError(f"{edge} voxels cannot be halved {len(self.network.channels) - 1} times")
+        if not all(_FINEST_MM <= edge < math.inf for edge in self.spacing_mm):
+            raise ValueError(f"voxels have edges of at least {_FINEST_MM:g} mm")
+        low, high = self.suv_range
+        if not (0 <= low < high < math.inf):
+            raise ValueError("suv_range is a lower and a higher SUV, 0 or more")
+        critic = 2 ** len(self.network.discriminator_channels)
+        judged = self.losses.adversarial and "losses.adversarial" not in _NO_USE[self.system]
+        if judged and self.sampling.patch < critic:
+            raise ValueError(f"the discriminator needs patches of {critic} voxels and more")
         if not self.districts or len(set(self.districts)) != len(self.districts):
             raise ValueError("districts must be named once each, and at least one")
         if self.diffusion and len(self.diffusion.channels) > len(self.network.channels):

@@ -27,7 +27,7 @@ def regions(batch: Batch) -> Tensor:
     """Which voxels count (B, 1, D, H, W), 0 or 1: the lesions of each patch, else its body."""
     lesions = batch.lesions
     known = lesions.flatten(1).sum(1) >= _SMALLEST_LESION
-    body = (batch.weight >= 1.0).to(lesions.dtype)
+    body = batch.body.to(lesions.dtype)
     return torch.where(known.view(-1, 1, 1, 1, 1), lesions, body)
 
 

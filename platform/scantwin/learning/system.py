@@ -13,6 +13,9 @@ from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 
+_ALL_BUT_BODY = 0.999
+"""A body's weight of 1 is a little less after patches were turned: a sixth of its voxels had 0.99999994."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -31,6 +34,11 @@ class Batch:
     place: Tensor | None = None
     """Of unpaired batches: where the PET patch is in its own patient, channels as `prepared.INPUTS` with an
     empty CT. There `inputs` is another patient's CT."""
+
+    @property
+    def body(self) -> Tensor:
+        """Voxels of the district's own body, its lesions too, bool."""
+        return self.weight > _ALL_BUT_BODY
 
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts."""

@@ -6,6 +6,7 @@ checkpoint reaches the same losses as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -46,6 +47,9 @@ class TrainingResult:
 class Watcher(Protocol):
     """What looks at a training from time to time and says which weights are worth delivering."""
 
+    takes_s: float
+    """How long a look takes [s]: in a budget there must be time for a last one."""
+
     def due(self, before: float, now: float) -> bool:
         """Whether to look, `before` and `now` being shares of the training done."""
 
@@ -80,23 +84,31 @@ def train(
     turns = take_turns({d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}, steps)
     if not turns:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
-    state = TrainingState(system)
+    state = TrainingState(system, {"seed": seed, "span": list(span), "studies": _digest(studies)})
     first = state.load(resume) if resume else 0
     saved = time.monotonic()
     began = saved - state.spent_s
-    done, before = first, _fraction(first, steps, state.spent_s, budget_s)
+    looked = -1
+
+    def share_done(step: int) -> float:
+        # What stands still half-way is looked at no more, and its second half must not begin anew.
+        last_look = watcher.takes_s if watcher and system.settles_at >= 1.0 else 0.0
+        return _fraction(step, steps, state.spent_s + last_look, budget_s)
+
+    done, before = first, share_done(first)
     for step in range(first, steps):
         state.spent_s = time.monotonic() - began
-        fraction = _fraction(step, steps, state.spent_s, budget_s)
+        fraction = share_done(step)
         if watcher and watcher.due(before, fraction):
             _look(watcher, state, step)
+            looked = step
         before = fraction
         if fraction >= 1.0:
             break
         district = turns[step]
         progress = span[0] + (span[1] - span[0]) * fraction
         if progress >= system.settles_at and not state.settled:
-            if watcher and step:
+            if watcher and step and looked != step:
                 _look(watcher, state, step)
             state.settle()
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
@@ -113,7 +125,7 @@ def train(
             after_step(done)
     if resume:
         state.save(resume, done)
-    if watcher and before < 1.0:
+    if watcher and looked != done:
         _look(watcher, state, done)
     state.deliver()
     chosen = state.best_step if math.isfinite(state.best_score) else None
@@ -126,6 +138,20 @@ def _look(watcher: Watcher, state: TrainingState, step: int) -> None:
         score = watcher.look(step, scored=not state.settled)
         if score is not None:
             state.keep_if_best(score, step)
+
+
+def _digest(studies: list[PreparedStudy]) -> str:
+    """Tells one set of studies from another: whose they are, and their images' sums."""
+    told = [
+        (
+            study.name,
+            *study.hu.shape,
+            float(study.hu.sum()),
+            0.0 if study.suv is None else float(study.suv.sum()),
+        )
+        for study in studies
+    ]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _first(losses: dict[str, float]) -> str:

@@ -27,8 +27,10 @@ Weights = dict[str, dict[str, Tensor]]
 class TrainingState:
     """The state of one training of `system`."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, about: dict[str, Any] | None = None) -> None:
         self.system = system
+        self.about = {"recipe": system.recipe.model_dump(mode="json"), **(about or {})}
+        """What makes this training this one: it does not go on from another's checkpoint."""
         self.patches: dict[str, int] = defaultdict(int)
         self.updates: dict[str, int] = defaultdict(int)
         self.losses: dict[str, list[float]] = defaultdict(list)
@@ -126,7 +128,7 @@ class TrainingState:
             "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
             "spent_s": self.spent_s,
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
-            "recipe": self.system.recipe.model_dump(mode="json"),
+            **self.about,
         }  # fmt: skip
         with whole_file(path) as aside:
             plain = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
@@ -139,12 +141,21 @@ class TrainingState:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["training"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        if about["recipe"] != self.system.recipe.model_dump(mode="json"):
-            raise InputError(
-                f"{path} belongs to a training with another recipe.", hint="Choose another --out."
-            )
+        for name, value in self.about.items():
+            if about.get(name) != value:
+                said = "other studies" if name == "studies" else f"another {name}"
+                raise InputError(
+                    f"{path} belongs to a training with {said}.",
+                    hint="Choose another --out, or delete that file to begin anew.",
+                )
         for component, network in self.system.components().items():
-            network.load_state_dict(_under(tensors, f"weights|{component}|"))
+            try:
+                network.load_state_dict(_under(tensors, f"weights|{component}|"))
+            except RuntimeError:
+                raise InputError(
+                    f"{path} was made by another ScanTwin: its {component} does not fit.",
+                    hint="Delete it; the training begins anew.",
+                ) from None
             self.average[component] = {
                 k: v.clone() for k, v in _under(tensors, f"average|{component}|").items()
             }

@@ -61,13 +61,13 @@ class ResidualDenoiser(Denoiser):
         """Moves the memory by what `coarse` [g/ml] left over of a batch.
 
         Of its patches those drawn from all of the body, as lesions fill more of the others than of a patient;
-        without their margins, where a network sees less around than in a scan; the body, of weight 1 or more.
+        without their margins, where a network sees less around than in a scan; the body alone.
         """
         fair = torch.zeros_like(batch.weight, dtype=torch.bool)
         margin = batch.weight.shape[-1] // _MARGIN
         middle = slice(margin, -margin or None)
         fair[..., middle, middle, middle] = batch.anywhere.view(-1, 1, 1, 1, 1) > 0
-        inside = fair & (batch.weight >= 1.0)
+        inside = fair & batch.body
         if inside.any():
             c, true = coarse[inside], batch.suv[inside]
             bins = torch.bucketize(c, c.new_tensor(_EDGES))

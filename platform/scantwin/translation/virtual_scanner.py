@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from scantwin.terminal import Advance, silent
 from scantwin.translation.starter import warning_of
 from scantwin.translation.uncertainty import standard_deviation
 from scantwin.translation.windows import districts_to_scan, predict_district, reach
+
+_LEAST_SHARE: Final = 0.01
+"""Share of a district in what is said at a voxel below which its networks are not asked there."""
 
 
 class Cancelled(ScanTwinError):
@@ -77,10 +80,6 @@ class VirtualScanner:
         began = time.monotonic()
         advance(0.0, 1.0, "body and districts")
         study = prepare(Study("scan", ct=ct.canonical()), self.system.recipe.spacing_mm)
-        if not study.body.any():
-            raise InputError(
-                "There is no body in this CT.", hint="Check that it is a CT in Hounsfield units."
-            )
         prepared = time.monotonic()
         pet, std, warnings, _ = self.synthesise(study, seed=seed, advance=advance, cancelled=cancelled)
         if (warning := warning_of(self.model)) is not None:
@@ -108,9 +107,10 @@ class VirtualScanner:
         warnings: list[str] = []
         masks = districts_to_scan(study, self.system.recipe)
         for number, (district, mask) in enumerate(masks.items()):
-            model = self._model_for(district, warnings)
+            model = self.model_for(district, warnings)
             share = reach(mask, self.system.recipe.spacing_mm)
-            for done, of, sums in predict_district(self.system, study, model, share > 0.01, seed):  # noqa: B007
+            near = mask | (share > _LEAST_SHARE)
+            for done, of, sums in predict_district(self.system, study, model, near, seed):  # noqa: B007
                 advance(number + done / of, len(masks), district)
                 if cancelled():
                     raise Cancelled("The scan was cancelled.")
@@ -119,25 +119,37 @@ class VirtualScanner:
             bar = standard_deviation(said, self.model.statistics, model, spread)
             total += share * said
             drawn += share * (0.0 if spread is None else spread)
-            variance += share * (np.float32(np.nan) if bar is None else bar) ** 2
+            unknown = np.where(near, np.float32(np.nan), np.float32(0.0))
+            variance += share * (unknown if bar is None else bar) ** 2
             weights += share
             if bar is None:
                 warnings.append(
                     f"The error of this model in the {district} was never measured: no error bar there."
                 )
+        left_out = study.body & ~np.logical_or.reduce([*masks.values()])
+        if left_out.any():
+            warnings.append(
+                "This model learnt only a part of the body: the PET is 0 elsewhere, without error bar."
+            )
+            weights[left_out], variance[left_out] = 0.0, np.nan
         low, high = self.system.recipe.suv_range
         # Outside the body there is no tissue; a voxel or two of PET blur is not worth a false halo.
         inside = study.body & (weights > 1e-3)
         safe = np.maximum(weights, 1e-3)
         whole = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
-        std = np.where(inside, np.sqrt(variance / safe), 0.0).astype(np.float32)
+        std = np.where(inside | left_out, np.sqrt(variance / safe), 0.0).astype(np.float32)
         spread_there = np.where(inside, drawn / safe, 0.0).astype(np.float32) if self.system.samples else None
         return Synthesis(whole, std, warnings, spread_there)
 
-    def _model_for(self, district: District, warnings: list[str]) -> District:
-        if self.model.trained(district):
+    def speaks(self, district: District) -> bool:
+        """Whether networks of its own have learnt `district`."""
+        return district in self.system.recipe.districts and self.model.trained(district)
+
+    def model_for(self, district: District, warnings: list[str]) -> District:
+        """Whose networks speak in `district`. Raises `InputError` where none has learnt to."""
+        if self.speaks(district):
             return district
-        if district != "whole-body" and self.model.trained("whole-body"):
+        if district != "whole-body" and self.speaks("whole-body"):
             warnings.append(f"This model never learnt the {district}; its whole-body part was used there.")
             return "whole-body"
         what = "a body that cannot be split into districts" if district == "whole-body" else f"the {district}"

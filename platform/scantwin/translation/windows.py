@@ -123,13 +123,16 @@ def reach(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> ND
 
 
 def districts_to_scan(study: PreparedStudy, recipe: Recipe) -> dict[District, NDArray[np.bool_]]:
-    """Which model covers which voxels (z, y, x): each district its own, `whole-body` what is left."""
+    """Which model covers which voxels (z, y, x): each district its own, `whole-body` what is left.
+
+    A recipe of some districts without `whole-body` leaves out the rest of a body that has one of them.
+    """
     masks: dict[District, NDArray[np.bool_]] = {}
     rest = study.body.copy()
     for district in recipe.districts:
         if district != "whole-body" and district in study.boxes:
             masks[district] = study.mask(district)
             rest &= ~masks[district]
-    if rest.any():
+    if rest.any() and ("whole-body" in recipe.districts or not masks):
         masks["whole-body"] = rest
     return masks

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,9 @@ from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.held_out import case_of, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
 from scantwin.evaluation.report import evaluate_studies
+from scantwin.evaluation.tally import Tally
 from scantwin.learning.training import train
-from scantwin.learning.weights import Model, system_arrays
+from scantwin.learning.weights import Model, load_arrays, system_arrays
 from scantwin.translation.uncertainty import key
 
 
@@ -47,6 +50,45 @@ def test_residual_sums_count_every_voxel_of_the_district(trained, bar_cohort):
     statistics = measure(system, [study]).statistics
     assert statistics[key("trunk")][0].sum() == study.mask("trunk").sum()
     assert statistics[key("arms")].sum() == 0
+
+
+def test_an_error_counts_for_the_networks_that_made_it(trained, bar_cohort):
+    system, _ = trained
+    study = bar_cohort.held_out[0]
+    with_whole = measure(system, [study]).statistics
+    assert with_whole[key("whole-body")][0].sum() == study.body.sum(), "as a body that cannot be split"
+    assert measure(system, [study], unsplit=False).statistics[key("whole-body")].sum() == 0
+    moved = {
+        name: {key: value + 0.05 for key, value in arrays.items()} if "/whole-body/" in name else arrays
+        for name, arrays in system_arrays(system).items()
+    }
+    other = systems.build(system.recipe, seed=1)
+    load_arrays(other, moved)
+    changed = measure(other, [study]).statistics
+    assert np.array_equal(changed[key("trunk")], with_whole[key("trunk")])
+    assert not np.array_equal(changed[key("whole-body")], with_whole[key("whole-body")])
+
+
+def test_a_patient_without_lesions_has_false_marks_and_one_not_searched_has_none(bar_cohort):
+    case = case_of(bar_cohort.held_out[0])
+    hot = np.where(case.body, 1.0, 0.0).astype(np.float32)
+    spot = tuple(np.argwhere(case.body & ~(case.lesions if case.lesions is not None else case.body))[0])
+    hot[spot] = 9.0
+    tally = Tally()
+    tally.add(hot, case)
+    tally.add(hot, replace(case, lesions=np.zeros_like(case.body)))
+    tally.add(hot, replace(case, lesions=None))
+    at_four = next(point for point in tally.report()["lesions"]["free_response"] if point["threshold"] == 4.0)
+    assert at_four["false_marks_per_patient"] == 1.0
+
+
+def test_a_pet_of_three_slices_has_no_frechet_distance(trained, bar_cohort, tiny_recipe):
+    system, result = trained
+    model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
+    study = bar_cohort.held_out[0]
+    thin = replace(study, pet=study.pet.crop((20, 10, 12), (23, 13, 15)), pet_lesions=None)
+    report = evaluate_studies(systems.scanner_for(model), [thin], None)
+    assert report["frechet"]["model"] is None and report["whole_body"]["mae"]["mean"] >= 0
 
 
 def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):

@@ -29,12 +29,44 @@ def test_the_step_with_the_smallest_error_is_delivered(bar_cohort, tiny_recipe):
     watch = watch_over(system, bar_cohort)
     result = train(system, bar_cohort.training, steps=40, seed=2, watcher=watch)
     assert 9 <= len(watch.scores) <= 11, "ten looks over a training, the last at its end"
-    assert result.chosen_step in watch.scores
+    assert result.chosen_step in watch.scores and 40 in watch.scores
     # What was delivered scores as it did when it was chosen.
     assert watch.look(99) == pytest.approx(watch.look(100))
     chosen, now = watch.scores[result.chosen_step], watch.scores[99]
     assert now["body"] == pytest.approx(chosen["body"], rel=1e-5)
     assert now["lesions"] == pytest.approx(chosen["lesions"], rel=1e-5)
+
+
+class Looks:
+    """A watcher to whom every later look is better; it asks for none itself."""
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self.takes_s, self.steps = takes_s, []
+
+    def due(self, before, now):
+        return False
+
+    def look(self, step, *, scored):
+        self.steps.append(step)
+        return -float(step) if scored else None
+
+
+def test_the_last_step_of_a_budget_is_looked_at_within_it(bar_cohort, tiny_recipe):
+    looks = Looks(takes_s=1000.0)
+    result = train(
+        systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=10_000, seed=2, budget_s=1000.3,
+        watcher=looks,
+    )  # fmt: skip
+    assert looks.steps == [result.steps] and result.chosen_step == result.steps
+    assert 0 < result.steps < 10_000, "time was left for the look"
+
+
+def test_a_look_that_only_a_picture_was_due_for_is_not_scored(bar_cohort, tiny_recipe, tmp_path):
+    watch = watch_over(systems.build(tiny_recipe, seed=1), bar_cohort, pictures=tmp_path, pictures_every_s=0)
+    assert watch.due(0.51, 0.52) and watch.look(7) is None
+    watch.pictures = None
+    assert not watch.due(0.52, 0.53)
+    assert watch.look(8) is not None, "nobody asked: a stage has ended"
 
 
 def test_a_worse_look_changes_nothing(tiny_recipe):

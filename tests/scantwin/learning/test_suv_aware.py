@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,15 @@ def batch(lesion_suv=8.0):
 def test_a_true_pet_has_no_error():
     whole = batch()
     assert all(float(e) == pytest.approx(0.0, abs=1e-5) for e in suv_aware.errors(whole.suv, whole).values())
+
+
+def test_a_body_that_was_turned_is_a_body():
+    """Interpolating ones leaves some a rounding below one."""
+    whole = batch()
+    turned = replace(whole, weight=torch.full_like(whole.weight, 0.99999994))
+    assert torch.equal(suv_aware.regions(turned), suv_aware.regions(whole)) and turned.body.all()
+    neighbour = replace(whole, weight=torch.full_like(whole.weight, 0.5))
+    assert not neighbour.body.any()
 
 
 def test_the_error_is_that_of_the_lesion_where_there_is_one():

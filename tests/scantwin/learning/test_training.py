@@ -107,6 +107,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(bar_cohort, tiny_recipe, tmp_
         train(systems.build(other, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
 
 
+def test_a_checkpoint_of_another_seed_or_other_studies_is_refused(bar_cohort, tiny_recipe, tmp_path):
+    state = tmp_path / "state.safetensors"
+    train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
+    for studies, seed, says in (
+        (bar_cohort.training, 4, "another seed"),
+        (bar_cohort.training[1:], 3, "other studies"),
+        ([*bar_cohort.training, *bar_cohort.held_out], 3, "other studies"),
+    ):
+        with pytest.raises(InputError, match=says):
+            train(systems.build(tiny_recipe, seed=1), studies, steps=4, seed=seed, resume=state)
+    on = train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=4, seed=3, resume=state)
+    assert on.steps == 4
+
+
 def test_nothing_to_learn_is_said(tiny_recipe):
     with pytest.raises(InputError, match="district"):
         train(systems.build(tiny_recipe, seed=1), [], steps=2, seed=3)

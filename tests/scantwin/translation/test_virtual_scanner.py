@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,41 @@ def test_a_scan_is_warm_where_the_core_is(bar_model, new_bar):
     core, fat = result.body & (result.ct.array > 0), result.body & (result.ct.array < -50)
     assert pet[core].mean() > 2 * pet[fat].mean()
     assert np.isfinite(result.std.array).all() and (result.std.array[result.body] > 0).all()
+    assert not result.warnings, "a CT that cannot be split has the error bar of the whole body's networks"
+
+
+def test_one_district_that_was_never_measured_leaves_the_others_their_error_bar(bar_model, new_bar):
+    study = prepare(new_bar, bar_model.recipe.spacing_mm)
+    known = {name: sums for name, sums in bar_model.statistics.items() if not name.endswith("/legs")}
+    _, std, warnings, _ = scanner_for(replace(bar_model, statistics=known)).synthesise(study)
+    assert any("never measured" in warning for warning in warnings)
+    assert np.isnan(std[study.mask("legs")]).all()
+    # 40 mm from the border nothing of the legs' networks is left in what is said.
+    z = np.arange(len(std))[:, None, None]
+    far = study.mask("trunk") & (z > 20 + 5)
+    assert far.any() and np.isfinite(std[far]).all() and (std[far] > 0).all()
+
+
+def test_a_model_of_one_district_leaves_out_the_rest(bar_model, new_bar):
+    recipe = bar_model.recipe.model_copy(update={"districts": ("trunk",)})
+    own = {name: arrays for name, arrays in bar_model.components.items() if "/trunk/" in name}
+    scanner = scanner_for(replace(bar_model, recipe=recipe, components=own))
+    study = prepare(new_bar, recipe.spacing_mm)
+    pet, std, warnings, _ = scanner.synthesise(study)
+    trunk = study.mask("trunk")
+    assert (pet[trunk] > 0).any() and np.isfinite(std[trunk]).all()
+    assert (pet[study.mask("legs")] == 0).all() and np.isnan(std[study.mask("legs")]).all()
+    assert any("only a part of the body" in warning for warning in warnings)
+    with pytest.raises(InputError, match="cannot be split"):
+        scanner.scan(new_bar.ct)
+
+
+def test_a_district_of_a_single_voxel_is_scanned(bar_model, new_bar):
+    study = prepare(new_bar, bar_model.recipe.spacing_mm)
+    labels = np.where(study.body, DISTRICT_LABEL["trunk"], 0).astype(np.uint8)
+    labels[tuple(np.argwhere(study.body)[0])] = DISTRICT_LABEL["legs"]
+    pet = scanner_for(bar_model).synthesise(replace(study, labels=labels)).pet
+    assert np.isfinite(pet).all()
 
 
 def test_the_same_ct_gives_the_same_scan(bar_model, new_bar):
