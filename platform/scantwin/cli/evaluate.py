@@ -50,12 +50,11 @@ def evaluate(
             advance(number, len(sources))
             try:
                 study = read_study(source)
+                if study.pet is not None:
+                    studies.append(prepare(study, chosen.recipe.spacing_mm))
+                    folders[study.name] = source.path
             except Rejection as rejection:
                 say_rejection(rejection)
-                continue
-            if study.pet is not None:
-                studies.append(prepare(study, chosen.recipe.spacing_mm))
-                folders[study.name] = source.path
     if not studies:
         raise InputError(f"No study in {data} has both a CT and a PET.", hint="Measuring needs both.")
     with progress_bar("measuring", quiet=as_json) as advance:

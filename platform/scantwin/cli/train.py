@@ -37,7 +37,7 @@ def train(
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of patients kept for the error bar.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     pictures: Annotated[
         str, typer.Option(help="A picture of the training this often, beside --out: 30s, 5m; 0 for none.")
