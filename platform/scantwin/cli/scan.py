@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from scantwin import NOTICE
@@ -24,7 +25,7 @@ def scan(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")] = Path(
         "scantwin-scan"
     ),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same scan.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -59,4 +60,4 @@ def _people(said: dict[str, Any]) -> None:
     out.print(table)
     out.print(f"{sum(said['seconds'].values()):.1f} s with {said['model_version']}")
     for warning in said["warnings"]:
-        err.print(f"[yellow]warning:[/yellow] {warning}")
+        err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
