@@ -74,7 +74,8 @@ def test_a_command_that_fails_exits_with_its_code(tmp_path, monkeypatch):
         env={"PATH": "/usr/bin", "SCANTWIN_HOME": "/proc/nowhere"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1 and not json.loads(done.stdout)["checks"][8]["ok"], done.stderr
+    checks = {one["check"]: one["ok"] for one in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and not checks["home"], done.stderr
 
 
 def test_a_role_that_is_not_installed_says_how_to_install_it(monkeypatch):

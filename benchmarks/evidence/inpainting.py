@@ -56,11 +56,11 @@ TRIED: Final = (
     "1.03, 1.06; on levels told by what is near, as shipped, 1.04, 1.10, 1.02, 1.08 of a Pix2Pix whose "
     "own distance fell by a fifth",
     "texture measured only where all nine pixels are of a class: 1.04, 1.11, 1.02, 1.07",
-    "features of the extractor's first layer, which sees grain (in the last one, as here, a real neighbouring "
-    "slice is farther than Pix2Pix; in the first it has 0.14, 0.35, 0.54, 0.22 of Pix2Pix's distance, as "
-    "published): 0.90, 1.32, 0.59, 1.24; their deviations alone 0.68, 1.39, 0.40, 1.87, of the same patients "
-    "scanned again 0.01, 0.00, 0.01, 0.11. Grain is right in liver and too strong in tumours, whose own it has "
-    "to remember; vessels, which neither draws, are most of the rest",
+    "features of the extractor's first layer, which sees grain (in the last one, as here, a real "
+    "neighbouring slice is farther than Pix2Pix; in the first it has 0.14, 0.35, 0.54, 0.22 of Pix2Pix's "
+    "distance, as published): 0.90, 1.32, 0.59, 1.24; their deviations alone 0.68, 1.39, 0.40, 1.87, of the "
+    "same patients scanned again 0.01, 0.00, 0.01, 0.11. Grain is right in liver and too strong in tumours, "
+    "whose own it has to remember; vessels, which neither draws, are most of the rest",
     "what could be reached, by the same measure: the same patients scanned again, that is the true "
     "tissue with other noise, 0.14, 0.02, 0.24, 0.12; Pix2Pix with the true mean of each class in each "
     "region and noise of the true strength 0.84, 0.98, 1.06, 0.51; with the truth blurred by two pixels"
@@ -253,9 +253,9 @@ def _text(
         "distance is mostly where levels lie inside a region, which nothing around it tells: even the true "
         "tissue, blurred by two pixels and with noise of the true strength, had 0.39 to 0.79 of Pix2Pix's "
         "distance, and the patients' own next scan 0.02 to 0.24 (n = 10, measured once). The noise that a "
-        "sample has and Pix2Pix has not weighs little in these features, which see four pixels at once: by them "
-        "a real neighbouring slice is farther than Pix2Pix. The aims' notes have those of single pixels; the "
-        "steps between slices below tell it too."
+        "sample has and Pix2Pix has not weighs little in these features, which see four pixels at once: by "
+        "them a real neighbouring slice is farther than Pix2Pix. The aims' notes have those of single "
+        "pixels; the steps between slices below tell it too."
     )
 
 

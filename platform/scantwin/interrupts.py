@@ -49,14 +49,18 @@ _first: tuple[int, float] | None = None
 def end_on_signals() -> None:
     """From now on the first signal raises `Ended` in the main thread, the next sets `hurry`, a third ends us.
 
-    A shell tells the jobs it starts with `&` to ignore SIGINT; who sends us one all the same means us. SIGHUP
-    that is ignored (`nohup`) stays ignored.
+    A shell tells the jobs it starts with `&` to ignore SIGINT; who sends us one all the same means us.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in ENDING:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    for number in ending_signals():
+        signal.signal(number, _on_signal)
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """Those of `ENDING` that end this process: a SIGHUP that is ignored (`nohup`) stays ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in ENDING if not (ignored and number == signal.SIGHUP))
 
 
 def signalled() -> int | None:

@@ -11,6 +11,8 @@ import time
 import psutil
 import pytest
 
+from scantwin.interrupts import ENDING, ending_signals
+
 # A command that cleans up for two seconds, and says when that is over.
 COMMAND = """
 import signal, sys, time
@@ -116,3 +118,13 @@ def _session(process: psutil.Process) -> int:
         return os.getsid(process.pid)
     except ProcessLookupError:
         return -1
+
+
+def test_a_hangup_that_is_ignored_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` starts a command
+    try:
+        assert ending_signals() == (signal.SIGINT, signal.SIGTERM)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert ending_signals() == ENDING
+    finally:
+        signal.signal(signal.SIGHUP, before)

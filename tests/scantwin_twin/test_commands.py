@@ -9,6 +9,7 @@ import pytest
 
 from scantwin import NOTICE
 from scantwin.cli.main import main
+from scantwin_twin.commands import _people
 
 
 @pytest.fixture
@@ -49,6 +50,19 @@ def test_submit_tells_people_where_things_are(call, ct_file, tmp_path):
     code, out, _err = call("submit", ct_file, "--model", "tiny", "--out", tmp_path, "--twin", "patient-9")
     assert code == 0 and NOTICE in out and "patient-9" in out and "cannot tell" in out
     assert "pet.nii.gz" in out
+
+
+def test_what_a_scan_says_is_not_markup(capsys):
+    """A warning may hold a DICOM header's text: shown as it is, whatever brackets it has."""
+    text = "[/nothing] of [bold]series[/bold]"
+    contract = {
+        **dict.fromkeys(("pet_nifti", "std_nifti", "pet_dicom", "manifest", "scan", "twin"), "x"),
+        "pictures": [], "model_version": "m", "warnings": [text],
+        "triage": {"answer": "cannot tell", "reasons": [text]},
+    }  # fmt: skip
+    _people(contract)
+    said = capsys.readouterr()
+    assert f"  {text}\n" in said.out and f"warning: {text}\n" in said.err
 
 
 def test_list_watch_export_cancel_for_people(call, scan, tmp_path):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import string
+import struct
 import subprocess
 import sys
 import threading
@@ -19,11 +22,12 @@ from hypothesis import strategies as st
 import scantwin_twin
 from scantwin.errors import InputError, Rejection, ServiceError
 from scantwin.imaging.volume import Volume
-from scantwin_twin.catalogue import REFUSALS, from_detail, public, refuse
+from scantwin_twin.catalogue import REFUSALS, Refused, from_detail, public, refuse
 from scantwin_twin.executor import LocalExecutor, Work
 from scantwin_twin.packing import packed
 from scantwin_twin.results import inside, unzip_series, zip_folder
 from scantwin_twin.triage import triage
+from scantwin_twin.uploads import Limits, inspect_zip
 from scantwin_twin.v1 import twin_pb2 as pb
 
 PACKAGE = Path(scantwin_twin.__file__).parent
@@ -128,6 +132,41 @@ def test_packing_takes_ct_slices_only_and_no_names(ct_series, ct_file, tmp_path)
     ):
         with pytest.raises(InputError, match=said), packed(wrong):
             pass
+
+
+def test_packing_takes_files_of_any_date_and_does_not_send_the_date(ct_series, tmp_path):
+    slices = sorted(ct_series.glob("*.dcm"))[:3]
+    for source, date in zip(
+        slices, (0, 1e9, 5e9), strict=True
+    ):  # 1970, 2001 and 2128, which a zip cannot say
+        os.utime(shutil.copy(source, tmp_path), (date, date))
+    with packed(tmp_path) as pack, zipfile.ZipFile(pack.path) as archive:
+        members = archive.infolist()
+        assert [archive.read(m) for m in members] == [source.read_bytes() for source in slices]
+    assert {m.date_time for m in members} == {(1980, 1, 1, 0, 0, 0)}
+    assert all(m.compress_size < m.file_size for m in members)
+
+
+def _end(files: int, size: int) -> bytes:
+    """The end of a zip that claims so many files in a directory of so many bytes."""
+    return struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, files, files, size, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (_end(11, 46 * 11), "unpacks-too-large", "11 files; this service takes 10 files"),
+        (_end(1, 600 << 20), "unpacks-too-large", "600 MiB of names"),
+        (_end(10, 46 * 10), "not-a-zip", "damaged"),
+    ],
+    ids=["files", "bytes", "neither"],
+)
+def test_a_zip_of_too_many_files_is_refused_before_its_directory_is_read(tmp_path, end, code, said):
+    path = tmp_path / "ct.zip"
+    path.write_bytes(b"PK\x03\x04" + end)  # there is no directory to read
+    with pytest.raises(Refused, match=said) as caught:
+        inspect_zip(path, Limits(members=10))
+    assert caught.value.code == code
 
 
 def test_a_worker_that_cannot_start_or_takes_too_long_is_an_error_and_no_hang(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import psutil
@@ -137,6 +139,18 @@ def test_a_second_service_on_one_home_or_an_open_address_is_refused(tmp_path, fr
         assert process.wait(10) == 0
     opened = _run("serve", "--host", "0.0.0.0", "--port", free_port, home=tmp_path)  # noqa: S104
     assert opened.returncode == 2 and "--tls-cert" in opened.stderr and "Traceback" not in opened.stderr
+
+
+def test_a_terminal_that_closes_does_not_end_a_service_that_nohup_started(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: what is ignored is inherited
+    try:
+        with serving(tmp_path) as (process, _ready):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16) & 1 << signal.SIGHUP - 1
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_help_has_examples_and_needs_no_grpc_and_no_torch():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from scantwin import NOTICE
@@ -252,9 +253,9 @@ def _people(contract: dict[str, Any]) -> None:
     out.print(f"Scan {contract['scan']} of twin {contract['twin']} with {contract['model_version']}.")
     out.print(f"Triage: {contract['triage']['answer']}.")
     for reason in contract["triage"]["reasons"]:
-        out.print(f"  {reason}")
+        out.print(f"  {escape(reason)}")
     for warning in contract["warnings"]:
-        err.print(f"[yellow]warning:[/yellow] {warning}")
+        err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
 
 
 def _table(shown: dict[str, Any]) -> None:

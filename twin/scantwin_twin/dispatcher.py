@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
 from scantwin.errors import ScanTwinError
-from scantwin_twin.catalogue import public
+from scantwin_twin.catalogue import Refused, public
 from scantwin_twin.executor import Executor, Outcome, Work
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
@@ -19,6 +21,9 @@ log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 2.0
 """The queue is looked at this often [s] without being woken: another process may have filled it."""
+
+_AGAIN_S: Final = 2.0
+"""The pause [s] before a database that was away is tried again."""
 
 
 class Dispatcher:
@@ -89,24 +94,42 @@ class Dispatcher:
         with self._lock:
             self._running[scan.id] = stop
         try:
-            if (
-                self._stopping.is_set() or self._jobs.get(scan.id).ended
-            ):  # cancelled before it could be stopped
+            now = self._insist(lambda: self._jobs.get(scan.id))
+            if now is None or now.ended or self._stopping.is_set():  # cancelled before it could be stopped
                 stop.set()
             outcome = self._outcome(scan, stop)
-            if outcome.summary is not None:
-                self._jobs.finish(scan.id, outcome.summary)
-            elif outcome.error is not None:
-                self._jobs.fail(scan.id, outcome.error)
-            elif self._stopping.is_set():
-                self._jobs.requeue(scan.id)
+            after = self._insist(lambda: self._moved(scan.id, outcome))
+            if after is not None and after.status != "running":  # else the results may still be wanted
+                self._places.tidy(after)
         finally:
+            with self._ended:
+                del self._running[scan.id]
+                self._ended.notify_all()
+
+    def _moved(self, scan_id: str, outcome: Outcome) -> ScanState:
+        """The scan, moved on as its outcome says; the same again changes nothing more."""
+        if outcome.summary is not None:
+            self._jobs.finish(scan_id, outcome.summary)
+        elif outcome.error is not None:
+            self._jobs.fail(scan_id, outcome.error)
+        elif self._stopping.is_set():
+            self._jobs.requeue(scan_id)
+        return self._jobs.get(scan_id)
+
+    def _insist(self, step: Callable[[], ScanState]) -> ScanState | None:
+        """What `step` gives, tried until the database is there; None when the service stops before that.
+
+        A scan may take an hour: it is not lost because the database was away in the moment of its end.
+        """
+        while True:
             try:
-                self._places.tidy(self._jobs.get(scan.id))
-            finally:
-                with self._ended:
-                    del self._running[scan.id]
-                    self._ended.notify_all()
+                return step()
+            except (Refused, DataError, IntegrityError):  # the database is there, and this is its answer
+                raise
+            except (ScanTwinError, SQLAlchemyError) as error:
+                log.warning("the database is away (%s); it is tried again", type(error).__name__)
+            if self._stopping.wait(_AGAIN_S):
+                return None
 
     def _outcome(self, scan: ScanState, stop: threading.Event) -> Outcome:
         try:

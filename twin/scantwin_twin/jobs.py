@@ -121,6 +121,11 @@ class Jobs:
         with self._database.session() as session:
             return [_state(scan) for scan in session.scalars(query)]
 
+    def ids(self) -> set[str]:
+        """The ids of all scans."""
+        with self._database.session() as session:
+            return set(session.scalars(select(Scan.id)))
+
     def scans_of(self, twin: str) -> list[ScanState]:
         """Every scan of a twin."""
         query = select(Scan).join(Twin).where(Twin.pseudonym == twin)

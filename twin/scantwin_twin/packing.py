@@ -1,10 +1,12 @@
 """A CT as one file to send: a NIfTI file or a zip as it is, a DICOM folder zipped on the fly.
 
-Of a folder only slices of modality CT are taken, under plain numbers: file names often hold a name.
+Of a folder only slices of modality CT are taken, under plain numbers and without the files' dates: file names
+often hold a name.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scantwin.errors import InputError
-from scantwin.imaging.dicom_files import files_under, is_zip, may_be_dicom
+from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, may_be_dicom
 from scantwin.imaging.dicom_headers import read_header
 from scantwin.imaging.nifti import is_nifti
+from scantwin_twin.results import NO_DATE
 from scantwin_twin.v1 import twin_pb2 as pb
 
 
@@ -56,9 +59,17 @@ def _zipped(folder: Path, target: Path) -> Path:
         for ref in files_under(folder):
             if may_be_dicom(ref) and read_header(ref).get("Modality") == "CT":
                 number += 1
-                archive.write(ref.path, f"{number:05d}.dcm")
+                _add(archive, ref, f"{number:05d}.dcm")
     if number == 0:
         raise InputError(
             f"The folder {folder} holds no CT slices.", hint="Point to the folder of the CT series."
         )
     return target
+
+
+def _add(archive: zipfile.ZipFile, ref: FileRef, name: str) -> None:
+    """`archive.write` would send the file's date along, and refuse one before 1980, as some exports have."""
+    entry = zipfile.ZipInfo(name, NO_DATE)
+    entry.compress_type, entry.file_size = zipfile.ZIP_DEFLATED, ref.size
+    with ref.open() as source, archive.open(entry, "w") as target:
+        shutil.copyfileobj(source, target)

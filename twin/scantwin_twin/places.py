@@ -9,11 +9,20 @@ The database names scans and CTs relative to the home, which can therefore be mo
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from scantwin_twin.jobs import ScanState
+
+log = logging.getLogger(__name__)
+
+_SCAN: Final = re.compile(r"[0-9a-f]{32}")
+"""A folder with the id of a scan: no other is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,29 @@ class Places:
             folder.chmod(0o700)
             for left in (*folder.glob(".upload-*"), *folder.glob(".part-*"), *folder.glob(".old-*")):
                 shutil.rmtree(left, ignore_errors=True)
+
+    def sweep(self, scans: Collection[str]) -> None:
+        """Removes the CTs and results of all but these scans, which are all that the database has.
+
+        The service was ended between a CT's arrival and its row, and no deletion would find that CT. Where
+        the database knows none of the folders it may be the wrong one: then they stay, and the log says so.
+        """
+        folders = [
+            folder
+            for room in (self.uploads, self.scans)
+            for folder in room.iterdir()
+            if _SCAN.fullmatch(folder.name) and folder.is_dir()
+        ]
+        lost = [folder for folder in folders if folder.name not in scans]
+        if lost and len(lost) == len(folders):
+            log.warning(
+                "the database knows none of the %d folders in %s and %s: check SCANTWIN_DATABASE_URL, "
+                "or remove them by hand", len(lost), self.uploads, self.scans,
+            )  # fmt: skip
+            return
+        for folder in lost:
+            log.info("%s is removed: the database has no such scan", folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def ct(self, scan: ScanState) -> Path:
         """The CT that was sent."""

@@ -16,7 +16,7 @@ from scantwin.files import whole_file
 
 DICOM_ZIP: Final = "dicom.zip"
 
-_DICOM_DATE: Final = (1980, 1, 1, 0, 0, 0)
+NO_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest date of the zip format: the same series gives the same zip, whenever it is made."""
 
 
@@ -34,7 +34,7 @@ def zip_folder(folder: Path, target: Path) -> Path:
     ):
         for path in sorted(folder.iterdir()):
             if path.is_file():
-                entry = zipfile.ZipInfo(path.name, _DICOM_DATE)
+                entry = zipfile.ZipInfo(path.name, NO_DATE)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, path.read_bytes())
     return target

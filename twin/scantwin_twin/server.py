@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
-from scantwin.interrupts import ENDING
+from scantwin.interrupts import ending_signals
 from scantwin.settings import Settings
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
@@ -104,6 +104,7 @@ def build(
     places.prepare()
     database = Database.from_settings(settings).migrate()
     jobs = Jobs(database)
+    places.sweep(jobs.ids())
     shelf = ModelShelf(Registry.from_settings(database, settings), places.models)
     for folder in models:
         log.info("the model %s is version %s", folder, shelf.publish(folder).id)
@@ -126,9 +127,9 @@ def build(
 
 
 def serve(server: TwinServer, *, as_json: bool) -> None:
-    """Runs until SIGINT, SIGTERM or SIGHUP, in the foreground."""
+    """Runs until SIGINT, SIGTERM or SIGHUP, in the foreground; with `nohup` a SIGHUP does not end it."""
     asked = threading.Event()
-    for number in ENDING:
+    for number in ending_signals():
         signal.signal(number, lambda *_: asked.set())
     server.start()
     ready = {

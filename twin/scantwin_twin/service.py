@@ -75,6 +75,7 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
         self._places, self._limits = places, limits
         self._watchers = Slots("watchers", MOST_WATCHERS)
         self._transfers = Slots("transfers", MOST_TRANSFERS)
+        self._keeping = threading.Lock()
 
     def SubmitScan(self, request_iterator: Iterator[pb.SubmitScanRequest], context: Any) -> pb.Scan:
         """Takes a CT in and queues its scan."""
@@ -100,11 +101,27 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
                 ct = uploads.receive(incoming, metadata, aside, self._limits)
                 request["input"] = f"uploads/{scan_id}/{ct.name}"
                 kept = self._places.uploads / scan_id
-                state = self._jobs.create(
-                    scan_id, twin=metadata.twin, model=version, folder=f"scans/{scan_id}", request=request,
-                    actor=actor(context), place=lambda: _place(aside, kept),
-                )  # fmt: skip
+                with self._kept_with_its_row(scan_id, kept):
+                    state = self._jobs.create(
+                        scan_id, twin=metadata.twin, model=version, folder=f"scans/{scan_id}",
+                        request=request, actor=actor(context), place=lambda: _place(aside, kept),
+                    )  # fmt: skip
         return messages.scan(state)
+
+    @contextmanager
+    def _kept_with_its_row(self, scan_id: str, kept: Path) -> Iterator[None]:
+        """Around the making of a row: without it the CT goes again, for no deletion would find it.
+
+        One at a time: two calls with one idempotency key have one folder, and the call that fails must not
+        remove the CT of the other.
+        """
+        with self._keeping:
+            try:
+                yield
+            except Exception:
+                if self._jobs.find(scan_id) is None:  # a commit may have gone through and not said so
+                    shutil.rmtree(kept, ignore_errors=True)
+                raise
 
     def WatchScan(self, request: pb.WatchScanRequest, context: Any) -> Iterator[pb.ScanEvent]:
         """The state now, then every change, until the scan has ended."""

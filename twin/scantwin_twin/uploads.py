@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scantwin.imaging.dicom_files import directory_excess
 from scantwin_twin.catalogue import refuse
 from scantwin_twin.v1 import twin_pb2 as pb
 
@@ -132,6 +133,8 @@ def inspect_nifti(path: Path) -> bool:
 def inspect_zip(path: Path, limits: Limits) -> None:
     """Refuses what is not a zip, or would unpack to more than the limits. Reads the directory only."""
     try:
+        if excess := directory_excess(path, limits.members):
+            raise refuse("unpacks-too-large", unpacked=excess, limit=f"{limits.members} files")
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):

@@ -28,7 +28,7 @@ def lesions(
     balance: Annotated[
         str | None,
         typer.Option(
-            help="Lesions by organ, such as lung=2,liver=1,none=1; any other word lists the organs (default: lung=1)."
+            help="Lesions by organ, as lung=2,liver=1,none=1; another word lists them (default: lung=1)."
         ),
     ] = None,
     per_case: Annotated[int, typer.Option(min=1, max=20, help="Lesions in a case.")] = 1,
@@ -39,7 +39,7 @@ def lesions(
         ),
     ] = "sampled",
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same data set.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,6 +53,7 @@ def lesions(
     scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1
     scantwin generate lesions ct.nii.gz --model inpainting/ --out made/ --masks drawn.nii.gz --count 3
     """
+    from scantwin.cli.generate_orders import after_drawing, made_of, made_with
     from scantwin.generation.lesion_data import make_lesion_data
     from scantwin.generation.lesion_orders import DRAWN, Order
     from scantwin.imaging.reading import find_studies
@@ -62,6 +63,8 @@ def lesions(
     use_threads(threads)
     sources = find_studies(data)
     drawing = Path(masks) if masks not in ("sampled", "patients") else None
+    if drawing and not drawing.is_file():
+        raise InputError(f"There is no mask {drawing}.", hint="--masks sampled, patients, or a NIfTI file.")
     if drawing and balance:
         raise InputError("A drawn mask says where lesions go.", hint="Leave out --balance.")
     if drawing and len(sources) > 1:
@@ -71,7 +74,10 @@ def lesions(
     order = Order(
         count=count, balance=parse_balance("drawn=1" if drawing else balance or "lung=1"), per_case=per_case,
         method=chosen_method(system, method), seed=seed,
-        asked={"model_version": version, "masks": DRAWN if drawing else masks},
+        asked={
+            **made_with(model, version), **made_of(sources), "masks": DRAWN if drawing else masks,
+            **(after_drawing(drawing) if drawing else {}),
+        },
     )  # fmt: skip
     with progress_bar("making cases", quiet=as_json) as advance:
         said = make_lesion_data(
@@ -136,10 +142,6 @@ def _masks(masks: str, drawing: Path | None, sources: list[StudySource]) -> Mask
     if masks == "sampled":
         return Sampled()
     if drawing:
-        if not drawing.is_file():
-            raise InputError(
-                f"There is no mask {drawing}.", hint="--masks sampled, patients, or a NIfTI file."
-            )
         return Drawn(read_nifti(drawing, "label").canonical())
     shapes = []
     for source in sources:
