@@ -29,7 +29,7 @@ def organs(
         typer.Option(min=5, max=60, help="Margin of the box around the organs, in mm, for --where outside."),
     ] = 20.0,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same CT.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same CT.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:

@@ -51,6 +51,7 @@ def volumes(
     scantwin generate volumes --model volumes/ --out made/ --count 8
     scantwin generate volumes --model volumes/ --out made/ --masks labels/ --mapping totalsegmentator-total
     """
+    from scantwin.cli.generate_orders import made_with
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
     from scantwin.generation.volumes_masks import find_masks
     from scantwin.learning.machine import use_threads
@@ -65,7 +66,7 @@ def volumes(
     found = tuple(find_masks(masks, mapping)) if masks else ()
     order = VolumesOrder(
         count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps, device,
-        {"model_version": version},
+        made_with(model, version),
     )  # fmt: skip
     if steps and steps > system.rules.steps:
         raise InputError(f"The model knows {system.rules.steps} noise levels.", hint="Give fewer --steps.")

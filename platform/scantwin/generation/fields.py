@@ -6,6 +6,7 @@ the ends of the field of view, in mm and not in shares of it, tell, whatever its
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scantwin.errors import InputError
 from scantwin.generation.autoencoder import DOWN
+from scantwin.imaging.limits import MAX_VOXEL_BYTES
 from scantwin.imaging.organs import ORGAN_CLASSES
 
 PLACE: Final = ("below-top", "above-bottom", "back", "left")
@@ -24,6 +27,9 @@ _ALONG_MM: Final = 500.0
 """Distance to the top and bottom that is 1 in their channels [mm]: about half of head and trunk."""
 _ACROSS_MM: Final = 200.0
 """Distance from the middle that is 1 in the channels `back` and `left` [mm]: about half a trunk's width."""
+
+_MOST_VOXELS: Final = MAX_VOXEL_BYTES // 4
+"""Voxels of a made volume: readers count 4 bytes for each (imaging.nifti)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,19 @@ class Field:
         out[0, 2] = ((y - deep / 2) / _ACROSS_MM)[None, :, None]
         out[0, 3] = ((x - wide / 2) / _ACROSS_MM)[None, None, :]
         return out
+
+
+def check_size(shape: tuple[int, ...], what: str) -> None:
+    """Raises `InputError` if voxels `shape` (z, y, x) are more than can be read again; `what` names them.
+
+    Made volumes are studies: what no command would read need not be made.
+    """
+    voxels = math.prod(int(n) for n in shape)
+    if voxels > _MOST_VOXELS:
+        raise InputError(
+            f"{what} has {' x '.join(map(str, shape))} voxels, more than can be made ({_MOST_VOXELS:,}).",
+            hint="Ask for fewer: 512 x 512 x 256 voxels take 2 GB of memory.",
+        )
 
 
 def shares(classes: NDArray[np.uint8], count: int = len(ORGAN_CLASSES)) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantwin.errors import InputError
 from scantwin.generation import inpainting_figures
 from scantwin.generation.class_density import levels_around
 from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
@@ -47,6 +48,13 @@ class CTInpainting(DistrictNetworks):
     def __init__(self, recipe: Recipe) -> None:
         self.rules = rules = recipe.inpainting or Inpainting()
         self.levels = cosine(rules.steps)
+        halvings = max(len(recipe.network.channels), len(rules.channels)) - 1
+        if recipe.patch % 2**halvings:
+            # Else the painter learns for half of a training before the denoiser finds out.
+            raise InputError(
+                f"A patch of {recipe.patch} voxels cannot be halved {halvings} times, as its networks do.",
+                hint=f"Make sampling.patch a multiple of {2**halvings}, or give fewer channels.",
+            )
 
         def build() -> dict[str, nn.Module]:
             made: dict[str, nn.Module] = {

@@ -1,7 +1,7 @@
 """One case of a labelled data set: the CT with its made lesions, their labels, what was done, a picture.
 
     CT.nii.gz       the CT [HU]; outside of region.nii.gz as it was, bit for bit
-    SEG.nii.gz      lesion labels: known lesions first, then the made ones
+    SEG.nii.gz      lesion labels, from 1: known lesions first, then the made ones
     region.nii.gz   1 where the CT was made anew: the lesion and a ring around it
     study.json, manifest.json, picture.png
 
@@ -34,9 +34,17 @@ from scantwin.imaging.pictures import save_png
 class Found:
     """A lesion's place, and where its shape is from."""
 
-    region: Region
+    parts: NDArray[np.generic]
+    """What holds it (z, y, x), perhaps with others: a drawing of many is not kept once for each of them."""
     organ: OrganClass
     origin: str
+    number: int = 1
+    """Its number in `parts`."""
+
+    @property
+    def region(self) -> Region:
+        """Its voxels."""
+        return np.asarray(self.parts == self.number, np.bool_)
 
 
 def write_case(
@@ -48,10 +56,11 @@ def write_case(
     region = np.zeros(scene.ct.shape, bool)
     classes, labels = scene.classes.copy(), scene.lesions.copy()
     for one in found:
-        region |= with_ring(one.region, spacing, rules.ring_mm) & (scene.classes > 0) & (scene.lesions == 0)
+        inside = one.region
+        region |= with_ring(inside, spacing, rules.ring_mm) & (scene.classes > 0) & (scene.lesions == 0)
         if not healthy:
-            classes[one.region] = ORGAN_LABEL["tumour"]
-            labels[one.region] = int(labels.max()) + 1
+            classes[inside] = ORGAN_LABEL["tumour"]
+            labels[inside] = int(labels.max()) + 1
     ct = regenerate(
         system, scene.ct, region, classes, district=district_of(system), method=order.method,
         seed=order.seed * 1_000_003 + number,
@@ -73,11 +82,11 @@ def write_case(
         write_json(aside / "manifest.json", manifest)
 
 
-def _told(scene: Scene, made: NDArray[np.generic], labels: NDArray[np.uint8], one: Found) -> dict[str, Any]:
-    real = np.asarray(scene.ct.array, np.float32)[one.region]
-    new = np.asarray(made, np.float32)[one.region]
+def _told(scene: Scene, made: NDArray[np.generic], labels: NDArray[np.uint16], one: Found) -> dict[str, Any]:
+    inside = one.region
+    real, new = (np.asarray(array[inside], np.float32) for array in (scene.ct.array, made))
     return {
-        "label": int(labels[one.region].max()), "organ": one.organ, "shape": one.origin,
-        "volume_ml": round(float(one.region.sum()) * scene.ct.voxel_ml, 3),
+        "label": int(labels[inside].max()), "organ": one.organ, "shape": one.origin,
+        "volume_ml": round(float(inside.sum()) * scene.ct.voxel_ml, 3),
         "hu_before": round(float(real.mean()), 1), "hu": round(float(new.mean()), 1),
     }  # fmt: skip

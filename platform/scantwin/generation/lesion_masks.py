@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scantwin.errors import InputError
 from scantwin.generation.regions import Region, Spacing, ellipsoid
 from scantwin.generation.scene import Scene
 from scantwin.imaging.organs import ORGAN_LABEL, OrganClass
@@ -31,6 +32,8 @@ _INSIDE: Final = 0.6
 """Share of a shape that must lie in the organ; the rest is cut off where the organ ends."""
 _TRIES: Final = 40
 _FEWEST_VOXELS: Final = 6
+_MOST_DRAWN: Final = 300
+"""Parts of a drawn mask: each takes passes over the whole CT, and nobody draws more by hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,8 @@ class Shape:
     """Whose it is, by pseudonym."""
 
 
-def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator) -> Region | None:
-    """A random lesion in `organ`, or None where the CT has no room for one."""
+def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator, taken: Region) -> Region | None:
+    """A random lesion in `organ` outside of `taken`, or None where the CT has no room for one."""
     ct = scene.ct
     largest = _SHARE * _organ_ml(scene, organ)
     if largest < _LIMITS_ML[0]:
@@ -57,13 +60,13 @@ def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator) -> Reg
         shape, centre = tuple(2 * h + 1 for h in half), tuple(half)
         return ellipsoid(shape, ct.spacing, centre, (0.8 * diameter, 1.25 * diameter), random)
 
-    return _placed(scene, organ, random, draw)
+    return _placed(scene, organ, random, draw, taken)
 
 
 def borrowed(
-    scene: Scene, organ: OrganClass, random: np.random.Generator, shapes: list[Shape]
+    scene: Scene, organ: OrganClass, random: np.random.Generator, shapes: list[Shape], taken: Region
 ) -> tuple[Region, Shape] | None:
-    """Another patient's lesion in `organ`, mirrored at random, and which it is."""
+    """Another patient's lesion in `organ` outside of `taken`, mirrored at random, and which it is."""
     largest = _SHARE * _organ_ml(scene, organ)
     fitting = [s for s in shapes if s.mask.sum() * np.prod(s.spacing) / 1000.0 <= max(largest, _LIMITS_ML[0])]
     if not fitting:
@@ -74,15 +77,23 @@ def borrowed(
         axes = tuple(axis for axis in range(3) if random.random() < 0.5)
         return _on_spacing(np.flip(shape.mask, axes), shape.spacing, scene.ct.spacing)
 
-    region = _placed(scene, organ, random, draw)
+    region = _placed(scene, organ, random, draw, taken)
     return None if region is None else (region, shape)
 
 
-def drawn(scene: Scene, mask: Volume) -> list[Region]:
-    """The lesions of a mask that somebody drew, each connected part one, on the CT's grid."""
+def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
+    """The lesions of a mask that somebody drew, each connected part one, on the CT's grid, and how many.
+
+    They are numbered from 1. Raises `InputError` where there are more than anybody draws.
+    """
     moved = resample_like(mask, scene.ct, how="nearest").array.astype(np.float32) > 0.5
     parts, count = ndimage.label(moved & (scene.classes > 0), ndimage.generate_binary_structure(3, 3))
-    return [np.asarray(parts == label, np.bool_) for label in range(1, count + 1)]
+    if count > _MOST_DRAWN:
+        raise InputError(
+            f"The drawn mask has {count:,} parts, and each would be a lesion; the most are {_MOST_DRAWN}.",
+            hint="Are they specks of a threshold? Clean the mask, so that it holds whole lesions only.",
+        )
+    return np.asarray(parts, np.int32), int(count)
 
 
 def shapes_of(name: str, lesions: Volume) -> list[Shape]:
@@ -111,10 +122,10 @@ def _organ_ml(scene: Scene, organ: OrganClass) -> float:
 
 
 def _placed(
-    scene: Scene, organ: OrganClass, random: np.random.Generator, draw: Callable[[], Region]
+    scene: Scene, organ: OrganClass, random: np.random.Generator, draw: Callable[[], Region], taken: Region
 ) -> Region | None:
     """What `draw` gives, put at a random voxel of the organ where most of it fits."""
-    allowed = scene.organ(organ) & (scene.lesions == 0)
+    allowed = scene.organ(organ) & (scene.lesions == 0) & ~taken
     voxels = np.flatnonzero(allowed)
     if not voxels.size:
         return None

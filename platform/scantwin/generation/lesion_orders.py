@@ -29,7 +29,7 @@ class Order:
     method: Method = "diffusion"
     seed: int = 0
     asked: dict[str, Any] = field(default_factory=dict)
-    """Model version and source of masks: a data set is one order's."""
+    """What it is made with and of (model, CTs, masks): a data set is one order's."""
 
     def __post_init__(self) -> None:
         odd = [name for name in self.balance if name not in (*LESION_ORGANS, NONE, DRAWN)]
@@ -46,16 +46,20 @@ class Order:
 
     def plan(self) -> list[list[Wanted]]:
         """What each case gets. The plan of a larger count begins with that of a smaller one."""
-        turns = take_turns(self.balance, self.count * self.per_case)
-        cases: list[list[Wanted]] = []
-        while len(cases) < self.count:
-            case = [turns.pop(0)]
-            if case[0] in LESION_ORGANS:
-                case += [one for one in turns if one in LESION_ORGANS][: self.per_case - 1]
-                for one in case[1:]:
-                    turns.remove(one)
-            cases.append(case)
-        return cases
+        if self.per_case == 1:
+            return [[one] for one in take_turns(self.balance, self.count)]
+        # `none` is a share of cases and an organ one of lesions: each is shared out among its own.
+        organs: dict[Wanted, float] = {name: self.balance[name] for name in self.organs}
+        kinds: dict[Wanted | Literal["lesion"], float] = {
+            name: share for name, share in self.balance.items() if name not in organs
+        }
+        if organs:
+            kinds["lesion"] = sum(organs.values())
+        wanted = iter(take_turns(organs, self.count * self.per_case))
+        return [
+            [kind] if kind != "lesion" else [next(wanted) for _ in range(self.per_case)]
+            for kind in take_turns(kinds, self.count)
+        ]
 
     def told(self) -> dict[str, Any]:
         """The order without its count, which may grow."""

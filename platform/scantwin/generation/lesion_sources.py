@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from scantwin.errors import InputError
 from scantwin.generation.lesion_cases import Found
 from scantwin.generation.lesion_masks import Shape, borrowed, drawn, organ_at, sampled
+from scantwin.generation.regions import Region, with_ring
 from scantwin.generation.scene import Scene
 from scantwin.imaging.organs import OrganClass
 from scantwin.imaging.volume import Volume
+
+_TOUCHING: Final = 1.8
+"""Voxels that are nearer than this touch [voxels]: by a corner they are the root of 3 apart."""
 
 
 class Sampled:
@@ -25,11 +30,11 @@ class Sampled:
     ) -> list[Found] | None:
         """A random lesion in each organ."""
 
-        def one(organ: OrganClass) -> Found | None:
-            region = sampled(scene, organ, random)
+        def one(organ: OrganClass, taken: Region) -> Found | None:
+            region = sampled(scene, organ, random, taken)
             return None if region is None else Found(region, organ, self.name)
 
-        return _apart(organs, one)
+        return _apart(scene, organs, one)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,11 @@ class FromPatients:
         """Another patient's lesion in each organ."""
         others = [shape for shape in self.shapes if shape.patient != scene.name] or self.shapes
 
-        def one(organ: OrganClass) -> Found | None:
-            found = borrowed(scene, organ, random, others)
+        def one(organ: OrganClass, taken: Region) -> Found | None:
+            found = borrowed(scene, organ, random, others, taken)
             return None if found is None else Found(found[0], organ, f"of {found[1].patient}")
 
-        return _apart(organs, one)
+        return _apart(scene, organs, one)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +76,27 @@ class Drawn:
     ) -> list[Found] | None:
         """All of them, wherever they lie."""
         del organs, random
-        return [Found(one, organ_at(scene, one), self.name) for one in drawn(scene, self.mask)]
+        parts, count = drawn(scene, self.mask)
+        return [
+            Found(parts, organ_at(scene, parts == number), self.name, number)
+            for number in range(1, count + 1)
+        ]
 
 
-def _apart(organs: Sequence[OrganClass], one: Callable[[OrganClass], Found | None]) -> list[Found] | None:
-    """A lesion for each organ, none touching another; None where there is no room."""
+def _apart(
+    scene: Scene, organs: Sequence[OrganClass], one: Callable[[OrganClass, Region], Found | None]
+) -> list[Found] | None:
+    """A lesion for each organ, none touching another; None where there is no room.
+
+    `one` is told which voxels others have taken, so that it looks for room beside them.
+    """
     found: list[Found] = []
+    taken = np.zeros(scene.ct.shape, bool)
     for organ in organs:
-        new = one(organ)
-        if new is None or any((new.region & other.region).any() for other in found):
+        new = one(organ, taken)
+        if new is None:
             return None
         found.append(new)
+        if len(found) < len(organs):
+            taken |= with_ring(new.region, (1.0, 1.0, 1.0), _TOUCHING)
     return found

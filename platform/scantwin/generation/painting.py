@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -164,7 +165,11 @@ def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int])
 
 def _feather(region: Region, spacing: tuple[float, float, float], width_mm: float) -> NDArray[np.float32]:
     """How much of the made CT there is in each voxel: 0 outside, 1 from `width_mm` inside the border on."""
-    # A border of the CT is no border of the region: nothing lies beyond it.
-    depth = ndimage.distance_transform_edt(np.pad(region, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    share = np.clip(depth / (width_mm + min(spacing) / 2), 0.0, 1.0)
+    # SciPy's distances take some 50 bytes a voxel, ITK's some 20. A border of the CT is none of the region.
+    known = sitk.GetImageFromArray((~region).view(np.uint8))
+    known.SetSpacing(spacing[::-1])
+    signed = sitk.SignedMaurerDistanceMap(known, squaredDistance=False, useImageSpacing=True)
+    share = sitk.GetArrayFromImage(signed)
+    share /= np.float32(width_mm + min(spacing) / 2)
+    np.clip(share, 0.0, 1.0, out=share)
     return np.asarray(share * share * (3 - 2 * share), np.float32)

@@ -18,6 +18,8 @@ from scantwin.learning.prepared import organ_classes
 
 OUTSIDE_MM: Final = 20.0
 """Margin of the box around an organ in which its surroundings are made anew [mm]."""
+_MOST_KNOWN: Final = 65_000
+"""Known lesions of a CT: labels are uint16, and some hundreds of made ones must fit beside them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +32,8 @@ class Scene:
     """CT [HU], canonical."""
     classes: NDArray[np.uint8]
     """Organ classes (ORGAN_LABEL), known lesions as tumour, 0 outside the body."""
-    lesions: NDArray[np.uint8]
-    """Known lesions, numbered from 1; 0 elsewhere."""
+    lesions: NDArray[np.uint16]
+    """Known lesions, numbered from 1 in the order of the file's values; 0 elsewhere."""
     labelled: bool
     """Whether organs were labelled; otherwise classes tell lung, gas, fat, soft tissue and bone only."""
 
@@ -42,12 +44,27 @@ class Scene:
         hu = np.asarray(ct.array, np.float32)
         classes = organ_classes(study, ct, hu, study.body)
         given = study.lesions_on(ct)
-        lesions = np.zeros(ct.shape, np.uint8) if given is None else given.array.astype(np.uint8)
+        lesions = np.zeros(ct.shape, np.uint16) if given is None else _numbered(given.array, study.name)
         return cls(study.name, ct, classes, lesions, study.organs is not None)
 
     def organ(self, *names: OrganClass) -> Region:
         """Voxels of these classes."""
         return np.asarray(np.isin(self.classes, [ORGAN_LABEL[name] for name in names]), np.bool_)
+
+
+def _numbered(labels: NDArray[np.generic], name: str) -> NDArray[np.uint16]:
+    """Lesions numbered 1, 2, ..: what programs write as 0 and 255 is one lesion, and not the 255th."""
+    whole = np.asarray(labels)
+    found = np.zeros(whole.shape, np.uint16)
+    marked = whole > 0
+    values, order = np.unique(whole[marked], return_inverse=True)
+    if len(values) > _MOST_KNOWN:
+        raise InputError(
+            f"The lesion labels of {name} hold {len(values):,} numbers, the most are {_MOST_KNOWN:,}.",
+            hint="A lesion has one number; is the file a label map?",
+        )
+    found[marked] = order + 1
+    return found
 
 
 def inside_organs(scene: Scene, names: Sequence[OrganClass]) -> Region:
@@ -63,7 +80,10 @@ def inside_organs(scene: Scene, names: Sequence[OrganClass]) -> Region:
 
 
 def around_organs(scene: Scene, names: Sequence[OrganClass], margin_mm: float = OUTSIDE_MM) -> Region:
-    """What lies around these organs in a box with margin, the organs themselves left out."""
+    """What lies around these organs in a box with margin, the organs themselves left out.
+
+    Raises `InputError` where there is nothing around them: outside the body nothing is made.
+    """
     organs = inside_organs(scene, names)
     region = np.zeros_like(organs)
     box = []
@@ -72,4 +92,10 @@ def around_organs(scene: Scene, names: Sequence[OrganClass], margin_mm: float = 
         reach = int(np.ceil(margin_mm / spacing))
         box.append(slice(max(int(along[0]) - reach, 0), int(along[-1]) + 1 + reach))
     region[tuple(box)] = True
-    return np.asarray(region & ~organs & (scene.classes > 0), np.bool_)
+    region &= ~organs & (scene.classes > 0)
+    if not region.any():
+        raise InputError(
+            f"In {scene.name} there is nothing within {margin_mm:g} mm around {' and '.join(names)}.",
+            hint="Take a larger margin, or make the organs anew instead.",
+        )
+    return region

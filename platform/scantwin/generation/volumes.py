@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scantwin.errors import InputError
 from scantwin.generation import volumes_figures
 from scantwin.generation.autoencoder import Autoencoder
 from scantwin.generation.latent_denoiser import Adapter, Control, LatentDenoiser
@@ -36,6 +37,12 @@ class LowResource3D(DistrictNetworks):
     """The `System` of recipe system `low-resource-3d`."""
 
     def __init__(self, recipe: Recipe) -> None:
+        if recipe.districts != ("whole-body",):
+            # A window is a whole field of view: a network of a district would learn nothing of its own.
+            raise InputError(
+                f"A low-resource-3d model makes whole fields of view, and none of {_others(recipe)} alone.",
+                hint='Write districts = ["whole-body"] in the recipe.',
+            )
         self.rules = rules = recipe.volumes or Volumes()
         self.schedule = cosine(rules.steps)
         latents = len(rules.levels)
@@ -219,3 +226,7 @@ class LowResource3D(DistrictNetworks):
 
     def _arithmetic(self) -> torch.autocast:
         return arithmetic(self.recipe.optimisation.precision)
+
+
+def _others(recipe: Recipe) -> str:
+    return ", ".join(name for name in recipe.districts if name != "whole-body")

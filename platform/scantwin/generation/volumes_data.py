@@ -21,7 +21,7 @@ import numpy as np
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.files import claim_folder, whole_folder, write_json
-from scantwin.generation.fields import Field
+from scantwin.generation.fields import Field, check_size
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_drawing import Order, draw
 from scantwin.generation.volumes_masks import MaskFile
@@ -52,13 +52,17 @@ class VolumesOrder:
     """Network evaluations of a volume; the recipe's by default."""
     device: str = "cpu"
     asked: dict[str, Any] = field(default_factory=dict)
-    """Model version: a data set is one order's."""
+    """The model that it is made with: a data set is one order's."""
+
+    def __post_init__(self) -> None:
+        if self.shape:
+            check_size(self.shape, "A volume of the shape that was asked for")
 
     def told(self) -> dict[str, Any]:
         """The order without its count, which may grow, and without the device, which changes nothing."""
         return {
             "district": self.district, "seed": self.seed, "shape_zyx": self.shape, "steps": self.steps,
-            "masks": [mask.name for mask in self.masks], **self.asked,
+            "masks": [mask.told() for mask in self.masks], **self.asked,
         }  # fmt: skip
 
 
@@ -79,7 +83,8 @@ def make_volumes(
             f"This model has not learnt to follow the masks of a {order.district}.",
             hint="Train it longer (volumes.masks_from says when it begins to), or leave --masks out.",
         )
-    claim_folder(out, order.told())
+    asked = order.told()
+    claim_folder(out, asked)
     volumes = []
     for number in range(order.count):
         folder = out / f"volume-{number:04d}"
@@ -97,7 +102,7 @@ def make_volumes(
         "shapes_zyx": [volume["shape_zyx"] for volume in volumes],
         "district": order.district, "seed": order.seed, **order.asked,
     }  # fmt: skip
-    write_json(out / "dataset.json", {**said, "order": order.told(), "made": volumes})
+    write_json(out / "dataset.json", {**said, "order": asked, "made": volumes})
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from scantwin.errors import InputError
+from scantwin.generation.fields import check_size
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.organs import (
     ORGAN_CLASSES,
@@ -42,6 +44,11 @@ class MaskFile:
     """Its place in the folder: what it is called in manifests."""
     mapping: OrganMapping
 
+    def told(self) -> dict[str, str]:
+        """Which map it is, by its content and not by its name alone."""
+        content = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return {"name": self.name, "mapping": self.mapping.name, "sha256": content}
+
     def read(self, spacing_mm: tuple[float, float, float]) -> Volume:
         """Organ classes (ORGAN_LABEL) on voxels of `spacing_mm`, cropped to what is labelled, with a rim.
 
@@ -49,7 +56,9 @@ class MaskFile:
         """
         labels = read_nifti(self.path, "label").canonical()
         classes = labels.with_array(self.mapping.of(labels.array), "label")
-        moved = resample_like(classes, grid_over(classes, spacing_mm), how="nearest")
+        grid = grid_over(classes, spacing_mm)
+        check_size(grid.shape, f"The mask {self.path} on voxels of the model's size")
+        moved = resample_like(classes, grid, how="nearest")
         array = np.asarray(moved.array, np.uint8)
         if not array.any():
             raise InputError(

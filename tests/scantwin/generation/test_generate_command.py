@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -91,6 +93,52 @@ def test_other_patients_shapes_and_a_drawn_mask(model, studies, tmp_path):
     assert np.array_equal(label.array, drawing)
     assert "mask is drawn on one" in refused("lesions", studies, *arguments).message
     assert "--balance" in refused("lesions", studies / "torso-90", *arguments, "--balance", "lung=1").hint
+
+
+def test_asked_again_with_other_files_of_the_same_names_it_is_another_data_set(model, studies, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(model, mine)
+    case, drawing = studies / "torso-90", tmp_path / "drawn.nii.gz"
+    ct = read_nifti(case / "CT.nii.gz", "HU")
+    draw(ct, drawing, slice(20, 24))
+    order = ("lesions", case, "--model", mine, "--out", tmp_path / "made", "--count", 1, "--masks", drawing,
+             "--method", "pix2pix")  # fmt: skip
+    run(*order)
+    run(*order)  # the same is done already
+    draw(ct, drawing, slice(16, 20))
+    assert "another data set" in refused(*order).message
+    draw(ct, drawing, slice(20, 24))
+    run(*order)
+    about = (mine / "model.json").read_text()
+    (mine / "model.json").write_text(about + "\n")
+    assert "another data set" in refused(*order).message
+    (mine / "model.json").write_text(about)
+    write_nifti(ct.with_array(ct.array + np.int16(1)), case / "CT.nii.gz")
+    assert "another data set" in refused(*order).message
+
+
+def draw(ct, path, rows):
+    drawing = np.zeros(ct.shape, np.uint8)
+    drawing[11:14, rows, 32:36] = 1
+    write_nifti(ct.with_array(drawing, "label"), path)
+
+
+def test_an_order_of_an_older_scantwin_is_not_gone_on_with(model, studies, tmp_path):
+    order = ("lesions", studies, "--model", model, "--out", tmp_path / "made", "--count", 1)
+    run(*order, "--method", "pix2pix")
+    path = tmp_path / "made" / "order.json"
+    older = {k: v for k, v in json.loads(path.read_text()).items() if not k.endswith("sha256")}
+    path.write_text(json.dumps(older))
+    assert "another data set" in refused(*order, "--method", "pix2pix").message
+
+
+@pytest.mark.parametrize("command", ["lesions", "organs"])
+def test_a_seed_below_0_is_refused(command, tmp_path):
+    wanted = ("--organ", "lung") if command == "organs" else ()
+    arguments = (command, tmp_path, "--model", "m", "--out", tmp_path / "x", *wanted, "--seed", -1)
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert result.exit_code == 2
+    assert "x>=0" in click.unstyle(result.output)
 
 
 def test_organs_inside_and_outside(model, studies, tmp_path):

@@ -27,6 +27,19 @@ def test_it_makes_ct_and_is_named(inpainting_recipe):
     assert system.methods("whole-body") == METHODS
 
 
+def test_a_patch_that_a_network_cannot_halve_is_refused(inpainting_recipe):
+    # 24 voxels are halved three times, but not the four times of a denoiser with five levels.
+    for channels, fits in (((4,) * 4, True), ((4,) * 5, False)):
+        rules = inpainting_recipe.inpainting.model_copy(update={"channels": channels})
+        recipe = inpainting_recipe.model_copy(update={"inpainting": rules})
+        if fits:
+            systems.build(recipe, seed=0)
+            continue
+        with pytest.raises(InputError, match="24 voxels cannot be halved 4 times") as error:
+            systems.build(recipe, seed=0)
+        assert "multiple of 16" in error.value.hint
+
+
 def test_a_batch_depends_on_seed_and_step_only(torsos, inpainting_recipe):
     one, two = (SliceSampler(torsos.training, inpainting_recipe, "whole-body", 7) for _ in range(2))
     one.batch(9)

@@ -2,22 +2,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.generation.lesion_data import make_lesion_data
-from scantwin.generation.lesion_masks import shapes_of
+from scantwin.generation.lesion_masks import drawn, shapes_of
 from scantwin.generation.lesion_orders import Order
 from scantwin.generation.lesion_sources import Drawn, FromPatients, Sampled
 from scantwin.generation.organ_cases import make_organs
-from scantwin.generation.scene import Scene
+from scantwin.generation.scene import Scene, around_organs
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study import Study
+from scantwin.imaging.volume import Volume
 
 
 @pytest.fixture
@@ -64,6 +70,30 @@ def test_known_lesions_are_kept_and_stay_labelled(painter, scenes, tmp_path):
     assert not region[known > 0].any()
     assert set(np.unique(labels)) == {0, 1, 2, 3}
     assert np.array_equal(ct.array[known > 0], scenes[1]().ct.array[known > 0])
+
+
+def test_a_mask_of_0_and_255_is_one_lesion_and_made_ones_follow(painter, make_torso, tmp_path):
+    study = make_torso(81)
+    binary = study.lesions.with_array(np.where(study.lesions.array > 0, 255, 0).astype(np.uint8))
+    scene = Scene.of(replace(study, lesions=binary))
+    make_lesion_data(painter, [lambda: scene], Sampled(), Order(1, {"liver": 1.0}), tmp_path)
+    _, labels, _ = volumes(tmp_path / "case-0000")
+    assert labels.dtype == np.uint16
+    assert np.array_equal(labels == 1, binary.array > 0)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    told = json.loads((tmp_path / "case-0000" / "manifest.json").read_text())
+    assert (told["known_lesions"], told["lesions"][0]["label"]) == (1, 2)
+
+
+def test_lesions_are_numbered_from_1_in_the_order_of_their_labels(make_torso):
+    study = make_torso(81)
+    labels = np.zeros(study.ct.shape, np.uint16)
+    labels[0, 0, :3] = 300, 7, 41
+    scene = Scene.of(replace(study, lesions=study.lesions.with_array(labels)))
+    assert scene.lesions[0, 0, :3].tolist() == [3, 1, 2]
+    many = Volume(np.arange(66_000, dtype=np.int32).reshape(24, 50, 55), (5.0, 4.0, 4.0), unit="label")
+    with pytest.raises(InputError, match="65,999 numbers"):
+        Scene.of(Study("specks", many.with_array(np.zeros(many.shape, np.int16), "HU"), lesions=many))
 
 
 def test_cases_without_a_lesion_are_made_anew_too(painter, scenes, tmp_path):
@@ -162,3 +192,56 @@ def test_organs_are_made_anew_inside_or_around(painter, scene, tmp_path, outside
     assert said["notice"] == NOTICE
     with pytest.raises(InputError, match="no spleen"):
         make_organs(painter, scene, ["spleen"], tmp_path / "none")
+    with pytest.raises(InputError, match="nothing within 12 mm around lung"):
+        around_organs(replace(scene, classes=np.where(scene.organ("lung"), scene.classes, 0)), ["lung"], 12.0)
+
+
+@given(
+    shares=st.dictionaries(
+        st.sampled_from(["lung", "liver", "kidney", "bone", "none"]), st.integers(1, 5), min_size=1
+    ),
+    per_case=st.integers(1, 5),
+    fewer=st.integers(1, 20),
+)
+def test_a_plan_keeps_its_balance_and_its_beginning(shares, per_case, fewer):
+    balance = {name: float(share) for name, share in shares.items()}
+    plan = Order(60, balance, per_case).plan()
+    assert Order(fewer, balance, per_case).plan() == plan[:fewer]
+    assert all(len(case) == per_case or case == ["none"] for case in plan)
+    none = plan.count(["none"])
+    # What is due but not given is below one turn for each of those that wait.
+    assert abs(none - 60 * balance.get("none", 0) / sum(balance.values())) <= len(balance)
+    made = Counter(organ for case in plan for organ in case if organ != "none")
+    organs = {name: share for name, share in balance.items() if name != "none"}
+    for name, share in organs.items():
+        assert abs(made[name] - (60 - none) * per_case * share / sum(organs.values())) <= len(balance)
+
+
+def test_lesions_of_a_case_find_room_beside_each_other(scene):
+    alone = Sampled()(scene, ["lung"], np.random.default_rng(1))
+    donor = shapes_of("other", scene.ct.with_array(alone[0].region.astype(np.uint8), "label"))
+    for masks in (Sampled(), FromPatients(donor)):
+        first = masks(scene, ["lung"], np.random.default_rng(1))[0].region
+        together = 0
+        for seed in range(12):
+            found = masks(scene, ["lung"] * 3, np.random.default_rng(seed))
+            if found is None:
+                continue
+            together += 1
+            parts = np.any([one.region for one in found], axis=0)
+            assert ndimage.label(parts, np.ones((3, 3, 3)))[1] == 3
+            if seed == 1:
+                assert np.array_equal(found[0].region, first)
+        assert together == 12
+
+
+def test_a_drawing_is_kept_once_whatever_it_holds_and_hundreds_of_specks_are_refused(scene):
+    specks = np.zeros(scene.ct.shape, np.uint8)
+    specks[::8, ::8, ::8] = 1
+    found = Drawn(scene.ct.with_array(specks, "label"))(scene, [], np.random.default_rng(0))
+    assert len(found) == (specks & (scene.classes > 0)).sum() > 20
+    assert {id(one.parts) for one in found} == {id(found[0].parts)}
+    assert all(one.region.sum() == 1 for one in found)
+    specks[::2, ::2, ::2] = 1
+    with pytest.raises(InputError, match="parts, and each would be a lesion"):
+        drawn(scene, scene.ct.with_array(specks, "label"))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from scantwin.errors import InputError
 from scantwin.generation.hu_scale import to_hu, to_unit
-from scantwin.generation.painting import regenerate
+from scantwin.generation.painting import _feather, regenerate
 from scantwin.generation.regions import ellipsoid, with_ring
 from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.imaging.resampling import to_spacing
@@ -81,3 +85,37 @@ def test_the_bent_scale_comes_back_and_keeps_soft_tissue_apart():
     # Liver and muscle 10 HU apart: at least a fiftieth of the scale's unit, five times a straight one's.
     assert to_unit(np.float32(60.0)) - to_unit(np.float32(50.0)) > 0.05
     assert np.abs(to_unit(hu)).max() < 3.0
+
+
+def test_the_made_ct_fades_in_by_the_distance_to_the_border():
+    random = np.random.default_rng(2)
+    region = ndimage.gaussian_filter(random.normal(size=(9, 30, 24)), 2.0) > 0
+    spacing = (3.0, 1.5, 1.0)
+    depth = ndimage.distance_transform_edt(np.pad(region, 1, mode="edge"), sampling=spacing)
+    share = np.clip(depth[1:-1, 1:-1, 1:-1] / 4.5, 0.0, 1.0)
+    found = _feather(region, spacing, 4.0)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(share * share * (3 - 2 * share), abs=1e-5)
+    # Without a border there is nothing to fade from.
+    assert (_feather(np.ones((3, 4, 5), bool), spacing, 4.0) == 1.0).all()
+
+
+_FADING = """
+import re, numpy as np
+from scantwin.generation.painting import _feather
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+region = np.zeros((200, 200, 200), bool)
+region[60:140, 60:140, 60:140] = True
+_feather(region[:40, :40, :40], (1.0, 1.0, 1.0), 3.0)
+before = peak()
+_feather(region, (1.0, 1.0, 1.0), 3.0)
+print((peak() - before) / region.size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told by Linux")
+def test_fading_in_takes_little_memory():
+    said = subprocess.run([sys.executable, "-c", _FADING], capture_output=True, text=True, check=True)
+    # [bytes a voxel]: SciPy's distances and what is made of them take 50, ITK's float32 ones 21.
+    assert float(said.stdout) < 35

@@ -76,6 +76,12 @@ def moved_by(
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}, losses
 
 
+def test_a_district_alone_is_refused() -> None:
+    for districts in (["trunk", "legs"], ["whole-body", "trunk"]):
+        with pytest.raises(InputError, match="whole fields of view, and none of trunk"):
+            build(Recipe.read({**values(), "districts": districts}, "test"))
+
+
 def test_each_network_learns_in_its_time(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
     system = build(recipe)
     assert isinstance(system, Generator)

@@ -116,6 +116,26 @@ def test_masks_are_followed_and_kept(trained: Path, tmp_path: Path, make_torso: 
     assert [mask.mapping.name for mask in find_masks(tmp_path / "made")] == ["organ classes"]
 
 
+def test_other_masks_of_the_same_name_are_another_data_set(trained: Path, tmp_path: Path) -> None:
+    labels = Volume(np.full((4, 4, 4), 5, np.uint8), SPACING, unit="label")
+    order = ("--model", trained, "--out", tmp_path / "made", "--masks", tmp_path / "masks")
+    write_nifti(labels, tmp_path / "masks" / "one.nii.gz")
+    run(*order)
+    assert run(*order)["volumes"] == 1
+    with pytest.raises(InputError, match="another data set"):
+        run(*order, "--mapping", "totalsegmentator-total")
+    write_nifti(labels.with_array(labels.array + np.uint8(1)), tmp_path / "masks" / "one.nii.gz")
+    with pytest.raises(InputError, match="another data set"):
+        run(*order)
+
+
+def test_a_mask_too_large_for_the_models_voxels_is_refused(tmp_path: Path) -> None:
+    labels = Volume(np.ones((80, 80, 80), np.uint8), (60.0, 60.0, 60.0), unit="label")
+    write_nifti(labels, tmp_path / "far.nii.gz")
+    with pytest.raises(InputError, match=r"far.nii.gz on voxels of the model's size has 960 x 1200 x 1200"):
+        find_masks(tmp_path)[0].read(SPACING)
+
+
 def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
     labels = Volume(np.full((4, 4, 4), 5, np.uint8), (5.0, 5.0, 5.0), unit="label")
     write_nifti(labels, tmp_path / "case" / "organs.nii.gz")
@@ -134,6 +154,7 @@ def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
     ("options", "word"),
     [
         (["--shape", "16,20"], "no shape"), (["--shape", "0,4,4"], "no shape"),
+        (["--shape", "40000,40000,40000"], "more than can be made"),
         (["--steps", 21], "noise levels"),
         (["--district", "head"], "no head"), (["--mapping", "phantom"], "--mapping"),
         (["--masks", "nowhere"], "no folder"), (["--masks", ".", "--shape", "8,8,8"], "shape of its own"),
