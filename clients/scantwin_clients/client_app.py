@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
 
-from scantwin.errors import FederationError, ScanTwinError
+from scantwin.errors import FederationError, Rejection, ScanTwinError
 from scantwin.federation.codec import (
     PartsError,
     decode_job,
@@ -22,6 +22,7 @@ from scantwin.federation.codec import (
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.wire import Parts
 from scantwin.learning.recipe import Recipe
+from scantwin_clients.messages import said_safely
 from scantwin_clients.outbox import Outbox
 from scantwin_clients.policy import check_job
 from scantwin_clients.pseudonyms import patient_of
@@ -62,9 +63,17 @@ def answer(message: Message, context: Context) -> Message:
     try:
         return Message(to_record(do_job(site, from_record(message.content))), reply_to=message)
     except (ScanTwinError, PartsError) as error:
-        words = f"{error.message} {error.hint}".strip() if isinstance(error, ScanTwinError) else str(error)
-        log.error("refused: %s", words)
-        return Message(Error(code=REFUSED_BY_SITE, reason=words), reply_to=message)
+        log.error("refused: %s", error)
+        return Message(Error(code=REFUSED_BY_SITE, reason=_leaving(error)), reply_to=message)
+
+
+def _leaving(error: ScanTwinError | PartsError) -> str:
+    """What leaves the site of a refusal: a study's own sentence quotes paths that may name the patient."""
+    if isinstance(error, Rejection):
+        return said_safely(error.code, error.message)
+    if isinstance(error, ScanTwinError):
+        return f"{error.message} {error.hint}".strip()
+    return str(error)
 
 
 def do_job(site: Site, asked: Parts) -> Parts:
@@ -74,7 +83,7 @@ def do_job(site: Site, asked: Parts) -> Parts:
     job = decode_job(asked)
     recipe = Recipe.read(job.header.recipe, "of the job")
     studies = Catalogue(site.folder).usable()
-    check_job(job.header, recipe, site, len(studies))
+    check_job(job.header, recipe, site, len({patient_of(name) for name, _ in studies}))
     samples = WaitingSamples(site.calibration)
     samples.confirm(job.header.confirmed)
     outbox = Outbox(site.outbox)

@@ -144,7 +144,8 @@ def run(
 ) -> None:
     """Takes part in training until Ctrl-C; what crashes is started again.
 
-    Says so when connected, with --json in one line. Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
+    Says so when connected, with --json in one line.
+    Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
     """
     from scantwin.settings import load_settings
     from scantwin_clients.site import Site

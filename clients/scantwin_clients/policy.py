@@ -14,8 +14,8 @@ def check_bundle(bundle: bytes) -> Ticket:
     return read_ticket(bundle)
 
 
-def check_job(job: JobHeader, recipe: Recipe, site: Site, studies: int) -> None:
-    """Raises `FederationError` when the site, with `studies` usable studies, does not agree to this job."""
+def check_job(job: JobHeader, recipe: Recipe, site: Site, patients: int) -> None:
+    """Raises `FederationError` when the site, with studies of so many patients, does not agree to it."""
     policy = site.config.policy
     if job.site != site.name:
         raise FederationError(f"The job is for {job.site}, but this is {site.name}.")
@@ -29,9 +29,9 @@ def check_job(job: JobHeader, recipe: Recipe, site: Site, studies: int) -> None:
             f"{policy.max_steps_per_round}.",
             hint="Use fewer steps per round, or ask the site to raise max_steps_per_round.",
         )
-    if studies < policy.min_studies:
+    if patients < policy.min_studies:
         # Fail closed: with so few patients even sums would speak of single ones.
         raise FederationError(
-            f"This site has fewer usable studies than the {policy.min_studies} that its policy asks for.",
-            hint="Take in more studies with scantwin site ingest.",
+            f"This site has usable studies of fewer patients than the {policy.min_studies} of its policy.",
+            hint="Take in studies of more patients with scantwin site ingest.",
         )

@@ -57,8 +57,14 @@ class ReadingPool(Generic[Task, Answer]):
         running: dict[Future[Answer], str] = {}
         while waiting or running:
             while waiting and len(running) < 2 * self.workers:
-                name, task = waiting.pop()
-                running[self._submit(task)] = name
+                name, task = waiting[-1]
+                try:
+                    running[self._submit(task)] = name
+                except BrokenProcessPool:  # a reader died while our caller was busy; `done` tells of it
+                    if not running:
+                        self.close()
+                    break
+                waiting.pop()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             suspects: list[str] = []
             for future in done:

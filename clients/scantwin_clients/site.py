@@ -48,7 +48,7 @@ class SitePolicy(BaseModel):
     """Most training steps that one round may ask for."""
 
     min_studies: int = Field(default=2, ge=1)
-    """With fewer usable studies than this nothing leaves the site, statistics included."""
+    """With usable studies of fewer patients than this nothing leaves the site, statistics included."""
 
 
 class SiteConfig(BaseModel):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ResourceError
 from scantwin.federation.flower import flower_env
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
@@ -50,6 +52,24 @@ def on_duty(
             hint="Ask the consortium for its ca.crt and give it with --ca.",
         )
     require_free_port(HOST, duty.port, what="The SuperNode")
+    with _sole(duty.site):
+        _keep(duty, report, ready)
+
+
+@contextmanager
+def _sole(site: Site) -> Iterator[None]:
+    """Two runs of one site would take each other's secret and outbox. The lock goes with the process."""
+    with (site.folder / "run.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ResourceError(
+                f"The site {site.name} is on duty already.", hint="End the other scantwin site run first."
+            ) from None
+        yield
+
+
+def _keep(duty: Duty, report: Callable[[str, str], None], ready: Callable[[dict[str, object]], None]) -> None:
     supervisor = Supervisor(children(duty), report)
     node, worker = supervisor.children
     told = False

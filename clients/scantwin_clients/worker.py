@@ -80,8 +80,9 @@ def _reply(app: ClientApp, message: Message, context: Context, bundle: bytes) ->
         log.error("refused: %s", error.message)
         return Message(Error(code=REFUSED_BY_SITE, reason=error.message), reply_to=message)
     except Exception as error:
+        # What went wrong may name a file, and that a patient: the words stay in the site's log.
         log.exception("the job failed")
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}; see the site's log"
         return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 

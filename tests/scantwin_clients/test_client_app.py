@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import system_arrays
 from scantwin.systems import build
 from scantwin_clients import client_app
+from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.ingest import ingest
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
@@ -169,4 +172,26 @@ def test_refusals_are_one_sentence(site: Site, tiny: Recipe, components: Compone
 def test_a_site_without_studies_says_so(tmp_path: Path, tiny: Recipe, components: Components) -> None:
     empty = Site.create("city", tmp_path)
     message = say(empty, job(tiny, components))
-    assert "fewer usable studies" in str(message.error.reason)
+    assert "fewer patients" in str(message.error.reason)
+
+
+def test_studies_of_one_patient_are_not_enough(
+    site: Site, tiny: Recipe, components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Catalogue, "usable", lambda _self: [("doe-a", None), ("doe-b", None)])
+    message = say(site, job(tiny, components))
+    assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
+
+
+def test_what_is_said_of_a_study_names_no_folder(
+    tmp_path: Path, tiny: Recipe, components: Components, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site.create("city", tmp_path)
+    studies = write_studies(tmp_path / "DOE^JANE", 2)
+    ingest(site.folder, studies, workers=0)
+    shutil.rmtree(studies)
+    with caplog.at_level(logging.ERROR):
+        message = say(site, job(tiny, components))
+    assert message.error.code == REFUSED_BY_SITE
+    assert message.error.reason == "There is no such file or folder: the study."
+    assert "DOE^JANE" in caplog.text, "a person at the site must find the study"

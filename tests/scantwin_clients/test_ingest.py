@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_a_study_that_kills_its_reader_is_refused_and_the_others_are_read():
     refusal = ingesting._crashed().refusal  # what ingest gives the pool for such a study
     assert refusal is not None
     assert refusal[0] == "study.reader-crashed"
+
+
+def test_a_reader_that_dies_while_nobody_looks_costs_one_study():
+    pool = ReadingPool(1, eval, "crashed")
+    tasks = {"one": "1 + 1", "bad": "__import__('os')._exit(9)", "two": "2 + 2", "three": "3 + 3"}
+    answers = pool.answers(tasks)
+    first = next(answers)
+    deadline = time.monotonic() + 30
+    while not pool._pool._broken and time.monotonic() < deadline:  # the catalogue takes its time to write
+        time.sleep(0.01)
+    assert dict([first, *answers]) == {"one": 2, "bad": "crashed", "two": 4, "three": 6}
+    pool.close()
 
 
 def test_nothing_to_take_in_is_bad_input(site, tmp_path):

@@ -89,16 +89,16 @@ def with_policy(home: Path, policy: SitePolicy) -> Site:
 
 def test_the_policy_is_the_sites_own(home: Path, tiny: Recipe) -> None:
     site = with_policy(home, SitePolicy(systems=("pix2pix",), max_steps_per_round=4, min_studies=3))
-    check_job(JOB, tiny, site, studies=3)
-    with pytest.raises(FederationError, match="fewer usable studies"):
-        check_job(JOB, tiny, site, studies=2)
+    check_job(JOB, tiny, site, patients=3)
+    with pytest.raises(FederationError, match="fewer patients"):
+        check_job(JOB, tiny, site, patients=2)
     with pytest.raises(FederationError, match="more than this site"):
-        check_job(JOB, tiny.model_copy(update={"steps_per_round": 5}), site, studies=3)
+        check_job(JOB, tiny.model_copy(update={"steps_per_round": 5}), site, patients=3)
     with pytest.raises(FederationError, match="is for rural-1"):
-        check_job(JOB.model_copy(update={"site": "rural-1"}), tiny, site, studies=3)
+        check_job(JOB.model_copy(update={"site": "rural-1"}), tiny, site, patients=3)
 
 
 def test_systems_that_were_not_agreed_are_refused(home: Path, tiny: Recipe) -> None:
     site = with_policy(home, SitePolicy(systems=()))
     with pytest.raises(FederationError, match="does not train pix2pix"):
-        check_job(JOB, tiny, site, studies=9)
+        check_job(JOB, tiny, site, patients=9)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
@@ -17,6 +18,12 @@ MINIMUM_COUNT: Final[dict[str, int]] = {"cylinder": 1000, "spheres": 5, "liver":
 """Fewest voxels (cylinder, liver), spheres or patients behind a sample that may leave a site; assumed: below
 them a mean says more of one patient or of noise than of the scanner."""
 
+FIRST_YEAR: Final = 1990
+"""No sample is older [calendar year]: whole-body PET came into the clinics in the 1990s."""
+
+_AHEAD: Final = timedelta(days=2)
+"""How far ahead of our clock a sample may be: a day of a far time zone, and a clock that is off."""
+
 
 class CalibrationSample(BaseModel):
     """One point of a chart."""
@@ -26,12 +33,12 @@ class CalibrationSample(BaseModel):
     id: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[0-9a-f]{32}$")
     kind: SampleKind
     measured_at: datetime
-    bias: float = Field(gt=-1, lt=10)
+    bias: float = Field(gt=-1, lt=10, allow_inf_nan=False)
     """Shown over true, less one: +0.08 reads 8 % high."""
-    sd: float | None = Field(default=None, ge=0)
-    """SD of what was averaged, as a fraction of the true value."""
-    n: int = Field(ge=1)
-    """How many voxels, spheres or patients are behind it."""
+    sd: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
+    """SD of what was averaged, as a fraction of the true value; bounded like the bias."""
+    n: int = Field(ge=1, le=2**31 - 1)
+    """How many voxels, spheres or patients are behind it; the largest is that of PostgreSQL's column."""
     detail: dict[str, Any] = Field(default_factory=dict)
     """Numbers for the record: profile, recovery coefficients. No identifiers."""
 
@@ -40,7 +47,19 @@ class CalibrationSample(BaseModel):
     def _aware(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
             raise ValueError("the time needs a time zone")
-        return value.astimezone(UTC)
+        try:
+            moment = value.astimezone(UTC)
+        except OverflowError:  # its offset leads out of the calendar
+            raise ValueError("the time is not one of the calendar") from None
+        if moment.year < FIRST_YEAR or moment > datetime.now(UTC) + _AHEAD:
+            raise ValueError(f"the time is before {FIRST_YEAR} or has not come yet")
+        return moment
+
+    @field_validator("detail")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        json.dumps(value, allow_nan=False, default=str)  # JSON has no NaN, and PostgreSQL takes none
+        return value
 
     @property
     def may_leave(self) -> bool:
@@ -49,12 +68,18 @@ class CalibrationSample(BaseModel):
 
 
 def sample_of(measurement: Measurement, measured_at: datetime) -> CalibrationSample:
-    """The sample of a measurement. Raises `InputError` when too little is behind it."""
-    sample = CalibrationSample(
-        kind=measurement.kind, measured_at=measured_at, bias=measurement.bias, sd=measurement.sd,
-        n=measurement.n,
-        detail=measurement.detail,
-    )  # fmt: skip
+    """The sample of a measurement. Raises `InputError` when it cannot be true or too little is behind it."""
+    try:
+        sample = CalibrationSample(
+            kind=measurement.kind, measured_at=measured_at, bias=measurement.bias, sd=measurement.sd,
+            n=measurement.n, detail=measurement.detail,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"This {measurement.kind} measurement cannot be true ({first['loc'][0]}: {first['msg']}).",
+            hint="Check the day of the scan, the activity that was filled in and the phantom.",
+        ) from None
     if not sample.may_leave:
         raise InputError(
             f"Only {sample.n} values are behind this {sample.kind} measurement, "

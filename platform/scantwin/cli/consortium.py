@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +70,7 @@ def start(as_json: Json = False) -> None:
     consortium = Consortium.open()
     consortium.require_free_port()
     Database.from_settings().migrate().close()
+    _warn_of_the_end(consortium)
 
     def report(child: str, what: str) -> None:
         err.print(f"[yellow]{child}[/yellow] {what}", markup=not as_json)
@@ -166,8 +167,9 @@ def log(
     from scantwin.federation.enrolment import log_event
     from scantwin.store.database import Database
 
-    day = (on or datetime.now(UTC)).date()
-    log_event(Database.from_settings().migrate(), site, event, day, reason)
+    day = log_event(
+        Database.from_settings().migrate(), site, event, None if on is None else on.date(), reason
+    )
     data = {"site": site, "event": event, "on": day.isoformat(), "reason": reason, "notice": NOTICE}
     emit(data, as_json, lambda: out.print(f"{site}: {event} on {day} is logged."))
 
@@ -175,7 +177,7 @@ def log(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How many rounds.")] = 4,
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = 0,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
@@ -194,7 +196,7 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Trains a model with the sites that are online, round by round, and publishes it.
+    """Trains a model with the sites that are online, round by round, and publishes it. Ctrl-C stops the run.
 
     \b
     scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
@@ -232,8 +234,15 @@ def train(
         base_id = version.id if version is not None else _initial(registry, order)
         run_id = create_run(database, order, base_id)
     flower_run_id = submit(consortium, database, run_id, order)
-    with LiveRun(order.rounds, quiet=as_json) as live:
-        run = follow(consortium, database, run_id, flower_run_id, look=live.show)
+    try:
+        with LiveRun(order.rounds, quiet=as_json) as live:
+            run = follow(consortium, database, run_id, flower_run_id, look=live.show)
+    except KeyboardInterrupt:
+        err.print(
+            f"The run {order.name} is stopped; scantwin consortium train --resume {run_id} goes on with it.",
+            markup=False,
+        )
+        raise
     emit(run_as_json(run), as_json, lambda: say_end(run))
     if run.status != "finished":
         sys.exit(1)
@@ -248,7 +257,7 @@ def gateway(
 ) -> None:
     """Prints the nginx configuration that lets sites in and nothing else.
 
-    The host must be in the certificate: scantwin consortium init --host NAME.
+    The host must be in the certificate: scantwin consortium init --host NAME, or certificate --host NAME.
     Example: scantwin consortium gateway --host pet.example.org --out /etc/nginx/conf.d/scantwin.conf
     """
     from scantwin.federation.consortium import Consortium
@@ -268,6 +277,31 @@ def gateway(
 
 
 @app.command()
+def certificate(
+    host: Annotated[list[str] | None, typer.Option(help="Further host names or addresses.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a new server certificate, valid for 397 days: with the names of the former one and those given.
+
+    The authority stays, so sites need nothing new. Restart scantwin consortium start (and reload nginx).
+    Example: scantwin consortium certificate --host pet.example.org
+    """
+    from scantwin.federation.certificates import server_certificate_ends
+    from scantwin.federation.consortium import Consortium
+
+    consortium = Consortium.open()
+    names = consortium.renew_certificate(tuple(host or ()))
+    end = server_certificate_ends(consortium.folder)
+    data = {"hosts": [*names], "certificate_ends": end.isoformat(), "notice": NOTICE}
+
+    def people() -> None:
+        out.print(f"The server certificate is for {', '.join(names)}, until {end:%Y-%m-%d}.", markup=False)
+        out.print("It counts once scantwin consortium start is started again, and nginx reloaded.")
+
+    emit(data, as_json, people)
+
+
+@app.command()
 def status(as_json: Json = False) -> None:
     """Shows the sites and the last runs.
 
@@ -276,7 +310,9 @@ def status(as_json: Json = False) -> None:
     from sqlalchemy import select
 
     from scantwin.cli.consortium_view import run_as_json, say_status
+    from scantwin.federation.certificates import server_certificate_ends
     from scantwin.federation.consortium import Consortium
+    from scantwin.federation.launching import NEWEST_FIRST
     from scantwin.federation.processes import wait_for_port
     from scantwin.store.database import Database
     from scantwin.store.models import Run, Site
@@ -286,7 +322,7 @@ def status(as_json: Json = False) -> None:
     links = _links(consortium) if running else {}
     with Database.from_settings().migrate().session() as session:
         sites = [*session.scalars(select(Site).order_by(Site.name))]
-        runs = [*session.scalars(select(Run).order_by(Run.started_at.desc()).limit(10))]
+        runs = [*session.scalars(select(Run).order_by(*NEWEST_FIRST).limit(10))]
         listed = [run_as_json(run) for run in runs]
     data = {
         "name": consortium.config.name, "superlink": consortium.address, "running": running,
@@ -297,9 +333,19 @@ def status(as_json: Json = False) -> None:
             }
             for one in sites
         ],
-        "runs": listed, "notice": NOTICE,
+        "runs": listed, "certificate_ends": server_certificate_ends(consortium.folder).isoformat(),
+        "notice": NOTICE,
     }  # fmt: skip
     emit(data, as_json, lambda: say_status(data))
+    _warn_of_the_end(consortium)
+
+
+def _warn_of_the_end(consortium: Consortium) -> None:
+    """Says on standard error when the server certificate ends soon: from then on no site can connect."""
+    from scantwin.federation.certificates import ends_soon, server_certificate_ends
+
+    if words := ends_soon(server_certificate_ends(consortium.folder)):
+        err.print(f"[yellow]warning:[/yellow] {words}")
 
 
 def _links(consortium: Consortium) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from scantwin import NOTICE
@@ -65,11 +66,11 @@ def say_end(run: Run) -> None:
     if run.status == "finished":
         out.print(f"[green]Finished.[/green] {run.name} is now the version {run.final_version}.")
         if run.error:
-            out.print(f"[yellow]{run.error}[/yellow]")
+            out.print(f"[yellow]{escape(run.error)}[/yellow]")
         use = _USE_OF_CT_MODELS.get(run.system, "scan CT")
         out.print(f"Next: scantwin {use} --model {run.name} --out DIR")
     else:
-        out.print(f"[red]The run {run.status}[/red]: {run.error or 'no reason is known'}")
+        out.print(f"[red]The run {run.status}[/red]: {escape(run.error or 'no reason is known')}")
 
 
 def say_status(data: dict[str, Any]) -> None:
@@ -129,7 +130,7 @@ def _round_as_json(one: Round) -> dict[str, Any]:
 
 
 def _update(update: Update) -> str:
-    return f"[{_COLOURS[update.status]}]{update.status}[/] {update.reason}".strip()
+    return f"[{_COLOURS[update.status]}]{update.status}[/] {escape(update.reason)}".strip()
 
 
 def _patches(update: Update) -> str:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.interrupts import ENDING
+from scantwin.interrupts import ending_signals
 from scantwin.terminal import Json, emit, err, out, progress_bar
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="To a PACS and from one, by C-STORE.")
@@ -78,7 +78,7 @@ def receive(
 
     node = Receiver(out_dir, port, ae, host=host, max_object_bytes=max_mib << 20)
     ended = threading.Event()
-    for number in ENDING:
+    for number in ending_signals():
         signal.signal(number, lambda *_: ended.set())
     if host != LOOPBACK:
         err.print("[yellow]warning:[/yellow] anybody who can reach this address can send here.")

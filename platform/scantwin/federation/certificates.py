@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,10 @@ CA_DAYS = 3650
 SERVER_DAYS = 397
 """How long a server certificate is valid [days]: the CA/Browser Forum's longest until 2026 (398)."""
 
+RENEW_DAYS = 60
+"""So long before its end a server certificate is spoken of [days]: time for people to plan a restart."""
+
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
 _BACKDATE = timedelta(minutes=5)  # clocks of hospitals differ
 
 
@@ -82,6 +87,46 @@ def write_server_certificate(folder: Path, *, hosts: Sequence[str] = ("localhost
     _write_pair(folder, "server", key, certificate)
 
 
+def check_host(host: str) -> str:
+    """The host name or address, if a certificate and nginx can hold it."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise InputError(f"{host!r} is not a host name.", hint="Write it like pet.example.org.") from None
+    return host
+
+
+def server_hosts(folder: Path) -> tuple[str, ...]:
+    """The names and addresses that the folder's server certificate is for."""
+    names = _server_certificate(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(str(name.value) for name in names)
+
+
+def is_named(folder: Path, host: str) -> bool:
+    """Whether clients that call the server by `host` will find it in the folder's server certificate."""
+    name = _general_name(host.lower())
+    return name in [_general_name(known.lower()) for known in server_hosts(folder)]
+
+
+def server_certificate_ends(folder: Path) -> datetime:
+    """When the folder's server certificate ends: from then on nobody can connect."""
+    return _server_certificate(folder).not_valid_after_utc
+
+
+def ends_soon(end: datetime) -> str:
+    """A warning when a server certificate ends within `RENEW_DAYS`, or has; else nothing."""
+    days = (end - datetime.now(UTC)).days
+    if days >= RENEW_DAYS:
+        return ""
+    when = f"ends in {days} days" if days >= 0 else "has ended"
+    return f"The server certificate {when} ({end:%Y-%m-%d}); renew it: scantwin consortium certificate"
+
+
+def _server_certificate(folder: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+
+
 def write_site_key(path: Path, *, comment: str) -> Path:
     """Writes an ECDSA P-384 key at `path` (owner only) and its public half at `path`.pub, as OpenSSH does."""
     key = ec.generate_private_key(ec.SECP384R1())
@@ -120,6 +165,12 @@ def read_site_key(path: Path) -> str:
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
+def pem_of(public_key: str) -> bytes:
+    """The public key of a site as Flower keeps it (`flwr.supercore.primitives.asymmetric`)."""
+    key = serialization.load_ssh_public_key(public_key.encode())
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
@@ -138,11 +189,13 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _write_pair(
     folder: Path, stem: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
 ) -> None:
-    write_private(
-        folder / f"{stem}.key",
+    """Writes both aside and renames them together: a full disk leaves the former pair as it was."""
+    aside_key = write_private(
+        folder / f".{stem}.key.part",
         key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
     )
     with whole_file(folder / f"{stem}.crt") as aside:
         aside.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        aside_key.replace(folder / f"{stem}.key")

@@ -20,7 +20,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scantwin.errors import FederationError, InputError, ResourceError
-from scantwin.federation.certificates import write_authority, write_server_certificate
+from scantwin.federation.certificates import (
+    check_host,
+    server_hosts,
+    write_authority,
+    write_server_certificate,
+)
 from scantwin.federation.flower import flower_env, write_connection
 from scantwin.federation.processes import Child, program, require_free_port, wait_for_port
 from scantwin.files import write_json, write_private
@@ -40,7 +45,8 @@ class ConsortiumConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,53}$")
+    """With " authority" behind it a common name of X.509, which has 64 letters at most (RFC 5280)."""
     host: str = "127.0.0.1"
     """Keep it on loopback: whoever reaches the SuperLink itself can start runs (docs/federation.md)."""
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
@@ -71,12 +77,13 @@ class Consortium:
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"{first['loc'][0]}: {first['msg']}.", hint="Choose another.") from None
+        names = dict.fromkeys(("localhost", "127.0.0.1", *map(check_host, hosts)))
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         for part in _FOLDERS:
             (folder / part).mkdir(exist_ok=True)
         write_authority(folder, name=name)
-        write_server_certificate(folder, hosts=("localhost", "127.0.0.1", *hosts))
+        write_server_certificate(folder, hosts=tuple(names))
         write_private(folder / "superexec.secret", secrets.token_bytes(32))
         # The last file makes it a consortium: an interrupted init can be repeated.
         write_json(folder / "consortium.json", config.model_dump(mode="json"))
@@ -94,6 +101,15 @@ class Consortium:
             ) from None
         except (ValidationError, ValueError):
             raise InputError(f"{path} is not usable.", hint="Mend or remove it.") from None
+
+    def renew_certificate(self, hosts: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Writes a new server certificate of the same authority; returns its names: the former and `hosts`.
+
+        Sites keep their ca.crt. Programs that run go on with the former one until they are started again.
+        """
+        names = tuple(dict.fromkeys((*server_hosts(self.folder), *map(check_host, hosts))))
+        write_server_certificate(self.folder, hosts=names)
+        return names
 
     @property
     def address(self) -> str:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import tempfile
-from datetime import UTC, date, datetime
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scantwin.calibration.charts import RESTARTS
-from scantwin.errors import InputError
-from scantwin.federation.certificates import read_site_key
+from scantwin.errors import FederationError, InputError
+from scantwin.federation.certificates import pem_of, read_site_key
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.flower import CONNECTION, call_flwr
 from scantwin.store import audit
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
 from scantwin.store.models import Site
+
+_KEY_IN_USE: Final = "Public key already in use"
+"""Flower's words for a key that its SuperLink knows (`flwr.supercore.error.catalog`)."""
+
+FIRST_ZONE: Final = timedelta(hours=14)
+"""The time zone where a day begins first, before UTC: no place on Earth has a later date."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -52,7 +62,7 @@ def enrol(
             raise InputError(
                 f"The site {name} is enrolled with another key.", hint="Choose another name for the new site."
             )
-    node_id = _register(consortium, public)
+    node_id = _node_of(consortium, public)
     with database.session() as session:
         row = session.scalars(select(Site).where(Site.name == name)).one_or_none() or Site(name=name)
         row.kind, row.node_id, row.public_key = kind, node_id, public
@@ -71,18 +81,24 @@ def readmit(database: Database, name: str, reason: str) -> Site:
     return _move(database, name, "active", reason)
 
 
-def log_event(database: Database, name: str, event: str, on: date, reason: str) -> None:
-    """Notes what makes a site's control charts start anew: one of `RESTARTS`, on the day it was done."""
+def log_event(database: Database, name: str, event: str, on: date | None, reason: str) -> date:
+    """Notes what makes a site's control charts start anew: one of `RESTARTS`, on the day it was done.
+
+    Without `on` it was today, by the calendar of this machine. Returns the day.
+    """
     if event not in RESTARTS:
         raise InputError(
             f"{event!r} is nothing that is logged of a site.", hint=f"Use one of {', '.join(RESTARTS)}."
         )
-    if on > datetime.now(UTC).date():
+    now = datetime.now(UTC)
+    on = on or now.astimezone().date()
+    if on > (now + FIRST_ZONE).date():
         raise InputError(f"{on} has not come yet.", hint="Give the day on which it was done with --on.")
     with database.session() as session:
         _known(session, name)
         at = datetime(on.year, on.month, on.day, tzinfo=UTC)
         audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
+    return on
 
 
 def _known(session: Session, name: str) -> Site:
@@ -106,6 +122,38 @@ def _is_registered(consortium: Consortium, node_id: str) -> bool:
     consortium.require_running()
     nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
     return any(str(node["node-id"]) == node_id for node in nodes)
+
+
+def _node_of(consortium: Consortium, public_key: str) -> str:
+    """The node id of this key: a new one, or that of an enrolment that our database does not know of.
+
+    An enrol that was killed after its first half, or a database that was made anew, leave the key with the
+    SuperLink, which gives it no second id. Flower lists nodes without their keys; its own table has both.
+    """
+    try:
+        return _register(consortium, public_key)
+    except FederationError as error:
+        if _KEY_IN_USE not in error.message:
+            raise
+        node_id = _registered(consortium.folder / "link.db", public_key)
+        if node_id is None:
+            raise FederationError(
+                "The SuperLink knows this key already, and not as a node that may take part.",
+                hint="Give the site a new key: scantwin site init with another name.",
+            ) from None
+        return node_id
+
+
+def _registered(link: Path, public_key: str) -> str | None:
+    """The node id that Flower's table has for this key (`flwr.supercore.state.schema.linkstate_models`)."""
+    query = "SELECT node_id FROM node WHERE public_key = ? AND unregistered_at IS NULL"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(link))}?mode=ro", uri=True)) as table:
+            row = table.execute(query, (pem_of(public_key),)).fetchone()
+    except sqlite3.Error:
+        return None
+    # Flower writes its unsigned ids as the signed numbers with the same bits.
+    return None if row is None else str(int(row[0]) % 2**64)
 
 
 def _register(consortium: Consortium, public_key: str) -> str:

@@ -6,11 +6,10 @@ list nodes and start runs. So the SuperLink stays on loopback, and nginx forward
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 
 from scantwin.errors import InputError
+from scantwin.federation.certificates import check_host, is_named
 from scantwin.federation.consortium import Consortium
 
 FLEET = "^/v1/fleet/[a-z-]+$"
@@ -19,13 +18,16 @@ FLEET = "^/v1/fleet/[a-z-]+$"
 LARGEST_BODY = "64m"
 """Largest request: Flower sends objects in pieces of 5 MB (`FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE`)."""
 
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
-
 
 def nginx_configuration(consortium: Consortium, *, host: str, port: int) -> str:
     """An nginx `http` block for `host`:`port` that lets sites through to the SuperLink's fleet paths."""
-    _check_host(host)
+    check_host(host)
     folder = consortium.folder
+    if not is_named(folder, host):
+        raise InputError(
+            f"The server certificate is not for {host}: no site could connect by that name.",
+            hint=f"scantwin consortium certificate --host {host}",
+        )
     return f"""# ScanTwin gateway of the consortium {consortium.config.name}. Include it inside `http {{ }}`.
 limit_conn_zone $binary_remote_addr zone=scantwin_sites:1m;
 
@@ -60,14 +62,6 @@ server {{
     keepalive_requests 1000000;
 }}
 """
-
-
-def _check_host(host: str) -> None:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if not _HOST.fullmatch(host):
-            raise InputError(f"{host!r} is not a host name.", hint="Write it like pet.example.org.") from None
 
 
 def _quoted(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from scantwin.federation.exchange import Answer
 from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
 from scantwin.federation.wire import Limits, Phase, SiteReply, Spec
 from scantwin.store.models import UpdateStatus
+
+log = logging.getLogger("scantwin.federation")
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,16 @@ def suspended(site: str) -> Outcome:
 
 def _judge_one(answer: Answer, expected: Expected, limits: Limits) -> Outcome:
     if answer.parts is None:
-        return Outcome(answer, "refused" if answer.refused else "missing", answer.reason)
+        return Outcome(answer, "refused" if answer.refused else "missing", _plain(answer.reason))
     try:
         return Outcome(answer, "accepted", reply=read_reply(answer.parts, expected, limits))
     except RefusalError as error:
-        return Outcome(answer, "refused", str(error))
+        return Outcome(answer, "refused", _plain(str(error)))
+    except Exception as error:  # whatever one site sends, the run goes on with the others
+        log.exception("the reply of %s", answer.site)
+        return Outcome(answer, "refused", f"The reply cannot be judged ({type(error).__name__}).")
+
+
+def _plain(words: str) -> str:
+    """Words of a site without control characters: PostgreSQL stores no NUL, a terminal obeys the rest."""
+    return "".join(one if one.isprintable() else " " for one in words)

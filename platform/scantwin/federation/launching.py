@@ -6,11 +6,13 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
+from pydantic import ValidationError
+from sqlalchemy import func, select
 
 from scantwin.errors import FederationError, InputError
 from scantwin.federation.consortium import Consortium
@@ -34,8 +36,14 @@ _ASK_FLOWER_EVERY_S = 30.0
 """Rest between two questions [s] whether a run's process died without a word: each starts a program of
 Flower's, which takes seconds of a core that a site on this machine would train with."""
 
+NEWEST_FIRST: Final = (func.coalesce(Run.started_at, Run.finished_at).desc().nulls_first(), Run.id)
+"""Runs by their begin, as every database orders them; one that has not begun comes first."""
+
 _ENDED = ("finished", "failed", "stopped")
 _ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."
+_UNKNOWN_RUN: Final = "Run ID not found"
+"""Flower's words for a run that its SuperLink does not know (`flwr.supercore.error.catalog`)."""
+
 _WAITING: Final = ("min_sites", "deadline_s", "gather_s")
 """What a run waits for; a database has no columns for it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
@@ -89,10 +97,10 @@ def order_again(
 
     How many sites it needs and how long it waits stand in the ticket that it was started with.
     """
-    with database.session() as session:
-        row = session.get(Run, run) or session.scalars(
-            select(Run).where(Run.name == run).order_by(Run.started_at.desc())
-        ).first()  # fmt: skip
+    row = _find(database, run)
+    if row is not None and row.status == "running":
+        _end_if_dead(consortium, database, row)
+        row = _find(database, row.id)
     if row is None or row.status not in ("created", "failed", "stopped"):
         what = "is unknown" if row is None else f"is {row.status}"
         raise InputError(f"The run {run} {what}; it cannot go on.", hint="scantwin consortium status")
@@ -102,19 +110,43 @@ def order_again(
     return row.id, Order(recipe, row.rounds_planned, row.seed, row.name, **{**kept, **changed})
 
 
+def _find(database: Database, run: str) -> Run | None:
+    with database.session() as session:
+        return session.get(Run, run) or session.scalars(
+            select(Run).where(Run.name == run).order_by(*NEWEST_FIRST)
+        ).first()  # fmt: skip
+
+
+def _end_if_dead(consortium: Consortium, database: Database, run: Run) -> None:
+    """Fails a run that nobody followed when its process died: it would stay `running` for ever."""
+    ended = _flower_says_ended(consortium, run.flower_run_id) if run.flower_run_id else "nothing of it"
+    if ended is not None:
+        _note(database, run.id, "failed", _ENDED_SILENTLY.format(ended), run.flower_run_id)
+
+
 def submit(consortium: Consortium, database: Database, run_id: str, order: Order) -> str:
     """Hands the run's ticket to the SuperLink; returns Flower's run id."""
-    ticket = Ticket(
-        run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
-        deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
-    )  # fmt: skip
     try:
-        folder = write_ticket(ticket, _ticket_folder(consortium, run_id))
+        folder = write_ticket(_ticket_of(run_id, order), _ticket_folder(consortium, run_id))
         answer = call_flwr(consortium.flower_home, "run", str(folder), CONNECTION)
     except BaseException as error:
         _note(database, run_id, "failed", f"The run could not be started: {error}")
         raise
     return str(answer["run-id"])
+
+
+def _ticket_of(run_id: str, order: Order) -> Ticket:
+    try:
+        return Ticket(
+            run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
+            deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{first['loc'][0]} cannot be ordered: {first['msg']}.",
+            hint="See scantwin consortium train --help.",
+        ) from None
 
 
 def _ticket_folder(consortium: Consortium, run_id: str) -> Path:
@@ -129,7 +161,20 @@ def follow(
     *,
     look: Callable[[Run], None],
 ) -> Run:
-    """Waits until the run has ended, calling `look` with its row; ends it here when its process died."""
+    """Waits until the run has ended, calling `look` with its row; ends it here when its process died.
+
+    When we are interrupted the run is stopped. Raises `FederationError` when another command goes on with it.
+    """
+    try:
+        return _follow(consortium, database, run_id, flower_run_id, look)
+    except KeyboardInterrupt:
+        _stop(consortium, database, run_id, flower_run_id)
+        raise
+
+
+def _follow(
+    consortium: Consortium, database: Database, run_id: str, flower_run_id: str, look: Callable[[Run], None]
+) -> Run:
     began = asked = time.monotonic()
     while True:
         with database.session() as session:
@@ -142,6 +187,12 @@ def follow(
         begun = run.flower_run_id == flower_run_id
         if begun and run.status in _ENDED:
             return run
+        if _is_of_another(run, flower_run_id):
+            with suppress(FederationError):  # it ends itself when it finds the run running
+                call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
+            raise FederationError(
+                f"Another command goes on with the run {run.name}.", hint="scantwin consortium status"
+            )
         if not begun and time.monotonic() - began > START_S:
             call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
             words = "Its ServerApp did not begin; see the conductor's log."
@@ -155,11 +206,33 @@ def follow(
         time.sleep(LOOK_EVERY_S)
 
 
+def _stop(consortium: Consortium, database: Database, run_id: str, flower_run_id: str) -> None:
+    """Stops a run whose command was interrupted. Raises `FederationError` when it goes on all the same."""
+    try:
+        call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
+    except FederationError:
+        if _flower_says_ended(consortium, flower_run_id) is None:
+            raise FederationError(
+                f"The run {run_id} could not be stopped and goes on.",
+                hint="See scantwin consortium status; ending scantwin consortium start ends it too.",
+            ) from None
+    _note(database, run_id, "stopped", "The run was stopped: its command was interrupted.", flower_run_id)
+
+
+def _is_of_another(run: Run, flower_run_id: str) -> bool:
+    """Whether another command resumed the run: a run that goes on for us was neither running nor finished."""
+    return run.status in ("running", "finished") and run.flower_run_id != flower_run_id
+
+
 def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None:
+    """How Flower says that the run ended; None when it goes on, or when Flower does not answer."""
     try:
         runs = call_flwr(consortium.flower_home, "list", CONNECTION, "--run-id", flower_run_id)["runs"]
-    except (FederationError, KeyError):
-        return None  # the SuperLink may be restarting; the run goes on meanwhile
+    except FederationError as error:
+        # Otherwise the SuperLink may be restarting; the run goes on meanwhile.
+        return "it knows no such run" if _UNKNOWN_RUN in error.message else None
+    except KeyError:
+        return None
     for run in runs:
         status = str(run.get("status", ""))
         if status.startswith("finished"):
@@ -170,10 +243,15 @@ def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None
 def _note(
     database: Database, run_id: str, status: str, reason: str, flower_run_id: str | None = None
 ) -> None:
-    """Ends a run that did not end itself; one that was to go on and never began keeps its status."""
+    """Ends a run that did not end itself; one that was to go on and never began keeps its status.
+
+    A run that another command goes on with is not ours to end.
+    """
     with database.session() as session:
         run = session.get(Run, run_id)
         if run is None or (run.status in _ENDED and run.flower_run_id == flower_run_id):
+            return
+        if _is_of_another(run, flower_run_id or ""):
             return
         if run.status not in _ENDED:
             transition(run, status)

@@ -1,8 +1,8 @@
 """Adding the sites' measurements: sums of patients in, means and standard deviations out.
 
 A metric arrives as three additive numbers under `who/district/metric/{sum,sumsq,n}`, where `who` is
-`model` or a reference (`training-mean`, `training-median`, `hu-curve`), so that no site shows one patient's
-value and the merged mean is exactly the one over all patients of all sites.
+`model` or a reference (`training-mean`, `training-median`, `hu-curve`), so that the merged mean is exactly
+the one over all patients of all sites. The sums of a site that measured one patient are that patient's value.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def add_metrics(metrics: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def merge(metrics: Iterable[Mapping[str, float]]) -> Merged:
-    """Means and sample standard deviations over all patients of all sites; nothing where n is 0."""
+    """Means and sample standard deviations over all patients of all sites, where there are any."""
     total = add_metrics(metrics)
     merged: Merged = {}
     for key, n in total.items():
         parts = key.split("/")
-        if len(parts) != 4 or parts[3] != "n" or n <= 0:
+        if len(parts) != 4 or parts[3] != "n" or n < 1:
             continue
         who, district, metric, _ = parts
         stem = f"{who}/{district}/{metric}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from scantwin.federation.processes import Child, end_all
-from scantwin.interrupts import ENDING
+from scantwin.interrupts import ending_signals
 
 FIRST_DELAY_S = 1.0
 """Delay before the first restart [s]; it doubles up to `LONGEST_DELAY_S`."""
@@ -93,7 +93,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in ENDING}
+    before = {number: signal.signal(number, on_signal) for number in ending_signals()}
     try:
         yield stop
     finally:

@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from scantwin.calibration.samples import CalibrationSample
 
@@ -45,6 +45,8 @@ _Site = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.+/ -]{0,119}$")]
 # Each patch is one window of one study: a billion of them is a broken counter, not a round.
 _Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+# No measure comes near it, and sums and squares of it over all sites stay far from an overflow.
+_Measure = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 
 
@@ -78,8 +80,8 @@ class ReplyHeader(BaseModel):
     phase: Phase
     site: _Site
     patches: dict[_Name, _Count] = Field(default_factory=dict, max_length=1_000)
-    losses: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=1_000)
-    metrics: dict[_Name, FiniteFloat] = Field(default_factory=dict, max_length=20_000)
+    losses: dict[_Name, _Measure] = Field(default_factory=dict, max_length=1_000)
+    metrics: dict[_Name, _Measure] = Field(default_factory=dict, max_length=20_000)
     calibration: list[CalibrationSample] = Field(default_factory=list, max_length=1_000)
     seconds: dict[_Name, _Seconds] = Field(default_factory=dict, max_length=64)
 

@@ -36,3 +36,29 @@ def test_times_carry_a_zone_and_are_kept_in_utc() -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError):
         CalibrationSample(kind="liver", measured_at=NOW, bias=0, n=200, patient="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"measured_at": "0001-01-01T00:00:00+14:00"},
+        {"measured_at": "1989-12-31T00:00:00Z"},
+        {"measured_at": (datetime.now(UTC) + timedelta(days=3)).isoformat()},
+        {"n": 2**31},
+        {"sd": float("inf")},
+        {"sd": 11.0},
+        {"detail": {"recovery": float("nan")}},
+    ],
+)
+def test_what_no_database_can_hold_is_no_sample(odd: dict[str, object]) -> None:
+    usual = {"kind": "liver", "measured_at": NOW, "bias": 0.0, "n": 200}
+    assert CalibrationSample.model_validate(usual).n == 200
+    with pytest.raises(ValidationError):
+        CalibrationSample.model_validate({**usual, **odd})
+
+
+def test_a_measurement_that_cannot_be_true_is_bad_input() -> None:
+    with pytest.raises(InputError, match=r"cannot be true \(measured_at: .*not come yet"):
+        sample_of(
+            Measurement("cylinder", 0.08, 0.09, 70_000, 70_000), datetime.now(UTC) + timedelta(days=400)
+        )

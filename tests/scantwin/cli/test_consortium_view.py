@@ -119,3 +119,14 @@ def test_a_run_of_cts_is_measured_in_hu_and_generates(run: Run, monkeypatch: pyt
     out = Console(file=io.StringIO(), width=140)
     out.print(consortium_view._table(run, 2))
     assert "0.42 HU" in out.file.getvalue()
+
+
+def test_words_of_a_site_are_no_markup(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=False)
+    words = "The site failed: [/red] [bold]y"
+    run.rounds[0].updates[1].reason = words
+    consortium_view.out.print(consortium_view._table(run, 2))
+    for status in ("failed", "finished"):
+        run.status, run.error = status, words
+        say_end(run)
+    assert text.getvalue().count(words) == 3

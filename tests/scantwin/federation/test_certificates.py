@@ -6,6 +6,7 @@ import socket
 import ssl
 import stat
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from scantwin.errors import InputError
 from scantwin.federation.certificates import (
+    ends_soon,
     read_site_key,
+    server_certificate_ends,
     write_authority,
     write_server_certificate,
     write_site_key,
@@ -95,3 +98,26 @@ def test_other_files_are_not_keys(tmp_path: Path, content: bytes) -> None:
         read_site_key(tmp_path / "odd.pub")
     with pytest.raises(InputError, match="cannot be read"):
         read_site_key(tmp_path / "missing.pub")
+
+
+def test_the_end_of_a_certificate_is_told_in_time(folder: Path) -> None:
+    assert ends_soon(server_certificate_ends(folder)) == "", "it is new"
+    now = datetime.now(UTC)
+    assert "ends in 59 days" in ends_soon(now + timedelta(days=59, hours=1))
+    assert "has ended" in ends_soon(now - timedelta(hours=1))
+    assert ends_soon(now + timedelta(days=60, hours=1)) == ""
+
+
+def test_a_pair_that_cannot_be_written_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_authority(tmp_path, name="Test")
+    write_server_certificate(tmp_path)
+
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="No space"):
+        disk.setattr(Path, "write_bytes", full)
+        write_server_certificate(tmp_path)
+    assert handshake(tmp_path, tmp_path / "ca.crt", "localhost") == "TLSv1.3"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scantwin.errors import FederationError, InputError, ResourceError
+from scantwin.federation.certificates import server_hosts
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.enrolment import enrol, readmit, suspend
 from scantwin.store.database import Database
@@ -27,10 +28,34 @@ def test_a_consortium_is_made_once_and_opened(home: Path) -> None:
         Consortium.create("Other")
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", 'a"b', "x" * 65])
+@pytest.mark.parametrize("name", ["", "a\nb", 'a"b', "x" * 55])
 def test_odd_names_are_refused(home: Path, name: str) -> None:
     with pytest.raises(InputError, match="name"):
         Consortium.create(name)
+
+
+def test_the_longest_name_fits_into_its_certificate(home: Path) -> None:
+    assert Consortium.create("x" * 54) == Consortium.open()
+
+
+@pytest.mark.parametrize("host", ["münchen.example", "a b", ""])
+def test_odd_hosts_are_refused_before_anything_is_written(home: Path, host: str) -> None:
+    with pytest.raises(InputError, match="is not a host name"):
+        Consortium.create("Test", hosts=("pet.example.org", host))
+    assert not home.exists()
+
+
+def test_a_new_certificate_has_the_former_names_and_the_same_authority(home: Path) -> None:
+    made = Consortium.create("Test", hosts=("pet.example.org",))
+    before = {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()}
+    names = made.renew_certificate(("192.0.2.7", "pet.example.org"))
+    assert names == server_hosts(made.folder) == ("localhost", "127.0.0.1", "pet.example.org", "192.0.2.7")
+    after = {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()}
+    assert {name for name in after if after[name] != before.get(name)} == {"server.key", "server.crt"}
+    assert after.keys() == before.keys()
+    assert stat.S_IMODE((made.folder / "server.key").stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="host name"):
+        made.renew_certificate(("a b",))
 
 
 def test_there_is_no_consortium_yet(home: Path) -> None:

@@ -103,10 +103,20 @@ def test_nothing_else_does(gateway: tuple[Consortium, int], path: str) -> None:
 
 
 def test_odd_hosts_and_paths_are_refused(tmp_path: Path) -> None:
-    consortium = Consortium.create("Test", home=tmp_path / "home")
+    consortium = Consortium.create("Test", hosts=("pet.example.org",), home=tmp_path / "home")
     for host in ("a b", "x; include /etc/passwd", "", "x}"):
         with pytest.raises(InputError, match="host name"):
             nginx_configuration(consortium, host=host, port=443)
-    odd = Consortium.create("Test", home=tmp_path / 'a"b')
+    odd = Consortium.create("Test", hosts=("pet.example.org",), home=tmp_path / 'a"b')
     with pytest.raises(InputError, match="path"):
         nginx_configuration(odd, host="pet.example.org", port=443)
+
+
+def test_a_host_that_the_certificate_does_not_name_is_refused(tmp_path: Path) -> None:
+    consortium = Consortium.create("Test", hosts=("pet.example.org", "192.0.2.7"), home=tmp_path)
+    for host in ("pet.example.org", "PET.example.org", "192.0.2.7"):
+        assert f"server_name {host};" in nginx_configuration(consortium, host=host, port=443)
+    for host in ("ct.example.org", "192.0.2.8", "example.org"):
+        with pytest.raises(InputError, match="not for") as caught:
+            nginx_configuration(consortium, host=host, port=443)
+        assert caught.value.hint == f"scantwin consortium certificate --host {host}"

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql
 
 from scantwin.errors import FederationError, InputError
 from scantwin.federation import launching
 from scantwin.federation.consortium import Consortium
-from scantwin.federation.launching import Order, create_run, follow, order_again, publish_initial, submit
+from scantwin.federation.launching import (
+    NEWEST_FIRST,
+    Order,
+    create_run,
+    follow,
+    order_again,
+    publish_initial,
+    submit,
+)
+from scantwin.interrupts import Ended
 from scantwin.learning.recipe import Recipe
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
@@ -158,3 +172,148 @@ def test_a_run_that_was_to_go_on_and_never_began_says_so(
     monkeypatch.setattr(launching, "LOOK_EVERY_S", 0.01)
     run = follow(consortium, database, run_id, "43", look=lambda _run: None)
     assert run.status == "failed" and "did not begin" in str(run.error)
+
+
+Flower = Callable[..., dict[str, Any]]
+
+
+def flower_says(answer: dict[str, Any] | FederationError, said: list[tuple[str, ...]]) -> Flower:
+    """A SuperLink that answers every question alike, and notes it; what it is told to stop, it stops."""
+
+    def call(_home: Path, *words: str) -> dict[str, Any]:
+        said.append(words)
+        if words[0] == "stop":
+            return {}
+        if isinstance(answer, FederationError):
+            raise answer
+        return answer
+
+    return call
+
+
+def runs_as(database: Database, run_id: str, flower_run_id: str) -> None:
+    with database.session() as session:
+        run = session.get_one(Run, run_id)
+        transition(run, "running")
+        run.flower_run_id = flower_run_id
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"runs": [{"status": "finished:failed"}]}, "Flower says finished:failed"),
+        (
+            FederationError("flwr list failed: [Code: 101] Run ID not found."),
+            "Flower says it knows no such run",
+        ),
+    ],
+)
+def test_a_run_that_died_while_nobody_followed_it_goes_on(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, Any] | FederationError, words: str,
+) -> None:  # fmt: skip
+    runs_as(database, run_id, "42")
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(launching, "call_flwr", flower_says(answer, said))
+    assert order_again(consortium, database, run_id, {})[0] == run_id
+    assert said == [("list", "consortium", "--run-id", "42")]
+    status, error = status_of(database, run_id)
+    assert status == "failed" and words in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"runs": [{"status": "running"}]}, FederationError("flwr list failed: SuperLink unavailable")]
+)
+def test_a_run_that_may_still_be_trained_is_left_alone(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, Any] | FederationError,
+) -> None:  # fmt: skip
+    runs_as(database, run_id, "42")
+    monkeypatch.setattr(launching, "call_flwr", flower_says(answer, []))
+    with pytest.raises(InputError, match="is running; it cannot go on"):
+        order_again(consortium, database, run_id, {})
+    assert status_of(database, run_id) == ("running", None)
+
+
+def interrupted(_run: Run) -> None:
+    raise Ended(2)
+
+
+def test_an_interrupted_run_is_stopped(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_as(database, run_id, "42")
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(launching, "call_flwr", flower_says({}, said))
+    with pytest.raises(Ended):
+        follow(consortium, database, run_id, "42", look=interrupted)
+    assert said == [("stop", "42", "consortium")]
+    status, error = status_of(database, run_id)
+    assert status == "stopped" and "was interrupted" in str(error)
+    assert order_again(consortium, database, run_id, {})[0] == run_id
+
+
+def test_a_run_that_cannot_be_stopped_is_told_of(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_home: Path, *words: str) -> dict[str, Any]:
+        raise FederationError("The SuperLink is away.")
+
+    runs_as(database, run_id, "42")
+    monkeypatch.setattr(launching, "call_flwr", away)
+    with pytest.raises((FederationError, Ended)) as caught:
+        follow(consortium, database, run_id, "42", look=interrupted)
+    assert "could not be stopped and goes on" in str(caught.value)
+    assert status_of(database, run_id) == ("running", None)
+
+
+@pytest.mark.parametrize("end", [None, "finished"])
+def test_the_second_of_two_commands_leaves_the_run_to_the_first(
+    consortium: Consortium, database: Database, run_id: str, monkeypatch: pytest.MonkeyPatch, end: str | None
+) -> None:
+    runs_as(database, run_id, "43")
+    if end is not None:
+        with database.session() as session:
+            transition(session.get_one(Run, run_id), end)
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(launching, "call_flwr", flower_says({}, said))
+    with pytest.raises(FederationError, match="Another command goes on with the run first"):
+        follow(consortium, database, run_id, "44", look=lambda _run: None)
+    assert said == [("stop", "44", "consortium")], "its own run at Flower, not the other's"
+    launching._note(database, run_id, "failed", "Its ServerApp did not begin.", "44")
+    assert status_of(database, run_id) == (end or "running", None)
+    with database.session() as session:
+        assert session.get_one(Run, run_id).flower_run_id == "43"
+
+
+def test_an_order_that_no_ticket_can_hold_is_bad_input_and_ends_its_run(
+    consortium: Consortium, database: Database, run_id: str, order: Order
+) -> None:
+    with pytest.raises(InputError, match="rounds cannot be ordered"):
+        submit(consortium, database, run_id, replace(order, rounds=100_001))
+    status, error = status_of(database, run_id)
+    assert status == "failed" and "could not be started" in str(error)
+
+
+def test_the_newest_run_is_first_on_every_database(
+    consortium: Consortium, database: Database, run_id: str, order: Order
+) -> None:
+    others = {begun: create_run(database, order, base_of(database, run_id)) for begun in (1, 3, 2)}
+    with database.session() as session:
+        for day, name in others.items():
+            run = session.get_one(Run, name)
+            run.status = "failed"
+            # The one of the third day could not be started.
+            moment = datetime(2026, 1, day, tzinfo=UTC)
+            run.started_at, run.finished_at = (None, moment) if day == 3 else (moment, moment)
+    query = select(Run).order_by(*NEWEST_FIRST)
+    with database.session() as session:
+        found = [run.id for run in session.scalars(query)]
+    assert found == [run_id, others[3], others[2], others[1]]
+    assert "NULLS FIRST" in str(query.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    assert order_again(consortium, database, "first", {})[0] == run_id
+
+
+def base_of(database: Database, run_id: str) -> str:
+    with database.session() as session:
+        return session.get_one(Run, run_id).base_version

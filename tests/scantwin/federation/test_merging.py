@@ -57,3 +57,8 @@ def test_statistics_are_added_by_name() -> None:
     total = add_statistics([{"a": np.array([1.0, 2.0])}, {"a": np.array([3.0, 4.0]), "b": np.array([1.0])}])
     assert total["a"].tolist() == [4.0, 6.0]
     assert total["b"].tolist() == [1.0]
+
+
+def test_a_count_of_less_than_one_measures_nobody() -> None:
+    stem = "model/trunk/mae"
+    assert merge([{f"{stem}/sum": 1e12, f"{stem}/sumsq": 1e12, f"{stem}/n": 1e-300}]) == {}

@@ -59,3 +59,13 @@ def test_signals_end_the_watch_and_are_given_back(number: signal.Signals) -> Non
         os.kill(os.getpid(), number)
         assert stop.wait(1.0)
     assert signal.getsignal(number) is before
+
+
+def test_under_nohup_a_hangup_does_not_end_the_watch() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set() and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,95 @@
+"""Enrolling again what was enrolled by half, and days as people count them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.server.superlink.linkstate import sql_linkstate
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.superlink.federation import NoOpFederationManager
+
+from scantwin.errors import FederationError, InputError
+from scantwin.federation import enrolment
+from scantwin.federation.certificates import read_site_key, write_site_key
+from scantwin.federation.consortium import Consortium
+from scantwin.federation.enrolment import enrol, log_event
+from scantwin.store.database import Database
+from scantwin.store.models import Site
+
+
+@pytest.fixture
+def consortium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Consortium:
+    """A consortium whose SuperLink runs and has every key already."""
+
+    def taken(_home: Path, *_words: str) -> dict[str, Any]:
+        raise FederationError("flwr supernode failed: Public key already in use.", hint="Is it running?")
+
+    monkeypatch.setattr(Consortium, "require_running", lambda _self: None)
+    monkeypatch.setattr(enrolment, "call_flwr", taken)
+    return Consortium.create("Test", home=tmp_path / "home")
+
+
+@pytest.mark.filterwarnings("ignore:No path_separator")  # of Flower's own tables
+def test_a_site_that_only_the_superlink_knows_is_enrolled_as_the_same_node(
+    consortium: Consortium, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [write_site_key(tmp_path / name, comment="site") for name in ("one", "two")]
+    # An id beyond the signed numbers of the table, and one within.
+    ids = iter([2**64 - 5, 77])
+    monkeypatch.setattr(sql_linkstate, "generate_rand_int_from_bytes", lambda *_, **__: next(ids))
+    link = sql_linkstate.SqlLinkState(
+        str(consortium.folder / "link.db"), NoOpFederationManager(), InMemoryObjectStore()
+    )
+    link.initialize()
+    public = [read_site_key(key) for key in keys]
+    loaded: list[Any] = [load_ssh_public_key(key.encode()) for key in public]
+    # As `flwr supernode register` sends them.
+    nodes = [link.create_node("us", "us", public_key_to_bytes(key), 30.0) for key in loaded]
+    assert nodes == [2**64 - 5, 77]
+    assert enrol(consortium, database, "coast", keys[0]).node_id == str(nodes[0])
+    with database.session() as session:
+        assert session.query(Site).filter_by(name="coast").one().public_key == public[0]
+
+    link.delete_node("us", nodes[1])
+    with pytest.raises(FederationError, match="not as a node that may take part") as caught:
+        enrol(consortium, database, "island", keys[1])
+    assert "new key" in caught.value.hint
+
+
+class Nine(datetime):
+    """It is 22:00 UTC on the 28th: nine o'clock of the 29th in Sydney."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 11, 28, 22, 0, tzinfo=UTC).astimezone(tz)
+
+
+@pytest.fixture
+def sydney(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The morning of 29 November on a machine in Sydney."""
+    monkeypatch.setattr(enrolment, "datetime", Nine)
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "AEST-10AEDT,M10.1.0,M4.1.0/3"
+    time.tzset()
+    yield
+    os.environ.pop("TZ")
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+@pytest.mark.usefixtures("sydney")
+def test_today_is_that_of_the_people_who_log(database: Database) -> None:
+    today = date(2026, 11, 29)
+    assert log_event(database, "rural-1", "repair", None, "a detector") == today
+    assert log_event(database, "rural-1", "repair", today, "a detector") == today
+    with pytest.raises(InputError, match="2026-11-30 has not come yet"):
+        log_event(database, "rural-1", "repair", date(2026, 11, 30), "a detector")
