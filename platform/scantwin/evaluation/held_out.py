@@ -105,20 +105,21 @@ def measure(
     references: Statistics | None = None,
     *,
     trained: dict[str, int] | None = None,
-    unsplit: bool = True,
+    unsplit: int | None = None,
     advance: Advance = silent,
 ) -> Measured:
     """Scans each study and compares with its PET; with `references` also the simple references.
 
     `trained` counts the patches behind each component; without it every component is taken as trained.
-    With `unsplit` a body that was split is scanned again as one that could not be: its error bar is that
-    of the whole body's own networks.
+    So many bodies as `unsplit` says (all without it), the smallest, are scanned again as ones that could not
+    be split: the error bar there is that of the whole body's own networks.
     """
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
     metrics: dict[str, float] = {}
     statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}
     statistics |= {ratio_key(d): np.zeros(RATIO_SHAPE) for d in DISTRICTS}
+    again = sorted((s for s in studies if s.split), key=lambda s: s.hu.size)[:unsplit]
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
@@ -135,7 +136,7 @@ def measure(
         for district, mask in districts_to_scan(study, system.recipe).items():
             speaks = scanner.model_for(district, [])
             _add_errors(statistics, speaks, pet[mask], truth[mask], None if spread is None else spread[mask])
-        if unsplit and study.split and scanner.speaks("whole-body"):
+        if study in again and scanner.speaks("whole-body"):
             whole = replace(study, labels=study.body.astype(np.uint8) * DISTRICT_LABEL["whole-body"])
             pet, _, _, spread = scanner.synthesise(whole)
             inside = study.body

@@ -35,13 +35,14 @@ def measure(
     statistics: Statistics | None = None,
     *,
     trained: dict[str, int] | None = None,
-    unsplit: bool = True,
+    unsplit: int | None = None,
     advance: Advance = silent,
 ) -> Measured:
     """Sums over held-out patients; a Translator's beside the references of `statistics`, if given.
 
     `trained` counts the patches behind each component; without it every component is taken as trained.
-    `unsplit`: also a Translator's error bar for bodies that cannot be split (`held_out.measure`).
+    `unsplit` is on how many patients a Translator's error bar for bodies that cannot be split is measured
+    (`held_out.measure`); on all if nothing is said.
     """
     if isinstance(system, Translator):
         return held_out.measure(
