@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from scantwin.errors import InputError, ResourceError
 from scantwin.federation.flower import flower_env
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
-from scantwin.files import write_private
+from scantwin.files import lock, write_private
 from scantwin_clients.site import READY, Site
 
 HOST = "127.0.0.1"
@@ -52,21 +50,11 @@ def on_duty(
             hint="Ask the consortium for its ca.crt and give it with --ca.",
         )
     require_free_port(HOST, duty.port, what="The SuperNode")
-    with _sole(duty.site):
+    hint = "End the other scantwin site run first."
+    busy = ResourceError(f"The site {duty.site.name} is on duty already.", hint=hint)
+    # Two runs of one site would take each other's secret and outbox.
+    with lock(duty.site.folder / "run.lock", busy):
         _keep(duty, report, ready)
-
-
-@contextmanager
-def _sole(site: Site) -> Iterator[None]:
-    """Two runs of one site would take each other's secret and outbox. The lock goes with the process."""
-    with (site.folder / "run.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ResourceError(
-                f"The site {site.name} is on duty already.", hint="End the other scantwin site run first."
-            ) from None
-        yield
 
 
 def _keep(duty: Duty, report: Callable[[str, str], None], ready: Callable[[dict[str, object]], None]) -> None:

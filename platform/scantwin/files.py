@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -9,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ResourceError
 
 
 @contextmanager
@@ -63,6 +64,20 @@ def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
     if private:
         Path(path).chmod(0o600)
     return Path(path)
+
+
+def lock(path: Path, busy: ResourceError) -> IO[str]:
+    """The file at `path`, opened for appending and locked until it is closed or the process ends.
+
+    Raises `busy` where another process has it.
+    """
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise busy from None
+    return file
 
 
 def claim_folder(folder: Path, order: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scantwin.errors import ResourceError
-from scantwin_clients import supervisor
+from scantwin.files import lock
 from scantwin_clients.site import Site
 from scantwin_clients.supervisor import Duty, free_port, on_duty
 
@@ -18,8 +18,9 @@ def test_a_second_run_of_a_site_leaves_the_first_ones_secret_alone(tmp_path: Pat
     secret = site.flower_home / "worker.secret"
     secret.write_bytes(b"of the first")
     duty = Duty(site, tmp_path, "127.0.0.1:9", tmp_path / "ca.crt", free_port())
-    with supervisor._sole(site), pytest.raises(ResourceError, match="city is on duty already"):
+    held = site.folder / "run.lock"
+    taken = ResourceError("The test's own lock was not let go.")
+    with lock(held, taken), pytest.raises(ResourceError, match="city is on duty already"):
         on_duty(duty, report=lambda _name, _what: None, ready=lambda _data: None)
     assert secret.read_bytes() == b"of the first"
-    with supervisor._sole(site):
-        pass  # the first has ended: there is nothing to clean up
+    lock(held, taken).close()  # the first has ended: there is nothing to clean up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import signal
@@ -21,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
+from scantwin.files import lock
 from scantwin.interrupts import ending_signals
 from scantwin.settings import Settings
 from scantwin.store.database import Database
@@ -99,7 +99,9 @@ def build(
     """A service on the state of `settings.home`. `models`: folders of models to publish first."""
     home = settings.home.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    lock = _sole(home)
+    # Two services on one home would take each other's scans.
+    hint = "Stop it, or choose another folder with --home."
+    ours = lock(home / "twin.lock", ResourceError(f"Another twin service runs on {home}.", hint=hint))
     places = Places(home)
     places.prepare()
     database = Database.from_settings(settings).migrate()
@@ -121,7 +123,7 @@ def build(
     condition = health.HealthServicer(experimental_non_blocking=True)
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    built = TwinServer(exposure, database, jobs, shelf, dispatcher, server, condition, lock)
+    built = TwinServer(exposure, database, jobs, shelf, dispatcher, server, condition, ours)
     built.port = _listen(server, exposure)
     return built
 
@@ -153,19 +155,6 @@ def _sentence(ready: dict[str, Any]) -> str:
         else "loopback only"
     )
     return f"The twin service answers at {ready['address']} ({guard}), {ready['models']} model(s). {NOTICE}."
-
-
-def _sole(home: Path) -> IO[str]:
-    """Two services on one home would take each other's scans."""
-    lock = (home / "twin.lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ResourceError(
-            f"Another twin service runs on {home}.", hint="Stop it, or choose another folder with --home."
-        ) from None
-    return lock
 
 
 def _listen(server: Any, exposure: Exposure) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scantwin.imaging.dicom_files import directory_excess
+from scantwin.imaging.zip_directories import directory_excess
 from scantwin_twin.catalogue import refuse
 from scantwin_twin.v1 import twin_pb2 as pb
 

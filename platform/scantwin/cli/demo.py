@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import typer
 
 from scantwin import NOTICE
 from scantwin.errors import InputError, ResourceError
+from scantwin.files import lock
 from scantwin.terminal import Json, emit, err, out
 
 
@@ -91,27 +91,17 @@ def _own_folder(folder: Path) -> Iterator[Path]:
     while a demo works there.
     """
     folder = folder.absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(
-            f"{folder} is a file, not a folder.", hint="Choose a new or empty folder with --out."
-        )
+    _require_ours(folder)
     mark = folder / _MARK
-    if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
-        raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ResourceError(
-                f"Another demo works in {folder}.", hint="Wait for it, end it, or choose another --out."
-            ) from None
+    hint = "Wait for it, end it, or choose another --out."
+    with lock(mark, ResourceError(f"Another demo works in {folder}.", hint=hint)) as ours:
         for item in folder.iterdir():
             if item != mark:
                 _remove(item)
-        lock.truncate(0)
-        lock.write(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
-        lock.flush()
+        ours.truncate(0)
+        ours.write(f"Made by scantwin demo; the next demo may replace it. {NOTICE}\n")
+        ours.flush()
         yield folder
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import stat
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, cast
 
 from scantwin.imaging.reasons import reject
+from scantwin.imaging.zip_directories import directory_excess
 
 MAX_ZIP_BYTES: Final = 16 << 30
 """What a zip may unpack to [bytes]: a whole-body PET/CT with dynamic series is below 10 GiB."""
@@ -25,18 +25,8 @@ MAX_MEMBER_BYTES: Final = 4 << 30
 """What one member may unpack to [bytes]."""
 MAX_MEMBERS: Final = 200_000
 """Number of files in one zip."""
-_ENTRY_BYTES: Final = 512
-"""What a file may take in the directory of a zip, on average: 46 bytes, its name and some extra fields."""
 MAX_RATIO: Final = 1100
 """Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
-
-_END: Final = struct.Struct("<4s4H2LH")
-"""The record at the end of a zip (APPNOTE.TXT 4.3.16): .., files [4], bytes of the directory [5], .."""
-_LOCATOR: Final = struct.Struct("<4sLQL")
-"""Before it in a large zip (4.3.15): .., where the ZIP64 record lies [2], .."""
-_END64: Final = struct.Struct("<4sQ2H2L4Q")
-"""The ZIP64 record (4.3.14): .., files [7], bytes of the directory [8], .."""
-
 _PIECE: Final = 1 << 16
 """Bytes that are read ahead."""
 
@@ -181,54 +171,6 @@ def may_be_dicom(ref: FileRef) -> bool:
         start = stream.read(132)
     # Part 10 files have DICM after 128 bytes; older exports begin with an element of group 0002 or 0008.
     return start[128:132] == b"DICM" or (start[:2] in (b"\x02\x00", b"\x08\x00") and len(start) == 132)
-
-
-def directory_excess(path: Path, members: int) -> str:
-    """What the directory of a zip has that is too much for `members` files; empty if nothing, or no zip.
-
-    Only the end of the file is read. zipfile makes an object of every entry before it can be asked how many
-    there are: a small zip of empty files would take gigabytes.
-    """
-    files, size = _declared(path)
-    if files > members:
-        return f"{files} files"
-    return f"files with {size / 2**20:.0f} MiB of names" if size > members * _ENTRY_BYTES else ""
-
-
-def _declared(path: Path) -> tuple[int, int]:
-    """Files and bytes of a zip's directory, as its end declares them; of several records the largest.
-
-    Which record counts differs between versions of zipfile. Where the first is full, the ZIP64 one does.
-    """
-    with path.open("rb") as file:
-        length = file.seek(0, io.SEEK_END)
-        file.seek(max(length - _END64.size - _LOCATOR.size - _END.size - 0xFFFF, 0))
-        tail = file.read()
-        at = _end_record(tail)
-        if at < 0:
-            return 0, 0
-        files, size = _END.unpack_from(tail, at)[4:6]
-        before = at - _LOCATOR.size
-        if before < 0 or not tail.startswith(b"PK\x06\x07", before):
-            return files, size
-        file.seek(min(_LOCATOR.unpack_from(tail, before)[2], length))
-        large = [
-            _END64.unpack(record)[7:9]
-            for record in (tail[max(before - _END64.size, 0) : before], file.read(_END64.size))
-            if len(record) == _END64.size and record.startswith(b"PK\x06\x06")
-        ]
-    if large:
-        files, size = files % 0xFFFF, size % 0xFFFFFFFF  # full is 0
-    return max([files, *(f for f, _ in large)]), max([size, *(s for _, s in large)])
-
-
-def _end_record(tail: bytes) -> int:
-    """Where the record at the end of a zip begins, looked for as zipfile does; -1 if there is none."""
-    at = len(tail) - _END.size
-    if at >= 0 and tail.startswith(b"PK\x05\x06", at) and tail.endswith(b"\0\0"):
-        return at
-    at = tail.rfind(b"PK\x05\x06")
-    return at if at <= len(tail) - _END.size else -1
 
 
 def _hidden(name: str) -> bool:
