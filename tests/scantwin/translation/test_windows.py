@@ -35,6 +35,21 @@ def test_two_arms_are_two_windows_not_the_air_between():
     assert sum((w[2].stop - w[2].start) for w in windows) == 16
 
 
+def test_two_legs_are_two_rows_of_windows_though_they_meet_at_the_hip():
+    mask = np.zeros((150, 10, 100), bool)
+    mask[:, :, :8] = mask[:, :, -8:] = mask[140:] = True
+    windows = windows_over(mask, 160, 16, 4)
+    above_the_hip = [window for window in windows if window[0].stop <= 140]
+    assert above_the_hip and all(x.stop - x.start == 8 for _, _, x in above_the_hip)
+    seen = np.zeros(mask.shape, np.uint8)
+    for window in windows:
+        seen[tuple(slice(max(w.start, 0), max(w.stop, 0)) for w in window)] += 1
+    assert seen[mask].min() == 1
+    # Where one window begins, the one before it still has half of its overlap to say.
+    beginnings = sorted({window[0].start for window in windows})
+    assert all((seen[at + 1 : at + 8, :, 4] == 2).all() for at in beginnings[1:])
+
+
 def test_weights_fall_towards_the_faces_but_never_to_zero():
     weight = blend_weight((8, 12, 16))
     assert weight.min() > 0 and weight[4, 6, 8] > 10 * weight[0, 6, 8]
