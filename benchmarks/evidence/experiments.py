@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import platform
 import time
@@ -14,7 +13,6 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final, cast
 
-from benchmarks.evidence import settings
 from benchmarks.evidence.findings import Experiment, Findings, Setting
 from benchmarks.evidence.workshop import Bench, key_of
 
@@ -98,7 +96,7 @@ def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: b
         return None
     used = getattr(module, "RECIPES", shipped_recipes())
     recipes = [Recipe.load(recipe).model_dump(mode="json") for recipe in used]
-    key = key_of(asdict(setting), recipes, inspect.getsource(module), inspect.getsource(settings))
+    key = key_of(asdict(setting), recipes)
     path = bench.folder / "findings" / f"{name}-{key}.json"
     if path.is_file() and not again:
         return Kept.read(json.loads(path.read_text()))

@@ -59,7 +59,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "Federated and central training", text,
         (
             tables.quality("By region", {**who, **references}),
-            tables.uptake("In lesions", who, measurer.extractor.name),
+            tables.uptake("In lesions", {**who, **references}, measurer.extractor.name),
             Table("Sites", ("site", "training patients"), rows),
         ),
         aims=(

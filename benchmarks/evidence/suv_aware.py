@@ -68,7 +68,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         text,
         (
             tables.uptake("In lesions", {**who, **references}, measurer.extractor.name),
-            tables.quality("By region", who),
+            tables.quality("By region", {**who, **references}),
             Table("Coverage", ("model", "inside the 80 % interval"), rows, "Mean ± SD over patients (n)."),
             _agreement("Agreement of mean uptake, terms on", who["terms on"]),
             _agreement("Agreement of mean uptake, Pix2Pix", who["pix2pix"]),

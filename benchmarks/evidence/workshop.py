@@ -14,6 +14,7 @@ from benchmarks.evidence.findings import Role, Setting
 from benchmarks.evidence.preparing import prepare_all, prepared
 from benchmarks.evidence.settings import ct_spacing_of
 
+import scantwin
 from scantwin import systems
 from scantwin.imaging.study import Condition
 from scantwin.learning.prepared import PreparedStudy
@@ -53,12 +54,21 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
+def code() -> str:
+    """A name that changes with the sources and recipes that figures come from."""
+    digest = hashlib.sha256()
+    for folder in (Path(scantwin.__file__).parent, Path(__file__).parent):
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.toml")]):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 class Bench:
-    """The `Workshop` of one setting, below a work folder."""
+    """The `Workshop` of one setting, below a work folder: nothing that other code made is taken from it."""
 
     def __init__(self, setting: Setting, work: Path, pictures: Path) -> None:
         self.setting = setting
-        self.folder = work
+        self.folder = work / code()
         self.pictures = pictures
         self._studies: dict[Path, list[PreparedStudy]] = {}
 
@@ -132,14 +142,9 @@ class Bench:
         return model
 
     def model_key(self, recipe: Recipe, steps: int, seed: int) -> str:
-        """What a model is called: changes with anything that it depends on."""
+        """What a model is called: changes with anything that it depends on but the code (`code`)."""
         patients = [self.setting.training, self.setting.spacing_mm, self.setting.seed]
-        # Networks that were changed since have other weights, and a model of before would not fit them.
-        weights = {
-            name: {key: list(value.shape) for key, value in network.state_dict().items()}
-            for name, network in systems.build(recipe, seed=0).components().items()
-        }
-        return key_of(_learnt_with(recipe), weights, steps, seed, patients)
+        return key_of(_learnt_with(recipe), steps, seed, patients)
 
     def _scanner(self, site: str, role: Role) -> ScannerSpec:
         """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""

@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks.evidence import experiments, preparing, report, settings, tables  # noqa: E402
+from benchmarks.evidence import experiments, preparing, report, tables, workshop  # noqa: E402
 from benchmarks.evidence.diffusion import as_delivered  # noqa: E402
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
@@ -149,8 +149,6 @@ def test_findings_are_kept_until_the_setting_changes_or_they_are_asked_for(
     module = ModuleType("benchmarks.evidence.counting")
     module.run = counting.run  # type: ignore[attr-defined]
     monkeypatch.setattr(experiments, "module_of", lambda _: module)
-    sources = {module: "the same", settings: "the same"}
-    monkeypatch.setattr(experiments.inspect, "getsource", sources.__getitem__)
 
     def run(setting: Setting = QUICK, again: bool = False) -> None:
         bench = Bench(setting, tmp_path, tmp_path / "pictures")
@@ -164,10 +162,22 @@ def test_findings_are_kept_until_the_setting_changes_or_they_are_asked_for(
     assert counting.runs == 2
     run(again=True)
     assert counting.runs == 3
-    for number, changed in enumerate(sources, start=4):
-        sources[changed] = "another"
-        run()
-        assert counting.runs == number, "an experiment that was changed, or how much it does, is run again"
+    monkeypatch.setattr(workshop, "code", lambda: "another")
+    run()
+    assert counting.runs == 4, "nothing is taken from what other code made"
+
+
+def test_the_code_that_figures_come_from_has_a_name_that_changes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop.scantwin, "__file__", str(tmp_path / "__init__.py"))
+    before = workshop.code()
+    assert workshop.code() == before
+    for name in ("learning/training.py", "learning/recipes/pix2pix.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+        assert workshop.code() != before, name
+        before = workshop.code()
 
 
 def test_a_module_that_is_not_there_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
