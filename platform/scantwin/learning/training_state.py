@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -135,12 +135,21 @@ class TrainingState:
             save_file(plain, aside, metadata={"training": json.dumps(about)})
 
     def load(self, path: Path) -> int:
-        """Goes on from the checkpoint at `path`; gives its step, 0 where there is none."""
+        """Goes on from the checkpoint at `path`; gives its step, 0 where there is none.
+
+        Raises `InputError` where it is another training's, or cannot be read.
+        """
         if not path.is_file():
             return 0
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["training"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = dict(json.loads((file.metadata() or {})["training"]))
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, KeyError, ValueError, TypeError):
+            raise InputError(
+                f"{path} cannot be read as a training's checkpoint: it was cut short or is another file.",
+                hint="Delete it to begin anew, or choose another --out.",
+            ) from None
         for name, value in self.about.items():
             if about.get(name) != value:
                 said = "other studies" if name == "studies" else f"another {name}"

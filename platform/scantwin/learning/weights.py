@@ -2,7 +2,13 @@
 
 model.json                              recipe, training record, sha256 of every file
 components/pix2pix.trunk.generator.safetensors
-statistics.safetensors                  additive sums behind the error bar, if any
+statistics.safetensors                  additive sums behind the error bar; empty where there are none
+
+The header of each safetensors file says what it belongs to: component and recipe; that of the statistics
+also the sha256 of the training record and of the components' list. So a model.json that was changed by
+itself is refused. (Who rewrites every file is not stopped by this: that takes a signature.) A component
+knows nothing of the record, which is another in each round: one that no site trained stays the same file,
+and the registry stores it once.
 """
 
 from __future__ import annotations
@@ -15,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from scantwin import NOTICE, __version__
 from scantwin.errors import InputError
-from scantwin.files import whole_folder, write_json
+from scantwin.files import whole_file, whole_folder, write_json
 from scantwin.learning.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,8 +36,17 @@ Arrays = dict[str, NDArray[Any]]
 Components = dict[str, Arrays]
 """Component name -> parameter name -> array."""
 
-FORMAT: Final = 1
-"""Of the model folder."""
+FORMAT: Final = 2
+"""Of the model folder. Since 2 the safetensors files say what they belong to."""
+
+_STATISTICS: Final = "statistics"
+"""What stands for a component's name in the file of the statistics."""
+
+_KEY: Final = "scantwin"
+"""Of the metadata in a file's header. One only: safetensors writes several in any order, and the same
+component must be the same file."""
+
+_OLDER: Final = "Train it again, or fetch one that this ScanTwin's version made."
 
 _LARGEST_FILE: Final = 4 * 2**30
 """Bytes; a component beyond this is refused before it is read."""
@@ -82,24 +97,22 @@ class Model:
 
     def save(self, folder: Path) -> Path:
         """Writes the folder, whole."""
+        about = {
+            "format": FORMAT, "notice": NOTICE, "scantwin": __version__,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "components": sorted(self.components), "record": self.record, "files": {},
+        }  # fmt: skip
+        # As it will be read: the digests are of that.
+        about = json.loads(json.dumps(about, default=str))
+        sums = {key: np.asarray(value, np.float64) for key, value in self.statistics.items()}
         with whole_folder(folder) as aside:
-            (aside / "components").mkdir()
-            files = {}
-            for name, arrays in self.components.items():
-                path = aside / "components" / f"{name.replace('/', '.')}.safetensors"
-                save_file({k: np.asarray(v, order="C") for k, v in sorted(arrays.items())}, path)
-                files[str(path.relative_to(aside))] = _sha256(path)
-            if self.statistics:
-                path = aside / "statistics.safetensors"
-                save_file(
-                    {k: np.ascontiguousarray(v, np.float64) for k, v in sorted(self.statistics.items())}, path
-                )
-                files[path.name] = _sha256(path)
-            about = {
-                "format": FORMAT, "notice": NOTICE, "scantwin": __version__,
-                "recipe": self.recipe.model_dump(mode="json"),
-                "components": sorted(self.components), "record": self.record, "files": files,
-            }  # fmt: skip
+            # The statistics last: their header has the digest of the components' checksums.
+            for name, arrays in {**self.components, _STATISTICS: sums}.items():
+                path = aside / _file_of(name)
+                with whole_file(path) as part:
+                    plain = {key: np.asarray(value, order="C") for key, value in sorted(arrays.items())}
+                    save_file(plain, part, metadata={_KEY: _canonical(_belongs(name, about))})
+                about["files"][_file_of(name)] = _sha256(path)
             write_json(aside / "model.json", about)
         return folder
 
@@ -111,29 +124,53 @@ class Model:
             raise InputError(f"{folder} is not a model folder: it has no model.json.", hint="Check --model.")
         try:
             about = json.loads(about_path.read_text())
-            files, names, record = dict(about["files"]), list(about["components"]), dict(about["record"])
-            version = about["format"]
+            about["files"], record = dict(about["files"]), dict(about["record"])
+            names, values, version = list(about["components"]), about["recipe"], about["format"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{about_path} cannot be read as a model's description.") from None
         if version != FORMAT:
-            raise InputError(f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.")
+            raise InputError(
+                f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.", hint=_OLDER
+            )
         try:
-            recipe = Recipe.read(about["recipe"], str(about_path))
+            recipe = Recipe.read(values, str(about_path))
         except InputError as error:
             made = f"It was made by ScanTwin {about.get('scantwin')}, this is {__version__}"
             raise InputError(error.message, hint=f"{made}: train it again.") from None
-        components = {}
-        for name in names:
-            components[str(name)] = _read(
-                folder, f"components/{str(name).replace('/', '.')}.safetensors", files
-            )
-        statistics = {}
-        if "statistics.safetensors" in files:
-            statistics = _read(folder, "statistics.safetensors", files)
-        return cls(recipe, components, record, statistics)
+        # The statistics first: they are small and know all of model.json.
+        statistics = _read(folder, _STATISTICS, about)
+        return cls(recipe, {str(name): _read(folder, str(name), about) for name in names}, record, statistics)
 
 
-def _read(folder: Path, relative: str, files: dict[str, str]) -> Arrays:
+def _file_of(name: str) -> str:
+    """Where a component, or the statistics, lie in the folder."""
+    inside = "" if name == _STATISTICS else "components/"
+    return f"{inside}{name.replace('/', '.')}.safetensors"
+
+
+def _belongs(name: str, about: dict[str, Any]) -> dict[str, Any]:
+    """What the file of the component `name`, or of the statistics, belongs to: `about` is model.json.
+
+    The keys are what an error calls the parts of model.json.
+    """
+    said = {"component": name, "recipe": about["recipe"]}
+    if name == _STATISTICS:
+        files = {path: digest for path, digest in about["files"].items() if path != _file_of(_STATISTICS)}
+        parts = {"training record": about["record"], "list of components": [about["components"], files]}
+        said |= {
+            part: hashlib.sha256(_canonical(value).encode()).hexdigest() for part, value in parts.items()
+        }
+    return said
+
+
+def _canonical(value: Any) -> str:
+    """The one JSON text of what was read from JSON; Python reads its floats as it wrote them."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
+    """The arrays of the component `name`, or the statistics, of the model that `about` describes."""
+    relative = _file_of(name)
     path = folder / relative
     # The name is made from a component's: it must not lead out of the folder.
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -142,12 +179,30 @@ def _read(folder: Path, relative: str, files: dict[str, str]) -> Arrays:
         raise InputError(f"The model in {folder} lacks {relative}.", hint="Fetch it again.")
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"{path} is too large for a model's weights.")
-    if files.get(relative) != _sha256(path):
+    if about["files"].get(relative) != _sha256(path):
         raise InputError(f"{path} was changed or cut short: its checksum differs.", hint="Fetch it again.")
     try:
-        return load_file(path)
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file: {error}.") from None
+    try:
+        said = dict(json.loads(metadata[_KEY]))
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path} does not say what it belongs to: an older ScanTwin made it.", hint=_OLDER
+        ) from None
+    if said.get("component") != name:
+        raise InputError(f"{path} holds {said.get('component')}, not {name}.", hint="Fetch it again.")
+    for part, value in _belongs(name, about).items():
+        if said.get(part) != value:
+            raise InputError(
+                f"{folder / 'model.json'} was changed: "
+                f"its {part} is not the one that {relative} was saved with.",
+                hint="Fetch or train the model again; a recipe is changed before a training.",
+            )
+    return arrays
 
 
 def _sha256(path: Path) -> str:

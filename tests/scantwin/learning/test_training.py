@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from scantwin import systems
 from scantwin.errors import InputError
@@ -12,6 +13,7 @@ from scantwin.learning.optimising import rate_factor
 from scantwin.learning.patches import Sampler
 from scantwin.learning.recipe_parts import Optimisation
 from scantwin.learning.training import take_turns, train
+from scantwin.learning.training_state import TrainingState
 from scantwin.learning.weights import system_arrays
 
 
@@ -119,6 +121,24 @@ def test_a_checkpoint_of_another_seed_or_other_studies_is_refused(bar_cohort, ti
             train(systems.build(tiny_recipe, seed=1), studies, steps=4, seed=seed, resume=state)
     on = train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=4, seed=3, resume=state)
     assert on.steps == 4
+
+
+def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path):
+    path = tmp_path / "state.safetensors"
+    TrainingState(systems.build(tiny_recipe, seed=1)).save(path, 4)
+    good = path.read_bytes()
+    save_file({"a": torch.zeros(2)}, path)
+    others = [path.read_bytes()]
+    for training in ("", "7", "null"):
+        save_file({"a": torch.zeros(2)}, path, metadata={"training": training})
+        others.append(path.read_bytes())
+    for bad in (good[:-5], good[: len(good) // 2], good[:5], b"", b"\x80\x04pickle" * 9, *others):
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match="cannot be read as a training's checkpoint") as caught:
+            TrainingState(systems.build(tiny_recipe, seed=1)).load(path)
+        assert "Delete it" in caught.value.hint and "--out" in caught.value.hint
+    path.write_bytes(good)
+    assert TrainingState(systems.build(tiny_recipe, seed=2)).load(path) == 4
 
 
 def test_nothing_to_learn_is_said(tiny_recipe):
