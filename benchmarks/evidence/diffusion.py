@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.evidence import tables
 from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer, Standing
 from benchmarks.evidence.pictures import projections, slices
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
-from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance
+from scantwin.translation.variants import as_delivered
 
 RECIPES = ("coarse-diffusion",)
 
@@ -36,13 +34,6 @@ TRIED = (
     "on real patients it is another matter: see the sarcoma chapter",
 )
 """What was measured on the quick setting, one training each."""
-
-
-def as_delivered(recipe: Recipe, **changes: Any) -> Recipe:
-    """`recipe` with other values of [diffusion] that its weights do not depend on."""
-    assert recipe.diffusion is not None
-    values = {**recipe.model_dump(mode="json"), "diffusion": {**recipe.diffusion.model_dump(), **changes}}
-    return Recipe.read(values, "a variant of the evidence")
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:

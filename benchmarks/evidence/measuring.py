@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
@@ -60,7 +60,7 @@ class Scan:
 class Standing:
     """Everything measured of one model or reference."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(default_factory=partial(Tally, multi_scale=False))
     patients_with: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Condition -> places of its patients."""
     distance: float = float("nan")

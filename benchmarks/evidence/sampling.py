@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.evidence import tables
-from benchmarks.evidence.diffusion import as_delivered
 from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.pictures import curves
@@ -29,6 +28,7 @@ from scantwin.learning.recipe_parts import Diffusion
 from scantwin.learning.system import Translator
 from scantwin.learning.weights import Model, load_arrays
 from scantwin.terminal import Advance
+from scantwin.translation.variants import as_delivered
 from scantwin.units import SUV_RANGE
 
 RECIPES = ("coarse-diffusion",)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from benchmarks.evidence.diffusion import as_delivered
 from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
 from benchmarks.evidence.tables import ratio
 from benchmarks.evidence.workshop import key_of
@@ -34,6 +33,7 @@ from scantwin.learning.weights import Model
 from scantwin.systems import scanner_for
 from scantwin.terminal import Advance
 from scantwin.translation.uncertainty import DEVIATES
+from scantwin.translation.variants import as_delivered
 from scantwin.translation.virtual_scanner import Synthesis
 from scantwin.units import SUV_RANGE
 

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import experiments, preparing, report, tables, workshop  # noqa: E402
-from benchmarks.evidence.diffusion import as_delivered  # noqa: E402
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.pictures import curves  # noqa: E402
@@ -34,6 +33,7 @@ from benchmarks.evidence.settings import (  # noqa: E402
 from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
 
 from scantwin.learning.recipe import Recipe  # noqa: E402
+from scantwin.translation.variants import as_delivered  # noqa: E402
 
 TINY = Setting(name="quick", training=3, held_out=2, spacing_mm=12.0, steps=8)
 

@@ -1,4 +1,4 @@
-"""`scantwin evaluate`: a model against the real PET of studies it has not seen."""
+"""`scantwin evaluate`: a model against the real PET, or CT, of studies it has not seen."""
 
 from __future__ import annotations
 
@@ -9,61 +9,117 @@ import typer
 from rich.table import Table
 
 from scantwin import NOTICE
+from scantwin.cli.scan import Samples, Steps
 from scantwin.errors import InputError, Rejection
 from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
+    from scantwin.evaluation.frechet import Extractor
     from scantwin.imaging.volume import Volume
+    from scantwin.learning.prepared import PreparedStudy
+    from scantwin.learning.recipe import Recipe
+    from scantwin.learning.weights import Model
 
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
-    data: Annotated[Path, typer.Option(help="Folder of studies with CT and PET (DICOM or NIfTI).")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of studies (DICOM or NIfTI) with CT and PET; CT alone for made CT.")
+    ],
     extractor: Annotated[
         Path | None,
         typer.Option(help="ResNet-50 weights (safetensors) for an FID; else an FD of ScanTwin's features."),
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    steps: Steps = None,
+    samples: Samples = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on studies with a known PET, beside the simple references of its training data.
 
+    A model that makes CT (ct-inpainting, low-resource-3d) is measured on the studies' CTs: what it makes
+    anew against what was there, always with the same draws.
+
     \b
     scantwin evaluate --model model/ --data held-out/
     scantwin evaluate --model model/ --data held-out/ --extractor radimagenet-resnet50.safetensors
+    scantwin evaluate --model diffusion/ --data held-out/ --steps 2 --samples 1 --seed 1
     """
     from scantwin.evaluation.pretrained_features import PretrainedFeatures
-    from scantwin.evaluation.report import evaluate_studies
-    from scantwin.imaging.reading import find_studies, read_study
     from scantwin.learning.machine import use_threads
-    from scantwin.learning.prepared import prepare
-    from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
+    from scantwin.translation.variants import as_asked
 
     chosen, version = choose_model(model)
-    features = None if extractor is None else PretrainedFeatures(extractor)
+    used = as_asked(chosen, steps=steps, samples=samples)
+    about = {"notice": NOTICE, "model_version": version, "system": used.recipe.system}
     use_threads(threads)
-    studies, folders = [], {}
+    if used.recipe.makes_ct:
+        if extractor is not None:
+            raise InputError(
+                f"--extractor is for models that make PET, and {model} makes CT.", hint="Leave it out."
+            )
+        made = {**about, **_of_ct(used, data, quiet=as_json)}
+        emit(made, as_json, lambda: _people_of_ct(made))
+        return
+    features = None if extractor is None else PretrainedFeatures(extractor)
+    said = {**about, **_of_pet(used, data, features, seed, quiet=as_json)}
+    emit(said, as_json, lambda: _people(said))
+
+
+def _of_pet(
+    model: Model, data: Path, features: Extractor | None, seed: int, *, quiet: bool
+) -> dict[str, Any]:
+    from scantwin.evaluation.report import evaluate_studies
+    from scantwin.systems import scanner_for
+    from scantwin.translation.variants import sampling_of
+
+    scanner = scanner_for(model)
+    prepared = _prepared(data, model.recipe, quiet=quiet)
+    folders = {study.name: folder for study, folder in prepared}
+    with progress_bar("measuring", quiet=quiet) as advance:
+        report = evaluate_studies(
+            scanner, [study for study, _ in prepared], model.statistics or None, seed=seed,
+            organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
+        )  # fmt: skip
+    return {"seed": seed, "sampling": sampling_of(model.recipe), **report}
+
+
+def _of_ct(model: Model, data: Path, *, quiet: bool) -> dict[str, Any]:
+    from scantwin.evaluation.report import evaluate_generator
+    from scantwin.systems import restore
+
+    system = restore(model)
+    studies = [study for study, _ in _prepared(data, model.recipe, quiet=quiet)]
+    with progress_bar("measuring", quiet=quiet) as advance:
+        return evaluate_generator(system, studies, trained=model.record.get("patches"), advance=advance)
+
+
+def _prepared(data: Path, recipe: Recipe, *, quiet: bool) -> list[tuple[PreparedStudy, Path]]:
+    """The studies of a folder that a model of `recipe` can be measured on, and where they lie."""
+    from scantwin.imaging.reading import find_studies, read_study
+    from scantwin.learning.prepared import prepare, prepare_ct
+
+    found = []
     sources = find_studies(data)
-    with progress_bar("reading", quiet=as_json) as advance:
+    with progress_bar("reading", quiet=quiet) as advance:
         for number, source in enumerate(sources):
             advance(number, len(sources))
             try:
                 study = read_study(source)
-                if study.pet is not None:
-                    studies.append(prepare(study, chosen.recipe.spacing_mm))
-                    folders[study.name] = source.path
+                if recipe.makes_ct:
+                    split = recipe.districts != ("whole-body",)
+                    found.append((prepare_ct(study, recipe.spacing_mm, districts=split), source.path))
+                elif study.pet is not None:
+                    found.append((prepare(study, recipe.spacing_mm), source.path))
             except Rejection as rejection:
                 say_rejection(rejection)
-    if not studies:
+    if not found and recipe.makes_ct:
+        raise InputError(f"No study in {data} has a CT that can be read.", hint="Measuring needs CTs.")
+    if not found:
         raise InputError(f"No study in {data} has both a CT and a PET.", hint="Measuring needs both.")
-    with progress_bar("measuring", quiet=as_json) as advance:
-        report = evaluate_studies(
-            scanner_for(chosen), studies, chosen.statistics or None,
-            organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
-        )  # fmt: skip
-    said = {"notice": NOTICE, "model_version": version, **report}
-    emit(said, as_json, lambda: _people(said))
+    return found
 
 
 def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
@@ -88,7 +144,11 @@ def _people(said: dict[str, Any]) -> None:
             table.add_row(who, region, *cells)
         lesions = figures["lesions"]
         if lesions["n"]:
-            table.add_row(who, "lesions", f"{lesions['mae']:.3f}", f"{lesions['suvmean_bias']:+.3f}")
+            sd = lesions["sd"]
+            table.add_row(
+                who, "lesions", f"{lesions['mae']:.3f} ± {sd['mae']:.3f}",
+                f"{lesions['suvmean_bias']:+.3f} ± {sd['suvmean_bias']:.3f}",
+            )  # fmt: skip
     out.print(table)
     if (verdict := _verdict(said)) is not None:
         out.print(verdict)
@@ -96,8 +156,9 @@ def _people(said: dict[str, Any]) -> None:
     if lesions["n"]:
         sensitivity = lesions["sensitivity"]
         out.print(
-            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f}, "
-            f"SUVpeak error {lesions['suvpeak_error']:.2f} SUV, {lesions['inside_limits']:.0%} inside "
+            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f} ± {lesions['sd']['mae']:.2f}, SUVpeak error "
+            f"{lesions['suvpeak_error']:.2f} ± {lesions['sd']['suvpeak_error']:.2f} SUV, "
+            f"{lesions['inside_limits']:.0%} inside "
             f"-25/+33 %, {sensitivity['value']:.0%} found at SUV {sensitivity['threshold']}"
         )
     if (covered := said["uncertainty"]["coverage"]) is not None:
@@ -108,6 +169,15 @@ def _people(said: dict[str, Any]) -> None:
             f"{distances['figure']} {distances['model']:.4f} "
             f"({distances['extractor']}, {distances['planes']})"
         )
+
+
+def _people_of_ct(said: dict[str, Any]) -> None:
+    title = f"{said['n']} patients; mae and bias in HU, all else without unit"
+    table = Table("region", "figure", "mean ± SD", "patients", title=title)
+    for region, figures in {"whole body": said["whole_body"], **said["districts"]}.items():
+        for name, value in figures.items():
+            table.add_row(region, name, f"{value['mean']:.3f} ± {value['sd']:.3f}", f"{value['n']}")
+    out.print(table)
 
 
 def _verdict(said: dict[str, Any]) -> str | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from scantwin.errors import InputError, Rejection
-from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
+from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.generation.inpainting import CTInpainting
     from scantwin.generation.lesion_data import Masks
+    from scantwin.generation.lesion_sources import FromPatients
     from scantwin.generation.scene import Scene
     from scantwin.imaging.reading import StudySource
     from scantwin.learning.weights import Model
@@ -35,9 +38,13 @@ def lesions(
     masks: Annotated[
         str,
         typer.Option(
-            help="Shapes: sampled, patients (other studies' lesions), or a drawn mask's NIfTI file."
+            help="Shapes: sampled, patients (other patients' lesions), or a drawn mask's NIfTI file."
         ),
     ] = "sampled",
+    masks_from: Annotated[
+        Path | None,
+        typer.Option(help="Folder of studies whose lesions --masks patients takes (default: the CTs' own)."),
+    ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
@@ -46,12 +53,13 @@ def lesions(
     """Put made tumours into real CTs, with their labels: as many, and where, as asked for. SYNTHETIC.
 
     Organs are told from labels (organs.nii.gz beside a CT); without them lung, bone, fat and soft tissue are
-    told from CT numbers. `none` is the share of cases without a tumour. Run again
-    after it was stopped, it goes on where it was.
+    told from CT numbers. `none` is the share of cases without a tumour. With --masks patients nobody gets a
+    lesion of their own shape. Run again after it was stopped, it goes on where it was.
 
     \b
     scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1
     scantwin generate lesions ct.nii.gz --model inpainting/ --out made/ --masks drawn.nii.gz --count 3
+    scantwin generate lesions ct.nii.gz --model inpainting/ --out made/ --masks patients --masks-from studies/
     """
     from scantwin.cli.generate_orders import after_drawing, made_of, made_with
     from scantwin.generation.lesion_data import make_lesion_data
@@ -71,17 +79,21 @@ def lesions(
         raise InputError(
             f"{data} holds {len(sources)} CTs, but a mask is drawn on one.", hint="Give that one."
         )
+    if masks_from and masks != "patients":
+        raise InputError("--masks-from tells whose lesions --masks patients takes.", hint="Give both.")
+    donors = _donors(sources, masks_from)
     order = Order(
         count=count, balance=parse_balance("drawn=1" if drawing else balance or "lung=1"), per_case=per_case,
         method=chosen_method(system, method), seed=seed,
         asked={
             **made_with(model, version), **made_of(sources), "masks": DRAWN if drawing else masks,
             **(after_drawing(drawing) if drawing else {}),
+            **({"masks_sha256": made_of(donors)["data_sha256"]} if masks_from else {}),
         },
     )  # fmt: skip
     with progress_bar("making cases", quiet=as_json) as advance:
         said = make_lesion_data(
-            system, _scenes(sources), _masks(masks, drawing, sources), order, out_dir, advance=advance
+            system, _scenes(sources), _masks(masks, drawing, sources, donors), order, out_dir, advance=advance
         )
     emit(said, as_json, lambda: _people(said))
 
@@ -133,26 +145,62 @@ def _scenes(sources: list[StudySource]) -> list[Callable[[], Scene]]:
     return [partial(read, source) for source in sources]
 
 
-def _masks(masks: str, drawing: Path | None, sources: list[StudySource]) -> Masks:
-    from scantwin.generation.lesion_masks import shapes_of
-    from scantwin.generation.lesion_sources import Drawn, FromPatients, Sampled
+def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySource]:
+    """The studies whose lesions may be taken: the CTs' own, or those of another folder's other patients."""
+    from scantwin.imaging.reading import find_studies
+
+    if masks_from is None:
+        return sources
+    own = {patient_of(source) for source in sources}
+    found = find_studies(masks_from)
+    donors = [source for source in found if patient_of(source) not in own]
+    if not donors:
+        raise InputError(
+            f"All {len(found)} studies of {masks_from} are of patients whose CTs are to get lesions.",
+            hint="Leave out --masks-from to share lesions among them.",
+        )
+    return donors
+
+
+def patient_of(source: StudySource) -> str:
+    """Whose study it is, in every folder the same; one that does not say is a patient of its own."""
+    return source.patient or (
+        source.key if source.kind == "dicom" else f"{source.path.resolve()}/{source.place}"
+    )
+
+
+def _masks(masks: str, drawing: Path | None, sources: list[StudySource], donors: list[StudySource]) -> Masks:
+    from scantwin.generation.lesion_sources import Drawn, Sampled
     from scantwin.imaging.nifti import read_nifti
-    from scantwin.imaging.reading import read_study
 
     if masks == "sampled":
         return Sampled()
     if drawing:
         return Drawn(read_nifti(drawing, "label").canonical())
-    shapes = []
-    for source in sources:
+    return _from_patients(sources, donors)
+
+
+def _from_patients(sources: list[StudySource], donors: list[StudySource]) -> FromPatients:
+    """The donors' lesions. Says which CTs cannot get one, since all are their patient's own."""
+    from scantwin.generation.lesion_masks import shapes_of
+    from scantwin.generation.lesion_sources import FromPatients
+    from scantwin.imaging.reading import read_study
+
+    shapes, patients = [], defaultdict(set)
+    for source in donors:
         try:
             study = read_study(source)
         except Rejection as rejection:
             say_rejection(rejection)
             continue
+        patients[study.name].add(patient_of(source))
         if study.lesions is not None:
-            shapes += shapes_of(study.name, study.lesions)
-    return FromPatients(shapes)
+            shapes += shapes_of(study.name, study.lesions, patient_of(source))
+    masks = FromPatients(shapes, patients if donors is sources else {})
+    for name in masks.patients:
+        if not masks.others(name):
+            err.print(f"[yellow]left out:[/yellow] {escape(name)} gets no lesion: no other patient has one.")
+    return masks
 
 
 def _people(said: dict[str, Any]) -> None:

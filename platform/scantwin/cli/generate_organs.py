@@ -17,7 +17,10 @@ def organs(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder, zip or study folder.")],
     organ: Annotated[
         list[str],
-        typer.Option(help="An organ class, such as liver (any other word lists them); may be given again."),
+        typer.Option(
+            help="An organ class, such as liver, or several as liver,kidney; may be given again. Any other "
+            "word lists them."
+        ),
     ],
     model: Annotated[str, typer.Option(help="A ct-inpainting model: folder, version or name.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")],
@@ -36,7 +39,7 @@ def organs(
     """Make organs of a CT anew, or what lies around them; the rest stays as it is. SYNTHETIC.
 
     \b
-    scantwin generate organs study/ --organ liver --organ kidney --model inpainting/ --out made/
+    scantwin generate organs study/ --organ liver,kidney --model inpainting/ --out made/
     scantwin generate organs study/ --organ lung --where outside --model inpainting/ --out made/
     """
     from scantwin.cli.generate_lesions import chosen_method, inpainting_model
@@ -48,9 +51,10 @@ def organs(
 
     if where not in get_args(Where):
         raise InputError(f"--where is inside or outside, not {where}.")
-    if odd := [name for name in organ if name not in ORGAN_CLASSES]:
+    asked = [name.strip() for text in organ for name in text.split(",")]
+    if odd := [name for name in asked if name not in ORGAN_CLASSES]:
         raise InputError(f"There is no organ class {odd[0]}.", hint=f"Known: {', '.join(ORGAN_CLASSES)}.")
-    wanted = [name for name in ORGAN_CLASSES if name in organ]
+    wanted = [name for name in ORGAN_CLASSES if name in asked]
     system, version = inpainting_model(model)
     painted_by = chosen_method(system, method)
     use_threads(threads)

@@ -12,6 +12,7 @@ from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
+    from scantwin.generation.volumes_masks import MaskFile
     from scantwin.imaging.study import District
 
 
@@ -22,7 +23,8 @@ def volumes(
         int | None, typer.Option(min=1, help="Volumes to make (default 4, or one for each mask).")
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of organ label maps (NIfTI) that the volumes follow.")
+        Path | None,
+        typer.Option(help="Organ label maps (NIfTI) that the volumes follow: a file or a folder."),
     ] = None,
     mapping: Annotated[
         str | None, typer.Option(help="Whose label numbers the masks have: phantom, totalsegmentator-total.")
@@ -44,16 +46,17 @@ def volumes(
 ) -> None:
     """Make whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
 
-    Without --masks they are made from noise alone; with it each follows a label map. 512 x 512 x 256 voxels
-    took 2 GB. Run again after it was stopped, it goes on where it was.
+    Without --masks they are made from noise alone; with it each follows a label map. For 512 x 512 x 256
+    voxels the networks took under 2 GB of memory on a processor (reading masks and writing not measured).
+    Run again after it was stopped, it goes on where it was.
 
     \b
     scantwin generate volumes --model volumes/ --out made/ --count 8
     scantwin generate volumes --model volumes/ --out made/ --masks labels/ --mapping totalsegmentator-total
+    scantwin generate volumes --model volumes/ --out made/ --masks study/truth/organs.nii.gz
     """
     from scantwin.cli.generate_orders import made_with
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
-    from scantwin.generation.volumes_masks import find_masks
     from scantwin.learning.machine import use_threads
 
     system, version = volumes_model(model)
@@ -63,7 +66,7 @@ def volumes(
         raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
     if mapping and not masks:
         raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
-    found = tuple(find_masks(masks, mapping)) if masks else ()
+    found = masks_of(masks, mapping) if masks else ()
     order = VolumesOrder(
         count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps, device,
         made_with(model, version),
@@ -89,6 +92,20 @@ def volumes_model(text: str) -> tuple[LowResource3D, str]:
             hint="Train one with scantwin train --recipe low-resource-3d.",
         )
     return system, version
+
+
+def masks_of(path: Path, mapping: str | None) -> tuple[MaskFile, ...]:
+    """The label maps of a folder, or the one that is named itself, whose numbers are told alike."""
+    from scantwin.generation.volumes_masks import OWN, MaskFile, find_masks
+    from scantwin.imaging.organs import ORGAN_FILE, PHANTOM_TRUTH, load_organ_mapping
+
+    if not path.is_file():
+        return tuple(find_masks(path, mapping))
+    if mapping is None and path.parent.name == PHANTOM_TRUTH:
+        mapping = "phantom"
+    elif mapping is None and path.name == ORGAN_FILE and not (path.parent / "manifest.json").is_file():
+        mapping = "totalsegmentator-total"  # beside a CT that ScanTwin did not make
+    return (MaskFile(path, path.name, load_organ_mapping(mapping) if mapping else OWN),)
 
 
 def _district(system: LowResource3D, text: str | None) -> District:

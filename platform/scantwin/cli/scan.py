@@ -12,6 +12,16 @@ from rich.table import Table
 from scantwin import NOTICE
 from scantwin.terminal import Json, emit, err, out, progress_bar
 
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Network evaluations of a sample: 2 up to the training's noise levels (default: recipe's).",
+    ),
+]
+Samples = Annotated[int | None, typer.Option(min=1, max=32, help="Samples to draw (default: recipe's).")]
+"""Of models that draw any; `scantwin evaluate` has both, too."""
+
 
 def scan(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder or zip.")],
@@ -26,6 +36,8 @@ def scan(
         "scantwin-scan"
     ),
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
+    steps: Steps = None,
+    samples: Samples = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -34,6 +46,7 @@ def scan(
     \b
     scantwin scan ct.nii.gz
     scantwin scan ct.nii.gz --model model/ --out scan/
+    scantwin scan ct.nii.gz --model starter-diffusion --steps 2 --samples 1 --out scan/
     """
     from scantwin.imaging.ct_header import ct_header
     from scantwin.imaging.reading import read_ct
@@ -41,13 +54,18 @@ def scan(
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
     from scantwin.translation.outputs import write_scan
+    from scantwin.translation.variants import as_asked, sampling_of, sampling_warning
 
     chosen, version = choose_model(model)
+    used = as_asked(chosen, steps=steps, samples=samples)
     volume = read_ct(ct)
     use_threads(threads)
     with progress_bar("scanning", quiet=as_json) as advance:
-        result = scanner_for(chosen).scan(volume, seed=seed, advance=advance)
-    said = write_scan(result, volume, chosen, version, out_dir, seed=seed, like=ct_header(ct))
+        result = scanner_for(used).scan(volume, seed=seed, advance=advance)
+    if (warning := sampling_warning(chosen, used)) is not None:
+        result.warnings.append(warning)
+    said = write_scan(result, volume, used, version, out_dir, seed=seed, like=ct_header(ct))
+    said["sampling"] = sampling_of(used.recipe)
     emit(said, as_json, lambda: _people(said))
 
 

@@ -180,9 +180,9 @@ def compare(predicted: NDArray[np.float32], case: Case) -> dict[str, dict[str, f
             "bias": im.bias(predicted, case.true, mask),
             "psnr": im.psnr(predicted, case.true, mask),
         }
-        inside = similarity[mask]
-        if np.isfinite(inside).any():
-            values["ssim"] = float(np.nanmean(inside, dtype=np.float64))
+        inside = similarity[mask & case.likeness.known]
+        if inside.size:
+            values["ssim"] = float(inside.mean(dtype=np.float64))
         regions[region] = values
     return regions
 

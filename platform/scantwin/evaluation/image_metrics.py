@@ -28,6 +28,9 @@ _SAMPLE: Final = _SSIM_WINDOW**3 / (_SSIM_WINDOW**3 - 1)
 _SCALE_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of MS-SSIM, finest scale first (Wang 2003, 10.1109/ACSSC.2003.1292216)."""
 
+_LEAST_EDGE: Final = _SSIM_WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)
+"""Edge that the window needs to fit at the coarsest scale [voxels]: 112."""
+
 
 def mae(predicted: Array, true: Array, mask: Mask) -> float:
     """Mean absolute error [g/ml] over the mask."""
@@ -40,19 +43,28 @@ def bias(predicted: Array, true: Array, mask: Mask) -> float:
 
 
 def psnr(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
-    """Peak signal-to-noise ratio [dB] of the masked voxels, both clipped to `value_range` [g/ml]."""
+    """Peak signal-to-noise ratio [dB] of the masked voxels, both clipped to `value_range` [g/ml].
+
+    NaN where one of them is.
+    """
     low, high = value_range
     error = np.clip(predicted[mask], low, high) - np.clip(true[mask], low, high)
     mean_square = float((error.astype(np.float64) ** 2).mean())
     # Two equal images have no noise: 100 dB stands for that, and keeps means finite.
-    return 100.0 if mean_square == 0 else min(100.0, 10.0 * float(np.log10((high - low) ** 2 / mean_square)))
+    if mean_square == 0:
+        return 100.0
+    # Not min(): of 100 and NaN that is 100, the figure of a perfect image.
+    return float(np.minimum(100.0, 10.0 * np.log10((high - low) ** 2 / mean_square)))
 
 
 def ssim(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
-    """Mean structural similarity over the mask; NaN where the mask lies in the cropped border only."""
-    values = Likeness(true, mask, value_range).map(predicted)[mask]
-    known = np.isfinite(values)
-    return float(values[known].mean(dtype=np.float64)) if known.any() else float("nan")
+    """Mean structural similarity over the mask.
+
+    NaN where the mask lies in the cropped border only, or a voxel of it is NaN.
+    """
+    likeness = Likeness(true, mask, value_range)
+    values = likeness.map(predicted)[mask & likeness.known]
+    return float(values.mean(dtype=np.float64)) if values.size else float("nan")
 
 
 class Likeness:
@@ -73,15 +85,20 @@ class Likeness:
         out[self._finest.where] = luminance * structure
         return out
 
+    @property
+    def known(self) -> Mask:
+        """Where `map` has a value. If that is NaN, so is a voxel of the predicted image."""
+        return self._finest.where
+
     def multi_scale(self, predicted: Array) -> float:
         """MS-SSIM over the body: five scales, each half as fine as the one before.
 
-        NaN where the volume is too small for the window at the coarsest scale (edges below 112 voxels), or
-        no voxel of the body is left there.
+        A volume too small for the window at the coarsest scale (edges below 112 voxels) is continued by what
+        lies outside the body. NaN where no voxel of the body is left at a scale.
         """
-        if len(self._scales) < len(_SCALE_WEIGHTS) or not all(scale.where.any() for scale in self._scales):
+        if not all(scale.where.any() for scale in self._scales):
             return float("nan")
-        image, product = self._shown(predicted), 1.0
+        image, product = _continued(self._shown(predicted), self._range[0]), 1.0
         for number, (scale, weight) in enumerate(zip(self._scales, _SCALE_WEIGHTS, strict=True)):
             luminance, structure = scale.against(image)
             last = number == len(_SCALE_WEIGHTS) - 1
@@ -96,12 +113,13 @@ class Likeness:
 
     @cached_property
     def _scales(self) -> list[_Scale]:
-        """Finest first, as far as the window fits."""
-        scales: list[_Scale] = []
-        true, inside = self._true, self._body.astype(np.float64)
-        while len(scales) < len(_SCALE_WEIGHTS) and min(true.shape) >= _SSIM_WINDOW:
-            scales.append(_Scale(true, inside, self._range) if scales else self._finest)
+        """Finest first."""
+        true = _continued(self._true, self._range[0])
+        inside = _continued(self._body.astype(np.float64), 0.0)
+        scales = [self._finest if true.shape == self._true.shape else _Scale(true, inside, self._range)]
+        for _ in _SCALE_WEIGHTS[1:]:
             true, inside = _halved(true), _halved(inside)
+            scales.append(_Scale(true, inside, self._range))
         return scales
 
     def _shown(self, image: Array) -> NDArray[np.float64]:
@@ -133,6 +151,12 @@ class _Scale:
 
     def _windowed(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(ndimage.uniform_filter(image, _SSIM_WINDOW)[self.where], np.float64)
+
+
+def _continued(image: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+    """`image` in the middle of an array of at least `_LEAST_EDGE` voxels an edge, `value` around it."""
+    missing = [max(_LEAST_EDGE - n, 0) for n in image.shape]
+    return np.pad(image, [(n // 2, n - n // 2) for n in missing], constant_values=value)
 
 
 def _halved(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,6 +46,8 @@ def training_statistics(studies: list[PreparedStudy]) -> Statistics:
             bins = np.clip((suv / SUV_STEP).astype(int), 0, _SUV_BINS - 1)
             out[f"suv/{district}"] += np.bincount(bins, minlength=_SUV_BINS)
             out[f"sum/{district}"] += (suv.size, suv.sum())
+            if not study.has_ct:
+                continue  # the air in its place says nothing of a CT number's uptake
             of_hu = _hu_bin(hu)
             out[f"curve/{district}"] += [
                 np.bincount(of_hu, weights=w, minlength=len(HU_EDGES)) for w in (np.ones_like(suv), suv)
@@ -68,6 +70,8 @@ def predict_reference(
         return np.full(hu.shape, (middle + 0.5) * SUV_STEP, np.float32)
     voxels, sums = statistics[f"curve/{district}"]
     known = np.flatnonzero(voxels)
+    if not known.size:
+        return None  # PETs without a CT have no curve
     curve = np.interp(np.arange(len(HU_EDGES)), known, sums[known] / voxels[known])
     return np.asarray(curve[_hu_bin(hu)], np.float32)
 

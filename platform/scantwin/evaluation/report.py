@@ -1,4 +1,4 @@
-"""Measuring a model on studies with a known PET: the report of `scantwin evaluate`."""
+"""Measuring a model on studies with a known PET or CT: the report of `scantwin evaluate`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scantwin.errors import InputError
 from scantwin.evaluation import frechet
 from scantwin.evaluation.agreement import coverage
 from scantwin.evaluation.held_out import Case, case_of, say_reference
+from scantwin.evaluation.measuring import measure
 from scantwin.evaluation.references import REFERENCES, Statistics
 from scantwin.evaluation.tally import Tally, spread
+from scantwin.federation.merging import merge
 from scantwin.imaging.resampling import resample_like
+from scantwin.imaging.study import DISTRICTS
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.system import System
 from scantwin.terminal import Advance, silent
 from scantwin.translation.uncertainty import INTERVAL
 from scantwin.translation.virtual_scanner import VirtualScanner
@@ -31,6 +36,7 @@ def evaluate_studies(
     studies: list[PreparedStudy],
     training: Statistics | None,
     *,
+    seed: int = 0,
     organs: Organs = lambda _: None,
     extractor: frechet.Extractor | None = None,
     advance: Advance = silent,
@@ -38,7 +44,7 @@ def evaluate_studies(
     """The report: model and references beside each other, mean and SD over patients, by region and condition.
 
     `training` holds the training statistics behind the references; without them there are none.
-    `extractor` is of the Frechet distance; by default the project's own.
+    `seed` fixes what a system draws; `extractor` is of the Frechet distance, by default the project's own.
     """
     extractor = extractor or frechet.RandomFeatures()
     tallies: dict[str, Tally] = defaultdict(Tally)
@@ -49,7 +55,7 @@ def evaluate_studies(
         advance(number, len(studies), study.name)
         case = case_of(study)
         masks = _organ_masks(organs(study.name), case)
-        made = scanner.synthesise(study)
+        made = scanner.synthesise(study, seed=seed)
         moved = _moved(study, made.pet, case)
         said = {"model": moved}
         for reference in REFERENCES if training else ():
@@ -76,16 +82,49 @@ def evaluate_studies(
     return {
         "n": len(studies),
         "range": list(SUV_RANGE),
-        **tallies["model"].report(),
+        **_figures(tallies["model"]),
         "uncertainty": {
             "interval": INTERVAL,
             "n": len(covered),
             "coverage": spread(covered) if covered else None,
         },
         "frechet": {"figure": extractor.figure, "extractor": extractor.name, "planes": "2.5D", **distances},
-        "references": {name: tallies[name].report() for name in REFERENCES if name in tallies},
-        "conditions": {name: {"n": tally.patients, **tally.report()} for name, tally in conditions.items()},
+        "references": {name: _figures(tallies[name]) for name in REFERENCES if name in tallies},
+        "conditions": {name: {"n": tally.patients, **_figures(tally)} for name, tally in conditions.items()},
     }
+
+
+def evaluate_generator(
+    system: System, studies: list[PreparedStudy], *, trained: dict[str, int] | None = None,
+    advance: Advance = silent,
+) -> dict[str, Any]:  # fmt: skip
+    """What a system that makes CT gets wrong: its figures' mean, SD and patients behind them, by region.
+
+    `trained` counts the patches behind each component; without it every component is taken as trained.
+    """
+    measured = measure(system, studies, trained=trained or None, advance=advance)
+    regions = merge([measured.metrics]).get("model", {})
+    if not regions:
+        raise InputError(
+            f"Nothing of the {len(studies)} studies is what this model has learnt to make.",
+            hint=f"Its districts are {', '.join(system.recipe.districts)}.",
+        )
+    figures = {
+        region: {name: {**value, "n": round(value["n"])} for name, value in of.items()}
+        for region, of in regions.items()
+    }
+    return {
+        "n": len(studies),
+        "whole_body": figures.get("whole-body", {}),
+        "districts": {d: figures[d] for d in DISTRICTS if d in figures and d != "whole-body"},
+    }
+
+
+def _figures(tally: Tally) -> dict[str, Any]:
+    """What a tally says, with the SD over lesions beside their means (n is that of the lesions)."""
+    said = tally.report()
+    said["lesions"]["sd"] = {name: spread(values)["sd"] for name, values in tally.lesions.items() if values}
+    return said
 
 
 def _moved(study: PreparedStudy, image: NDArray[np.float32], case: Case) -> NDArray[np.float32]:

@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scantwin.errors import InputError
 from scantwin.evaluation.agreement import agreement, as_figures
 from scantwin.evaluation.held_out import Case, compare
 from scantwin.evaluation.uptake import REAL_CHANGE, lesion_figures
-from scantwin.evaluation.volumes import OF_MAXIMUM, RESPONSE, THRESHOLDS, responses, tumour
+from scantwin.evaluation.volumes import (
+    OF_MAXIMUM,
+    RESPONSE,
+    THRESHOLDS,
+    dice,
+    false_volumes,
+    responses,
+    tumour,
+)
 from scantwin.imaging.study import DISTRICTS
 
 _METRICS = ("mae", "bias", "psnr", "ssim", "ms_ssim")
@@ -21,7 +30,7 @@ _LESION_METRICS = (
     "suvpeak_inside",
 )  # fmt: skip
 SENSITIVITY_AT = 4.0
-"""Threshold [g/ml] of the headline sensitivity: the fixed threshold of MTV."""
+"""Threshold [g/ml] of the headline sensitivity and of the overlap: the fixed threshold of MTV."""
 
 Values = dict[str, list[float]]
 
@@ -29,7 +38,9 @@ Values = dict[str, list[float]]
 class Tally:
     """Figures per patient (regions), per lesion and per organ."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, multi_scale: bool = True) -> None:
+        """`multi_scale`: MS-SSIM too, which takes longer than all other figures of the body together."""
+        self.multi_scale = multi_scale
         self.regions: dict[str, Values] = defaultdict(lambda: defaultdict(list))
         self.lesions: Values = defaultdict(list)
         self.pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -40,6 +51,10 @@ class Tally:
         """Lesions found, lesions, false marks by threshold."""
         self.truly_found = np.zeros((len(RESPONSE), 3))
         """The same of the true PET: what there was to find."""
+        self.overlap: Values = defaultdict(list)
+        """Per patient: Dice and false volumes [ml] of what is above `SENSITIVITY_AT`, with the lesions."""
+        self.true_overlap: Values = defaultdict(list)
+        """The same of the true PET."""
         self.patients = 0
         self.searched = 0
         """Patients of whom lesions are labelled, if only that there are none."""
@@ -47,13 +62,20 @@ class Tally:
     def add(
         self, predicted: NDArray[np.float32], case: Case, organs: dict[str, NDArray[np.bool_]] | None = None
     ) -> None:
-        """Adds a patient: predicted PET [g/ml] (z, y, x) and masks of organs, if there are any."""
+        """Adds a patient: predicted PET [g/ml] (z, y, x) and masks of organs, if there are any.
+
+        Raises `InputError` where the predicted PET has voxels in the body that are not numbers.
+        """
+        if not np.isfinite(predicted[case.body]).all():
+            raise InputError(
+                "The model's PET has voxels in the body that are not numbers.",
+                hint="Its training diverged: train it anew, with a smaller learning rate.",
+            )
         self.patients += 1
         for region, values in compare(predicted, case).items():
             for metric, value in values.items():
                 self.regions[region][metric].append(value)
-        many = case.likeness.multi_scale(predicted)
-        if np.isfinite(many):
+        if self.multi_scale and np.isfinite(many := case.likeness.multi_scale(predicted)):
             self.regions["whole-body"]["ms_ssim"].append(many)
         for figures in lesion_figures(predicted, case):
             for name, value in figures.items():
@@ -72,13 +94,17 @@ class Tally:
         marks = responses(predicted, region, case.body)
         for points, into in ((marks, self.found), (case.to_be_found, self.truly_found)):
             into += [(r.found, r.lesions, r.false_marks) for r in points]
+        ml = case.grid.voxel_ml
+        for suv, shares in ((predicted, self.overlap), (case.true, self.true_overlap)):
+            for name, value in _overlap(case.body & (suv >= SENSITIVITY_AT), region, ml).items():
+                if np.isfinite(value):
+                    shares[name].append(value)
         if not region.any():
             return
         labels, count = ndimage.label(region, ndimage.generate_binary_structure(3, 2))
         for label in range(1, count + 1):
             mask = labels == label
             self.pairs["lesions"].append((float(predicted[mask].mean()), float(case.true[mask].mean())))
-        ml = case.grid.voxel_ml
         for threshold in (*THRESHOLDS, None):
             name = f"{OF_MAXIMUM:.0%} of maximum" if threshold is None else f"SUV {threshold}"
             said, true = (tumour(suv, region, ml, threshold) for suv in (predicted, case.true))
@@ -86,7 +112,7 @@ class Tally:
             self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
 
     def report(self) -> dict[str, Any]:
-        """Everything, mean and SD over patients."""
+        """Everything, mean and SD over patients with their number; `lesions` over lesions."""
         regions = {
             region: {m: spread(values[m]) for m in _METRICS if values[m]}
             for region, values in self.regions.items()
@@ -95,12 +121,13 @@ class Tally:
         for name in _LESION_METRICS:
             values = self.lesions[name]
             lesions[name] = float(np.mean(values)) if values else None
-        if lesions["n"]:
+        if self.searched:
             lesions |= self._detection()
         return {
             "whole_body": regions.get("whole-body", {}),
             "districts": {d: regions[d] for d in DISTRICTS if d in regions and d != "whole-body"},
             "lesions": lesions,
+            "lesion_regions": regions.get("lesions", {}),
             "agreement": {name: _agreement(pairs) for name, pairs in sorted(self.pairs.items())},
             "volumes": {name: _agreement(pairs) for name, pairs in self.volumes.items()},
         }
@@ -118,7 +145,17 @@ class Tally:
             ]
         at = RESPONSE.index(SENSITIVITY_AT)
         headline = {"threshold": SENSITIVITY_AT, "value": curves["free_response"][at]["sensitivity"]}
-        return {"sensitivity": headline, **curves}
+        overlaps = {
+            who: {"threshold": SENSITIVITY_AT, **{name: spread(values) for name, values in found.items()}}
+            for who, found in (("overlap", self.overlap), ("overlap_of_true_pet", self.true_overlap))
+        }
+        return {"sensitivity": headline, **curves, **overlaps}
+
+
+def _overlap(marked: NDArray[np.bool_], lesions: NDArray[np.bool_], voxel_ml: float) -> dict[str, float]:
+    """As autoPET has it: without lesions only the false-positive volume is defined, the others are NaN."""
+    positive, negative = false_volumes(marked, lesions, voxel_ml)
+    return {"dice": dice(marked, lesions), "false_positive_ml": positive, "false_negative_ml": negative}
 
 
 def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:
@@ -132,5 +169,6 @@ def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Mean and standard deviation over patients."""
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+    """Mean and standard deviation over patients, and how many they are: of one the deviation is 0."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "sd": sd, "n": len(values)}

@@ -82,6 +82,15 @@ def write_case(
         write_json(aside / "manifest.json", manifest)
 
 
+def case_files(folder: Path) -> dict[str, str]:
+    """Paths of a written case, by what they hold."""
+    names = {
+        "ct_nifti": "CT.nii.gz", "labels_nifti": "SEG.nii.gz", "region_nifti": "region.nii.gz",
+        "picture": "picture.png", "manifest": "manifest.json",
+    }  # fmt: skip
+    return {"folder": str(folder), **{what: str(folder / name) for what, name in names.items()}}
+
+
 def _told(scene: Scene, made: NDArray[np.generic], labels: NDArray[np.uint16], one: Found) -> dict[str, Any]:
     inside = one.region
     real, new = (np.asarray(array[inside], np.float32) for array in (scene.ct.array, made))

@@ -17,7 +17,7 @@ from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.files import claim_folder, write_json
 from scantwin.generation.inpainting import CTInpainting
-from scantwin.generation.lesion_cases import Found, write_case
+from scantwin.generation.lesion_cases import Found, case_files, write_case
 from scantwin.generation.lesion_masks import LESION_ORGANS
 from scantwin.generation.lesion_orders import NONE, Order, Wanted
 from scantwin.generation.scene import Scene
@@ -47,7 +47,7 @@ def make_lesion_data(
     *,
     advance: Advance = silent,
 ) -> dict[str, Any]:
-    """Writes the data set and says what is in it; cases that are there already are kept.
+    """Writes the data set and says what is in it and where; cases that are there already are kept.
 
     Case k is made of CT k, k + n, ..; where that CT lacks the organ, of the next that has it.
     """
@@ -71,7 +71,7 @@ def make_lesion_data(
         "method": order.method, "seed": order.seed, **order.asked,
     }  # fmt: skip
     write_json(out / "dataset.json", {**said, "order": order.told(), "made": cases})
-    return said
+    return {**said, "files": [case_files(out / case["case"]) for case in cases]}
 
 
 class _Shelf:

@@ -42,8 +42,10 @@ class Shape:
 
     mask: Region
     spacing: Spacing
+    study: str
+    """Which study it is of, by pseudonym."""
     patient: str
-    """Whose it is, by pseudonym."""
+    """Whose it is, the same in all studies of a patient. Identifies: it stays on this machine."""
 
 
 def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator, taken: Region) -> Region | None:
@@ -96,8 +98,11 @@ def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
     return np.asarray(parts, np.int32), int(count)
 
 
-def shapes_of(name: str, lesions: Volume) -> list[Shape]:
-    """The lesions of a patient as shapes; the tiniest and the largest are left out."""
+def shapes_of(name: str, lesions: Volume, patient: str | None = None) -> list[Shape]:
+    """The lesions of the study `name` as shapes; the tiniest and the largest are left out.
+
+    Without a `patient` the study is one of its own.
+    """
     labels = np.asarray(lesions.array) > 0
     parts, _ = ndimage.label(labels, ndimage.generate_binary_structure(3, 3))
     shapes = []
@@ -105,7 +110,7 @@ def shapes_of(name: str, lesions: Volume) -> list[Shape]:
         mask = np.asarray(parts[box] == number, np.bool_)
         volume = mask.sum() * float(np.prod(lesions.spacing)) / 1000.0
         if _LIMITS_ML[0] <= volume <= _LIMITS_ML[1]:
-            shapes.append(Shape(np.pad(mask, 1), lesions.spacing, name))
+            shapes.append(Shape(np.pad(mask, 1), lesions.spacing, name, name if patient is None else patient))
     return shapes
 
 

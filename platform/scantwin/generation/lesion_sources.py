@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -42,24 +42,39 @@ class FromPatients:
     """Shapes of other patients' lesions at random places."""
 
     shapes: list[Shape]
+    patients: Mapping[str, set[str]] = field(default_factory=dict)
+    """Name of a CT's study -> whose it is; several where studies share the name. One that is not named here
+    is a patient of its own."""
     name: str = "patients"
 
     def __post_init__(self) -> None:
         if not self.shapes:
             raise InputError(
                 "No study has a lesion whose shape could be taken.",
-                hint="Lesion labels lie beside a CT as SEG.nii.gz; --masks sampled needs none.",
+                hint="Lesion labels lie beside a CT as SEG.nii.gz. --masks-from takes other studies; --masks "
+                "sampled needs none.",
             )
+        if self.patients and all(not self.others(study) for study in self.patients):
+            raise InputError(
+                f"All lesions are of the patient of {self.shapes[0].study}, and so are all CTs: no shape is "
+                "another patient's.",
+                hint="--masks-from takes the shapes of other studies; --masks sampled needs none.",
+            )
+
+    def others(self, study: str) -> list[Shape]:
+        """The shapes that are of other patients than the study is."""
+        own = self.patients.get(study, {study})
+        return [shape for shape in self.shapes if shape.patient not in own]
 
     def __call__(
         self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
     ) -> list[Found] | None:
-        """Another patient's lesion in each organ."""
-        others = [shape for shape in self.shapes if shape.patient != scene.name] or self.shapes
+        """Another patient's lesion in each organ; None where all lesions are the patient's own."""
+        others = self.others(scene.name)
 
         def one(organ: OrganClass, taken: Region) -> Found | None:
             found = borrowed(scene, organ, random, others, taken)
-            return None if found is None else Found(found[0], organ, f"of {found[1].patient}")
+            return None if found is None else Found(found[0], organ, f"of {found[1].study}")
 
         return _apart(scene, organs, one)
 

@@ -32,7 +32,7 @@ def make_organs(
     model_version: str = "",
     advance: Advance = silent,
 ) -> dict[str, Any]:
-    """Writes CT.nii.gz, region.nii.gz, a picture and a manifest into `out`; gives the manifest.
+    """Writes CT.nii.gz, region.nii.gz, a picture and a manifest into `out`; gives the manifest and the paths.
 
     With `outside_mm` not the organs are made anew but what lies around them in a box with that margin.
     """
@@ -55,4 +55,7 @@ def make_organs(
         save_png(before_and_after(scene, ct, region), aside / "picture.png")
         write_json(aside / "study.json", {"name": f"{scene.name}-made", "synthetic": True, "notice": NOTICE})
         write_json(aside / "manifest.json", manifest)
-    return manifest
+    return {
+        **manifest, "ct_nifti": str(out / "CT.nii.gz"), "region_nifti": str(out / "region.nii.gz"),
+        "picture": str(out / "picture.png"), "manifest": str(out / "manifest.json"),
+    }  # fmt: skip

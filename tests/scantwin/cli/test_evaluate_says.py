@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from scantwin.cli.evaluate import _people, _verdict
+from scantwin.terminal import out
 
 
 def figures(mae: float, lesion_mae: float) -> dict:
     spread = {"mean": mae, "sd": 0.1}
     lesions = {"n": 3, "mae": lesion_mae, "suvmean_bias": -1.25, "suvpeak_error": 1.0, "inside_limits": 0.5,
-               "sensitivity": {"value": 0.5, "threshold": 4.0}}  # fmt: skip
+               "sensitivity": {"value": 0.5, "threshold": 4.0},
+               "sd": {"mae": 0.75, "suvmean_bias": 0.625, "suvpeak_error": 0.875}}  # fmt: skip
     values = {"mae": spread, "bias": {"mean": -0.111, "sd": 0.2}, "psnr": spread, "ssim": spread}
     return {"whole_body": values, "districts": {}, "lesions": lesions}
 
@@ -21,12 +23,14 @@ SAID = {
 }  # fmt: skip
 
 
-def test_the_table_has_bias_and_lesions_of_model_and_references(capsys):
+def test_the_table_has_bias_and_lesions_of_model_and_references(capsys, monkeypatch):
+    monkeypatch.setattr(out, "_width", 160)
     _people(SAID)
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("-0.111") == 3 and said.count("-1.250") == 3
-    for lesions in ("2.200", "2.900", "2.500"):
+    for lesions in ("2.200 ± 0.750", "2.900 ± 0.750", "2.500 ± 0.750"):
         assert lesions in said
+    assert "SUVpeak error 1.00 ± 0.88 SUV" in said
 
 
 def test_the_verdict_is_beside_what_is_hard_to_beat():

@@ -116,5 +116,17 @@ def test_multi_scale_similarity():
         for sd in (0.2, 1.0)
     )
     assert 1.0 > little > much > 0.0
-    small = true[:60]
-    assert np.isnan(im.Likeness(small, mask[:60]).multi_scale(small)), "five scales need 112 voxels"
+
+
+def test_multi_scale_similarity_of_a_small_body_is_that_with_air_around_it():
+    random = np.random.default_rng(5)
+    true = np.asarray(im.ndimage.gaussian_filter(random.uniform(0, 20, (112, 112, 112)), 3), np.float32)
+    other = (true + random.normal(0, 0.5, true.shape)).astype(np.float32)
+    body = np.zeros(true.shape, bool)
+    body[30:82, 40:72, 35:77] = True
+    part = (slice(26, 86), slice(36, 76), slice(31, 81))
+    cropped = im.Likeness(true[part], body[part]).multi_scale(other[part])
+    assert cropped < 1.0 and cropped == pytest.approx(im.Likeness(true, body).multi_scale(other), rel=1e-9)
+    nothing = np.zeros((20, 20, 20), bool)
+    nothing[10, 10, 10] = True
+    assert np.isnan(im.Likeness(true[:20, :20, :20], nothing).multi_scale(true[:20, :20, :20]))

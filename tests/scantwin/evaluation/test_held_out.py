@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from scantwin import systems
+from scantwin.errors import InputError
 from scantwin.evaluation import image_metrics as im
-from scantwin.evaluation.held_out import case_of, measure
+from scantwin.evaluation.held_out import case_of, compare, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
 from scantwin.evaluation.report import evaluate_studies
 from scantwin.evaluation.tally import Tally
@@ -84,6 +85,21 @@ def test_a_patient_without_lesions_has_false_marks_and_one_not_searched_has_none
     assert at_four["false_marks_per_patient"] == 1.0
 
 
+def test_a_model_that_diverged_is_said_so_and_has_no_figure(trained, bar_cohort, tiny_recipe):
+    system, result = trained
+    arrays = {
+        name: {key: value * np.float32(np.nan) for key, value in of.items()}
+        for name, of in system_arrays(system).items()
+    }
+    model = Model(tiny_recipe, arrays, {"patches": result.patches})
+    with pytest.raises(InputError, match="not numbers"):
+        evaluate_studies(systems.scanner_for(model), bar_cohort.held_out, None)
+    case = case_of(bar_cohort.held_out[0])
+    spoilt = case.true.copy()
+    spoilt[tuple(np.argwhere(case.body)[len(np.argwhere(case.body)) // 2])] = np.nan
+    assert all(np.isnan(compare(spoilt, case)["whole-body"][m]) for m in ("mae", "bias", "psnr", "ssim"))
+
+
 def test_a_pet_of_three_slices_has_no_frechet_distance(trained, bar_cohort, tiny_recipe):
     system, result = trained
     model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
@@ -100,10 +116,8 @@ def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
         systems.scanner_for(model), bar_cohort.held_out, training_statistics(bar_cohort.training)
     )
     assert report["n"] == 1 and report["range"] == [0.0, 20.0]
-    assert set(report["whole_body"]) >= {"mae", "psnr", "ssim"} and set(report["whole_body"]["mae"]) == {
-        "mean",
-        "sd",
-    }
+    assert set(report["whole_body"]) >= {"mae", "psnr", "ssim"}
+    assert set(report["whole_body"]["mae"]) == {"mean", "sd", "n"}
     assert set(report["districts"]) == {"trunk", "legs"}
     assert set(report["lesions"]) >= {
         "n",
@@ -113,10 +127,26 @@ def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
         "suvmean_bias",
         "inside_limits",
     }
+    assert set(report["lesion_regions"]) >= {"mae", "psnr", "ssim"}
+    assert report["lesions"]["sd"].keys() >= {"mae", "suvmax_error", "suvpeak_error", "suvmean_bias"}
     assert report["uncertainty"] == {"interval": 0.8, "n": 0, "coverage": None}, "nothing was measured yet"
     assert report["frechet"]["extractor"].startswith("random-conv") and report["frechet"]["model"] > 0
     assert report["agreement"]["lesions"]["n"] == report["lesions"]["n"] == 1
     assert set(report["references"]) == set(REFERENCES) and report["conditions"]["melanoma"]["n"] == 1
+
+
+def test_lesion_figures_have_their_spread_over_lesions(trained, bar_cohort, tiny_recipe):
+    system, result = trained
+    model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
+    scanner = systems.scanner_for(model)
+    one, two, both = (
+        evaluate_studies(scanner, studies, None)["lesions"]
+        for studies in (bar_cohort.training[:1], bar_cohort.training[1:2], bar_cohort.training[:2])
+    )
+    for name, sd in both["sd"].items():
+        assert both["n"] == 2
+        assert sd == pytest.approx(abs(one[name] - two[name]) / np.sqrt(2), rel=1e-6, abs=1e-9)
+    assert both["sd"]["mae"] > 0
 
 
 def test_metrics_are_taken_on_the_pets_own_grid(bar_cohort):

@@ -38,6 +38,15 @@ def test_psnr_clips_to_the_declared_range():
     assert im.psnr(hot, hotter, MASK) == 100.0
 
 
+@pytest.mark.parametrize("where", [(8, 8, 8), (11, 12, 13), MASK])
+def test_one_voxel_or_all_that_are_not_numbers_give_no_figure(where):
+    spoilt = TRUE.copy()
+    spoilt[where] = np.nan
+    assert all(np.isnan(of(spoilt, TRUE, MASK)) for of in (im.mae, im.bias, im.psnr, im.ssim))
+    outside = np.where(MASK, TRUE, np.nan).astype(np.float32)
+    assert im.psnr(outside, TRUE, MASK) == 100.0 and im.ssim(outside, TRUE, MASK) == pytest.approx(1.0)
+
+
 def test_ssim_is_the_textbook_formula():
     """Against a plain loop over windows (Wang 2004, eq. 13; sample covariance as in scikit-image)."""
     other = (TRUE + RANDOM.normal(0, 0.7, TRUE.shape)).astype(np.float32)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,16 @@ def test_mean_median_and_curve_are_those_of_the_pooled_voxels(bar_cohort):
     assert mean[0] == pytest.approx(suv.mean(), rel=1e-5)
     assert median[0] == pytest.approx(np.median(suv), abs=SUV_STEP)
     assert curve == pytest.approx([0.3, 1.0], abs=0.05), "fat 0.3 and core 1.0 by construction"
+
+
+def test_a_pet_without_a_ct_has_no_part_in_the_curve(bar_cohort):
+    whole, *rest = bar_cohort.training
+    alone = replace(whole, hu=np.full_like(whole.hu, -1000.0), has_ct=False)
+    statistics, without = training_statistics([alone, *rest]), training_statistics(rest)
+    assert np.array_equal(statistics["curve/legs"], without["curve/legs"])
+    assert statistics["sum/legs"][0] > without["sum/legs"][0]
+    hu = np.zeros(3, np.float32)
+    assert predict_reference("hu-curve", training_statistics([alone]), "legs", hu) is None
 
 
 def test_sites_can_be_added_up(bar_cohort):

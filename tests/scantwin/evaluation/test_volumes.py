@@ -27,6 +27,15 @@ def test_volume_and_glycolysis_of_a_box():
     assert tumour(suv, region, 0.5, 20.0).tlg == 0.0
 
 
+def test_each_lesion_is_measured_from_its_own_maximum():
+    hot, faint = boxes((2, 2, 2)), boxes((10, 10, 10))
+    suv = (np.where(hot, 20.0, 0.0) + np.where(faint, 5.0, 0.0)).astype(np.float32)
+    suv[10, 10, 10] = 2.0  # 40 % of its lesion's
+    both = tumour(suv, hot | faint, 0.5)
+    assert both.mtv == pytest.approx((27 + 26) * 0.5)
+    assert both.tlg == pytest.approx((27 * 20 + 26 * 5) * 0.5)
+
+
 def test_overlap_is_autopets():
     true, predicted = boxes((1, 1, 1), (10, 10, 10)), boxes((1, 1, 1), (15, 1, 1))
     assert dice(predicted, true) == pytest.approx(0.5)

@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from scantwin import NOTICE
+from scantwin.cli.evaluate import evaluate
 from scantwin.cli.generate import app
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti, write_nifti
@@ -95,6 +97,92 @@ def test_other_patients_shapes_and_a_drawn_mask(model, studies, tmp_path):
     assert "--balance" in refused("lesions", studies / "torso-90", *arguments, "--balance", "lung=1").hint
 
 
+def test_the_files_are_listed(model, studies, tmp_path):
+    base = ("--model", model, "--method", "pix2pix", "--json")
+    made = json.loads(run("lesions", studies, *base, "--out", tmp_path / "made", "--count", 2))
+    assert [Path(case["folder"]).name for case in made["files"]] == ["case-0000", "case-0001"]
+    for case in made["files"]:
+        written = {str(path) for path in Path(case["folder"]).iterdir() if path.name != "study.json"}
+        assert {path for what, path in case.items() if what != "folder"} == written
+    assert "files" not in json.loads((tmp_path / "made" / "dataset.json").read_text()), "it may be moved"
+    anew = json.loads(run("organs", studies / "torso-90", "--organ", "lung", *base, "--out", tmp_path / "o"))
+    for what, unit in (("ct_nifti", "HU"), ("region_nifti", "label")):
+        assert read_nifti(anew[what], unit).shape == (24, 44, 48)
+    assert Path(anew["picture"]).is_file() and Path(anew["manifest"]).is_file()
+    assert "ct_nifti" not in json.loads(Path(anew["manifest"]).read_text())
+
+
+def test_nobody_gets_a_lesion_of_their_own_shape(model, studies, tmp_path):
+    """torso-91 alone has lesions: its CT can have none, whichever of its studies they are from."""
+    base = ("--model", model, "--method", "pix2pix", "--balance", "liver", "--masks", "patients", "--json")
+    own = studies / "torso-91"
+    alone = refused("lesions", own, *base, "--out", tmp_path / "a")
+    assert "no shape is another patient's" in alone.message and "--masks-from" in alone.hint
+    result = CliRunner().invoke(
+        app, [str(one) for one in ("lesions", studies, *base, "--out", tmp_path / "b", "--count", 2)]
+    )
+    said = json.loads(result.stdout)
+    assert said["cts"] == 1 and "torso-91 gets no lesion" in result.stderr
+    told = [json.loads(Path(case["manifest"]).read_text()) for case in said["files"]]
+    assert {case["ct"] for case in told} == {"torso-90"}
+    assert {lesion["shape"] for case in told for lesion in case["lesions"]} == {"of torso-91"}
+    for name in ("torso-90", "torso-91"):
+        about = json.loads((studies / name / "study.json").read_text())
+        (studies / name / "study.json").write_text(json.dumps({**about, "patient": "anna"}))
+    assert "so are all CTs" in refused("lesions", studies, *base, "--out", tmp_path / "c").message
+    assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
+
+
+def test_shapes_of_another_folder(model, studies, tmp_path):
+    base = ("--model", model, "--method", "pix2pix", "--balance", "liver", "--count", 1, "--json")
+    donors = tmp_path / "donors"
+    shutil.copytree(studies / "torso-91", donors / "torso-91")
+    order = ("lesions", studies / "torso-91", *base, "--out", tmp_path / "made", "--masks-from", donors)
+    assert "Give both" in refused(*order).hint
+    made = json.loads(run(*order, "--masks", "patients"))
+    told = json.loads(Path(made["files"][0]["manifest"]).read_text())
+    assert told["lesions"][0]["shape"] == "of torso-91", "a folder of the same name is another patient's"
+    write_nifti(read_nifti(donors / "torso-91" / "SEG.nii.gz", "label"), donors / "more" / "SEG.nii.gz")
+    write_nifti(read_nifti(donors / "torso-91" / "CT.nii.gz", "HU"), donors / "more" / "CT.nii.gz")
+    assert "another data set" in refused(*order, "--masks", "patients").message
+    same = ("--masks-from", studies, "--masks", "patients", "--out", tmp_path / "x")
+    assert "are of patients whose CTs" in refused("lesions", studies, *base, *same).message
+
+
+def test_a_model_that_makes_ct_is_measured(model, studies):
+    told = evaluated("--model", model, "--data", studies, "--threads", 1)
+    assert (told["n"], told["system"], told["model_version"]) == (2, "ct-inpainting", "inpainting")
+    for figure in ("mae", "bias", "spread", "pix2pix-mae"):
+        assert told["whole_body"][figure].keys() == {"mean", "sd", "n"}
+        assert told["whole_body"][figure]["n"] == 2
+    assert 0 < told["whole_body"]["pix2pix-mae"]["mean"] < 500
+    assert told["districts"] == {}
+    assert evaluated("--model", model, "--data", studies, "--threads", 1) == told, "the same draws"
+
+
+def test_its_figures_are_shown_to_people(model, studies, monkeypatch):
+    monkeypatch.setattr("scantwin.terminal.out._width", 120)
+    people = evaluated("--model", model, "--data", studies / "torso-90", "--threads", 1, people=True)
+    assert "pix2pix-mae" in people and "in HU" in people
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [(("--steps", 2), "draws no samples"), (("--extractor", "x"), "--extractor")]
+)
+def test_options_of_pet_are_refused_before_a_study_is_read(model, tmp_path, option, word):
+    with pytest.raises(InputError, match=word):
+        evaluated("--model", model, "--data", tmp_path / "nowhere", *option)
+
+
+def evaluated(*arguments, people=False):
+    evaluating = typer.Typer()
+    evaluating.command()(evaluate)
+    words = [str(one) for one in arguments] + ([] if people else ["--json"])
+    result = CliRunner().invoke(evaluating, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout if people else json.loads(result.stdout)
+
+
 def test_asked_again_with_other_files_of_the_same_names_it_is_another_data_set(model, studies, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(model, mine)
@@ -143,7 +231,8 @@ def test_a_seed_below_0_is_refused(command, tmp_path):
 
 def test_organs_inside_and_outside(model, studies, tmp_path):
     for where in ("inside", "outside"):
-        wanted = ("--organ", "liver", "--organ", "lung", "--where", where)
+        organs = ("--organ", "liver,lung") if where == "inside" else ("--organ", "liver", "--organ", "lung")
+        wanted = (*organs, "--where", where)
         base = ("--model", model, "--out", tmp_path / where, "--json")
         said = json.loads(run("organs", studies / "torso-90", *wanted, *base))
         assert (said["where"], said["notice"]) == (where, NOTICE)
@@ -158,6 +247,7 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     assert "no mask" in refused("lesions", studies / "torso-90", *base, "--masks", "nowhere.nii.gz").message
     assert "by magic" in refused("lesions", studies, *base, "--method", "magic").message
     assert "no organ class" in refused("organs", studies / "torso-90", "--organ", "leg", *base).message
+    assert "class legs" in refused("organs", studies / "torso-90", "--organ", "lung, legs", *base).message
     other = refused("lesions", studies, "--model", bar_folder, "--out", tmp_path / "x")
     assert "pix2pix model" in other.message
 

@@ -154,6 +154,24 @@ def test_another_patients_shape_is_taken(painter, make_torso, scenes, tmp_path):
         FromPatients([])
 
 
+def test_another_patient_is_not_another_study(make_torso, scene):
+    shapes = [
+        shape for name, patient in (("may", "anna"), ("june", "anna"), ("july", "bert"))
+        for shape in shapes_of(name, make_torso(5).lesions, patient)
+    ]  # fmt: skip
+    masks = FromPatients(shapes, {"may": {"anna"}, "june": {"anna"}, "july": {"bert"}})
+    assert {shape.study for shape in masks.others("may")} == {"july"}
+    assert {shape.study for shape in masks.others("july")} == {"may", "june"}
+    assert {shape.study for shape in masks.others("of another folder")} == {"may", "june", "july"}
+    ambiguous = FromPatients(shapes, {"may": {"anna", "bert"}, "june": {"anna"}})
+    assert not ambiguous.others("may"), "two studies have the name"
+    random = np.random.default_rng(0)
+    assert ambiguous(replace(scene, name="may"), ["liver"], random) is None
+    assert ambiguous(replace(scene, name="june"), ["liver"], random)[0].origin == "of july"
+    with pytest.raises(InputError, match="another patient's"):
+        FromPatients(shapes[:4], {"may": {"anna"}, "june": {"anna"}})
+
+
 def test_a_drawn_mask_stays_where_it_was_drawn(painter, scenes, tmp_path):
     scene = scenes[0]()
     drawing = np.zeros(scene.ct.shape, np.uint8)

@@ -13,7 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from scantwin import NOTICE, systems
-from scantwin.cli.generate_volumes import volumes
+from scantwin.cli.evaluate import evaluate
+from scantwin.cli.generate_volumes import masks_of, volumes
 from scantwin.errors import InputError
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_masks import find_masks
@@ -51,9 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, torsos: Any) -> Path:
     return Model(recipe, system_arrays(system)).save(tmp_path_factory.mktemp("volumes") / "model")
 
 
-def run(*arguments: object) -> dict[str, Any]:
+def run(*arguments: object, command: Callable[..., None] = volumes) -> dict[str, Any]:
     app = typer.Typer()
-    app.command()(volumes)
+    app.command()(command)
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return cast(dict[str, Any], json.loads(result.stdout))
@@ -114,6 +115,46 @@ def test_masks_are_followed_and_kept(trained: Path, tmp_path: Path, make_torso: 
     assert liver - lung > 200
     # What it wrote itself can be followed again, without a word about numbers.
     assert [mask.mapping.name for mask in find_masks(tmp_path / "made")] == ["organ classes"]
+
+
+def test_one_mask_may_be_named_itself(
+    trained: Path, tmp_path: Path, make_torso: Callable[..., Study]
+) -> None:
+    study = make_torso(5)
+    assert study.organs is not None
+    path = write_nifti(study.organs.read(), tmp_path / "masks" / "one.nii.gz")
+    made = {}
+    for name, masks in (("of-file", path), ("of-folder", path.parent)):
+        said = run("--model", trained, "--out", tmp_path / name, "--masks", masks)
+        assert said["volumes"] == said["masks"] == 1
+        made[name] = read_nifti(tmp_path / name / "volume-0000" / "CT.nii.gz", "HU").array
+    assert np.array_equal(made["of-file"], made["of-folder"])
+
+
+@pytest.mark.parametrize(
+    ("place", "beside", "mapping"),
+    [
+        ("drawn.nii.gz", (), "organ classes"), ("case/organs.nii.gz", (), "totalsegmentator-total"),
+        ("made/organs.nii.gz", ("manifest.json",), "organ classes"), ("truth/organs.nii.gz", (), "phantom"),
+    ],
+)  # fmt: skip
+def test_whose_numbers_a_named_map_has(
+    tmp_path: Path, place: str, beside: tuple[str, ...], mapping: str
+) -> None:
+    labels = Volume(np.full((4, 4, 4), 5, np.uint8), (5.0, 5.0, 5.0), unit="label")
+    path = write_nifti(labels, tmp_path / place)
+    for name in beside:
+        (path.parent / name).write_text("{}")
+    assert [(mask.name, mask.mapping.name) for mask in masks_of(path, None)] == [(path.name, mapping)]
+    assert [mask.mapping.name for mask in masks_of(path, "phantom")] == ["phantom"]
+
+
+def test_its_volumes_are_measured(trained: Path, tmp_path: Path, make_torso: Callable[..., Study]) -> None:
+    write_nifti(make_torso(6).ct, tmp_path / "data" / "one" / "CT.nii.gz")
+    told = run("--model", trained, "--data", tmp_path / "data", "--threads", 1, command=evaluate)
+    assert (told["n"], told["system"]) == (1, "low-resource-3d")
+    assert {"mae", "soft-mae", "denoising"} <= told["whole_body"].keys()
+    assert 0 < told["whole_body"]["mae"]["mean"] < 500 and told["whole_body"]["mae"]["n"] == 1
 
 
 def test_other_masks_of_the_same_name_are_another_data_set(trained: Path, tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scantwin.evaluation.held_out import Case
+from scantwin.evaluation.tally import Tally, spread
+from scantwin.imaging.study import DISTRICT_LABEL
+from scantwin.imaging.volume import Volume
+
+SHAPE = (16, 16, 16)
+LESION = (slice(4, 7),) * 3
+MARK = (slice(10, 12),) * 3
+
+
+def patient(*, lesion: bool) -> Case:
+    """A body of SUV 1 that fills the field of view, voxels of a millilitre; a lesion of SUV 8."""
+    lesions, true = np.zeros(SHAPE, bool), np.ones(SHAPE, np.float32)
+    if lesion:
+        lesions[LESION], true[LESION] = True, 8.0
+    return Case(
+        hu=np.zeros(SHAPE, np.float32), true=true, body=np.ones(SHAPE, bool),
+        labels=np.full(SHAPE, DISTRICT_LABEL["trunk"], np.uint8), lesions=lesions,
+        grid=Volume(true, (10.0, 10.0, 10.0), unit="SUV"),
+    )  # fmt: skip
+
+
+def with_a_false_mark(case: Case) -> np.ndarray:
+    predicted = case.true.copy()
+    predicted[MARK] = 6.0
+    return predicted
+
+
+def test_false_marks_are_counted_where_every_patient_is_negative():
+    tally = Tally()
+    for _ in range(2):
+        case = patient(lesion=False)
+        tally.add(with_a_false_mark(case), case)
+    lesions = tally.report()["lesions"]
+    assert lesions["n"] == 0 and lesions["sensitivity"] == {"threshold": 4.0, "value": None}
+    at_four = next(point for point in lesions["free_response"] if point["threshold"] == 4.0)
+    assert at_four == {"threshold": 4.0, "sensitivity": None, "false_marks_per_patient": 1.0}
+    assert lesions["overlap"] == {"threshold": 4.0, "false_positive_ml": {"mean": 8.0, "sd": 0.0, "n": 2}}
+
+
+def test_lesions_are_a_region_and_have_an_overlap_over_patients():
+    tally = Tally()
+    with_one, without = patient(lesion=True), patient(lesion=False)
+    tally.add(with_a_false_mark(with_one) - np.float32(0.5), with_one)
+    tally.add(without.true, without)
+    report = tally.report()
+    assert report["lesion_regions"]["mae"] == {"mean": pytest.approx(0.5), "sd": 0.0, "n": 1}
+    assert {"psnr", "ssim"} <= set(report["lesion_regions"])
+    overlap, true = report["lesions"]["overlap"], report["lesions"]["overlap_of_true_pet"]
+    assert overlap["dice"] == {"mean": pytest.approx(2 * 27 / (27 + 27 + 8)), "sd": 0.0, "n": 1}
+    assert overlap["false_positive_ml"]["n"] == 2, "a patient without lesions has false volume too"
+    assert overlap["false_positive_ml"]["mean"] == pytest.approx(4.0)
+    assert overlap["false_negative_ml"] == {"mean": 0.0, "sd": 0.0, "n": 1}
+    assert true["dice"]["mean"] == 1.0 and true["false_positive_ml"]["mean"] == 0.0
+
+
+def test_a_spread_says_of_how_many():
+    assert spread([1.0, 3.0]) == {"mean": 2.0, "sd": pytest.approx(2**0.5), "n": 2}
+    assert spread([1.0]) == {"mean": 1.0, "sd": 0.0, "n": 1}

@@ -1,0 +1,48 @@
+"""The same weights, used otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from scantwin.errors import InputError
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
+from scantwin.translation.variants import as_asked, as_delivered, sampling_of, sampling_warning
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(Recipe.load("coarse-diffusion"), {})
+
+
+def test_only_what_is_asked_for_changes(model: Model) -> None:
+    assert as_asked(model) is model
+    used = as_asked(model, steps=2)
+    assert as_delivered(used.recipe, sample_steps=5) == model.recipe
+    assert used.components is model.components
+    assert as_asked(model, samples=1).recipe.diffusion.sample_steps == 5
+
+
+def test_many_steps_start_where_they_have_room(model: Model) -> None:
+    low = Model(as_delivered(model.recipe, start_step=10), {})
+    assert as_asked(low, steps=8).recipe.diffusion.start_step == 10
+    assert as_asked(low, steps=50).recipe.diffusion.start_step == 50
+
+
+def test_a_warning_only_where_it_is_drawn_otherwise(model: Model) -> None:
+    used = as_asked(model, steps=20, samples=1)
+    assert sampling_of(used.recipe) == {"steps": 20, "samples": 1}
+    assert "20 network evaluations a sample and 1 samples" in (sampling_warning(model, used) or "")
+    assert sampling_warning(model, as_asked(model, steps=5)) is None
+
+
+def test_what_draws_nothing_is_refused(model: Model) -> None:
+    for name in ("pix2pix", "ct-inpainting"):
+        with pytest.raises(InputError, match=f"A {name} model draws no samples"):
+            as_asked(Model(Recipe.load(name), {}), samples=2)
+    coarse = Model(as_delivered(model.recipe, delivered="coarse"), {})
+    assert sampling_of(coarse.recipe) is None
+    with pytest.raises(InputError, match="draws no samples"):
+        as_asked(coarse, steps=2)
+    with pytest.raises(InputError, match="delivered"):
+        as_delivered(model.recipe, delivered="magic")
