@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -27,17 +27,31 @@ def check_scanner(
     """Measures the PET of a QC object and keeps the sample until the consortium has it.
 
     `when` is the day of the scan, today if not given; `expected_suv` [g/ml] is the true SUV of the cylinder
-    or of the spheres' background. The same scan measured twice is one sample.
+    or of the spheres' background. The same scan measured twice is one sample. Scans of one day keep the order
+    in which they are measured here: one before a recalibration and one after it must not change places.
     """
     measurement = _measure(path, kind, expected_suv, ratio)
-    # Noon: only the day is known, and the day it stays in every hospital's time zone.
-    measured_at = datetime.combine(when, time(12), UTC) if when else datetime.now(UTC)
-    sample = sample_of(measurement, measured_at)
-    day = measured_at.date().isoformat()
-    identity = f"{site.name}:{kind}:{day}:{measurement.bias:.9f}:{measurement.n}"
+    now = datetime.now(UTC)
+    today = now.astimezone().date()
+    day = when or today
+    sample = sample_of(measurement, now if day == today else _in_order(day, now))
+    identity = f"{site.name}:{kind}:{day.isoformat()}:{measurement.bias:.9f}:{measurement.n}"
     named = sample.model_copy(update={"id": hashlib.sha256(identity.encode()).hexdigest()[:32]})
-    WaitingSamples(site.calibration).add(named)
+    waiting = WaitingSamples(site.calibration)
+    for known in waiting.waiting():
+        if known.id == named.id:
+            return known
+    waiting.add(named)
     return named
+
+
+def _in_order(day: date, now: datetime) -> datetime:
+    """A time on another day than today: noon, a microsecond later for every second until it is measured.
+
+    Noon, for only the day is known, and the day it stays in every hospital's time zone.
+    """
+    noon = datetime.combine(day, time(12), UTC)
+    return noon + timedelta(microseconds=(now - noon).total_seconds())
 
 
 def _measure(path: Path, kind: QcKind, expected_suv: float, ratio: float) -> Measurement:

@@ -17,6 +17,7 @@ from scantwin_dashboard.look import (
     REFERENCE_DASH,
     STATUS_COLOUR,
     STATUS_SIGN,
+    moment,
 )
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -160,17 +161,20 @@ def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
 
 
 def control_chart(
-    frame: pd.DataFrame, colour: str, *, phantom: bool, events: pd.DataFrame | None = None, height: int = 320
-) -> Chart:
+    frame: pd.DataFrame, colour: str, *, phantom: bool, patients: bool = False,
+    events: pd.DataFrame | None = None, height: int = 320,
+) -> Chart:  # fmt: skip
     """SUV bias of one site over time. `frame` as `queries.samples_frame` gives it, one kind only.
 
     A phantom has Shewhart's zones at 1, 2 and 3 standard deviations (3.5 % each, METRICS.md), and EARL's
-    limits. In vivo a point is a mean over patients with its 95 % interval, for single patients vary by 22 %.
+    limits. Where n counts `patients`, a point is their mean with its 95 % interval; how much the voxels of
+    one scan differ says nothing of the next scan, so the others have none.
     `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.
     """
     events = pd.DataFrame({"at": [], "what": []}) if events is None else events
-    spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5
+    spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5 if patients else 0.0
     shown = frame.assign(
+        when=frame.measured_at.map(moment),
         low=frame.bias - spread,
         high=frame.bias + spread,
         stretch=[int((events["at"] <= at).sum()) if len(events) else 0 for at in frame.measured_at],
@@ -181,9 +185,9 @@ def control_chart(
         "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
     )
     base = alt.Chart(shown).encode(
-        x=alt.X("measured_at:T", title="Measured (UTC)", axis=date_axis(), scale=alt.Scale(padding=14)),
+        x=utc_axis("measured_at"),
         tooltip=[
-            alt.Tooltip("measured_at:T", title="Measured", format="%Y-%m-%d %H:%M"),
+            alt.Tooltip("when:N", title="Measured (UTC)"),
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
             alt.Tooltip("sd:Q", title="SD", format=".1%"),
             alt.Tooltip("n:Q", title="n", format=",d"),
@@ -194,7 +198,7 @@ def control_chart(
     return alt.layer(
         *(_zones(colour, top) if phantom else []),
         *_limits("y", top, named=phantom),
-        base.mark_rule(color=colour, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        *([base.mark_rule(color=colour, opacity=0.45).encode(y="low:Q", y2="high:Q")] if patients else []),
         base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y, detail="stretch:N"),
         base.mark_circle(size=70, opacity=1).encode(y=y, color=beyond if phantom else alt.value(colour)),
         *(_events(events) if len(events) else []),
@@ -202,7 +206,7 @@ def control_chart(
 
 
 def _events(events: pd.DataFrame) -> list[Any]:
-    marks = alt.Chart(events).encode(x="at:T", tooltip=[alt.Tooltip("what:N", title="Logged")])
+    marks = alt.Chart(events).encode(x=utc_axis("at"), tooltip=[alt.Tooltip("what:N", title="Logged")])
     words = marks.mark_text(align="left", dx=5, color=INK, fontSize=11)
     return [
         marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5),
@@ -217,9 +221,14 @@ def _by_site(colours: Mapping[str, str]) -> alt.Color:
     )
 
 
-def date_axis(ticks: int = 8) -> alt.Axis:
-    """Whole dates: a site's history may be weeks or years, and "Aug" five times over tells nothing."""
-    return alt.Axis(grid=False, format="%Y-%m-%d", tickCount=ticks)
+def utc_axis(field: str, ticks: int = 8) -> alt.X:
+    """The times of a column with a zone, in UTC: Vega-Lite's own scale is in the time of the browser.
+
+    Whole dates: a site's history may be weeks or years, and "Aug" five times over tells nothing. A tooltip
+    has no scale, and is given its time as text.
+    """
+    axis = alt.Axis(grid=False, format="%Y-%m-%d", tickCount=ticks)
+    return alt.X(f"{field}:T", title="Measured (UTC)", axis=axis, scale=alt.Scale(type="utc", padding=14))
 
 
 def _percent_axis() -> alt.Axis:

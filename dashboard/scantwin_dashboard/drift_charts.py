@@ -6,9 +6,9 @@ import altair as alt
 import pandas as pd
 
 from scantwin.calibration.charts import ChartName
-from scantwin_dashboard.charts import Chart, date_axis
+from scantwin_dashboard.charts import Chart, utc_axis
 from scantwin_dashboard.drift import drift
-from scantwin_dashboard.look import INK, STATUS_COLOUR
+from scantwin_dashboard.look import INK, STATUS_COLOUR, moment
 
 TITLE: dict[ChartName, str] = {"shewhart": "Deviation [SD]", "ewma": "EWMA [SD]", "cusum": "CUSUM [SD]"}
 
@@ -27,18 +27,16 @@ def drift_chart(frame: pd.DataFrame, name: ChartName, colour: str, *, height: in
     """`frame` as `drift_frame` gives it: the statistic, its limits, and in red where it is outside."""
     top = 1.15 * float(pd.concat([frame.statistic.abs(), frame.upper]).max())
     y = alt.Scale(domain=[-top, top], nice=False)
-    base = alt.Chart(frame).encode(
-        x=alt.X(
-            "measured_at:T", title="Measured (UTC)", axis=date_axis(4), scale=alt.Scale(padding=14)
-        ),
+    base = alt.Chart(frame.assign(when=frame.measured_at.map(moment))).encode(
+        x=utc_axis("measured_at", 4),
         detail="stretch:N",
         tooltip=[
-            alt.Tooltip("measured_at:T", title="Measured", format="%Y-%m-%d %H:%M"),
+            alt.Tooltip("when:N", title="Measured (UTC)"),
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
             alt.Tooltip("statistic:Q", title=TITLE[name], format="+.2f"),
             alt.Tooltip("upper:Q", title="Limit [SD]", format=".2f"),
         ],
-    )  # fmt: skip
+    )
     limits = [
         base.mark_line(color=INK, strokeDash=[5, 3], strokeWidth=1.2, interpolate="step-after").encode(
             y=alt.Y(f"{side}:Q", title=TITLE[name], scale=y)

@@ -44,6 +44,7 @@ BADGE: Final = {
 
 METRIC: Final = {
     "mae": ("MAE", "MAE [SUV]", 3),
+    "bias": ("Bias", "Bias [SUV]", 3),
     "psnr": ("PSNR", "PSNR [dB]", 2),
     "ssim": ("SSIM", "SSIM [1]", 3),
 }
@@ -78,6 +79,11 @@ def plain(text: str) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits and a true minus sign; a dash for none."""
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number that always shows its sign, with fixed digits and a true minus sign."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

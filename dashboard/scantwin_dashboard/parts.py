@@ -9,7 +9,7 @@ from typing import Final
 import streamlit as st
 
 from scantwin_dashboard.drift import RULE, Alert, State
-from scantwin_dashboard.look import BADGE, KIND, percent
+from scantwin_dashboard.look import BADGE, KIND, percent, plain
 
 _NOW: Final[dict[State, str]] = {
     "open": "out of control",
@@ -25,17 +25,27 @@ def heading(title: str, sentence: str) -> None:
     st.caption(sentence)
 
 
-def choose(label: str, key: str, names: Mapping[str, str]) -> str:
-    """A choice that stays in the address (`?key=..`), so that it can be sent to a colleague."""
+def choose(label: str, key: str, names: Mapping[str, str]) -> str | None:
+    """A choice that stays in the address (`?key=..`), so that it can be sent to a colleague.
+
+    None, with a warning, when the address asks for what is not there: another one would be taken for it.
+    """
     options = list(names)
-    wanted = st.query_params.get(key, "")
+    wanted = st.query_params.get(key) or options[0]
     chosen = st.selectbox(
         label,
         options,
-        index=options.index(wanted) if wanted in names else 0,
+        index=options.index(wanted) if wanted in names else None,
         format_func=lambda option: names.get(option, option),
         key=f"choose-{key}",
     )
+    if chosen is None:
+        st.warning(
+            f"There is no {label.lower()} {plain(wanted)} here.  \n"
+            "The link may be old or of another database: choose one above.",
+            icon=":material/link_off:",
+        )
+        return None
     st.query_params[key] = chosen
     return chosen
 

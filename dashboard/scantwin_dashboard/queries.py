@@ -143,6 +143,7 @@ def sites(session: Session) -> list[SiteRow]:
                 & (CalibrationSample.measured_at == newest.c.at),
             )
             .where(CalibrationSample.kind == "cylinder")
+            .order_by(CalibrationSample.id)
         )
     }
     rows = []
@@ -190,13 +191,20 @@ def models(session: Session, limit: int = 20) -> list[ModelRow]:
 def scans(session: Session, limit: int = 200) -> list[ScanRow]:
     """The newest scans."""
     query = select(Scan).options(joinedload(Scan.twin)).order_by(Scan.created_at.desc(), Scan.id).limit(limit)
-    return [
-        ScanRow(
-            s.id, s.twin.pseudonym, s.model_version, s.status, s.progress, s.stage, s.folder, s.created_at,
-            s.started_at, s.finished_at, dict(s.error) if s.error else None, dict(s.summary),
-        )
-        for s in session.scalars(query)
-    ]  # fmt: skip
+    return [_scan_row(s) for s in session.scalars(query)]
+
+
+def scan(session: Session, scan_id: str) -> ScanRow | None:
+    """One scan, however old; None when there is none of this id."""
+    found = session.get(Scan, scan_id, options=[joinedload(Scan.twin)])
+    return None if found is None else _scan_row(found)
+
+
+def _scan_row(s: Scan) -> ScanRow:
+    return ScanRow(
+        s.id, s.twin.pseudonym, s.model_version, s.status, s.progress, s.stage, s.folder, s.created_at,
+        s.started_at, s.finished_at, dict(s.error) if s.error else None, dict(s.summary),
+    )  # fmt: skip
 
 
 def audit_tail(session: Session, limit: int = 30) -> list[AuditRow]:
@@ -263,7 +271,7 @@ def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
     query = (
         select(CalibrationSample)
         .where(CalibrationSample.site_id == site_id)
-        .order_by(CalibrationSample.measured_at)
+        .order_by(CalibrationSample.measured_at, CalibrationSample.id)
     )
     rows = [
         (s.measured_at, s.kind, s.bias, s.sd, s.n, ", ".join(f"{k}: {v}" for k, v in s.detail.items()))
@@ -284,7 +292,7 @@ def site_alerts(session: Session) -> list[Alert]:
         select(Site.name, CalibrationSample.measured_at, CalibrationSample.kind, CalibrationSample.bias)
         .join(CalibrationSample.site)
         .where(CalibrationSample.kind.in_(PHANTOMS))
-        .order_by(Site.id, CalibrationSample.measured_at)
+        .order_by(Site.id, CalibrationSample.measured_at, CalibrationSample.id)
     )
     rows = [tuple(row) for row in session.execute(query)]
     samples = pd.DataFrame(rows, columns=["site", "measured_at", "kind", "bias"])

@@ -43,6 +43,9 @@ _AXIS: Final[dict[Plane, int]] = {"axial": 0, "coronal": 1, "sagittal": 2}
 _GROUND: Final = (16, 16, 16)
 """The dark ground of the scales in `scantwin.imaging.picture_marks`."""
 
+_FLAT: Final = 64
+"""Height of a picture below which it is not shown, nor a scale drawn [pixels]: their words have no room."""
+
 _SMALLEST_TOP: Final = 0.5
 """Smallest top of the scale of the standard deviation [SUV]."""
 
@@ -81,6 +84,12 @@ class ScanVolumes:
         if not inside.size:
             return _SMALLEST_TOP
         return max(_SMALLEST_TOP, float(np.ceil(2 * np.percentile(inside, 99.5)) / 2))
+
+    @cached_property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes that can be seen: a few slices are a line from the side, and their notice hides it."""
+        seen = tuple(p for p in PLANES if sorted(slice_frame(self.pet, p).shape)[1] >= _FLAT)
+        return seen or ("axial",)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -151,8 +160,8 @@ def projection(volumes: ScanVolumes, view: View, top: float) -> Image.Image:
 def _beside(picture: Image.Image, scale: tuple[Palette, float, str] | None) -> Image.Image:
     """The picture with its scale on the right, or with the same room left empty."""
     palette, top, label = scale or ("inverse-grey", 1.0, "")
-    bar = scale_bar(picture.height, top, palette, label)
-    both = Image.new("RGB", (picture.width + bar.width + 4, picture.height), _GROUND if scale else "black")
+    bar = scale_bar(max(picture.height, _FLAT), top, palette, label)
+    both = Image.new("RGB", (picture.width + bar.width + 4, bar.height), _GROUND if scale else "black")
     both.paste(picture, (0, 0))
     if scale is not None:
         both.paste(bar, (picture.width + 4, 0))

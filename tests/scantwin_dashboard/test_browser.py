@@ -26,6 +26,11 @@ FLAGS = (
 )  # fmt: skip
 
 
+DRAWN = """chart => [...chart.querySelectorAll('.role-axis text, .mark-symbol path')]
+    .map(mark => [mark.getAttribute('transform'), mark.textContent, mark.getAttribute('aria-label')])"""
+"""Where the dates of a chart's axes and its points lie, and what is said of them."""
+
+
 @pytest.fixture
 def address(filled: Path) -> Iterator[str]:
     with socket.socket() as probe:
@@ -89,6 +94,20 @@ def test_every_page_in_chromium(address: str, browser: Any) -> None:
     page.get_by_role("img", name="PET").first.wait_for()  # drawn anew, a moment after its caption
     assert page.locator("[data-testid=stException]").count() == 0
     assert outside == []
+
+
+def test_times_are_utc_wherever_the_browser_is(address: str, browser: Any) -> None:
+    drawn = []
+    for zone in ("UTC", "America/Los_Angeles"):
+        page = browser.new_context(timezone_id=zone).new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}/sites?site=Troms%C3%B8")
+        charts = page.locator("[data-testid=stVegaLiteChart] svg:visible")
+        charts.nth(2).wait_for()  # the samples, EWMA and CUSUM
+        page.wait_for_timeout(1500)  # they are drawn again when their width is known
+        drawn.append([charts.nth(i).evaluate(DRAWN) for i in range(3)])
+    assert all(len(chart) > 20 for chart in drawn[0])
+    assert drawn[0] == drawn[1]
 
 
 def _drift_is_shown(page: Any) -> None:

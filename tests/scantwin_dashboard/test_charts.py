@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from scantwin_dashboard import charts
+from scantwin_dashboard.drift_charts import drift_chart, drift_frame
 from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, site_colours
 
 SITES = ("north", "south")
@@ -98,6 +99,38 @@ def test_the_line_breaks_at_a_recalibration() -> None:
     spec = charts.control_chart(_samples([0.1, 0.1, 0.0]), "#000000", phantom=True, events=events).to_dict()
     stretches = [row["stretch"] for rows in spec["datasets"].values() for row in rows if "stretch" in row]
     assert stretches == [0, 0, 1]
+
+
+def test_times_are_drawn_in_utc_whatever_the_browser_thinks() -> None:
+    samples = _samples([0.1, 0.1, 0.0])
+    # An hour before midnight in New York, and the next day in UTC.
+    at = datetime(2026, 2, 14, 23, tzinfo=timezone(timedelta(hours=-5)))
+    samples.loc[1, "measured_at"] = at
+    events = pd.DataFrame({"at": pd.to_datetime([at], utc=True), "what": ["repair"]})
+    drifting = drift_frame(samples, events, "ewma")
+    for chart in (
+        charts.control_chart(samples, "#000000", phantom=True, events=events),
+        drift_chart(drifting, "ewma", "#000000"),
+    ):
+        spec = chart.to_dict()
+        times = [node for node in _nodes(spec) if node.get("type") == "temporal"]
+        assert times and all(node["scale"]["type"] == "utc" for node in times)  # none is a tooltip's
+        assert {"field": "when", "title": "Measured (UTC)", "type": "nominal"} in list(_nodes(spec))
+        assert "2026-02-15 04:00" in [row["when"] for row in _rows(spec) if "when" in row]
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_only_patients_have_an_interval_for_voxels_are_no_sample(patients: bool) -> None:
+    frame = _samples([0.01], 0.22, 30)
+    spec = charts.control_chart(frame, "#000000", phantom=False, patients=patients).to_dict()
+    fields = [node.get("field") for node in _nodes(spec)]
+    assert (("low" in fields) and ("high" in fields)) is patients
+    (row,) = [row for row in _rows(spec) if "low" in row]
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * 0.22 / 30**0.5 if patients else 0.0)
+
+
+def _rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for rows in spec["datasets"].values() for row in rows]
 
 
 def _nodes(node: Any) -> Iterator[dict[str, Any]]:

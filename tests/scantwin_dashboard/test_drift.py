@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
 from scantwin.federation.enrolment import log_event
 from scantwin.store.database import Database
-from scantwin.store.models import Site
+from scantwin.store.models import CalibrationSample, Site
+from scantwin_clients import qc
+from scantwin_clients.samples import WaitingSamples
+from scantwin_clients.site import Site as Folder
 from scantwin_dashboard import queries
 from scantwin_dashboard.drift import PHANTOM_SD, alerts, drift, in_order
 from scantwin_dashboard.drift_charts import drift_chart, drift_frame
@@ -88,6 +93,78 @@ def test_what_is_logged_counts_from_the_day_it_was_done(empty, monkeypatch) -> N
                              ("rural-1", "repair", day + timedelta(days=40))):  # fmt: skip
         with pytest.raises(InputError):
             log_event(database, name, what, when, "x")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_cylinder_before_and_one_after_a_recalibration_on_the_same_day(said, empty, monkeypatch) -> None:
+    today = datetime.now(UTC).astimezone().date()
+    database, site = Database.from_settings(), Folder.create("rural-1")
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+    scan(site, monkeypatch, 0.20, today - timedelta(days=30))
+    scan(site, monkeypatch, 0.21, today if said else None)
+    log_event(database, "rural-1", "recalibration", None, "new factor")
+    scan(site, monkeypatch, 0.01, today if said else None)
+    arrive(database, site)
+    with database.session() as session:
+        (row,) = queries.sites(session)
+        frame = queries.samples_frame(session, row.id)
+        events = queries.events_frame(session, "rural-1")
+        states = {alert.state for alert in queries.site_alerts(session)}
+    assert list(frame.bias) == [0.20, 0.21, 0.01] and row.bias == 0.01
+    assert drift(frame, events, "ewma")[1] == [2]
+    assert states == {"ended"}
+
+
+@pytest.mark.parametrize("biases", [(0.21, 0.01), (0.01, 0.21)])
+def test_cylinders_of_one_day_keep_the_order_in_which_they_were_measured(biases, empty, monkeypatch) -> None:
+    day = datetime.now(UTC).date() - timedelta(days=10)
+    database, site = Database.from_settings(), Folder.create("rural-1")
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+    for bias in biases:
+        scan(site, monkeypatch, bias, day)
+        time.sleep(1.1)  # a scan takes longer to be measured
+    first = WaitingSamples(site.calibration).waiting()
+    scan(site, monkeypatch, biases[0], day)  # again: it is known
+    assert WaitingSamples(site.calibration).waiting() == first
+    arrive(database, site)
+    with database.session() as session:
+        (row,) = queries.sites(session)
+        frame = queries.samples_frame(session, row.id)
+    assert tuple(frame.bias) == biases and row.bias == biases[-1]
+    assert set(frame.measured_at.dt.strftime("%F %H:%M")) == {f"{day} 12:00"}
+
+
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+def test_of_samples_of_one_moment_no_answer_depends_on_which_came_first(ids, empty) -> None:
+    database = Database.from_settings()
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+        session.flush()
+        for one in ids:
+            session.add(CalibrationSample(id=one, site_id=1, kind="cylinder", measured_at=START, n=5000,
+                                          bias={"a": 0.21, "b": 0.01}[one]))  # fmt: skip
+            session.flush()
+    with database.session() as session:
+        assert queries.sites(session)[0].bias == 0.01
+        assert list(queries.samples_frame(session, 1).bias) == [0.21, 0.01]
+        found = queries.site_alerts(session)
+    assert [alert.state for alert in found if alert.rule == "shewhart"] == ["over"]
+
+
+def scan(site: Folder, monkeypatch, bias: float, when: date | None) -> None:
+    """`scantwin site qc` of a cylinder that reads so far off."""
+    measured = Measurement("cylinder", bias, 0.1, 5000, 5000)
+    monkeypatch.setattr(qc, "_measure", lambda *_: measured)
+    qc.check_scanner(site, site.folder, when=when)
+
+
+def arrive(database: Database, site: Folder) -> None:
+    """What waits at the site is stored, as a run stores it."""
+    with database.session() as session:
+        for one in WaitingSamples(site.calibration).waiting():
+            session.add(CalibrationSample(site_id=1, **one.model_dump()))
 
 
 def test_the_query_knows_the_site_that_drifts(filled) -> None:

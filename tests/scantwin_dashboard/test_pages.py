@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from scantwin import NOTICE
 from scantwin.errors import ServiceError
 from scantwin.store.database import Database
 from scantwin.store.models import Run, Scan, Site
-from scantwin_dashboard import state
+from scantwin_dashboard import queries, state
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -99,6 +100,23 @@ def test_a_run_of_the_address_is_shown(filled: Path) -> None:
     assert "No answer within 30 min." in set(reasons["Reason"])
 
 
+def test_the_error_is_that_of_the_whole_body_beside_its_bias(filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        run = session.scalars(select(Run).where(Run.name == "autumn-2026")).one()
+        newest = run.rounds[-1]
+        shown = {
+            "MAE now": newest.held_out["whole-body"],
+            "MAE of the median": newest.references["training-median"]["whole-body"],
+        }
+    page = _page("rounds", run=run.id)
+    for label, figures in shown.items():
+        (metric,) = (m for m in page.metric if m.label == label)
+        assert metric.value == f"{figures['mae']['mean']:.3f} SUV, bias −{-figures['bias']['mean']:.3f}"
+        assert "hole bod" in metric.help
+    table = next(d.value for d in page.dataframe if "Bias [SUV]" in d.value.columns)
+    assert table["Bias [SUV]"].str.startswith("−").all()
+
+
 def test_another_metric_can_be_chosen(filled: Path) -> None:
     page = _page("rounds")
     page.button_group[0].set_value("ssim").run()
@@ -120,6 +138,8 @@ def test_a_site_of_the_address_is_shown(filled: Path) -> None:
     words = _words(page)
     assert "Refused: 3" in words
     assert [tab.label for tab in page.tabs] == ["Uniform cylinder", "Sphere phantom", "Liver, in vivo"]
+    assert "Each point is one patient" in words
+    assert "interval" not in words
     assert any("out of control" in d.value.to_string() for d in page.dataframe)
 
 
@@ -135,6 +155,38 @@ def test_a_site_that_has_only_enrolled(empty: Path) -> None:
         page = _page(name)
         assert not page.exception
         assert "measured nothing yet" in _words(page) or "no calibration phantom yet" in _words(page)
+
+
+@pytest.mark.parametrize(("name", "key"), [("rounds", "run"), ("sites", "site"), ("scans", "scan")])
+def test_a_link_to_what_is_not_there_shows_nothing_else(name: str, key: str, filled: Path) -> None:
+    page = _page(name, **{key: "*gone*"})
+    assert not page.exception
+    assert [w.value for w in page.warning if rf"{key} \*gone\* here" in w.value]
+    assert not page.metric
+    assert page.query_params[key] in ("*gone*", ["*gone*"])
+    page.selectbox[0].select_index(0).run()
+    assert not page.exception
+    assert page.metric
+    assert not [w for w in page.warning if "gone" in w.value]
+
+
+def test_a_link_to_an_older_scan_than_are_listed_shows_that_one(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Database.from_settings().session() as session:
+        listed = queries.scans(session)
+    monkeypatch.setattr(queries, "scans", lambda _session: listed[:1])
+    page = _page("scans", scan=listed[2].id)
+    assert "The CT shows less than one district." in _words(page)
+    assert not [w for w in page.warning if "There is no scan" in w.value]
+
+
+def test_a_scan_of_one_slice_is_shown(thin: Callable[[int], Path]) -> None:
+    thin(1)
+    page = _page("scans")
+    assert not page.exception
+    assert not page.slider
+    assert "axial slice 1 of 1" in _words(page)
 
 
 def test_a_scan_shows_its_slices_and_moves(filled: Path) -> None:

@@ -79,8 +79,8 @@ def test_runs_are_newest_first_and_count_merged_rounds(session: Session) -> None
 def test_metrics_hold_the_model_and_every_reference(session: Session) -> None:
     frame = queries.metrics_frame(session, _run(session))
     assert set(frame.who) == {"model", "training-median", "training-mean", "hu-curve"}
-    assert set(frame.district) == {"head", "trunk", "arms", "legs"}
-    assert len(frame) == 8 * 4 * 4 * 3  # rounds, who, districts, metrics
+    assert set(frame.district) == {"head", "trunk", "arms", "legs", "whole-body", "lesions"}
+    assert len(frame) == 8 * 4 * 6 * 4  # rounds, who, regions, metrics
     assert frame["mean"].notna().all()
 
 
@@ -131,6 +131,12 @@ def test_scans_know_their_twin(session: Session) -> None:
     assert [row.status for row in rows] == ["done", "running", "failed", "queued"]
     assert rows[0].pseudonym == rows[3].pseudonym == "TWIN-0017"
     assert rows[2].error["code"] == "ct.too-short"
+
+
+def test_one_scan_is_found_by_its_id_however_old(session: Session) -> None:
+    for row in queries.scans(session):
+        assert queries.scan(session, row.id) == row
+    assert queries.scan(session, "nobody's") is None
 
 
 def test_the_audit_log_is_newest_first_and_limited(session: Session) -> None:

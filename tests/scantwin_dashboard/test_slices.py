@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ def test_every_layer_of_every_plane_has_the_same_size(volumes: ScanVolumes) -> N
             for layer in volumes.layers
         }
         assert len(sizes) == 1
+
+
+def test_a_body_is_shown_from_three_sides(volumes: ScanVolumes) -> None:
+    assert volumes.planes == slices.PLANES
 
 
 def test_the_last_slice_can_be_shown(volumes: ScanVolumes) -> None:
@@ -67,6 +72,18 @@ def test_a_scan_without_deviation_and_districts_shows_the_rest(filled: Path) -> 
     assert volumes.layers == ("CT", "PET", "CT + PET")
     with pytest.raises(InputError, match="no standard deviation"):
         slices.slice_image(volumes, "Uncertainty", "coronal", 3, 10.0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_pet_of_a_few_slices_is_shown_from_above(count: int, thin: Callable[[int], Path]) -> None:
+    volumes = slices.load(thin(count))
+    assert volumes.planes == ("axial",)
+    assert slices.slice_image(volumes, "PET", "axial", volumes.first["axial"], 5.0).height > 100
+    # What the page does not offer does not fail either.
+    for plane in slices.PLANES:
+        for layer in volumes.layers:
+            slices.slice_image(volumes, layer, plane, 0, 5.0)
+    slices.projection(volumes, "anterior", 5.0)
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:

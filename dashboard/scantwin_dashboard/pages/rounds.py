@@ -13,6 +13,7 @@ from scantwin_dashboard.look import (
     moment,
     number,
     plain,
+    signed,
     site_colours,
     size,
 )
@@ -36,6 +37,8 @@ def show() -> None:
         "run",
         {r.id: f"{r.name} · {r.system} · {moment(r.started_at)} · {r.status}" for r in runs.values()},
     )
+    if run_id is None:
+        return
     run = runs[run_id]
     metrics, rounds = ask(queries.metrics_frame, run_id), ask(queries.rounds_frame, run_id)
     updates = ask(queries.updates_frame, run_id=run_id)
@@ -58,20 +61,22 @@ def show() -> None:
 
 
 def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, updates: pd.DataFrame) -> None:
-    mae = metrics[metrics.metric == "mae"]
-    newest = mae[(mae["round"] == mae[mae.who == "model"]["round"].max())]
-    model = newest[newest.who == "model"]["mean"].mean() if len(newest) else None
-    median = newest[newest.who == "training-median"]["mean"].mean() if len(newest) else None
+    whole = metrics[metrics.district == "whole-body"]
+    newest = whole[whole["round"] == whole[whole.who == "model"]["round"].max()]
     took = rounds.seconds.dropna()
     counts = updates.status.value_counts()
     facts(
         [
             ("Rounds", f"{run.rounds_done} of {run.rounds_planned}", "Rounds whose updates were merged."),
-            ("MAE now", f"{number(model, 3)} SUV", "Mean over the districts of the newest measured round."),
+            (
+                "MAE now",
+                _error(newest[newest.who == "model"]),
+                "Whole body, newest measured round, mean over held-out patients; and its bias.",
+            ),
             (
                 "MAE of the median",
-                f"{number(_real(median), 3)} SUV",
-                "The best constant: each district's training median.",
+                _error(newest[newest.who == "training-median"]),
+                "The best constant, each district's training median, on the same whole bodies; and its bias.",
             ),
             (
                 "Updates taken",
@@ -82,6 +87,13 @@ def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, u
             ("Received", size(updates.bytes_in.sum()), "From all sites, over all rounds."),
         ]
     )
+
+
+def _error(part: pd.DataFrame) -> str:
+    """MAE and, where it was measured, bias [SUV] of one in one round: a low MAE may come of reading low."""
+    found = dict(zip(part.metric, part["mean"], strict=True))
+    mae, bias = found.get("mae"), found.get("bias")
+    return f"{number(mae, 3)} SUV" + ("" if bias is None else f", bias {signed(bias)}")
 
 
 def _metrics(metrics: pd.DataFrame) -> None:
@@ -109,7 +121,7 @@ def _metrics(metrics: pd.DataFrame) -> None:
                 st.markdown(f"**{district.capitalize()}**")
                 chart = charts.metric_chart(metrics, district, metric)
                 st.altair_chart(chart, alt=f"{METRIC[metric][0]} in the {district} over the rounds")
-    better = "Lower" if metric == "mae" else "Higher"
+    better = {"mae": "Lower", "bias": "Nearer to 0"}.get(metric, "Higher")
     st.caption(
         f"{better} is better. Coloured: the model, shaded by one standard deviation over patients. Grey, on"
         " the same patients: the training mean (dotted), the training median (dashed), a curve from HU to SUV"

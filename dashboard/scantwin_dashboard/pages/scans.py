@@ -26,8 +26,14 @@ def show() -> None:
     if not scans:
         empty("No patient has been scanned yet.", "scantwin twin submit --help")
         return
+    wanted = st.query_params.get("scan", "")
+    if wanted and wanted not in scans and (older := ask(queries.scan, wanted)) is not None:
+        scans[wanted] = older
     names = {s.id: f"{s.pseudonym} · {moment(s.created_at)} · {s.status}" for s in scans.values()}
-    scan = scans[choose("Scan", "scan", names)]
+    chosen = choose("Scan", "scan", names)
+    if chosen is None:
+        return
+    scan = scans[chosen]
     with st.container(horizontal=True, vertical_alignment="center"):
         status_badge(scan.status)
         st.badge(NOTICE, color="red", icon=":material/warning:")
@@ -103,13 +109,20 @@ def _slices(folder: Path) -> None:
 
     volumes = _load(folder)
     above = st.columns([2, 3, 2], gap="medium")
-    plane = above[0].segmented_control("Plane", slices.PLANES, default="coronal", key="plane") or "coronal"
+    planes = volumes.planes  # a control of its own for each number of them: none keeps what it does not offer
+    plane = (
+        above[0].segmented_control("Plane", planes, default=planes[0], key=f"plane-{len(planes)}")
+        or planes[0]
+    )
     shown = above[1].segmented_control(
         "Pictures", volumes.layers, selection_mode="multi", default=volumes.layers[:4], key="layers"
     ) or ["CT + PET"]
     top = above[2].select_slider("Top of the scale [SUV]", _SUV_TOPS, value=10.0, key="top")
     count = slices.count(volumes, plane)
-    index = st.slider("Slice", 1, count, volumes.first[plane] + 1, key=f"slice-{plane}-{folder.name}") - 1
+    index = 0
+    if count > 1:  # Streamlit has no slider of one place
+        key = f"slice-{plane}-{folder.name}"
+        index = st.slider("Slice", 1, count, volumes.first[plane] + 1, key=key) - 1
     place = slices.place_mm(volumes, plane, index)
     axis = {"axial": "z", "coronal": "y", "sagittal": "x"}[plane]
     st.caption(f"{plane} slice {index + 1} of {count}, {axis} = {number(place, 0)} mm · SUV is SUVbw [g/ml]")

@@ -18,6 +18,17 @@ _ZONE = {
     "beyond": "beyond EARL's 10 %: recalibrate",
 }
 
+_PHANTOM = (
+    "Shaded: one, two and three standard deviations of a phantom that is looked after (3.5 % each)."
+    " Beyond 5 % scan again, beyond 10 % (EARL) recalibrate. Rules mark logged recalibrations, repairs and"
+    " updates; read on from there."
+)
+_LIVER = (
+    "Each point is one patient: the mean of a 3 cm sphere in the right lobe; n and SD are of its voxels."
+    " Patients differ by about 22 %, so one point says little: a 10 % drift shows after 35 to 50 patients."
+)
+_PATIENTS = "Each point is a mean over n patients with its 95 % interval."
+
 
 @told
 def show() -> None:
@@ -28,6 +39,8 @@ def show() -> None:
         empty("No site is enrolled yet.", "scantwin consortium enrol --help")
         return
     name = choose("Site", "site", {s.name: f"{s.name} · {s.kind}" for s in sites.values()})
+    if name is None:
+        return
     site, colour = sites[name], site_colours(list(sites))[name]
     with st.container(horizontal=True, vertical_alignment="center"):
         status_badge(site.status)
@@ -58,7 +71,7 @@ def _spread(samples: pd.DataFrame, events: pd.DataFrame) -> float | None:
     """Standard deviation (fraction) of the newest cylinders; none across a recalibration."""
     cylinders = samples[samples.kind == "cylinder"]
     if len(events):
-        cylinders = cylinders[cylinders.measured_at > events["at"].max()]
+        cylinders = cylinders[cylinders.measured_at >= events["at"].max()]
     return float(cylinders.bias.tail(8).std()) if len(cylinders) > 2 else None
 
 
@@ -72,9 +85,10 @@ def _calibration(site: queries.SiteRow, samples: pd.DataFrame, events: pd.DataFr
         with tab:
             phantom = kind in queries.PHANTOMS
             part = samples[samples.kind == kind]
-            chart = charts.control_chart(part, colour, phantom=phantom, events=events)
+            patients = kind == "model-residual"  # of the others n counts voxels or spheres
+            chart = charts.control_chart(part, colour, phantom=phantom, patients=patients, events=events)
             st.altair_chart(chart, alt=f"SUV bias of {site.name}: {KIND[kind]}")
-            st.caption(_explanation(phantom))
+            st.caption(_PHANTOM if phantom else _PATIENTS if patients else _LIVER)
             if phantom:
                 _drift(site.name, part, events, colour)
     own = [alert for alert in ask(queries.site_alerts) if alert.site == site.name]
@@ -100,19 +114,6 @@ def _drift(site: str, part: pd.DataFrame, events: pd.DataFrame, colour: str) -> 
         "In standard deviations of a phantom that is looked after (3.5 %); dashed: limits that a site in"
         " control leaves once in about 500 samples. A shift of one SD shows after about 10 samples, where"
         " single samples would take 44. Both begin anew at a logged recalibration, repair or software update."
-    )
-
-
-def _explanation(phantom: bool) -> str:
-    if phantom:
-        return (
-            "Shaded: one, two and three standard deviations of a phantom that is looked after (3.5 % each)."
-            " Beyond 5 % scan again, beyond 10 % (EARL) recalibrate. Rules mark logged recalibrations,"
-            " repairs and updates; read on from there."
-        )
-    return (
-        "Each point is a mean over n patients with its 95 % interval. Patients differ by about 22 %, so one"
-        " point says little: a 10 % drift shows after 35 to 50 patients."
     )
 
 

@@ -82,23 +82,24 @@ def readmit(database: Database, name: str, reason: str) -> Site:
 
 
 def log_event(database: Database, name: str, event: str, on: date | None, reason: str) -> date:
-    """Notes what makes a site's control charts start anew: one of `RESTARTS`, on the day it was done.
+    """Notes what makes a site's control charts start anew: one of `RESTARTS`, from the day it was done.
 
-    Without `on` it was today, by the calendar of this machine. Returns the day.
+    Without `on` it is now: what was measured earlier today lies before it. Returns the day, by the calendar
+    of this machine.
     """
     if event not in RESTARTS:
         raise InputError(
             f"{event!r} is nothing that is logged of a site.", hint=f"Use one of {', '.join(RESTARTS)}."
         )
     now = datetime.now(UTC)
-    on = on or now.astimezone().date()
-    if on > (now + FIRST_ZONE).date():
-        raise InputError(f"{on} has not come yet.", hint="Give the day on which it was done with --on.")
+    at = now if on is None else datetime(on.year, on.month, on.day, tzinfo=UTC)
+    day = on or now.astimezone().date()
+    if day > (now + FIRST_ZONE).date():
+        raise InputError(f"{day} has not come yet.", hint="Give the day on which it was done with --on.")
     with database.session() as session:
         _known(session, name)
-        at = datetime(on.year, on.month, on.day, tzinfo=UTC)
         audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
-    return on
+    return day
 
 
 def _known(session: Session, name: str) -> Site:

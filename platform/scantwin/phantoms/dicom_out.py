@@ -6,6 +6,7 @@ Every instance says that it is a SYNTHETIC PHANTOM.
 
 from __future__ import annotations
 
+import hashlib
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -68,7 +69,7 @@ def write_dicom(
 ) -> None:  # fmt: skip
     """Writes CT/ and PET/ (and SEG/ for lesions) of one study below `folder`.
 
-    `ct` [HU]; `pet` SUVbw [g/ml] as the scanner shows it; the same seed writes the same bytes.
+    `ct` [HU]; `pet` SUVbw [g/ml] as the scanner shows it; the same input writes the same bytes.
     """
     from scantwin.phantoms.dicom_seg import write_lesions
 
@@ -76,26 +77,36 @@ def write_dicom(
     half_life = 6588.0 if rng.random() < 0.6 else F18_HALF_LIFE_S  # 61 % and 36 % of the survey
     start = datetime.combine(when or SCAN_DAY, time(9, 30)) + timedelta(seconds=int(rng.integers(0, 18000)))
     timing = Timing(start, start + timedelta(seconds=int(rng.integers(3300, 4800))), half_life)
-    common = _common(subject, vendor, seed, timing)
-    series_ct = _ct_header(deepcopy(common), vendor, ct, seed, timing)
-    _write(folder / "CT", ct, series_ct, CTImageStorage, seed, lambda k, ds: _ct_slice(ds, ct, k))
+    key = _key(seed, subject, vendor, start, ct, pet)
+    common = _common(subject, vendor, key, timing)
+    series_ct = _ct_header(deepcopy(common), vendor, ct, key, timing)
+    _write(folder / "CT", ct, series_ct, CTImageStorage, key, lambda k, ds: _ct_slice(ds, ct, k))
     injected = subject.injected_bq or MBQ_PER_KG * 1e6 * subject.weight_kg
     if subject.dose_at_scan_bq is not None:
         injected = subject.dose_at_scan_bq / timing.dose_at_scan(1.0)
     # Rounded as it will be read back, so that the activity in the pixels fits the header.
     injected = float(f"{injected:.9g}")
-    header = _pet_header(deepcopy(common), vendor, pet, seed, timing, injected, rng)
-    _write_pet(folder / "PET", pet, header, vendor, seed, timing, injected)
+    header = _pet_header(deepcopy(common), vendor, pet, key, timing, injected, rng)
+    _write_pet(folder / "PET", pet, header, vendor, key, timing, injected)
     if lesions is not None and lesions.array.any():
-        write_lesions(folder / "SEG" / "lesions.dcm", lesions, deepcopy(common), seed)
+        write_lesions(folder / "SEG" / "lesions.dcm", lesions, deepcopy(common), key)
 
 
-def uid(seed: int, *what: object) -> str:
-    """A UID that depends on the seed and on what it is for."""
-    return str(generate_uid(entropy_srcs=["scantwin-phantom", str(seed), *map(str, what)]))
+def _key(seed: int, subject: Subject, vendor: Vendor, start: datetime, ct: Volume, pet: Volume) -> str:
+    """What the UIDs of a study are made of: another scan, if only of another day, must have others."""
+    digest = hashlib.sha256(repr((seed, subject, vendor, start)).encode())
+    for volume in (ct, pet):
+        digest.update(repr((volume.shape, volume.spacing, volume.origin)).encode())
+        digest.update(np.ascontiguousarray(volume.array).tobytes())
+    return digest.hexdigest()
 
 
-def _common(subject: Subject, vendor: Vendor, seed: int, timing: Timing) -> Dataset:
+def uid(key: str, *what: object) -> str:
+    """A UID that depends on the study and on what it is for."""
+    return str(generate_uid(entropy_srcs=["scantwin-phantom", key, *map(str, what)]))
+
+
+def _common(subject: Subject, vendor: Vendor, key: str, timing: Timing) -> Dataset:
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.PatientName, ds.PatientID = f"PHANTOM^{subject.name}", subject.name
@@ -107,7 +118,7 @@ def _common(subject: Subject, vendor: Vendor, seed: int, timing: Timing) -> Data
     ds.PatientWeight = float(f"{subject.weight_kg:.7g}")
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = "Synthetic phantom: there is no patient"
-    ds.StudyInstanceUID, ds.FrameOfReferenceUID = uid(seed, "study"), uid(seed, "frame")
+    ds.StudyInstanceUID, ds.FrameOfReferenceUID = uid(key, "study"), uid(key, "frame")
     ds.StudyDate, ds.StudyTime = timing.scan.strftime("%Y%m%d"), clock(timing.scan - timedelta(minutes=8))
     ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = "1", "", ""
     ds.StudyDescription = "SYNTHETIC PHANTOM PET/CT"
@@ -119,9 +130,9 @@ def _common(subject: Subject, vendor: Vendor, seed: int, timing: Timing) -> Data
     return ds
 
 
-def _ct_header(ds: Dataset, vendor: Vendor, ct: Volume, seed: int, timing: Timing) -> Dataset:
+def _ct_header(ds: Dataset, vendor: Vendor, ct: Volume, key: str, timing: Timing) -> Dataset:
     at = timing.scan - timedelta(minutes=4)
-    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "CT", uid(seed, "ct"), 2
+    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "CT", uid(key, "ct"), 2
     ds.SeriesDescription = "CT WB PHANTOM"
     ds.ManufacturerModelName = HABITS[vendor].ct_model
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -134,11 +145,11 @@ def _ct_header(ds: Dataset, vendor: Vendor, ct: Volume, seed: int, timing: Timin
 
 
 def _pet_header(
-    ds: Dataset, vendor: Vendor, pet: Volume, seed: int, timing: Timing, injected_bq: float,
+    ds: Dataset, vendor: Vendor, pet: Volume, key: str, timing: Timing, injected_bq: float,
     rng: np.random.Generator,
 ) -> Dataset:  # fmt: skip
     habit = HABITS[vendor]
-    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "PT", uid(seed, "pet"), 3
+    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "PT", uid(key, "pet"), 3
     ds.SeriesDescription = "PET WB PHANTOM"
     ds.ManufacturerModelName = str(rng.choice(habit.models))
     ds.ImageType = ["ORIGINAL", "PRIMARY"]
@@ -190,7 +201,7 @@ def _ct_slice(ds: Dataset, ct: Volume, k: int) -> None:
 
 
 def _write_pet(
-    folder: Path, pet: Volume, header: Dataset, vendor: Vendor, seed: int, timing: Timing, injected_bq: float
+    folder: Path, pet: Volume, header: Dataset, vendor: Vendor, key: str, timing: Timing, injected_bq: float
 ) -> None:
     # SUV = (Bq/ml) W[g] / D_ref, solved for Bq/ml.
     bq_per_suv = timing.dose_at_scan(injected_bq) / (float(header.PatientWeight) * 1000)
@@ -215,17 +226,17 @@ def _write_pet(
         frame_fields(ds, vendor, timing, int(beds[k]))
         ds.ImageIndex = k + 1
 
-    _write(folder, pet, header, PositronEmissionTomographyImageStorage, seed, fill)
+    _write(folder, pet, header, PositronEmissionTomographyImageStorage, key, fill)
 
 
-def _write(folder: Path, volume: Volume, header: Dataset, sop_class: str, seed: int, fill: Any) -> None:
+def _write(folder: Path, volume: Volume, header: Dataset, sop_class: str, key: str, fill: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     index = np.stack([np.arange(volume.shape[0]), np.zeros(volume.shape[0]), np.zeros(volume.shape[0])], 1)
     positions: NDArray[np.float64] = volume.world(index)
     for k in range(volume.shape[0]):
         ds = Dataset(header)
         ds.SOPClassUID = sop_class
-        ds.SOPInstanceUID = uid(seed, header.Modality, k)
+        ds.SOPInstanceUID = uid(key, header.Modality, k)
         ds.InstanceNumber = k + 1
         ds.ImagePositionPatient = [round(float(v), 4) for v in positions[k]]
         ds.SliceLocation = round(float(positions[k][2]), 4)

@@ -11,7 +11,7 @@ from pydicom.uid import SegmentationStorage
 from scantwin.imaging.volume import Volume
 
 
-def write_lesions(path: Path, lesions: Volume, common: Dataset, seed: int) -> None:
+def write_lesions(path: Path, lesions: Volume, common: Dataset, key: str) -> None:
     """Writes `lesions` (labels 1..) as segments "Lesion 1", ..; only slices that hold one are frames."""
     from scantwin.phantoms.dicom_out import save, uid
 
@@ -20,8 +20,8 @@ def write_lesions(path: Path, lesions: Volume, common: Dataset, seed: int) -> No
         (label, k) for label in labels for k in np.flatnonzero((lesions.array == label).any(axis=(1, 2)))
     ]
     ds = common
-    ds.SOPClassUID, ds.SOPInstanceUID = SegmentationStorage, uid(seed, "seg", "instance")
-    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "SEG", uid(seed, "seg"), 4
+    ds.SOPClassUID, ds.SOPInstanceUID = SegmentationStorage, uid(key, "seg", "instance")
+    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "SEG", uid(key, "seg"), 4
     ds.SeriesDescription, ds.ImageType = "Lesions", ["DERIVED", "PRIMARY"]
     ds.SeriesDate, ds.SeriesTime = ds.StudyDate, ds.StudyTime
     ds.ContentDate, ds.ContentTime = ds.StudyDate, ds.StudyTime
@@ -33,7 +33,7 @@ def write_lesions(path: Path, lesions: Volume, common: Dataset, seed: int) -> No
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 1, 0, 0
     ds.SegmentSequence = [_segment(n + 1) for n in range(len(labels))]
     organization = Dataset()
-    organization.DimensionOrganizationUID = uid(seed, "seg", "dimensions")
+    organization.DimensionOrganizationUID = uid(key, "seg", "dimensions")
     ds.DimensionOrganizationSequence = [organization]
     ds.DimensionIndexSequence = [
         _dimension(organization.DimensionOrganizationUID, *pair) for pair in _DIMENSIONS

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from scantwin.errors import InputError
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
 from scantwin.phantoms.ct import image_ct
@@ -52,9 +53,19 @@ class ScannerSpec(BaseModel):
     """Respiratory blur of the PET at the dome of the liver, FWHM [mm]."""
 
     def suv_factor(self, when: date | None = None) -> float:
-        """Shown SUV over true SUV on a day (without a day: as last calibrated)."""
-        months = 0.0 if when is None else (when - self.calibrated_on).days / 30.4375
-        return self.suv_scale * (1.0 + self.suv_drift_per_month * months)
+        """Shown SUV over true SUV on a day (without a day, and before `calibrated_on`: as last calibrated).
+
+        Raises `InputError` on a day to which the drift cannot go on: nothing would be shown, or less.
+        """
+        months = 0.0 if when is None else max(0, (when - self.calibrated_on).days) / 30.4375
+        factor = self.suv_scale * (1.0 + self.suv_drift_per_month * months)
+        if factor <= 0:
+            raise InputError(
+                f"The scanner {self.name} would show no activity on {when}: it drifts by"
+                f" {self.suv_drift_per_month:+.1%} a month since {self.calibrated_on}.",
+                hint="Give an earlier day, or a smaller suv_drift_per_month.",
+            )
+        return factor
 
 
 @dataclass(frozen=True, eq=False)

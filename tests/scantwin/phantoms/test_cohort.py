@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.volume import Volume
 from scantwin.phantoms.cohort import write_cohort
 from scantwin.phantoms.dicom_out import Subject, write_dicom
 from scantwin.phantoms.patient import Phantom
@@ -117,9 +120,27 @@ def test_every_vendor_gives_back_the_exact_suv(tmp_path: Path, woman: Phantom, v
     assert np.array_equal(np.asarray(lesions.array) > 0, imaged.lesions.array > 0)
 
 
-def test_dicom_without_private_fields_still_gives_the_suv(tmp_path: Path, man: Phantom) -> None:
-    import pydicom
+def test_only_the_same_scan_has_the_same_uids(tmp_path: Path) -> None:
+    z = np.arange(6, dtype=np.float32)[:, None, None]
+    ct, pet = (Volume(np.zeros((6, 5, 4), np.float32) + z, (8.0, 8.0, 8.0), unit=u) for u in ("HU", "SUV"))
+    who, january = Subject("QC-cylinder"), date(2026, 1, 5)
+    usual = {"ct": ct, "pet": pet, "subject": who, "vendor": "siemens", "seed": 0, "when": january}
+    changes = {
+        "usual": {}, "day": {"when": date(2026, 2, 5)}, "scale": {"pet": pet.with_array(0.9 * pet.array)},
+        "dose": {"ct": ct.with_array(ct.array + 1)}, "who": {"subject": replace(who, name="QC-spheres")},
+        "vendor": {"vendor": "ge"}, "voxels": {"pet": replace(pet, spacing=(8.0, 8.0, 7.0))},
+    }  # fmt: skip
+    for name, change in changes.items():
+        write_dicom(tmp_path / "all" / name, **{**usual, **change})  # type: ignore[arg-type]
+    write_dicom(tmp_path / "again", **usual)  # type: ignore[arg-type]
+    assert digest(tmp_path / "again") == digest(tmp_path / "all" / "usual")
+    # The reader tells studies apart by their UIDs, whatever their folders.
+    assert len(find_studies(tmp_path / "all")) == len(changes)
+    uids = [pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "all").rglob("*.dcm")]
+    assert len(set(uids)) == len(uids) == 12 * len(changes)
 
+
+def test_dicom_without_private_fields_still_gives_the_suv(tmp_path: Path, man: Phantom) -> None:
     imaged = image_patient(man, QUICK, seed=3)
     write_dicom(tmp_path, imaged.ct, imaged.pet, Subject("p2", weight_kg=73.1), "siemens", seed=3)
     for path in tmp_path.rglob("PT*.dcm"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from scantwin.errors import InputError
 from scantwin.imaging.volume import Volume
 from scantwin.phantoms.canvas import Grid
 from scantwin.phantoms.ct import NOISE_HU, image_ct
@@ -108,6 +109,15 @@ def test_faults_come_through(man: Phantom) -> None:
     drifting = QUICK.model_copy(update={"suv_drift_per_month": -0.01, "calibrated_on": date(2026, 1, 1)})
     assert drifting.suv_factor(date(2026, 7, 2)) == pytest.approx(0.94, abs=0.002)
     assert drifting.suv_factor() == 1.0
+
+
+def test_drift_begins_at_the_calibration_and_never_shows_less_than_nothing() -> None:
+    rural = SITE_PRESETS["rural"]
+    assert rural.suv_factor(date(2024, 1, 1)) == rural.suv_factor(rural.calibrated_on) == rural.suv_scale
+    assert 0 < rural.suv_factor(date(2032, 11, 1)) < 0.02
+    with pytest.raises(InputError, match="no activity on 2034-01-01") as told:
+        rural.suv_factor(date(2034, 1, 1))
+    assert told.value.hint
 
 
 def test_images_are_repeatable_and_differ_between_seeds(man: Phantom) -> None:
