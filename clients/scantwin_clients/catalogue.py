@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -77,11 +77,16 @@ class Entry:
     has_pet: bool = False
     has_lesions: bool = False
     ct_voxel_mm: list[float] | None = None
-    """Voxel size (z, y, x) [mm]."""
+    """Voxel size (z, y, x) [mm]; None for a PET alone."""
     pet_voxel_mm: list[float] | None = None
     """Voxel size (z, y, x) [mm]."""
     facts: dict[str, str] | None = None
     """Format, vendor, SUV rule, days from CT to PET: no texts from the file."""
+
+    @property
+    def has_ct(self) -> bool:
+        """Whether the study, if it is usable at all, is more than a PET alone."""
+        return self.ct_voxel_mm is not None
 
     def as_json(self) -> dict[str, Any]:
         """The entry as the JSON contract of `scantwin site ingest` carries it."""
@@ -118,15 +123,20 @@ class Catalogue:
         found = [entry.status for entry in self.entries()]
         return {status: found.count(status) for status in STATUSES}
 
-    def usable(self) -> list[tuple[str, Callable[[], Study]]]:
-        """Pseudonym and how to read it, for each accepted or warned study."""
-        return [(entry.study, partial(self.read, entry)) for entry in self.entries(("accepted", "warned"))]
+    def usable(self, *, ct: bool = True, pet: bool = False) -> list[tuple[str, Callable[[], Study]]]:
+        """Pseudonym and how to read it, for each accepted or warned study that has what is asked for.
+
+        PETs alone are among them only without `ct`.
+        """
+        entries = self.entries(("accepted", "warned"))
+        wanted = [e for e in entries if (e.has_ct or not ct) and (e.has_pet or not pet)]
+        return [(entry.study, partial(self.read, entry)) for entry in wanted]
 
     def read(self, entry: Entry) -> Study:
         """The study of an entry; its name is the pseudonym. Raises `Rejection`."""
         if entry.path not in self._found:
             # The index of one folder is kept: reading all studies of a mixed export looks it through once.
-            self._found = {entry.path: find_studies(entry.path)}
+            self._found = {entry.path: find_studies(entry.path, pets_alone=True)}
         for source in self._found[entry.path]:
             same_place = (
                 source.kind != "dicom" and source.path == Path(entry.path) and source.place == entry.place
@@ -170,7 +180,8 @@ def _engine(path: Path) -> Engine:
     if not path.exists():
         # Owner only from its first byte on: the local paths may name patients.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, hide_parameters=True)
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _secure(connection: Any, _record: Any) -> None:

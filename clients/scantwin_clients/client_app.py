@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
+    from scantwin_clients.catalogue import Catalogue
+
+    Named = tuple[str, Callable[[], Study]]
 
 log = logging.getLogger("scantwin.site")
 app = ClientApp()
@@ -82,21 +85,43 @@ def do_job(site: Site, asked: Parts) -> Parts:
 
     job = decode_job(asked)
     recipe = Recipe.read(job.header.recipe, "of the job")
-    studies = Catalogue(site.folder).usable()
-    check_job(job.header, recipe, site, len({patient_of(name) for name, _ in studies}))
+    studies, patients = _learning_from(Catalogue(site.folder), recipe)
+    check_job(job.header, recipe, site, patients)
     samples = WaitingSamples(site.calibration)
     samples.confirm(job.header.confirmed)
     outbox = Outbox(site.outbox)
     reply = outbox.find(job.header, asked)
     if reply is None:
-        reply = encode_reply(take_part(_cohort(site, recipe, studies), recipe, job))
+        reply = encode_reply(take_part(
+            _cohort(site, recipe, studies), recipe, job, pictures=site.pictures / job.header.run,
+            pictures_every_s=site.config.pictures_every_s,
+        ))  # fmt: skip
         outbox.store(job.header, asked, reply)
     else:
         log.info("round %d was finished before: sent again from the outbox", job.header.round)
     return _with_samples(reply, samples)
 
 
-def _cohort(site: Site, recipe: Recipe, studies: list[tuple[str, Callable[[], Study]]]) -> Cohort:
+def _learning_from(catalogue: Catalogue, recipe: Recipe) -> tuple[list[Named], int]:
+    """The studies that a recipe is given, PETs alone only if it needs no pairs; the patients behind them.
+
+    Without pairs, patients with a CT and patients with a PET are counted apart, and the fewer are told: one
+    PET among many CTs would shine through the sums over PETs.
+    """
+    if recipe.unpaired is None:
+        studies = catalogue.usable()
+        # Where there is no pair at all, that is what is wrong: the cohort says so.
+        pairs = [] if recipe.makes_ct else catalogue.usable(pet=True)
+        return studies, _patients(pairs or studies)
+    with_ct, with_pet = catalogue.usable(), catalogue.usable(ct=False, pet=True)
+    return catalogue.usable(ct=False), min(_patients(with_ct), _patients(with_pet))
+
+
+def _patients(studies: list[Named]) -> int:
+    return len({patient_of(name) for name, _ in studies})
+
+
+def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
     from scantwin.learning.cohort import Cohort
 
     taken_in = (site.folder / "catalogue.db").stat().st_mtime_ns

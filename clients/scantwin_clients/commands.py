@@ -125,9 +125,8 @@ def qc(
 
     def people() -> None:
         spread = "" if sample.sd is None else f" (SD {100 * sample.sd:.1f} %)"
-        out.print(
-            f"{opened.name} read [bold]{100 * sample.bias:+.1f} %[/bold]{spread} on {sample.measured_at:%F}."
-        )
+        day = f"{sample.measured_at.astimezone():%F}"
+        out.print(f"{opened.name} read [bold]{100 * sample.bias:+.1f} %[/bold]{spread} on {day}.")
         out.print("The sample travels with the next update.")
 
     emit({**data, "notice": NOTICE}, as_json, people)

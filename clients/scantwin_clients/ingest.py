@@ -103,11 +103,13 @@ def _summary(study: Study) -> Reading:
     notes = list(study.warnings)
     if study.pet is None:
         notes.append(warn("study.ct-only"))
+    if not study.has_ct:
+        notes.append(warn("study.pet-only"))
     lesions = study.lesions
     return Reading(
         warnings=notes, condition=study.condition, has_pet=study.pet is not None,
         has_lesions=lesions is not None and bool(lesions.array.any()),
-        ct_voxel_mm=[round(s, 4) for s in study.ct.spacing],
+        ct_voxel_mm=[round(s, 4) for s in study.ct.spacing] if study.has_ct else None,
         pet_voxel_mm=None if study.pet is None else [round(s, 4) for s in study.pet.spacing],
         facts=dict(study.source),
     )  # fmt: skip
@@ -132,7 +134,7 @@ def _entry_of(name: str, source: StudySource, mark: str, reading: Reading) -> En
 
 def _find(root: Path, pool: ReadingPool[StudySource, Reading]) -> list[StudySource]:
     try:
-        return find_studies(root, index=pool.index)
+        return find_studies(root, index=pool.index, pets_alone=True)
     except Rejection as refusal:
         if refusal.code == "study.empty-folder":
             raise InputError(refusal.message, hint=refusal.hint) from None

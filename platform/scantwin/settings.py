@@ -32,7 +32,11 @@ class Settings(BaseSettings):
         """The database's SQLAlchemy URL. It may hold a password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.home.absolute() / 'scantwin.db'}"
+        from sqlalchemy.engine import URL  # not before it is wanted: every command reads settings
+
+        # A home may be called "50%20" or "what?": in a URL these mean something else.
+        made = URL.create("sqlite", database=str(self.home.absolute() / "scantwin.db"))
+        return made.render_as_string(hide_password=False)
 
     @cached_property
     def registry(self) -> str:

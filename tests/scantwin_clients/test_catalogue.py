@@ -116,6 +116,25 @@ def test_entries_are_read_under_their_pseudonyms(site, tmp_path):
     assert (site.folder / "catalogue.db").stat().st_mode & 0o077 == 0
 
 
+def test_pets_alone_are_given_only_to_those_who_need_no_ct(site, tmp_path):
+    data = tmp_path / "data"
+    nifti_study(data / "both", 1)
+    nifti_study(data / "ct", 2, pet=False)
+    (nifti_study(data / "pet", 3) / "CTres.nii.gz").unlink()
+    ingest(site.folder, data, workers=0)
+    catalogue = Catalogue(site.folder)
+
+    def given(**asked: bool) -> list[tuple[bool, bool]]:
+        studies = [read() for _, read in catalogue.usable(**asked)]
+        return sorted((study.has_ct, study.pet is not None) for study in studies)
+
+    both, ct, pet = (True, True), (True, False), (False, True)
+    assert given() == [ct, both]
+    assert given(ct=False) == [pet, ct, both]
+    assert given(ct=False, pet=True) == [pet, both]
+    assert given(pet=True) == [both]
+
+
 SECRET = "QQDOEJANE4711"
 KEPT = {
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "StudyInstanceUID", "SeriesInstanceUID",

@@ -178,7 +178,7 @@ def test_a_site_without_studies_says_so(tmp_path: Path, tiny: Recipe, components
 def test_studies_of_one_patient_are_not_enough(
     site: Site, tiny: Recipe, components: Components, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Catalogue, "usable", lambda _self: [("doe-a", None), ("doe-b", None)])
+    monkeypatch.setattr(Catalogue, "usable", lambda _self, **_: [("doe-a", None), ("doe-b", None)])
     message = say(site, job(tiny, components))
     assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
 
@@ -195,3 +195,69 @@ def test_what_is_said_of_a_study_names_no_folder(
     assert message.error.code == REFUSED_BY_SITE
     assert message.error.reason == "There is no such file or folder: the study."
     assert "DOE^JANE" in caplog.text, "a person at the site must find the study"
+
+
+def strangers(folder: Path, cts: int, pets: int) -> Site:
+    """A site of patients with a CT and others with a PET."""
+    site = Site.create("city", folder)
+    studies = write_studies(folder / "DOE^JANE", cts + pets)
+    for number in range(cts + pets):
+        (studies / f"study-{number}" / ("SUV.nii.gz" if number < cts else "CT.nii.gz")).unlink()
+    taken = ingest(site.folder, studies, workers=0)
+    assert taken["counts"]["warned"] == cts + pets
+    return site
+
+
+@pytest.fixture(scope="module")
+def unpaired(tiny: Recipe) -> Recipe:
+    values = tiny.model_dump(mode="json") | {"system": "cyclegan"}
+    return Recipe.read(values | {"districts": ["head", "trunk", "arms", "legs", "whole-body"]}, "test")
+
+
+def test_cts_and_pets_of_different_patients_do_an_unpaired_job(tmp_path: Path, unpaired: Recipe) -> None:
+    site = strangers(tmp_path, 2, 2)
+    components = system_arrays(build(unpaired, seed=3))
+    reply = reply_of(say(site, job(unpaired, components)), components)
+    # A PET alone is not split into districts: the whole body's networks learn, and nothing else is sent.
+    assert {name.split("/")[1] for name in reply.deltas} == {"whole-body"}
+    assert any(np.abs(array).max() > 0 for tensors in reply.deltas.values() for array in tensors.values())
+    asked = job(unpaired, components, 2, "final", patches=reply.header.patches)
+    final = reply_of(say(site, Job(asked.header, components, reply.statistics)), components, 2, "final")
+    assert final.header.metrics == {}, "nobody has both: nobody can be measured on"
+
+
+def test_they_do_no_paired_job(tmp_path: Path, tiny: Recipe, components: Components) -> None:
+    message = say(strangers(tmp_path, 2, 2), job(tiny, components))
+    assert message.error.code == REFUSED_BY_SITE
+    assert message.error.reason == "No study with both a CT and a PET was found. Training needs pairs."
+
+
+def test_one_pair_among_many_cts_is_not_enough(tmp_path: Path, tiny: Recipe, components: Components) -> None:
+    site = Site.create("city", tmp_path)
+    studies = write_studies(tmp_path / "studies", 3)
+    for number in (1, 2):
+        (studies / f"study-{number}" / "SUV.nii.gz").unlink()
+    ingest(site.folder, studies, workers=0)
+    message = say(site, job(tiny, components))
+    assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
+
+
+@pytest.mark.parametrize(("cts", "pets"), [(3, 1), (1, 3)])
+def test_one_pet_among_many_cts_is_not_enough(tmp_path: Path, unpaired: Recipe, cts: int, pets: int) -> None:
+    message = say(strangers(tmp_path, cts, pets), job(unpaired, system_arrays(build(unpaired, seed=3))))
+    assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
+
+
+def test_pets_alone_are_no_patients_of_a_paired_job(
+    tmp_path: Path, tiny: Recipe, components: Components
+) -> None:
+    message = say(strangers(tmp_path, 1, 3), job(tiny, components))
+    assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
+
+
+def test_a_pet_alone_that_cannot_be_read_is_told_without_its_folder(tmp_path: Path, unpaired: Recipe) -> None:
+    site = strangers(tmp_path, 2, 2)
+    for path in (tmp_path / "DOE^JANE").rglob("SUV.nii.gz"):
+        path.write_bytes(b"nothing")
+    message = say(site, job(unpaired, system_arrays(build(unpaired, seed=3))))
+    assert message.error.reason == "The study cannot be read as NIfTI: (see the file)."

@@ -11,11 +11,15 @@ import pytest
 import scantwin_clients.ingest as ingesting
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.reading import find_studies
+from scantwin.imaging.reasons import REASONS
 from scantwin.imaging.volume import Volume
 from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.ingest import ingest
 from scantwin_clients.reading_pool import ReadingPool
 from scantwin_clients.site import Site
+
+from .test_catalogue import series_maker
 
 
 def nifti_study(folder: Path, seed: int = 0) -> Path:
@@ -133,3 +137,35 @@ def test_two_sites_give_one_patient_two_names(home, data):
     a, b = Site.create("a"), Site.create("b")
     names = [{s["study"] for s in ingest(s.folder, data, workers=0)["studies"]} for s in (a, b)]
     assert not names[0] & names[1]
+
+
+def test_a_pet_without_a_ct_is_taken_in_with_a_warning(site, data):
+    (data / "p0" / "CTres.nii.gz").unlink()
+    result = ingest(site.folder, data, workers=1)
+    assert result["counts"] == {"accepted": 3, "warned": 1, "rejected": 0, "total": 4, "read": 4}
+    (warned,) = (study for study in result["studies"] if study["status"] == "warned")
+    assert warned["codes"] == ["study.pet-only"]
+    assert warned["message"] == REASONS["study.pet-only"].sentence, "no path, no name"
+    catalogue = Catalogue(site.folder)
+    (entry,) = catalogue.entries("warned")
+    assert entry.has_pet and not entry.has_ct and entry.pet_voxel_mm == [3.0, 2.0, 2.0]
+    study = catalogue.read(entry)
+    assert study.name == entry.study and not study.has_ct
+    (data / "p0").rename(data.parent / "away")
+    assert ingest(site.folder, data, workers=0)["counts"]["total"] == 3
+
+
+def test_a_pet_that_a_former_version_refused_is_read_again(site, data, monkeypatch):
+    series_maker()(modality="PT", slices=9, shape=(8, 9), spacing=(4, 3.5, 3)).write(data / "pet")
+
+    def as_before(path, *, pets_alone, **more):
+        return find_studies(path, **more)
+
+    monkeypatch.setattr(ingesting, "find_studies", as_before)
+    (refused,) = (s for s in ingest(site.folder, data, workers=0)["studies"] if s["status"] == "rejected")
+    assert refused["codes"] == ["study.no-ct"]
+    monkeypatch.undo()
+    now = ingest(site.folder, data, workers=0)
+    assert now["counts"] == {"accepted": 4, "warned": 1, "rejected": 0, "total": 5, "read": 1}
+    (warned,) = (s for s in now["studies"] if s["status"] == "warned")
+    assert (warned["study"], warned["codes"]) == (refused["study"], ["study.pet-only"])

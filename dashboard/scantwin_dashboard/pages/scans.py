@@ -142,8 +142,8 @@ def _projections(folder: Path) -> None:
     front, side = st.columns(2)
     front.markdown("**From the front**")
     front.image(slices.projection(_load(folder), "anterior", top), alt="Projection from the front")
-    side.markdown("**From the right side**")
-    side.image(slices.projection(_load(folder), "lateral", top), alt="Projection from the right side")
+    side.markdown("**From the left side**")
+    side.image(slices.projection(_load(folder), "lateral", top), alt="Projection from the left side")
     st.caption("Maximum intensity projections of the synthetic PET.")
 
 

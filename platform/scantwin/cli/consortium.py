@@ -156,7 +156,7 @@ def log(
     event: Annotated[str, typer.Argument(help="recalibration, repair or software-update.")],
     reason: Annotated[str, typer.Option(help="What was done; it goes into the audit log.")],
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it was done (default: today).")
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it was done (default: now).")
     ] = None,
     as_json: Json = False,
 ) -> None:

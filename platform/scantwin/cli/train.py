@@ -15,12 +15,8 @@ from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
-    from scantwin.imaging.study import Study
     from scantwin.learning.cohort import Cohort
     from scantwin.learning.recipe import Recipe
-
-_PET_FILE = "SUV.nii.gz"
-"""A PET in FDG-PET-CT-Lesions' layout; without a CT beside it, it can teach an unpaired system."""
 
 _MANY_STEPS = 100_000
 """More than any budget of minutes allows; a longer training says --steps."""
@@ -117,28 +113,14 @@ def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet
     from scantwin.imaging.reading import find_studies, read_study
     from scantwin.learning.cohort import Cohort
 
-    sources = find_studies(data)
+    sources = find_studies(data, pets_alone=recipe.unpaired is not None)
     if not sources:
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
     patients = {source.key: source.patient for source in sources}
     versions = {source.key: source.fingerprint() for source in sources}
     named = [(source.key, partial(read_study, source)) for source in sources]
-    if recipe.unpaired:
-        taken = {source.path for source in sources}
-        alone = [path for path in sorted(data.rglob(_PET_FILE)) if path.parent not in taken]
-        for path in alone:
-            name, status = str(path.parent.relative_to(data)), path.stat()
-            named.append((name, partial(_read_pet_alone, path)))
-            versions[name] = f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
     with progress_bar("preparing", quiet=quiet) as advance:
         return Cohort.prepare(
             named, recipe, cache, held_out=held_out, advance=advance, refused=say_rejection,
             patient_of=lambda name: patients.get(name) or name, version_of=versions.__getitem__,
         )  # fmt: skip
-
-
-def _read_pet_alone(path: Path) -> Study:
-    from scantwin.imaging.nifti import read_nifti
-    from scantwin.learning.prepared import pet_alone
-
-    return pet_alone(path.parent.name, read_nifti(path, "SUV").canonical())

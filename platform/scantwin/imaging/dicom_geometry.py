@@ -8,7 +8,7 @@ regular grid by linear interpolation when little is missing, and refused when mu
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,8 @@ _EVEN: Final = 0.05
 """Share of the slice spacing by which a plane may be off its regular place: rounding of headers."""
 _MAX_STRAY_SHARE: Final = 0.2
 """Share of planes of another size or orientation (a scout among the slices) that may be left out."""
+_REPEATED: Final = 0.1
+"""Share of planes that may lie where another does: fewer are slices sent twice, more are passes or beds."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Plane:
     """Rows, columns."""
     phase: tuple[str, ...] = ()
     """What tells repeated passes over the same place apart (acquisition, time point)."""
+    time: tuple[float, ...] = ()
+    """When it was taken, for the order of passes; 0 where the header does not say."""
+
+    @property
+    def place(self) -> tuple[float, ...]:
+        """The position to a tenth of a mm: planes that share it are of several passes, or duplicates."""
+        return tuple(round(v, 1) for v in self.position)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Stack:
 def stack_planes(planes: Sequence[Plane]) -> Stack:
     """The stack that a series' planes make. Raises the `geometry.*` rejections."""
     notes: list[str] = []
-    kept = _one_pass(_same_shape(planes, notes))
+    kept = _one_pass(_same_shape(planes, notes), notes)
     row, column, normal = _axes(kept[0])
     points = np.array([p.position for p in kept])
     along = points @ normal
@@ -97,7 +106,7 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
     keep = np.concatenate([[True], np.diff(along[order]) > _SAME_PLACE_MM])
     if not keep.all():
         notes.append(warn("geometry.duplicates", found=int((~keep).sum())))
-    # Of planes at one place the one that comes first in the series is kept: argsort is stable.
+    # Of planes at one place the one that comes first in `kept` is taken: argsort is stable.
     order = order[keep]
     if len(order) < MIN_PLANES:
         raise reject("geometry.too-few-slices", found=len(order))
@@ -148,17 +157,51 @@ def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
     return [p for p, kind in zip(planes, kinds, strict=True) if kind == common]
 
 
-def _one_pass(planes: list[Plane]) -> list[Plane]:
-    """One pass over the body where a series holds several (time points, repeated acquisitions)."""
-    places = Counter(tuple(np.round(p.position, 1)) for p in planes)
-    repeated = sum(count - 1 for count in places.values())
-    if repeated <= 0.1 * len(planes):
+def _one_pass(planes: list[Plane], notes: list[str]) -> list[Plane]:
+    """One pass over the body where a series holds several (time frames, repeated acquisitions, beds)."""
+    if _doubled([planes]) <= _REPEATED:
         return planes
-    passes: dict[tuple[str, ...], list[Plane]] = defaultdict(list)
+    groups: list[list[Plane]] = []
+    for group in _groups(planes, lambda plane: plane.phase):
+        # Times come second: many scanners give every slice one of its own.
+        groups += _groups(group, lambda plane: plane.time) if _doubled([group]) > _REPEATED else [group]
+    # The shorter text first: 2 comes before 10.
+    groups.sort(key=lambda g: (min(p.time for p in g), [(len(word), word) for word in g[0].phase]))
+    times = Counter(plane.place for plane in planes)
+    whole = [g for g in groups if len({p.place for p in g}) >= (1 - _REPEATED) * len(times)]
+    kept = whole[:1] or _beds(groups)
+    most = max(times.values())
+    if _doubled(kept) > _REPEATED:
+        found = f"up to {most} lie at one place and nothing tells them apart"
+        raise reject("geometry.mixed", field="time", found=found)
+    if len(kept) < len(groups):
+        notes.append(warn("geometry.passes", found=most))
+    return [plane for group in kept for plane in group]
+
+
+def _doubled(groups: Sequence[Sequence[Plane]]) -> float:
+    """Share of planes that lie where another of their group does."""
+    planes = sum(map(len, groups))
+    return 1 - sum(len({plane.place for plane in group}) for group in groups) / planes
+
+
+def _groups(planes: Sequence[Plane], key: Callable[[Plane], Hashable]) -> list[list[Plane]]:
+    groups: dict[Hashable, list[Plane]] = defaultdict(list)
     for plane in planes:
-        passes[plane.phase].append(plane)
-    # The longest pass; of equals the first. If nothing tells them apart, duplicates are dropped one by one.
-    return max(passes.values(), key=len)
+        groups[key(plane)].append(plane)
+    return list(groups.values())
+
+
+def _beds(groups: Sequence[list[Plane]]) -> list[list[Plane]]:
+    """The groups that reach new places, in order of time: beds overlap, a second pass covers nothing new."""
+    kept: list[list[Plane]] = []
+    seen: set[tuple[float, ...]] = set()
+    for group in groups:
+        places = {plane.place for plane in group}
+        if len(places - seen) > _REPEATED * len(places):
+            kept.append(group)
+            seen |= places
+    return kept
 
 
 def _step(along: NDArray[np.float64]) -> float:

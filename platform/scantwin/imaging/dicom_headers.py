@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import pydicom
 from pydicom.dataset import Dataset
 
 from scantwin.errors import Rejection
+from scantwin.imaging import limits
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.reasons import reject
 
@@ -25,6 +27,8 @@ their own. A parser of foreign files must not take the program down with it."""
 
 MAX_FRAMES: Final = 20_000
 """Frames of one multi-frame file."""
+_PIECE: Final = 1 << 20
+"""Bytes that are inflated at a time."""
 
 # Hospitals' values break length and character rules all the time. pydicom would warn about each, with the
 # value, which may be a name; what matters here is checked where it is used.
@@ -80,6 +84,41 @@ def reading(ref: FileRef) -> Iterator[None]:
         raise reject("dicom.unreadable", path=ref.shown, found=in_short(error)) from None
 
 
+@contextmanager
+def opened(ref: FileRef) -> Iterator[BinaryIO]:
+    """The bytes of a DICOM file, for pydicom, which inflates a deflated one only if it becomes no giant."""
+    with ref.open() as stream:
+        yield cast(BinaryIO, _Checked(stream, ref.shown))
+
+
+class _Checked:
+    """A stream as pydicom uses it. It asks for all that is left for one purpose, to inflate that at once."""
+
+    def __init__(self, stream: BinaryIO, shown: str) -> None:
+        self._stream, self._shown = stream, shown
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; all that is left, if it inflates to no more than is read."""
+        data = self._stream.read(size)
+        if size < 0:
+            _check_inflated(data, self._shown)
+        return data
+
+
+def _check_inflated(deflated: bytes, shown: str) -> None:
+    """Raises the rejection `dicom.too-large` if this inflates to more than is read; takes little memory."""
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for start in range(0, len(deflated), _PIECE):
+        piece = deflated[start : start + _PIECE]
+        while piece and not inflate.eof:
+            size += len(inflate.decompress(piece, _PIECE))
+            piece = inflate.unconsumed_tail
+            if size > limits.MAX_INFLATED_BYTES:
+                found = f"it inflates to more than {limits.MAX_INFLATED_BYTES >> 20} MiB"
+                raise reject("dicom.too-large", path=shown, found=found)
+
+
 def in_short(error: BaseException) -> str:
     """What went wrong, without the bytes of the file that parsers quote: they may hold a name."""
     if isinstance(error, EOFError):
@@ -91,7 +130,7 @@ def in_short(error: BaseException) -> str:
 
 def read_header(ref: FileRef, tags: list[str] | None = None) -> Dataset:
     """The header of a file without its pixels; only `tags` if given."""
-    with reading(ref), ref.open() as stream:
+    with reading(ref), opened(ref) as stream:
         header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
         if "SOPClassUID" not in header and "Modality" not in header:
             raise reject("dicom.unreadable", path=ref.shown, found="it has no SOP class and no modality")

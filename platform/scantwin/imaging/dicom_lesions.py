@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from scantwin.imaging.dicom_files import FileRef
-from scantwin.imaging.dicom_headers import frames_of, reading
+from scantwin.imaging.dicom_headers import frames_of, opened, reading
 from scantwin.imaging.dicom_read import plane_of
 from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.reasons import warn
@@ -24,34 +25,51 @@ from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
 from scantwin.imaging.world import volume_from_affine
 
-_LESION_NAME: Final = re.compile(
-    r"gtv|tumou?r|lesion|mass|metast|neoplas|\bmets?\b|lymphoma|melanoma", re.IGNORECASE
+_LESION: Final = re.compile(
+    r"gtv|tumou?r|lesion|metast|neoplas|lymphoma|melanoma|(?<![a-z])(mass(es)?|mets?)(?![a-z])", re.IGNORECASE
 )
-"""What the name of a region says when it is a lesion; organs and margins (CTV, PTV) are not."""
+"""What the name of a region says when it is a lesion."""
+_NO_LESION: Final = re.compile(
+    r"(?<![a-z])i?[cp]tv|o?edema|(?<![a-z])minus(?![a-z])|[a-z]{4}[\w ]*-\s*gtv"
+    r"|(?<![a-z])non[-_ ]?(gtv|tumou?r|lesion|mass|metast|neoplas)",
+    re.IGNORECASE,
+)
+"""What it says when it only names a lesion: a margin around it, or an organ without it (`Lungs-GTV`; shorter
+words are modalities, `PET-GTV`)."""
+_NO_LESION_TYPES: Final = ("ORGAN", "AVOIDANCE", "EXTERNAL", "CTV", "PTV", "SUPPORT")
+"""RTROIInterpretedType of what is no lesion, whatever its name."""
 _MAX_POINTS: Final = 2_000_000
 """Contour points of one structure set."""
 
 
 def read_lesions(refs: list[FileRef], grid: Volume) -> tuple[Volume | None, list[str]]:
     """Labels 0, 1, 2, .. on the voxels of `grid`, or None; regions that are not lesions are left out."""
-    labels = np.zeros(grid.shape, np.uint8)
+    labels = np.zeros(grid.shape, np.uint16)
     notes: list[str] = []
     found = 0
     for ref in refs:
-        with reading(ref), ref.open() as stream:
+        with reading(ref), opened(ref) as stream:
             dataset = pydicom.dcmread(stream, force=True)
             is_seg = str(dataset.get("Modality")) == "SEG"
             masks = _segments(dataset, grid, ref) if is_seg else _contours(dataset, grid)
-            for name, mask in masks:
-                if mask is None or not _LESION_NAME.search(name):
+            for mask in masks:
+                if mask is None:
                     notes.append(warn("lesions.left-out", found="organ, margin or empty region"))
                 elif mask.any():
                     found += 1
-                    labels[mask & (labels == 0)] = min(found, 255)
+                    labels[mask & (labels == 0)] = min(found, 65535)
     return (grid.with_array(labels, "label") if found else None), sorted(set(notes))
 
 
-def _contours(dataset: Dataset, grid: Volume) -> list[tuple[str, NDArray[np.bool_] | None]]:
+def is_lesion(name: str, kind: str = "") -> bool:
+    """Whether a region is a lesion by its name and its RTROIInterpretedType."""
+    if kind.strip().upper() in _NO_LESION_TYPES or _NO_LESION.search(name):
+        return False
+    return bool(_LESION.search(f"{name} {kind}"))
+
+
+def _contours(dataset: Dataset, grid: Volume) -> Iterator[NDArray[np.bool_] | None]:
+    """One mask on `grid` for each region, one at a time; None for what is left out."""
     names = {
         int(roi.ROINumber): str(roi.get("ROIName", ""))
         for roi in dataset.get("StructureSetROISequence") or []
@@ -60,18 +78,16 @@ def _contours(dataset: Dataset, grid: Volume) -> list[tuple[str, NDArray[np.bool
         int(o.ReferencedROINumber): str(o.get("RTROIInterpretedType") or "")
         for o in dataset.get("RTROIObservationsSequence") or []
     }
-    regions: list[tuple[str, NDArray[np.bool_] | None]] = []
     for roi in dataset.get("ROIContourSequence") or []:
         number = int(roi.ReferencedROINumber)
         polygons = []
-        for contour in roi.get("ContourSequence") or []:
-            if str(contour.get("ContourGeometricType")) in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-                points = np.asarray([float(v) for v in contour.ContourData]).reshape(-1, 3)
-                if 3 <= len(points) <= _MAX_POINTS and np.isfinite(points).all():
-                    polygons.append(grid.index(points))
-        name = f"{names.get(number, '')} {kinds.get(number, '')}"
-        regions.append((name, rasterise(polygons, grid.shape) if polygons else None))
-    return regions
+        if is_lesion(names.get(number, ""), kinds.get(number, "")):
+            for contour in roi.get("ContourSequence") or []:
+                if str(contour.get("ContourGeometricType")) in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
+                    points = np.asarray([float(v) for v in contour.ContourData]).reshape(-1, 3)
+                    if 3 <= len(points) <= _MAX_POINTS and np.isfinite(points).all():
+                        polygons.append(grid.index(points))
+        yield rasterise(polygons, grid.shape) if polygons else None
 
 
 def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> NDArray[np.bool_] | None:
@@ -113,7 +129,8 @@ def fill_polygon(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArra
     return inside
 
 
-def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> list[tuple[str, NDArray[np.bool_] | None]]:
+def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[np.bool_] | None]:
+    """The same for the segments of a SEG."""
     names = {}
     for segment in dataset.get("SegmentSequence") or []:
         kinds = [
@@ -129,19 +146,28 @@ def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> list[tuple[str, N
     groups: dict[int, list[int]] = defaultdict(list)
     for i, groups_of_frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         groups[int(groups_of_frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(i)
-    regions: list[tuple[str, NDArray[np.bool_] | None]] = []
+    least = _least(dataset)
     for number, frames in groups.items():
+        if not is_lesion(names.get(number, "")):
+            yield None
+            continue
         mask = np.zeros(grid.shape, bool)
         for i in frames:
-            mask |= _slab(pixels[i], headers[i], i, grid, ref)
-        regions.append((names.get(number, ""), mask))
-    return regions
+            _add_slab(mask, pixels[i] >= least, headers[i], i, grid, ref)
+        yield mask
 
 
-def _slab(
-    image: NDArray[np.generic], header: Dataset, i: int, grid: Volume, ref: FileRef
-) -> NDArray[np.bool_]:
-    """One frame of a segmentation, as thick as its slice, on the voxels of `grid`."""
+def _least(dataset: Dataset) -> int:
+    """The value from which on a voxel is inside: half of the whole where the values are fractions."""
+    if str(dataset.get("SegmentationType")) != "FRACTIONAL":
+        return 1
+    return max((int(dataset.get("MaximumFractionalValue") or 255) + 1) // 2, 1)
+
+
+def _add_slab(
+    mask: NDArray[np.bool_], inside: NDArray[np.bool_], header: Dataset, i: int, grid: Volume, ref: FileRef
+) -> None:
+    """Adds one frame of a segmentation, as thick as its slice, to a mask on the voxels of `grid`."""
     plane = plane_of(header, i, ref.shown)
     thickness = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or grid.spacing[0])
     column, row = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
@@ -149,5 +175,11 @@ def _slab(
     affine[:3, 0], affine[:3, 1] = column * plane.spacing[1], row * plane.spacing[0]
     affine[:3, 2] = np.cross(column, row) * thickness
     affine[:3, 3] = plane.position
-    slab = volume_from_affine((np.asarray(image) > 0).astype(np.uint8)[None], affine, "label", ref.shown)
-    return np.asarray(resample_like(slab, grid, how="nearest").array) > 0
+    slab = volume_from_affine(inside.astype(np.uint8)[None], affine, "label", ref.shown)
+    # Only the voxels around the slab: a frame is one slice, the grid a whole body.
+    index = grid.index(slab.corners)
+    low = np.clip(np.floor(index.min(axis=0)) - 1, 0, grid.shape).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0)) + 2, 0, grid.shape).astype(int)
+    if (low < high).all():
+        near = resample_like(slab, grid.crop(tuple(low), tuple(high)), how="nearest")
+        mask[tuple(map(slice, low, high))] |= np.asarray(near.array) > 0

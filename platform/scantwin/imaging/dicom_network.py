@@ -15,7 +15,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from scantwin import NOTICE
 from scantwin.errors import InputError, Rejection, ServiceError
 from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, may_be_dicom, zip_members
-from scantwin.imaging.dicom_headers import reading
+from scantwin.imaging.dicom_headers import opened, reading
 from scantwin.terminal import Advance, silent
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _send(association: Association, ref: FileRef, report: StoreReport) -> None:
             hint="Send again: what it has already is taken as the same.",
         )
     try:
-        with reading(ref), ref.open() as stream:
+        with reading(ref), opened(ref) as stream:
             dataset = dcmread(stream, force=True)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian

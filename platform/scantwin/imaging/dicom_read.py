@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_geometry import Plane, Stack, stack_planes
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, opened, read_header, reading
 from scantwin.imaging.dicom_pixels import PixelReader
 from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.pet_header import header_of
@@ -82,7 +82,11 @@ def plane_of(header: Dataset, index: int, shown: str) -> Plane:
         _word(header, name)
         for name in ("TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "AcquisitionNumber")
     )
-    return Plane(index, position, orientation, (spacing[0], spacing[1]), shape, phase)  # type: ignore[arg-type]
+    time = tuple(
+        _when(header, name)
+        for name in ("AcquisitionDate", "AcquisitionTime", "FrameReferenceTime", "TriggerTime")
+    )
+    return Plane(index, position, orientation, (spacing[0], spacing[1]), shape, phase, time)  # type: ignore[arg-type]
 
 
 def _word(header: Dataset, name: str) -> str:
@@ -90,6 +94,15 @@ def _word(header: Dataset, name: str) -> str:
         return str(header.get(name, ""))
     except BROKEN:
         return ""
+
+
+def _when(header: Dataset, name: str) -> float:
+    """A date or time as a number that rises with it; 0 where it is missing or makes no sense."""
+    try:
+        found = float(_word(header, name))
+    except ValueError:
+        return 0.0
+    return found if np.isfinite(found) else 0.0
 
 
 def read_ct_series(series: Sequence[FileRef] | Sequence[Frame]) -> tuple[Volume, list[str], Dataset]:
@@ -163,7 +176,7 @@ def _pixels(
         by_file[frame.ref].append(k)
     with PixelReader() as reader:
         for ref, places in by_file.items():
-            with reading(ref), ref.open() as stream:
+            with reading(ref), opened(ref) as stream:
                 dataset = pydicom.dcmread(stream, force=True)
                 for k in places:
                     values = scale(reader.frame(dataset, frames[k].number, ref), k)

@@ -19,7 +19,6 @@ from pydicom import dcmread
 from pydicom.uid import (
     JPEG2000,
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
     ExplicitVRBigEndian,
@@ -58,10 +57,10 @@ TAKEN: Final = (
 )  # fmt: skip
 """The kinds of objects that a study here is made of."""
 SYNTAXES: Final = (
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
     JPEGLSLossless, JPEG2000Lossless, JPEG2000, RLELossless, JPEGLosslessSV1,
 )  # fmt: skip
-"""What the reader can decode, preferred first."""
+"""What the reader can decode, preferred first. Not deflated: what a small object becomes is seen too late."""
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 """SOP class of C-ECHO, with which a PACS's administrator tries the connection."""

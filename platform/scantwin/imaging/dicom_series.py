@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, may_be_dicom
 from scantwin.imaging.dicom_geometry import Plane
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, quiet, read_header
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, opened, quiet, read_header
 from scantwin.imaging.dicom_read import Frame, plane_of
 
 WANTED: Final = ("CT", "PT", "RTSTRUCT", "SEG")
@@ -108,7 +108,7 @@ def index_file(ref: FileRef) -> IndexEntry | None:
     except (Rejection, *BROKEN):
         return None
     try:
-        with quiet(), ref.open() as stream:
+        with quiet(), opened(ref) as stream:
             header = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_INDEX_TAG, force=True)
             if "SOPClassUID" not in header and "Modality" not in header:
                 return IndexEntry(ref, "", "", "", "", "", readable=False)

@@ -9,6 +9,9 @@ from scantwin.imaging.reasons import reject
 MAX_VOXEL_BYTES: Final = 2 << 30
 """Voxels of one volume [bytes]: 2 GiB, four times a CT of 512 x 512 x 1000 as int16."""
 
+MAX_INFLATED_BYTES: Final = 256 << 20
+"""What a deflated DICOM file may inflate to [bytes]: 500 slices of 512 x 512. It is inflated whole."""
+
 
 def check_bytes(size: int, shown: str) -> None:
     """Raises the rejection `dicom.too-large` if `size` [bytes] is above the limit."""

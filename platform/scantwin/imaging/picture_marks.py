@@ -86,7 +86,8 @@ def scale_bar(height: int, top: float, palette: Palette, label: str) -> Image.Im
     """A bar of the palette from 0 (below) to `top` (above) with its numbers and the `label`."""
     text = max(11.0, min(15.0, height / 30))
     image = Image.new("RGB", (round(14 + 6 + 2.6 * text), height), _DARK)
-    head, foot = round(2.2 * text), round(height - text)
+    head = round(2.2 * text)
+    foot = max(head, round(height - text))  # of a flat picture the bar reaches beyond, unseen
     ramp = colours(palette)[np.linspace(255, 0, max(foot - head, 1)).astype(int)]
     image.paste(Image.fromarray(np.repeat(ramp[:, None], 14, axis=1)), (0, head))
     draw = ImageDraw.Draw(image)

@@ -142,7 +142,7 @@ def districts_image(
 def mip_image(
     pet: Volume, *, view: View = "anterior", top: float = PET_TOP, synthetic: bool = True
 ) -> Image.Image:
-    """Maximum intensity projection of a PET [SUV], seen from the front or from the patient's right."""
+    """Maximum intensity projection of a PET [SUV], seen from the front or from the patient's left."""
     upright = pet.canonical()
     values = np.nan_to_num(np.asarray(upright.array, np.float32)).max(axis=1 if view == "anterior" else 2)[
         ::-1
@@ -196,7 +196,7 @@ def study_pictures(
     bar = scale_bar(views[0].height, PET_TOP, "inverse-grey", "SUV")
     made.append(
         save_png(
-            panel([[*views, bar]], columns=(f"{name}, front", "right side", ""), title=title),
+            panel([[*views, bar]], columns=(f"{name}, front", "left side", ""), title=title),
             folder / "mip.png",
         )
     )

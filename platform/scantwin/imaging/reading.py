@@ -29,7 +29,9 @@ from scantwin.imaging.study_files import (
     as_ct,
     description,
     endless,
+    is_pet_alone,
     read_file_ct,
+    read_file_pet,
     read_file_study,
 )
 from scantwin.imaging.volume import Volume
@@ -54,10 +56,15 @@ class StudySource:
     """Whose it is, the same for all studies of one patient; empty if not known. Identifies: local only."""
     place: str = ""
     """The folder inside a zip that a study of image files lies in."""
+    pet_alone: bool = False
+    """A PET without a CT, to be read as one; without it such a study is refused."""
 
     def fingerprint(self) -> str:
-        """Changes when a file of the study is added, taken away or written again."""
-        digest = hashlib.sha256()
+        """Changes when a file of the study is added, taken away or written again.
+
+        Another one for a PET alone: a site that refused it before it knew of them reads it again.
+        """
+        digest = hashlib.sha256(b"pet alone" if self.pet_alone else b"")
         for ref in sorted(self.files):
             try:
                 digest.update(repr(ref.stamp()).encode())
@@ -67,11 +74,15 @@ class StudySource:
 
 
 def find_studies(
-    path: Path | str, *, index: Callable[[list[FileRef]], Iterable[IndexEntry | None]] | None = None
+    path: Path | str,
+    *,
+    index: Callable[[list[FileRef]], Iterable[IndexEntry | None]] | None = None,
+    pets_alone: bool = False,
 ) -> list[StudySource]:
     """All studies in a folder, a zip, a DICOMDIR or a single image file, in a stable order.
 
     `index` reads the index entries of many files; give one that does it in parallel for large folders.
+    With `pets_alone` PETs without a CT, which only unpaired training can use, are studies too.
     Raises the rejections `study.not-found`, `study.empty-folder` and `study.only-links`.
     """
     path = Path(path)
@@ -93,7 +104,13 @@ def find_studies(
         wanted += tuple(r for r in others if r.name == DESCRIPTION and r.folder == str(place))
         wanted += _organ_files(organs, str(place))
         patient = next((e.patient for e in group if e.patient), "")
-        found.append(StudySource(place, "dicom", key, wanted, patient))
+        kinds = {e.modality for e in group}
+        alone = pets_alone and "PT" in kinds and "CT" not in kinds
+        found.append(StudySource(place, "dicom", key, wanted, patient, pet_alone=alone))
+    if pets_alone:
+        # A PET among the files of a study, or above its series, is that study's, converted.
+        known = {ref.folder for source in found for ref in source.files} | {str(s.path) for s in found}
+        found += _file_studies([ref for ref in others if ref.folder not in known], root, pets_alone=True)
     if not found:
         raise reject("study.only-links" if leads_outside(path) else "study.empty-folder", path=path)
     return sorted(found, key=lambda source: (str(source.path), source.key))
@@ -113,9 +130,10 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
             ct, notes = as_ct(read_image(source.path, "HU"), source.path)
             study = Study(endless(source.path.name), ct, warnings=tuple(notes), source={"format": "image"})
         elif source.kind == "nifti":
-            study = read_file_study(source.path, source.files)
+            read = read_file_pet if source.pet_alone else read_file_study
+            study = read(source.path, source.files)
         else:
-            study = read_dicom_study(source.path, source.files, _name(source.key))
+            study = read_dicom_study(source.path, source.files, _name(source.key), pet_alone=source.pet_alone)
         if need_pet and study.pet is None:
             raise reject("study.no-pet", path=source.path)
         return replace(study, organs=organ_file(source.files, description(source.files)))
@@ -155,15 +173,16 @@ def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
     return refs, closed
 
 
-def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
-    """Folders in the layout of FDG-PET-CT-Lesions, on disk or in a zip."""
+def _file_studies(refs: list[FileRef], root: Path, *, pets_alone: bool = False) -> list[StudySource]:
+    """Folders in the layout of FDG-PET-CT-Lesions, on disk or in a zip; or those of a PET without a CT."""
     folders: dict[str, list[FileRef]] = defaultdict(list)
     for ref in refs:
         folders[ref.folder].append(ref)
     organs = [ref for ref in refs if ref.name == ORGAN_FILE]
     found = []
     for files in folders.values():
-        if any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files):
+        has_ct = any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files)
+        if is_pet_alone(files) if pets_alone else has_ct:
             first = files[0]
             place = str(PurePosixPath(first.member).parent) if first.member else ""
             path = first.path if place else first.path.parent
@@ -171,7 +190,8 @@ def _file_studies(refs: list[FileRef], root: Path) -> list[StudySource]:
             kept = tuple(r for r in files if is_image(r.name) or r.name == DESCRIPTION)
             if not any(ref.name == ORGAN_FILE for ref in kept):
                 kept += _organ_files(organs, first.folder)
-            found.append(StudySource(path, "nifti", key, kept, _patient(kept, path, place), place))
+            patient = _patient(kept, path, place)
+            found.append(StudySource(path, "nifti", key, kept, patient, place, pets_alone))
     return found
 
 

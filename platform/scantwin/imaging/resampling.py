@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from scantwin.imaging.blocks import block_means, blocks_within
+from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.volume import CANONICAL, Volume
 
 Interpolation = Literal["linear", "nearest", "area"]
@@ -59,7 +60,12 @@ def grid_over(volume: Volume, spacing: tuple[float, float, float]) -> Volume:
 def to_spacing(
     volume: Volume, spacing: tuple[float, float, float], *, how: Interpolation = "area", outside: float = 0.0
 ) -> Volume:
-    """`volume` on a canonical grid of `spacing` (z, y, x) [mm]."""
+    """`volume` on a canonical grid of `spacing` (z, y, x) [mm]. Raises `dicom.too-large`."""
+    # The box around an oblique image of unlike voxels can be thousands of times as large as the image.
+    low, high = volume.bounds
+    voxels = float(((high - low)[::-1] / np.asarray(spacing)).prod())
+    size = volume.array.dtype.itemsize if how == "nearest" else 4  # linear gives float32
+    check_bytes(int(voxels * size), "The image along the patient's axes")
     return resample_like(volume, grid_over(volume, spacing), how=how, outside=outside)
 
 

@@ -47,6 +47,8 @@ class Study:
     """How it was read: vendor, model, SUV rule, format. No identifiers."""
     organs: OrganFile | None = None
     """Where its organ labels lie, if there are any; they are read when they are asked for."""
+    has_ct: bool = True
+    """False for a PET alone, which only unpaired training can use: `ct` is `air_over` it."""
 
     @cached_property
     def body(self) -> NDArray[np.bool_]:
@@ -64,3 +66,8 @@ class Study:
     def lesions_on(self, grid: Volume) -> Volume | None:
         """The lesion labels on the voxels of `grid`, or None."""
         return None if self.lesions is None else resample_like(self.lesions, grid, how="nearest")
+
+
+def air_over(pet: Volume) -> Volume:
+    """What stands in the place of the CT [HU] of a PET alone."""
+    return pet.with_array(np.full(pet.shape, AIR_HU, np.float32), "HU")

@@ -18,7 +18,7 @@ from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
 from scantwin.imaging.dicom_series import Series, list_series
 from scantwin.imaging.pairing import check_pair, check_series, choose_ct, choose_pet
 from scantwin.imaging.reasons import reject, warn
-from scantwin.imaging.study import Study
+from scantwin.imaging.study import Study, air_over
 from scantwin.imaging.study_files import DESCRIPTION, as_ct, as_suv, description
 from scantwin.imaging.volume import Volume
 
@@ -35,17 +35,26 @@ _VENDORS: Final = (
 )
 """Only names of this list leave the header: a free text could hold a patient's name."""
 
+_MADE: Final = "SYNTHETIC"
+"""ReconstructionMethod of a PET that a model made (`dicom_pet`)."""
 
-def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
-    """The study in these files. Raises `Rejection`."""
+
+def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False) -> Study:
+    """The study in these files. With `pet_alone` it needs no CT. Raises `Rejection`."""
     said = description(refs)
     series, drawn, notes = _look(path, refs)
     pets = choose_pet(series)
     pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets.series)
     cts = choose_ct(series, pet_series)
-    ct, ct_header, ct_notes = _read_ct(path, series, cts.series)
-    notes += ct_notes + pet_notes
-    source = {"format": "dicom", "ct_vendor": vendor(ct_header), "ct_series": str(len(cts.series))}
+    source = {"format": "dicom"}
+    has_ct = not (pet_alone and _is_alone(series, pet_header))
+    if has_ct or pet is None:
+        ct, ct_header, ct_notes = _read_ct(path, series, cts.series)
+        notes += ct_notes
+        source |= {"ct_vendor": vendor(ct_header), "ct_series": str(len(cts.series))}
+    else:
+        ct = air_over(pet)
+    notes += pet_notes
     if len(cts.series) > 1:
         notes.append(warn("study.several-ct", found=len(cts.series), path=path))
         source["ct_chosen_by"] = cts.reason
@@ -53,13 +62,24 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str) -> Study:
         notes.append(warn("study.several-pet", found=len(pets.series), path=path))
         source["pet_chosen_by"] = pets.reason if pet_series is pets.series[0] else "SUV can be computed"
     if pet is not None and pet_header is not None and pet_series is not None:
-        notes += check_series(cts.series[0], pet_series) + check_pair(ct, pet)
+        if has_ct:
+            notes += check_series(cts.series[0], pet_series) + check_pair(ct, pet)
         source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": str(len(pets.series))}
     lesions, lesion_notes = read_lesions(drawn, ct) if drawn else (None, [])
     return Study(
         str(said.get("name") or name), ct, pet, lesions, condition=said.get("condition", "unknown"),
-        warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source,
+        warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source, has_ct=has_ct,
     )  # fmt: skip
+
+
+def _is_alone(series: list[Series], pet_header: Dataset | None) -> bool:
+    """Whether there is a PET that a scanner took, and no CT at all, not even a scout.
+
+    A model must not learn from what a model made.
+    """
+    if pet_header is None or pet_header.get("ReconstructionMethod") == _MADE:
+        return False
+    return all(one.modality != "CT" for one in series)
 
 
 def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:

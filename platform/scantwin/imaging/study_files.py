@@ -1,6 +1,6 @@
 """A study of image files in the layout of FDG-PET-CT-Lesions.
 
-CTres.nii.gz or CT.nii.gz   CT [HU]
+CTres.nii.gz or CT.nii.gz   CT [HU]; without it the PET can teach unpaired systems
 SUV.nii.gz                  PET [g/ml] (SUVbw), optional
 SEG.nii.gz or GTV.nii.gz    lesion labels, optional
 districts.nii.gz            district labels (DISTRICT_LABEL), optional
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -20,7 +21,7 @@ from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.images import read_image
 from scantwin.imaging.pairing import check_pair
 from scantwin.imaging.reasons import reject, warn
-from scantwin.imaging.study import Condition, Study
+from scantwin.imaging.study import Condition, Study, air_over
 from scantwin.imaging.volume import Volume
 from scantwin.imaging.world import axis_aligned
 from scantwin.units import HU_RANGE
@@ -46,21 +47,40 @@ def endless(name: str) -> str:
 def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
     """The study of these files. Raises `Rejection`."""
     said = description(files)
-    ct_ref, ct, notes = _read_ct(path, files)
-    pet = lesions = None
+    ref, ct, notes = _read_ct(path, files)
+    pet = None
     if (pet_ref := _first(files, PET_NAMES)) is not None:
         pet, more = as_suv(read_image(pet_ref, "SUV"), pet_ref.shown)
         notes += more + check_pair(ct, pet)
+    return _study(path, files, said, ref, Study("", ct, pet, warnings=tuple(notes)))
+
+
+def is_pet_alone(files: Sequence[FileRef]) -> bool:
+    """Whether there is a PET among the files, but no CT."""
+    return _first(files, PET_NAMES) is not None and _first(files, CT_NAMES) is None
+
+
+def read_file_pet(path: Path, files: Sequence[FileRef]) -> Study:
+    """The PET of these files as a study without a CT. Raises `Rejection`."""
+    said = description(files)
+    ref = _first(files, PET_NAMES)
+    if ref is None:
+        raise reject("study.no-pet", path=path)
+    pet, notes = as_suv(read_image(ref, "SUV"), ref.shown)
+    return _study(path, files, said, ref, Study("", air_over(pet), pet, warnings=tuple(notes), has_ct=False))
+
+
+def _study(path: Path, files: Sequence[FileRef], said: dict[str, Any], ref: FileRef, images: Study) -> Study:
+    """The study of `images`, one of which is of the file `ref`, with its labels and what is said of it."""
+    lesions = districts = None
     if (lesion_ref := _first(files, LESION_NAMES)) is not None:
-        lesions = _as_labels(read_image(lesion_ref, "label"), pet or ct)
-    districts = None
+        lesions = _as_labels(read_image(lesion_ref, "label"), images.pet or images.ct, np.uint16)
     if (district_ref := _first(files, DISTRICT_NAMES)) is not None:
-        districts = _as_labels(read_image(district_ref, "label"), ct)
-    inside = Path(ct_ref.member).parent.name if ct_ref.member else path.name
-    return Study(
-        str(said.get("name") or inside or path.stem), ct, pet, lesions,
-        condition=said.get("condition", "unknown"), districts=districts,
-        warnings=tuple(notes), source={"format": "nifti"},
+        districts = _as_labels(read_image(district_ref, "label"), images.ct, np.uint8)
+    inside = Path(ref.member).parent.name if ref.member else path.name
+    return replace(
+        images, name=str(said.get("name") or inside or path.stem), lesions=lesions, districts=districts,
+        condition=said.get("condition", "unknown"), source={"format": "nifti"},
     )  # fmt: skip
 
 
@@ -114,10 +134,10 @@ def _along_axes(volume: Volume, what: str) -> tuple[Volume, list[str]]:
     return axis_aligned(volume), notes
 
 
-def _as_labels(volume: Volume, image: Volume) -> Volume:
+def _as_labels(volume: Volume, image: Volume, kind: type[np.uint8 | np.uint16]) -> Volume:
     array = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0)
-    labels = volume.with_array(np.clip(np.rint(array), 0, 255).astype(np.uint8), "label")
-
+    whole = np.clip(np.rint(array), 0, np.iinfo(kind).max).astype(kind)
+    labels = volume.with_array(whole, "label")
     (low, high), (image_low, image_high) = labels.bounds, image.bounds
     if (np.minimum(high, image_high) <= np.maximum(low, image_low)).any():
         raise reject("pair.lesions-elsewhere", found="their fields of view do not overlap")

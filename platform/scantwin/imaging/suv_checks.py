@@ -7,6 +7,7 @@ is in another unit or wrong, and a wrong SUV is worse than none.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,21 +87,30 @@ def _check_instance(header: PetHeader) -> None:
 
 
 def _check_nuclide(header: PetHeader, *, any_nuclide: bool) -> tuple[str, ...]:
-    half_life = header.half_life
+    half_life, other = header.half_life, ""
     if half_life is None:
         # Checked again where the half-life is needed; an image in SUV does not need it.
-        return () if says_f18(header.nuclide) else (warn("pet.nuclide-unknown"),)
-    if not half_life > 0:
+        if not header.nuclide:
+            return (warn("pet.nuclide-unknown"),)
+        if not says_f18(header.nuclide):
+            other = f"there is no half-life and the code says {header.nuclide}"
+    elif not half_life > 0:
         raise reject("suv.no-half-life", found=half_life)
-    if abs(half_life / F18_HALF_LIFE_S - 1) > F18_TOLERANCE:
-        found = f"half-life {half_life:.6g} s"
-        if not any_nuclide:
-            raise reject("pet.not-fdg", found=found)
-        return (warn("pet.other-nuclide", found=found),)
-    tracer = header.tracer.lower()
-    if tracer and not any(part in tracer for part in ("fdg", "glucose", "f18", "f-18", "18f", "fluor")):
-        return (warn("pet.other-tracer", found=header.tracer),)
-    return ()
+    elif abs(half_life / F18_HALF_LIFE_S - 1) > F18_TOLERANCE:
+        other = f"half-life {half_life:.6g} s"
+    if other and not any_nuclide:
+        raise reject("pet.not-fdg", found=other)
+    if other:
+        return (warn("pet.other-nuclide", found=other),)
+    return () if _may_be_fdg(header.tracer) else (warn("pet.other-tracer", found=header.tracer),)
+
+
+def _may_be_fdg(tracer: str) -> bool:
+    """Whether a tracer's name is FDG's, or says no more than fluorine-18."""
+    if re.search(r"fdg|fludeoxy|glu[ck]os", tracer, re.IGNORECASE):
+        return True
+    plain = re.sub(r"fluor(ine|o(?![a-z]))?", "", re.sub(r"[\W_]", "", tracer.lower()))
+    return not re.sub(r"f18|18f|\d", "", plain)
 
 
 def says_f18(nuclide: str) -> bool:

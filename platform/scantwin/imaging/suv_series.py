@@ -23,7 +23,7 @@ from scantwin.imaging.dicom_files import (
     may_be_dicom,
     zip_members,
 )
-from scantwin.imaging.dicom_headers import BROKEN, frames_of, read_header, reading
+from scantwin.imaging.dicom_headers import BROKEN, frames_of, opened, read_header, reading
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.suv import SuvFactors, activity_scales, suv_factors
@@ -128,7 +128,7 @@ def _is_pet(ref: FileRef) -> bool:
     with reading(ref):
         if not may_be_dicom(ref):
             return False
-        with ref.open() as stream:
+        with opened(ref) as stream:
             start = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_TAG, force=True)
         # Some exports say PT with a private or missing SOP class; a raw data object says PT too.
         kind = str(start.get("SOPClassUID") or "")

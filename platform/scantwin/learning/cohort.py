@@ -58,12 +58,13 @@ class Cohort:
         """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
 
         A study without a PET cannot teach a paired system and is left out; unpaired training uses it, and
-        PETs without a CT (`prepared.pet_alone`), but measures on patients who have both. Systems that make
+        PETs without a CT (`Study.has_ct`), but measures on studies that have both. Systems that make
         CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
         names and `salt` only. `patient_of` gives the patient of a study's name: all studies of a patient
         are on one side; `version_of` what changes when its files do, so that it is read again. A study that
-        cannot be read goes to `refused`; without it the `Rejection` is raised.
+        cannot be read goes to `refused`; without it the `Rejection` is raised. Raises `InputError` where
+        there is nothing that the recipe can learn from.
         """
         named = sorted(studies, key=lambda pair: pair[0])
         prepared = []
@@ -77,21 +78,40 @@ class Cohort:
                 refused(rejection)
                 continue
             if _complete(study, recipe) or recipe.unpaired:
-                prepared.append(study)
+                prepared.append((patient_of(name), study))
         advance(len(named), len(named))
-        if not prepared and recipe.makes_ct:
+        if recipe.unpaired:
+            _require_strangers([study for _, study in prepared], recipe)
+        elif not prepared and recipe.makes_ct:
             raise InputError("No study with a CT was found.", hint="Training needs CTs.")
-        if not prepared:
+        elif not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
-        complete = {patient_of(s.name) for s in prepared if _complete(s, recipe)}
-        kept = _held_out_patients(complete, held_out, salt)
-        training = [s for s in prepared if patient_of(s.name) not in kept]
-        return cls(training, [s for s in prepared if patient_of(s.name) in kept])
+        complete = [(patient, study) for patient, study in prepared if _complete(study, recipe)]
+        kept = _held_out_patients({patient for patient, _ in complete}, held_out, salt)
+        training = [study for patient, study in prepared if patient not in kept]
+        return cls(training, [study for patient, study in complete if patient in kept])
 
 
 def _complete(study: PreparedStudy, recipe: Recipe) -> bool:
     """Whether the study has all that a model of `recipe` is measured on."""
     return study.has_ct and (recipe.makes_ct or study.suv is not None)
+
+
+def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:
+    """Raises `InputError` where no district of `recipe` has both CTs and PETs, of whichever patients."""
+    cts = {district for s in studies if s.has_ct for district in s.boxes}
+    pets = {district for s in studies if s.suv is not None for district in s.boxes}
+    if not cts or not pets:
+        missing = "PET" if cts else "CT"
+        raise InputError(
+            f"No study with a {missing} was found.",
+            hint="Training without pairs needs CTs and PETs, of different patients if need be.",
+        )
+    if not cts & pets & set(recipe.districts):
+        raise InputError(
+            "None of the recipe's districts has both CTs and PETs.",
+            hint="PETs without a CT teach whole-body only: add it to the recipe's districts.",
+        )
 
 
 def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:

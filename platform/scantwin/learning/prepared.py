@@ -46,9 +46,6 @@ SOFT_HU: Final = (40.0, 200.0)
 _DEPTH_MM: Final = 60.0
 """Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
 
-NO_CT: Final = "none"
-"""Of `Study.source["ct"]`: there is no CT."""
-
 _SOME_UPTAKE: Final = 0.12
 """SUV [g/ml] above which there is tissue: half of subcutaneous fat's (TISSUES.md, 1)."""
 _SMOOTH_MM: Final = 4.0
@@ -220,21 +217,22 @@ def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
 def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
     """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT.
 
-    Raises the rejection `ct.empty` where there is no body.
+    A PET alone is whole-body, unless districts were given with it. Raises the rejections `ct.empty` and
+    `pet.implausible` where there is no body.
     """
     reference = study.ct if study.pet is None else study.pet
     grid = grid_over(reference, spacing_mm)
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
-    has_ct = study.source.get("ct") != NO_CT
-    body = _body_of_ct(study, grid) if has_ct else _body_of_pet(resample_like(reference, grid, how="area"))
-    _require(body)
-    if not has_ct:
-        labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
-    elif study.districts is not None:
+    if study.has_ct:
+        body = _body_of_ct(study, grid)
+        _require(body)
+    else:
+        body = _body_of_pet(resample_like(reference, grid, how="area"))
+    if study.districts is not None:
         labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
         confidence = 1.0
-    elif districts:
+    elif districts and study.has_ct:
         split = split_districts(ct, body)
         labels, confidence = np.asarray(split.labels.array, np.uint8), split.confidence
     else:
@@ -246,9 +244,8 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         name=study.name, condition=study.condition,
         grid=grid, hu=hu, body=body, labels=labels, depth=_under_the_skin(body, spacing_mm),
         suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
-        lesions=None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8),
-        pet=pet, pet_lesions=None if pet_lesions is None else pet_lesions.array.astype(np.uint8),
-        confidence=float(confidence), has_ct=has_ct, sides=_sides_on(grid, study.ct),
+        lesions=_marked(lesions), pet=pet, pet_lesions=_marked(pet_lesions),
+        confidence=float(confidence), has_ct=study.has_ct, sides=_sides_on(grid, study.ct),
     )  # fmt: skip
 
 
@@ -268,7 +265,6 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
     ct = study.ct_on(grid)
     hu = np.ascontiguousarray(ct.array, np.float32)
     lesions = study.lesions_on(grid)
-    marked = None if lesions is None else (lesions.array.astype(np.uint8) > 0).astype(np.uint8)
     labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     if districts and study.districts is not None:
         labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
@@ -277,9 +273,14 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
         labels, confidence = np.asarray(split.labels.array, np.uint8), float(split.confidence)
     return PreparedStudy(
         name=study.name, condition=study.condition, grid=grid, hu=hu, body=body, labels=labels,
-        depth=np.broadcast_to(np.float32(0.0), hu.shape), lesions=marked, confidence=confidence,
-        has_ct=study.source.get("ct") != NO_CT, organs=organ_classes(study, grid, hu, body),
+        depth=np.broadcast_to(np.float32(0.0), hu.shape), lesions=_marked(lesions), confidence=confidence,
+        has_ct=study.has_ct, organs=organ_classes(study, grid, hu, body),
     )  # fmt: skip
+
+
+def _marked(lesions: Volume | None) -> NDArray[np.uint8] | None:
+    """1 in lesions, whatever their numbers."""
+    return None if lesions is None else (np.asarray(lesions.array, np.float32) > 0).astype(np.uint8)
 
 
 def _require(body: NDArray[np.bool_]) -> None:
@@ -297,23 +298,19 @@ def organ_classes(
         labels = given.array.astype(np.uint8)
         known = body & (labels > 0)
         classes[known] = labels[known]
-    lesions = study.lesions_on(grid)
-    if lesions is not None:
-        classes[body & (lesions.array.astype(np.uint8) > 0)] = ORGAN_LABEL["tumour"]
+    if (marked := _marked(study.lesions_on(grid))) is not None:
+        classes[body & (marked > 0)] = ORGAN_LABEL["tumour"]
     return classes
 
 
-def pet_alone(name: str, pet: Volume) -> Study:
-    """A study of a PET [g/ml] without a CT, for unpaired training: where the CT would be there is air."""
-    air = np.full(pet.shape, AIR_HU, np.float32)
-    return Study(name, ct=pet.with_array(air, "HU"), pet=pet, source={"ct": NO_CT})
-
-
 def _body_of_pet(pet: Volume) -> NDArray[np.bool_]:
-    """The patient in a PET [g/ml] (z, y, x): what takes up anything, holes filled; the largest part."""
+    """The patient in a PET [g/ml] (z, y, x): what takes up anything, holes filled; the largest part.
+
+    Raises the rejection `pet.implausible`.
+    """
     smooth = ndimage.gaussian_filter(pet.array.astype(np.float32), [_SMOOTH_MM / s for s in pet.spacing])
     parts, count = ndimage.label(smooth > _SOME_UPTAKE)
     if not count:
-        return np.zeros(pet.shape, bool)
+        raise reject("pet.implausible", found=f"nothing in it takes up {_SOME_UPTAKE} g/ml")
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, NullPool, QueuePool, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError
@@ -81,7 +82,7 @@ class Database:
         from scantwin.store.migrating import upgrade
 
         with self._explained():
-            upgrade(self.engine)
+            upgrade(self.engine, self.place)
         return self
 
     def close(self) -> None:
@@ -156,7 +157,9 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
         path = Path(str(url.database)).absolute()
         if read_only:
             # mode=rw makes no new file; query_only below refuses writes, and WAL can still be read.
-            url = url.set(database=f"file:{path}").update_query_dict({"mode": "rw", "uri": "true"})
+            url = url.set(database=f"file:{quote(bytes(path))}").update_query_dict(
+                {"mode": "rw", "uri": "true"}
+            )
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(

@@ -10,6 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from scantwin.errors import ServiceError
+
 FOLDER = Path(__file__).parent / "migrations"
 """The Alembic environment; it travels in the wheel."""
 
@@ -35,11 +37,21 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(engine: Engine) -> None:
-    """Upgrades to head. One process does the work under a lock, the others wait and find it done."""
+def upgrade(engine: Engine, place: str) -> None:
+    """Upgrades to head. One process does the work under a lock, the others wait and find it done.
+
+    Raises `ServiceError`, naming `place`, if the database is at a revision that this version does not know.
+    """
     with engine.connect() as connection:
-        if current(connection) == head():
-            return
+        found = current(connection)
+    if found == head():
+        return
+    known = {script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()}
+    if found is not None and found not in known:
+        raise ServiceError(
+            f"The database {place} was made by a newer version of ScanTwin.",
+            hint="Upgrade this installation to that version, or use another database.",
+        )
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from scantwin.errors import InputError, ResourceError, ServiceError
@@ -179,6 +180,16 @@ def test_echo_is_answered(receiver: Receiver) -> None:
     ae.add_requested_context(VERIFICATION)
     association = ae.associate(receiver.host, receiver.port, ae_title="TESTAE")
     assert association.send_c_echo().Status == 0
+    association.release()
+
+
+def test_deflated_objects_are_not_taken(receiver: Receiver) -> None:
+    """Nobody sees what a small one becomes before it is inflated as a whole."""
+    ae = AE()
+    ae.add_requested_context(PET, [DeflatedExplicitVRLittleEndian])
+    association = ae.associate(receiver.host, receiver.port, ae_title="TESTAE")
+    assert association.accepted_contexts == []
+    assert len(association.rejected_contexts) == 1
     association.release()
 
 

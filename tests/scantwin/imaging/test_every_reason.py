@@ -92,7 +92,7 @@ def test_negative_suv_is_set_to_zero(tmp_path) -> None:
 
 
 def test_a_fault_of_ours_costs_the_study_not_the_run(tmp_path, ct_maker, monkeypatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("scantwin.imaging.reading.read_dicom_study", broken)

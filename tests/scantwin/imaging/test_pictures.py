@@ -86,7 +86,21 @@ def test_projections() -> None:
     side = grey(pic.mip_image(pet, view="lateral", synthetic=False))
     h, w = front.shape
     assert front[int(h * (1 - 4.5 / 20)), int(w * 13.5 / 16)] < 20, "the patient's left is on the right"
-    assert side[int(h * (1 - 4.5 / 20)), int(w * 2.5 / 16)] < 20, "the front is on the left"
+    assert side[int(h * (1 - 4.5 / 20)), int(w * 2.5 / 16)] < 20, (
+        "the front is on the left: seen from the left"
+    )
+
+
+def test_the_side_projection_says_from_where_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stands at the patient's left and looks at him has the face on his own left hand."""
+    said: list[str] = []
+    monkeypatch.setattr(pic, "panel", lambda rows, columns, **_: said.extend(columns) or rows[0][0])
+    pic.study_pictures(ct_with_marker(), hot_spot(), tmp_path)
+    assert "left side" in said
+    assert "right side" not in said
+    assert "patient's left" in str(pic.mip_image.__doc__)
 
 
 def test_fused_keeps_the_ct_where_nothing_is_taken_up() -> None:
@@ -156,11 +170,16 @@ def test_pictures_of_a_study(tmp_path: Path, synthetic: bool) -> None:
     assert [p.name for p in without] == ["coronal.png", "mip.png"]
 
 
-def test_pictures_of_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (1, 90, 120)])
+def test_pictures_of_nothing(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     """An all-air CT and an empty PET still give pictures: a failed scan must be seen, not crash."""
-    air = Volume(np.full((3, 4, 5), -1000, np.int16), (5.0, 4.0, 4.0), unit="HU")
-    empty = Volume(np.zeros((3, 4, 5), np.float32), (5.0, 4.0, 4.0), unit="SUV")
+    air = Volume(np.full(shape, -1000, np.int16), (5.0, 4.0, 4.0), unit="HU")
+    empty = Volume(np.zeros(shape, np.float32), (5.0, 4.0, 4.0), unit="SUV")
     assert len(pic.study_pictures(air, empty, tmp_path, std=empty)) == 3
+
+
+def test_beside_a_flat_picture_stands_a_flat_scale() -> None:
+    assert [scale_bar(height, 10.0, "hot", "SUV").height for height in (1, 20, 34)] == [1, 20, 34]
 
 
 def test_best_slice_goes_through_the_lesion() -> None:

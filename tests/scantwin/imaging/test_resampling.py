@@ -8,10 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from scantwin.errors import Rejection
 from scantwin.imaging.blocks import block_means, blocks_within
 from scantwin.imaging.resampling import grid_over, resample_like, to_spacing
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
+from scantwin.imaging.world import axis_aligned
 
 GRADIENT = np.array([2.0, -3.0, 1.5])
 """HU per mm along x, y, z."""
@@ -109,6 +111,18 @@ def test_thin_volumes_are_blurred_too(shape):
     moved = to_spacing(Volume(np.full(shape, 7.0, np.float32), (2, 2, 2), unit="SUV"), (5.0, 4.0, 6.0))
     np.testing.assert_allclose(moved.array[moved.array > 0], 7.0, rtol=1e-5)
     assert (moved.array > 0).any()
+
+
+def test_the_box_around_an_oblique_image_is_checked_before_it_is_made():
+    """Long thin voxels, turned: the box around 4 MiB of them is of 2.5 GiB, around 64 bytes of 1 PiB."""
+    turn = Rotation.from_euler("xyz", (0.5, 0.4, 0.6)).as_matrix()
+    thin = Volume(np.zeros((256, 64, 64), np.float32), (20.0, 1.0, 1.0), direction=turn @ ramp().direction)
+    wide = Volume(np.zeros((4, 4, 4), np.uint8), (1e4, 1.0, 1e-6), direction=turn, unit="label")
+    for volume in (thin, wide):
+        with pytest.raises(Rejection) as caught:
+            axis_aligned(volume)
+        assert caught.value.code == "dicom.too-large"
+    assert axis_aligned(ramp(direction=turn @ ramp().direction)).is_canonical
 
 
 def test_a_study_brings_ct_and_lesions_onto_a_grid():

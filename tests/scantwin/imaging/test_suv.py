@@ -453,9 +453,24 @@ def test_other_nuclides_only_when_asked_for() -> None:
     assert codes(result) == {"pet.other-nuclide"}
 
 
+def test_a_nuclide_code_counts_where_the_half_life_is_missing() -> None:
+    gallium = {"units": "GML", "half_life": None, "nuclide": "C-131A3 ^68^Gallium"}
+    with pytest.raises(Rejection) as caught:
+        suv(**gallium)
+    assert caught.value.code == "pet.not-fdg"
+    assert "Gallium" in caught.value.message
+    assert codes(suv_factors([replace(PET, **gallium)], any_nuclide=True)) == {"pet.other-nuclide"}
+    assert codes(suv(**gallium | {"nuclide": "C-111A1 ^18^Fluorine"})) == set()
+
+
 def test_another_f18_tracer_is_reported() -> None:
-    assert codes(suv(tracer="PSMA-1007")) == {"pet.other-tracer"}
-    assert codes(suv(tracer="FDG -- fluorodeoxyglucose")) == set()
+    for name in ("PSMA-1007", "F18-PSMA-1007", "Sodium fluoride F^18^", "Fluorocholine", "[18F]DOPA",
+                 "Fluoroestradiol", "Fluoride"):  # fmt: skip
+        assert codes(suv(tracer=name)) == {"pet.other-tracer"}, name
+    for name in ("", "FDG -- fluorodeoxyglucose", "Fludeoxyglucose F^18^", "2-fluoro-2-deoxy-D-glucose",
+                 "18F", "F-18", "F^18^", "^18^Fluorine", "Fluor 18", "18F-Fluoro", "Fluordesoxyglukose",
+                 "fluorodesoxiglucosa (18F)"):  # fmt: skip
+        assert codes(suv(tracer=name)) == set(), name
 
 
 def test_unusual_doses_and_weights_are_reported() -> None:

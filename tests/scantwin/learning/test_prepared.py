@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from scantwin import systems
 from scantwin.cli.train import cohort_of
-from scantwin.errors import Rejection
+from scantwin.errors import InputError, Rejection
 from scantwin.imaging.nifti import write_nifti
-from scantwin.imaging.study import Study
+from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study import Study, air_over
 from scantwin.imaging.volume import Volume
 from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
-from scantwin.learning.prepared import INPUTS, cut, pet_alone, prepare
+from scantwin.learning.prepared import INPUTS, cut, prepare
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
 
@@ -40,6 +41,21 @@ def test_inputs_are_bounded_and_tell_the_place(bar_cohort):
     assert (np.diff(above[:, 0, 0]) > 0).all(), "higher slices are further above the district's bottom"
     left = window[INPUTS.index("left")]
     assert (np.diff(left[0, 0, :]) > 0).all()
+
+
+def test_lesions_of_any_number_stay_from_the_file_to_the_patch(make_bar, tmp_path):
+    """256 as a byte is 0."""
+    study = make_bar(3)
+    labels = np.zeros(study.ct.shape, np.uint16)
+    for place, label in ((8, 255), (16, 256), (24, 300)):
+        labels[place : place + 3, 10:13, 10:13] = label
+    for name, volume in (("CT", study.ct), ("SUV", study.pet), ("SEG", study.ct.with_array(labels, "label"))):
+        write_nifti(volume, tmp_path / "study" / f"{name}.nii.gz")
+    (source,) = find_studies(tmp_path / "study")
+    read = read_study(source)
+    assert sorted(np.unique(read.lesions.array)) == [0, 255, 256, 300]
+    made = prepare(read, study.ct.spacing)
+    assert made.lesions.sum() == (labels > 0).sum() and (made.pet_lesions > 0).sum() == (labels > 0).sum()
 
 
 def test_the_side_of_the_field_of_view_is_the_cts_whether_there_is_a_pet_or_not(make_bar, tmp_path):
@@ -95,11 +111,20 @@ def test_a_patient_is_taught_from_or_held_out_never_both(bar_cohort):
     assert set(bar_cohort.patches_available) == {"trunk", "legs", "whole-body"}
 
 
+def without_ct(bar: Study, **more: object) -> Study:
+    """The PET of a bar, as it is read where there is no CT."""
+    return replace(bar, **{"ct": air_over(bar.pet), "districts": None, "has_ct": False} | more)
+
+
+def cyclegan(recipe: Recipe, *districts: str) -> Recipe:
+    values = recipe.model_dump(mode="json") | {"system": "cyclegan", "districts": districts}
+    return Recipe.read(values, "test")
+
+
 def test_unpaired_training_takes_cts_and_pets_of_different_patients(tiny_recipe, tmp_path, make_bar):
-    values = tiny_recipe.model_dump(mode="json") | {"system": "cyclegan", "districts": ["whole-body"]}
-    unpaired = Recipe.read(values, "test")
+    unpaired = cyclegan(tiny_recipe, "whole-body")
     cts = [(f"ct-{k}", lambda k=k: make_bar(k, with_pet=False)) for k in range(2)]
-    pets = [(f"pet-{k}", lambda k=k: pet_alone(f"bar-{k}", make_bar(k).pet)) for k in range(2, 4)]
+    pets = [(f"pet-{k}", lambda k=k: without_ct(make_bar(k))) for k in range(2, 4)]
     cohort = Cohort.prepare([*cts, *pets], unpaired, tmp_path / "unpaired", held_out=0.5)
     assert len(cohort.training) == 4 and not cohort.held_out, "nobody has both: nobody can be measured on"
     bars = {s.name: s for s in cohort.training}
@@ -134,3 +159,55 @@ def test_a_study_that_cannot_be_read_is_left_out_and_told(tiny_recipe, tmp_path,
     assert len(cohort.training) + len(cohort.held_out) == 2 and [r.message for r in told] == ["It is broken."]
     with pytest.raises(Rejection):
         Cohort.prepare(named, tiny_recipe, tmp_path / "other")
+
+
+def test_pets_alone_teach_the_whole_body_only_and_are_told_so(tiny_recipe, tmp_path, make_bar):
+    cts = [(f"ct-{k}", lambda k=k: make_bar(k, with_pet=False)) for k in range(2)]
+    pets = [(f"pet-{k}", lambda k=k: without_ct(make_bar(k))) for k in range(2, 4)]
+    every = cyclegan(tiny_recipe, "head", "trunk", "arms", "legs", "whole-body")
+    studies = Cohort.prepare([*cts, *pets], every, tmp_path).training
+    result = train(systems.build(every, seed=1), studies, steps=2, seed=2)
+    assert {name.split("/")[1] for name, count in result.patches.items() if count} == {"whole-body"}
+
+    def refused(named, recipe) -> str:
+        with pytest.raises(InputError) as caught:
+            Cohort.prepare(named, recipe, tmp_path)
+        return f"{caught.value.message} {caught.value.hint}"
+
+    split = cyclegan(tiny_recipe, "trunk", "legs")
+    assert "whole-body" in refused([*cts, *pets], split)
+    assert "No study with a PET" in refused(cts, every) and "No study with a CT" in refused(pets, every)
+    labelled = [("pet-9", lambda: without_ct(make_bar(9), districts=make_bar(9).districts))]
+    prepared = Cohort.prepare([*cts, *labelled], split, tmp_path).training[-1]
+    assert not prepared.has_ct and set(prepared.boxes) == {"trunk", "legs", "whole-body"}
+
+
+def test_a_pet_without_a_patient_is_refused_as_one(make_bar):
+    bar = make_bar(1)
+    empty = replace(bar, pet=bar.pet.with_array(np.full(bar.pet.shape, 0.01, np.float32)))
+    with pytest.raises(Rejection) as caught:
+        prepare(without_ct(empty), (8.0, 8.0, 8.0))
+    assert caught.value.code == "pet.implausible"
+
+
+def test_whoever_is_held_out_is_measured_on_studies_with_both(tiny_recipe, tmp_path, make_bar):
+    named = [(f"both-{k}", lambda k=k: make_bar(k)) for k in range(2)]
+    named += [(f"pet-{k}", lambda k=k: without_ct(make_bar(10 + k))) for k in range(2)]
+    cohort = Cohort.prepare(
+        named, cyclegan(tiny_recipe, "whole-body"), tmp_path, held_out=0.5, patient_of=lambda name: name[-1]
+    )
+    # Of each patient there is a pair and a PET alone; nothing of the one who is held out teaches.
+    assert [s.has_ct for s in cohort.held_out] == [True]
+    assert sorted(s.has_ct for s in cohort.training) == [False, True]
+
+
+def test_studies_of_one_patient_in_nested_folders_are_on_one_side(tiny_recipe, tmp_path, make_bar):
+    for number in range(8):
+        folder = tmp_path / "data" / f"PETCT_{number % 4}" / f"scan-{number}"
+        folder.mkdir(parents=True)
+        bar = make_bar(number)
+        write_nifti(bar.ct, folder / "CT.nii.gz")
+        write_nifti(bar.pet, folder / "SUV.nii.gz")
+    cohort = cohort_of(tmp_path / "data", tiny_recipe, tmp_path / "cache", 0.5, quiet=True)
+    sides = [{int(s.name.split("-")[1]) % 4 for s in side} for side in (cohort.training, cohort.held_out)]
+    assert len(cohort.held_out) == 4 and not sides[0] & sides[1]

@@ -62,6 +62,6 @@ def test_pet_recipes_and_ct_recipes_share_a_cache_folder(make_bar, inpainting, t
 
 def test_no_ct_is_one_sentence(inpainting, make_bar, tmp_path):
     study = make_bar(0)
-    alone = replace(study, source={"ct": "none"})
+    alone = replace(study, has_ct=False)
     with pytest.raises(InputError, match="CT"):
         Cohort.prepare([("alone", lambda: alone)], inpainting, tmp_path)

@@ -14,10 +14,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import URL, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from scantwin.errors import InputError, ServiceError
+from scantwin.settings import load_settings
 from scantwin.store import audit, migrating
 from scantwin.store.database import Database
 from scantwin.store.models import (
@@ -186,6 +187,14 @@ class TestMigrations:
         with database.session() as session:
             assert session.scalars(select(Twin)).all() == []
 
+    def test_a_database_of_a_newer_version_is_one_sentence(self, database: Database) -> None:
+        with database.session() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(ServiceError, match="newer version of ScanTwin") as told:
+            database.migrate()
+        assert database.place in told.value.message
+        assert "Upgrade" in told.value.hint
+
     def test_logging_is_left_alone(self, url: str) -> None:
         before = (logging.root.handlers[:], logging.root.level, logging.getLogger("scantwin").disabled)
         Database(url).migrate().close()
@@ -264,6 +273,25 @@ class TestSentences:
         ):
             session.execute(text("SELECT 1"))
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("folder", ["a#b", "a?b", "a%20b", "a b"])
+    def test_a_home_has_its_database_in_it(self, folder: str, tmp_path: Path) -> None:
+        Database.from_settings(load_settings(home=tmp_path / folder)).migrate().close()
+        assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == [
+            f"{folder}/scantwin.db"
+        ]
+
+    @pytest.mark.parametrize("folder", ["a#b", "a?b", "a%20b", "a b", "ä&mode=rwc"])
+    def test_reading_only_opens_the_right_file(self, folder: str, tmp_path: Path) -> None:
+        path = tmp_path / folder / "x.db"
+        url = URL.create("sqlite", database=str(path)).render_as_string()
+        with Database(url).migrate().session() as session:
+            session.add(Twin(pseudonym="P"))
+        reader = Database(url, read_only=True)
+        with reader.session() as session:
+            assert session.scalars(select(Twin)).one().pseudonym == "P"
+        reader.close()
+        assert [p.name for p in tmp_path.iterdir()] == [folder]
 
     def test_from_settings(self, home: Path) -> None:
         database = Database.from_settings().migrate()

@@ -1,0 +1,159 @@
+"""Drawn regions: which are lesions, and the voxels of those that are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from scantwin.imaging import dicom_lesions
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_lesions import is_lesion, read_lesions
+from scantwin.imaging.reasons import code_of
+from scantwin.imaging.volume import Volume
+
+GRID = Volume(np.zeros((40, 16, 18), np.int16), (3.0, 2.0, 1.5), (-15.0, -10.0, -20.0), unit="HU")
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        ("GTV_Mass_PET", "GTV"), ("GTV-1", ""), ("GTVp", ""), ("left", "GTV"), ("Lung mass", ""),
+        ("mass_2", ""), ("Masses", ""), ("Tumor", ""), ("Brain_mets", ""), ("Liver metastasis", ""),
+        ("PET-GTV", ""), ("Non-Hodgkin lymphoma", ""),
+        ("Candidate 1 Lesion Morphologically Abnormal Structure", ""),
+    ],
+)  # fmt: skip
+def test_lesions(region: tuple[str, str]) -> None:
+    assert is_lesion(*region)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        ("Lungs-GTV", "ORGAN"), ("Lungs-GTV", ""), ("Lung_L - GTV", ""), ("Liver minus GTV", "AVOIDANCE"),
+        ("Liver_minus_GTV", ""), ("GTV", "ORGAN"), ("Masseter_L", "ORGAN"), ("Masseter_L", ""),
+        ("PTV_GTVn", "PTV"), ("CTV_GTV", "CTV"), ("CTV_GTV", ""), ("PTV70 GTV", ""), ("GTV_Edema", ""),
+        ("oedema of the tumour", ""), ("non-tumour brain", ""), ("Nontumor", ""), ("Metsovo", ""),
+        ("Liver", ""), ("Tumour couch", "SUPPORT"), ("GTV", " external"),
+    ],
+)  # fmt: skip
+def test_organs_and_margins_that_name_a_lesion_are_none(region: tuple[str, str]) -> None:
+    assert not is_lesion(*region)
+
+
+def part10(path: Path, fields: dict, sop_class: str) -> FileRef:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(sop_class)
+    meta.MediaStorageSOPInstanceUID = UID("1.2.7.7.7")
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = UID(sop_class), UID("1.2.7.7.7")
+    for name, value in fields.items():
+        setattr(ds, name, value)
+    pydicom.dcmwrite(path, ds, enforce_file_format=True)
+    return FileRef(path)
+
+
+def item(**fields: object) -> Dataset:
+    ds = Dataset()
+    for name, value in fields.items():
+        setattr(ds, name, value)
+    return ds
+
+
+def segmentation(path: Path, labels: list[str], pixels: np.ndarray, **fields: object) -> FileRef:
+    """A SEG of one byte a voxel: the frames of each label lie on the slices 5, 6, .. of the grid."""
+    frames = []
+    for number in range(len(labels)):
+        for k in range(len(pixels) // len(labels)):
+            position = [float(v) for v in GRID.world((5 + k, 0, 0))]
+            frames.append(
+                item(
+                    PlanePositionSequence=Sequence([item(ImagePositionPatient=position)]),
+                    SegmentIdentificationSequence=Sequence([item(ReferencedSegmentNumber=number + 1)]),
+                )
+            )
+    shared = item(
+        PlaneOrientationSequence=Sequence([item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]),
+        PixelMeasuresSequence=Sequence([item(PixelSpacing=[2.0, 1.5], SliceThickness=3.0)]),
+    )
+    segments = [item(SegmentNumber=k + 1, SegmentLabel=label) for k, label in enumerate(labels)]
+    said = {
+        "Modality": "SEG", "Rows": pixels.shape[1], "Columns": pixels.shape[2], "NumberOfFrames": len(pixels),
+        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8, "BitsStored": 8,
+        "HighBit": 7, "PixelRepresentation": 0, "SegmentSequence": Sequence(segments),
+        "SharedFunctionalGroupsSequence": Sequence([shared]),
+        "PerFrameFunctionalGroupsSequence": Sequence(frames), **fields,
+    }  # fmt: skip
+    said["PixelData"] = pixels.astype(np.uint8).tobytes()
+    return part10(path, said, "1.2.840.10008.5.1.4.1.1.66.4")
+
+
+def test_of_fractions_half_and_more_is_inside(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 16, 18), np.uint8)
+    pixels[:, 3:12, 3:12], pixels[:, 5:9, 5:9], pixels[:, 6, 6] = 99, 100, 200
+    ref = segmentation(
+        tmp_path / "s", ["GTV"], pixels, SegmentationType="FRACTIONAL", MaximumFractionalValue=200
+    )
+    labels, notes = read_lesions([ref], GRID)
+    assert labels is not None
+    assert notes == []
+    expected = np.zeros(GRID.shape, bool)
+    expected[5:7, 5:9, 5:9] = True
+    np.testing.assert_array_equal(labels.array > 0, expected)
+
+
+def test_only_lesions_are_drawn_and_only_around_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mask of a whole body takes a second a frame and 100 MB an organ: none is made for nothing."""
+    made: list[tuple[int, ...]] = []
+    resample_like, rasterise = dicom_lesions.resample_like, dicom_lesions.rasterise
+    monkeypatch.setattr(
+        dicom_lesions, "resample_like",
+        lambda volume, like, **how: made.append(like.shape) or resample_like(volume, like, **how),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        dicom_lesions, "rasterise", lambda polygons, shape: made.append(shape) or rasterise(polygons, shape)
+    )
+    pixels = np.zeros((4, 16, 18), np.uint8)
+    pixels[:, 5:9, 5:9] = 1
+    ref = segmentation(tmp_path / "s", ["Liver", "GTV"], pixels, SegmentationType="BINARY")
+    labels, notes = read_lesions([ref], GRID)
+    assert labels is not None
+    expected = np.zeros(GRID.shape, bool)
+    expected[5:7, 5:9, 5:9] = True
+    np.testing.assert_array_equal(labels.array > 0, expected)
+    assert [code_of(note) for note in notes] == ["lesions.left-out"]
+    assert len(made) == 2
+    assert max(shape[0] for shape in made) <= 5
+    made.clear()
+    square = [-6.0, -2.0, 1.0, 0.0, -2.0, 1.0, 0.0, 4.0, 1.0, -6.0, 4.0, 1.0]
+    drawn = [
+        item(ReferencedROINumber=k, ContourSequence=Sequence(
+            [item(ContourGeometricType="CLOSED_PLANAR", ContourData=square)]))
+        for k in (1, 2)
+    ]  # fmt: skip
+    fields = {
+        "Modality": "RTSTRUCT", "ROIContourSequence": Sequence(drawn),
+        "StructureSetROISequence": Sequence(
+            [item(ROINumber=k, ROIName=name) for k, name in ((1, "Lungs-GTV"), (2, "GTV"))]
+        ),
+        "RTROIObservationsSequence": Sequence([item(ReferencedROINumber=1, RTROIInterpretedType="ORGAN")]),
+    }  # fmt: skip
+    labels, notes = read_lesions([part10(tmp_path / "r", fields, "1.2.840.10008.5.1.4.1.1.481.3")], GRID)
+    assert labels is not None
+    assert np.unique(np.nonzero(labels.array)[0]).tolist() == [7]
+    assert [code_of(note) for note in notes] == ["lesions.left-out"]
+    assert made == [GRID.shape]
+
+
+def test_a_segmentation_beside_the_grid_leaves_it_empty(tmp_path: Path) -> None:
+    far = GRID.crop((20, 0, 0), (40, 16, 18))
+    ref = segmentation(tmp_path / "s", ["GTV"], np.ones((2, 16, 18), np.uint8), SegmentationType="BINARY")
+    assert read_lesions([ref], far) == (None, [])
