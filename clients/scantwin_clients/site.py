@@ -6,6 +6,7 @@ $SCANTWIN_HOME/sites/NAME/
     key, key.pub    the site's ECDSA P-384 key in OpenSSH format; key.pub goes to the consortium
     catalogue.db    the studies that were taken in
     cache/          prepared studies
+    pictures/       of trainings, a folder a run; they show a patient (owner only)
     outbox/         finished updates, kept until their run is over
     calibration/    calibration samples that the consortium has not confirmed yet
     logs/, flwr-home/
@@ -33,7 +34,7 @@ READY = "ready for jobs"
 """What a site's worker logs when it can take jobs; its supervisor looks for it."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_FOLDERS = ("cache", "outbox", "calibration", "logs", "flwr-home")
+_FOLDERS = ("cache", "pictures", "outbox", "calibration", "logs", "flwr-home")
 
 
 class SitePolicy(BaseModel):
@@ -63,6 +64,9 @@ class SiteConfig(BaseModel):
 
     held_out: float = Field(default=0.25, gt=0.0, lt=1.0)
     """The fraction of the studies that is kept for measuring and never trained on."""
+
+    pictures_every_s: float = Field(default=60.0, ge=0.0)
+    """Least time between two pictures of a training [s]; 0 takes none."""
 
     policy: SitePolicy = SitePolicy()
 
@@ -165,6 +169,11 @@ class Site:
     def cache(self) -> Path:
         """Prepared studies."""
         return self.folder / "cache"
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures of trainings, a folder a run; they show a patient and never leave."""
+        return self.folder / "pictures"
 
     @property
     def outbox(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -13,15 +14,21 @@ from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
 
-def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = silent) -> SiteReply:
+def take_part(
+    cohort: Cohort, recipe: Recipe, job: Job, *, pictures: Path | None = None, pictures_every_s: float = 60.0,
+    advance: Advance = silent,
+) -> SiteReply:  # fmt: skip
     """The site's reply to `job`: a function of its arguments, the same to the bit on the same machine.
+
+    Pictures of a patient, one in `pictures_every_s` [s] at most, are left in a folder of the round below
+    `pictures`; 0 takes none. They change nothing in the reply.
 
     `train`: measures the received model on the held-out patients (from round 2 on), trains it on the others,
     and gives the deltas of the components that it trained. `final`: measures only, beside the references.
     """
     import torch
 
-    from scantwin.evaluation.measuring import measure, training_statistics
+    from scantwin.evaluation.measuring import measure, training_statistics, watch
     from scantwin.learning.training import train
     from scantwin.learning.weights import load_arrays, system_arrays
     from scantwin.systems import build
@@ -46,8 +53,12 @@ def take_part(cohort: Cohort, recipe: Recipe, job: Job, *, advance: Advance = si
             ReplyHeader.model_validate({**about, "metrics": measured.metrics, "seconds": seconds}),
             statistics=measured.statistics,
         )
+    folder = pictures / f"round-{header.round}" if pictures and pictures_every_s else None
+    watcher = watch(
+        system, cohort, {}, budget_s=None, pictures=folder, pictures_every_s=pictures_every_s, scored=False
+    )
     result = train(
-        system, cohort.training, steps=recipe.steps_per_round, seed=seed, advance=advance,
+        system, cohort.training, steps=recipe.steps_per_round, seed=seed, advance=advance, watcher=watcher,
         span=((header.round - 1) / header.rounds, header.round / header.rounds),
     )  # fmt: skip
     seconds["training"] = result.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,38 @@ TINY = {
     "optimisation": {"batch": 2, "precision": "fp32"}, "steps_per_round": 4,
 }  # fmt: skip
 """A recipe that trains in a second."""
+
+_MAKES_CT: dict[str, Any] = {"districts": ["whole-body"], "sampling": {"patch": 16}}
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "cyclegan": {"unpaired": {"pool": 3}},
+    "coarse-diffusion": {
+        "network": {"channels": [4, 8]},
+        "diffusion": {
+            "steps": 20, "channels": [4, 8], "time_features": 8, "start_step": 20, "sample_steps": 2,
+            "samples": 2, "coarse_share": 0.3,
+        },
+    },
+    "ct-inpainting": {
+        **_MAKES_CT,
+        "inpainting": {"channels": [4, 8], "sample_steps": 2, "region_mm": [20, 60]},
+    },
+    "low-resource-3d": {
+        **_MAKES_CT,
+        "network": {"discriminator_channels": [4]},
+        "volumes": {
+            "steps": 20, "autoencoder_channels": [4, 8, 8], "levels": [31, 9], "channels": [4, 8],
+            "time_features": 8, "autoencoder_share": 0.5, "adversarial_from": 0.0, "masks_from": 0.0,
+            "window": [40, 24, 28], "largest": [64, 64, 64], "overlap": 8, "tile": 32, "sample_steps": 2,
+        },
+    },
+}  # fmt: skip
+"""What the other systems need besides the tiny recipe: those that make PET, then those that make CT."""
+
+
+def tiny_values(system: str) -> dict[str, Any]:
+    """The tiny recipe of a system."""
+    return {**TINY, **OTHERS.get(system, {}), "system": system, "name": f"tiny-{system}"}
 
 
 def write_study(folder: Path, seed: int) -> Path:

@@ -1,4 +1,4 @@
-"""A site takes part in training a system that makes CT: it needs CTs only, and answers in the same form."""
+"""A site takes part in training the systems that make CT: it needs CTs only, and answers in the same form."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from scantwin_clients.ingest import ingest
 from scantwin_clients.site import Site
 from scantwin_clients.site_round import take_part
 
-from .conftest import SPACING, write_studies
+from .conftest import tiny_values, write_studies
 
 RUN = "cd" * 16
 LIVER = 5
 """TotalSegmentator's number of the liver."""
 
 
-@pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return Recipe.read(
-        {
-            "system": "ct-inpainting", "name": "tiny-ct", "districts": ["whole-body"], "spacing_mm": SPACING,
-            "network": {"channels": [4, 8], "discriminator_channels": [4]}, "sampling": {"patch": 16},
-            "inpainting": {"channels": [4, 8], "sample_steps": 2, "region_mm": [20, 60]},
-            "optimisation": {"batch": 2, "precision": "fp32"}, "steps_per_round": 4,
-        },
-        "test",
-    )  # fmt: skip
+LEARNS = {
+    "ct-inpainting": (("pix2pix", "discriminator"), ("denoiser",)),
+    "low-resource-3d": (("autoencoder", "discriminator"), ("denoiser", "adapter")),
+}
+"""System -> what learns in the first rounds, and what in the last."""
+
+
+@pytest.fixture(scope="module", params=LEARNS)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return Recipe.read(tiny_values(request.param), "test")
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +68,22 @@ def job(recipe: Recipe, components: Components, number: int, phase: Phase = "tra
     return Job(header, components)
 
 
-def test_the_pix2pix_learns_in_the_first_rounds(
+def test_one_network_and_its_critic_learn_in_the_first_rounds(
     cohort: Cohort, recipe: Recipe, components: Components
 ) -> None:
     reply = take_part(cohort, recipe, job(recipe, components, 1))
-    assert set(reply.deltas) == {f"ct-inpainting/whole-body/{name}" for name in ("pix2pix", "discriminator")}
+    first, _ = LEARNS[recipe.system]
+    assert set(reply.deltas) == {f"{recipe.system}/whole-body/{name}" for name in first}
     assert reply.header.patches == dict.fromkeys(reply.deltas, 4 * 2)
 
 
-def test_the_denoiser_learns_in_the_last_rounds_and_the_model_is_measured_in_hu(
+def test_the_diffusion_learns_in_the_last_rounds_and_the_model_is_measured_in_hu(
     cohort: Cohort, recipe: Recipe, components: Components
 ) -> None:
     reply = take_part(cohort, recipe, job(recipe, components, 2))
-    assert set(reply.deltas) == {"ct-inpainting/whole-body/denoiser"}
-    assert reply.header.patches == dict.fromkeys(reply.deltas, 4 * 2)
+    _, last = LEARNS[recipe.system]
+    assert set(reply.deltas) == {f"{recipe.system}/whole-body/{name}" for name in last}
+    assert sum(reply.header.patches.values()) == 4 * 2, "they take turns"
     figures = merge([reply.header.metrics])["model"]["whole-body"]
     assert figures["mae"]["n"] == len(cohort.held_out) == 1
     assert 0 < figures["mae"]["mean"] < 2000  # [HU]

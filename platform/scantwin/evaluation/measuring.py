@@ -15,7 +15,7 @@ from scantwin.evaluation import held_out, references, watching
 from scantwin.evaluation.held_out import Measured
 from scantwin.evaluation.references import Statistics
 from scantwin.imaging.picture_marks import burn_notice, panel
-from scantwin.imaging.pictures import ct_slice_image, save_png
+from scantwin.imaging.pictures import ct_slice_image
 from scantwin.imaging.study import District
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.prepared import PreparedStudy
@@ -77,22 +77,26 @@ class Watched(Watcher, Protocol):
 
 def watch(
     system: System, cohort: Cohort, statistics: Statistics, *, budget_s: float | None,
-    pictures: Path | None, pictures_every_s: float,
+    pictures: Path | None, pictures_every_s: float, scored: bool = True,
 ) -> Watched:  # fmt: skip
-    """What looks at a training of `system`; a Translator's watch also chooses the step that is delivered."""
+    """What looks at a training of `system`; a Translator's watch also chooses the step that is delivered.
+
+    Without `scored` it takes pictures and no more: what is learnt is the same as without it.
+    """
     studies = [*cohort.held_out, *cohort.training]
     if isinstance(system, Translator):
-        both = [s for s in studies if s.has_ct and s.suv is not None]
+        seen = [s for s in studies if s.has_ct and not s.boxes.keys().isdisjoint(system.recipe.districts)]
         return watching.Watch(
-            system, cohort.held_out, statistics, shown=both[0] if both else None, budget_s=budget_s,
-            pictures=pictures, pictures_every_s=pictures_every_s,
+            system, cohort.held_out if scored else [], statistics,
+            shown=min(seen, key=lambda s: s.suv is None, default=None),  # the first that has a PET, if any
+            budget_s=budget_s, pictures=pictures, pictures_every_s=pictures_every_s,
         )  # fmt: skip
     return PictureWatch(_generator(system), studies[0], pictures, pictures_every_s)
 
 
 @dataclass
 class PictureWatch:
-    """The `Watcher` of a Generator's training: pictures only.
+    """The `Watcher` of a Generator's training: pictures only, at most one in `pictures_every_s`.
 
     No step is chosen by its error: of samples the blurred ones would win it. The average of the weights is
     delivered.
@@ -113,9 +117,9 @@ class PictureWatch:
         return self.pictures is not None and time.monotonic() - self._pictured >= self.pictures_every_s
 
     def look(self, step: int, *, scored: bool = True) -> None:
-        """Takes a picture of what the averaged weights make; there is no score."""
+        """Takes a picture of what the averaged weights make if it is time; there is no score."""
         del scored
-        if self.pictures is None:
+        if self.pictures is None or not self.due(0.0, 1.0):
             return
         if shown := self.system.shown(self.shown):
             images = [
@@ -123,7 +127,7 @@ class PictureWatch:
             ]
             picture = panel([images], columns=list(shown), title=f"step {step}")
             burn_notice(picture)
-            save_png(picture, self.pictures / f"step-{step:06d}.png")
+            watching.save_picture(picture, self.pictures, step)
         self._pictured = time.monotonic()
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from scantwin.evaluation.held_out import measure
 from scantwin.evaluation.references import Statistics, predict_reference
@@ -48,10 +49,11 @@ body little (7 of 28 real patients, steps 200 to 400: 0.84 to 0.85, in lesions 0
 
 @dataclass
 class Watch:
-    """The `Watcher` of `scantwin train`."""
+    """The `Watcher` of a Translator's training."""
 
     system: Translator
     held_out: list[PreparedStudy]
+    """Those that a step is scored on; without them there is no score."""
     training: Statistics
     """Training statistics: errors are judged beside the simple references."""
     shown: PreparedStudy | None
@@ -123,18 +125,22 @@ class Watch:
 
     def _take_picture(self, step: int) -> None:
         study = self.shown
-        assert self.pictures and study and study.suv is not None  # noqa: S101 - `_picture_due` saw to it
+        assert self.pictures and study  # noqa: S101 - `_picture_due` saw to it
         place = study.grid.with_array
-        hu, true = place(study.hu, "HU"), place(study.suv, "SUV")
+        hu = place(study.hu, "HU")
         frame = slice_frame(hu, "coronal", best_coronal_mm(hu))
-        row = [
-            ct_slice_image(hu, frame=frame),
-            pet_slice_image(true, frame=frame, synthetic=False),
-            pet_slice_image(place(self._scan(study), "SUV"), frame=frame),
-        ]
-        picture = panel([row], columns=("CT", "PET", "synthetic PET"), title=f"step {step}")
-        save_png(picture, self.pictures / f"step-{step:06d}.png")
+        row = {"CT": ct_slice_image(hu, frame=frame)}
+        if study.suv is not None:
+            row["PET"] = pet_slice_image(place(study.suv, "SUV"), frame=frame, synthetic=False)
+        row["synthetic PET"] = pet_slice_image(place(self._scan(study), "SUV"), frame=frame)
+        save_picture(panel([[*row.values()]], columns=[*row], title=f"step {step}"), self.pictures, step)
         self._pictured = time.monotonic()
+
+
+def save_picture(picture: Image.Image, folder: Path, step: int) -> None:
+    """Saves a picture of a training in `folder`, both for their owner only: it shows a patient."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    save_png(picture, folder / f"step-{step:06d}.png").chmod(0o600)
 
 
 def time_to_measure(throwaway: Translator, held_out: list[PreparedStudy]) -> float:

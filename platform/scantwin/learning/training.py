@@ -1,7 +1,8 @@
 """The one training loop: districts take turns, weights are averaged over time, a kill costs little.
 
-Every random choice depends on (seed, step) only, so a training that was killed and goes on from its
-checkpoint reaches the same losses as one that was not.
+Every random choice depends on (seed, step) only, so a training of so many steps that was killed and goes on
+from its checkpoint reaches the same losses as one that was not. One in a budget of time goes on as well, but
+its schedules follow the clock: no two of those are the same, killed or not.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ def train(
     """Trains `system` on `studies` for `steps` steps, or until `budget_s` [s] is used up.
 
     `span` is which part of the whole training this is (0 to 1): the learning rate's schedule runs over the
-    whole. With `resume` the state is kept in that file and a training found there goes on. Of the weights
-    that `watcher` scores the best are delivered; without one, the averaged weights at the end.
+    whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
+    training found there goes on. Of the weights that `watcher` scores the best are delivered; without any
+    score, the averaged weights at the end.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}

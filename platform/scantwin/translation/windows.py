@@ -26,6 +26,10 @@ _LOW: Final = 0.3
 """Height of low windows, as a share of the largest: of whole bodies at 5 mm 0.7 of the voxels are left (four
 phantom patients; with heights of 0.4 and 0.6 to choose from as well, no fewer)."""
 
+_EDGE_WEIGHT: Final = 1e-3
+"""Weight of a window's face beside its middle."""
+_LEAST_WEIGHT: Final = 1e-3 * _EDGE_WEIGHT**3
+
 _TOUCHING: Final = ndimage.generate_binary_structure(3, 3)
 
 Window = tuple[slice, slice, slice]
@@ -90,7 +94,7 @@ def _inside(window: Window, shape: tuple[int, ...]) -> Window:
 @lru_cache(maxsize=8)
 def blend_weight(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """Weight of each voxel of a window (z, y, x): falls smoothly towards every face, never to zero."""
-    z, y, x = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 + 1e-3 for n in shape)
+    z, y, x = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 + _EDGE_WEIGHT for n in shape)
     weight: NDArray[np.float32] = (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
     return weight
 
@@ -106,8 +110,9 @@ class Sums:
     """Standard deviation of samples [g/ml] times weight; None for a system that draws none."""
 
     def mean(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Weighted mean of one of the sums."""
-        return (sums / np.maximum(self.weights, 1e-6)).astype(np.float32)
+        """Weighted mean of one of the sums; 0 where no window was."""
+        # The corner of a window weighs a thousandth in each of three directions, and a limb may fill it.
+        return (sums / np.maximum(self.weights, _LEAST_WEIGHT)).astype(np.float32)
 
 
 def predict_district(

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from scantwin import systems
+from scantwin.evaluation.measuring import watch
 from scantwin.evaluation.references import training_statistics
 from scantwin.evaluation.watching import Watch
+from scantwin.imaging.study import DISTRICT_LABEL
+from scantwin.learning.cohort import Cohort
 from scantwin.learning.training import train
 from scantwin.learning.training_state import TrainingState
 from scantwin.learning.weights import system_arrays
@@ -104,3 +109,38 @@ def test_pictures_show_the_training(bar_cohort, tiny_recipe, tmp_path):
     made = sorted((tmp_path / "pictures").iterdir())
     assert [path.name for path in made][-1] == "step-000003.png"
     assert all(path.stat().st_size > 1000 for path in made)
+
+
+def unscored(system, cohort, folder):
+    return watch(system, cohort, {}, budget_s=None, pictures=folder, pictures_every_s=1e-6, scored=False)
+
+
+def test_a_site_without_pairs_sees_a_ct_and_what_is_made_of_it(bar_cohort, tiny_recipe, tmp_path):
+    ct_alone, pet_alone, both = bar_cohort.training
+    ct_alone = replace(ct_alone, suv=None, pet=None, lesions=None)
+    pet_alone = replace(pet_alone, has_ct=False)
+    system = systems.build(tiny_recipe, seed=1)
+    seen = {"apart": [pet_alone, ct_alone], "paired": [pet_alone, ct_alone, both]}
+    for name, studies in seen.items():
+        unscored(system, Cohort(studies, []), tmp_path / name).look(1)
+    apart, paired = (Image.open(tmp_path / name / "step-000001.png") for name in seen)
+    assert apart.width < paired.width, "the real PET is beside the others where there is one"
+
+
+def test_who_could_not_be_scanned_is_not_shown(bar_cohort, tiny_recipe, tmp_path):
+    whole, split, _ = bar_cohort.training
+    whole = replace(whole, labels=whole.body.astype(np.uint8) * DISTRICT_LABEL["whole-body"])
+    system = systems.build(tiny_recipe.model_copy(update={"districts": ("legs",)}), seed=1)
+    assert unscored(system, Cohort([whole, split], []), tmp_path).shown is split
+    assert unscored(system, Cohort([whole], []), tmp_path).shown is None
+
+
+def test_a_watch_for_pictures_alone_chooses_no_step(bar_cohort, tiny_recipe, tmp_path):
+    built = [systems.build(tiny_recipe, seed=1) for _ in range(2)]
+    for system, pictures in zip(built, (None, tmp_path), strict=True):
+        watcher = unscored(system, bar_cohort, pictures)
+        result = train(system, bar_cohort.training, steps=4, seed=2, watcher=watcher)
+        assert result.chosen_step is None and not watcher.scores
+    with_none, with_some = map(system_arrays, built)
+    assert all(np.array_equal(v, with_some[n][k]) for n, a in with_none.items() for k, v in a.items())
+    assert len([*tmp_path.iterdir()]) == 5

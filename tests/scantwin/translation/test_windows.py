@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantwin.translation.windows import blend_weight, reach, windows_over
+from scantwin.translation.windows import Sums, blend_weight, reach, windows_over
 
 
 @given(seed=st.integers(0, 10_000), largest=st.sampled_from([8, 12, 32]), overlap=st.integers(0, 6))
@@ -53,6 +53,11 @@ def test_two_legs_are_two_rows_of_windows_though_they_meet_at_the_hip():
 def test_weights_fall_towards_the_faces_but_never_to_zero():
     weight = blend_weight((8, 12, 16))
     assert weight.min() > 0 and weight[4, 6, 8] > 10 * weight[0, 6, 8]
+
+
+def test_what_is_said_holds_in_the_very_corner_of_a_window():
+    weight = blend_weight((160, 160, 160))
+    assert np.allclose(Sums(weight, 4.0 * weight, None).mean(4.0 * weight), 4.0, rtol=1e-3)
 
 
 def test_reach_is_one_inside_and_fades_outside():
