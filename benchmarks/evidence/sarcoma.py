@@ -239,7 +239,8 @@ def _figures(model: Model, folders: Sequence[Path]) -> dict[str, list[Figures]]:
                     said[name] = constant
             for who, one in said.items():
                 figures.setdefault(who, []).append(_of_one(one, case))
-            figures["model"][-1]["covered"] = _covered(made["model"], study)
+            if np.isfinite(made["model"].std[study.body]).any():  # else it was never measured
+                figures["model"][-1]["covered"] = _covered(made["model"], study)
     return figures
 
 
