@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from scantwin.learning.recipe_parts import Losses
 from scantwin.learning.system import Batch
 
 _HOT_SHARE: Final = 0.05
@@ -48,10 +49,19 @@ def mean_uptake(suv: Tensor, region: Tensor) -> Tensor:
     return (suv.flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1.0)
 
 
-def errors(said: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Mean absolute errors [g/ml] over the batch: `hottest` and `uptake` of the PET `said` [g/ml]."""
+_TERMS: Final = {"hottest": hottest, "uptake": mean_uptake}
+"""By the name of their weight in `Losses`."""
+
+
+def errors(said: Tensor, batch: Batch, weights: Losses) -> dict[str, Tensor]:
+    """Mean absolute errors [g/ml] of the PET `said` [g/ml] over the batch, for terms that have a weight."""
+    terms = {name: term for name, term in _TERMS.items() if getattr(weights, name)}
+    if not terms:
+        return {}
     region = regions(batch)
-    return {
-        "hottest": (hottest(said, region) - hottest(batch.suv, region)).abs().mean(),
-        "uptake": (mean_uptake(said, region) - mean_uptake(batch.suv, region)).abs().mean(),
-    }
+    return {n: (term(said, region) - term(batch.suv, region)).abs().mean() for n, term in terms.items()}
+
+
+def weighted(found: dict[str, Tensor], weights: Losses) -> list[Tensor]:
+    """What `errors` found, each times its weight: to be added to a loss."""
+    return [getattr(weights, name) * value for name, value in found.items()]

@@ -87,10 +87,10 @@ class CoarseDiffusion(DistrictNetworks):
             "l1": ((said - scaled(part.suv, self.recipe)).abs() * part.weight).sum() / part.weight.sum()
         }
         total = weights.l1 * losses["l1"]
-        if self.rules.coarse_aware and (weights.hottest or weights.uptake):
-            losses.update(suv_aware.errors(unscaled(said, self.recipe), part))
-            aware = weights.hottest * losses["hottest"] + weights.uptake * losses["uptake"]
-            total = total + self.rules.coarse_aware * aware
+        if self.rules.coarse_aware:
+            aware = suv_aware.errors(unscaled(said, self.recipe), part, weights)
+            total = total + self.rules.coarse_aware * sum(suv_aware.weighted(aware, weights))
+            losses.update(aware)
         backward(total, parts)
         return losses
 
@@ -114,9 +114,9 @@ class CoarseDiffusion(DistrictNetworks):
             # What a denoiser says of pure noise is a mean, without hot spots: little noise, much weight.
             share = (levels.alpha[step] ** 2).view(-1, 1, 1, 1, 1)
             shown = level + scale * (share * clean + (1 - share) * residual)
-            said = suv_aware.errors(shown, part)
+            said = suv_aware.errors(shown, part, weights)
             losses.update({f"sample-{name}": value for name, value in said.items()})
-            total = total + weights.hottest * said["hottest"] + weights.uptake * said["uptake"]
+            total = sum(suv_aware.weighted(said, weights), total)
         backward(total, parts)
         return losses
 

@@ -68,9 +68,9 @@ class Pix2Pix(DistrictNetworks):
                 with standing_still(self._networks[critic]):
                     said["adversarial"] = ((self._judge(critic, part.inputs, fake) - 1) ** 2).mean()
                     total = total + weights.adversarial * said["adversarial"]
-            if weights.hottest or weights.uptake:
-                said.update(suv_aware.errors(unscaled(fake, self.recipe), part))
-                total = total + weights.hottest * said["hottest"] + weights.uptake * said["uptake"]
+            aware = suv_aware.errors(unscaled(fake, self.recipe), part, weights)
+            total = sum(suv_aware.weighted(aware, weights), total)
+            said.update(aware)
             backward(total, len(parts))
         self._optimisers.step(generator, clip=True)
         return mean_of(losses)

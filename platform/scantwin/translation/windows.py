@@ -42,12 +42,16 @@ def windows_over(mask: NDArray[np.bool_], largest: int, overlap: int, multiple: 
     Each connected part gets windows of its own, as large as `largest` [voxels] allows, or lower ones where
     those hold less air: each leg by itself, a slanting arm in steps. Edges are divisible by `multiple`.
     """
-    parts, _ = ndimage.label(mask, _TOUCHING)
+    if not mask.any():
+        return []
+    (around,) = ndimage.find_objects(mask.view(np.uint8))  # most of a grid is air
+    parts, _ = ndimage.label(mask[around], _TOUCHING)
     low = int(largest * _LOW)
     heights = (largest, low) if low > 2 * overlap else (largest,)
     windows: list[Window] = []
     for number, box in enumerate(ndimage.find_objects(parts), 1):
-        part, corner = parts[box] == number, tuple(side.start for side in box)
+        part = parts[box] == number
+        corner = tuple(outer.start + side.start for outer, side in zip(around, box, strict=True))
         ways = [list(_in_slabs(part, corner, height, largest, overlap, multiple)) for height in heights]
         windows += [window for window in min(ways, key=_voxels) if _touches(mask, window)]
     return windows
@@ -58,7 +62,7 @@ def _in_slabs(
 ) -> Iterator[Window]:
     """Windows over the pieces that slabs of `height` cut from `part`, which begins at `corner`."""
     for slab in _along(0, len(part), height, overlap, 1):
-        pieces, _ = ndimage.label(part[slab], _TOUCHING)
+        pieces = part.view(np.uint8) if len(part) <= height else ndimage.label(part[slab], _TOUCHING)[0]
         begins = (corner[0] + slab.start, *corner[1:])
         for piece in ndimage.find_objects(pieces):
             yield from product(*(

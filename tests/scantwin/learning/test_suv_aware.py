@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from scantwin.learning import suv_aware
+from scantwin.learning.recipe_parts import Losses
 from scantwin.learning.system import Batch
+
+BOTH = Losses(hottest=1.0, uptake=1.0)
 
 
 def batch(lesion_suv=8.0):
@@ -19,7 +22,9 @@ def batch(lesion_suv=8.0):
 
 def test_a_true_pet_has_no_error():
     whole = batch()
-    assert all(float(e) == pytest.approx(0.0, abs=1e-5) for e in suv_aware.errors(whole.suv, whole).values())
+    assert all(
+        float(e) == pytest.approx(0.0, abs=1e-5) for e in suv_aware.errors(whole.suv, whole, BOTH).values()
+    )
 
 
 def test_a_body_that_was_turned_is_a_body():
@@ -34,10 +39,20 @@ def test_a_body_that_was_turned_is_a_body():
 def test_the_error_is_that_of_the_lesion_where_there_is_one():
     whole = batch()
     said = torch.where(whole.lesions > 0, 5.0, whole.suv)
-    errors = suv_aware.errors(said, whole)
+    errors = suv_aware.errors(said, whole, BOTH)
     # One patch of two has the lesion, 3 g/ml too cold; the other is right.
     assert float(errors["hottest"]) == pytest.approx(1.5, abs=1e-4)
     assert float(errors["uptake"]) == pytest.approx(1.5, abs=1e-4)
+
+
+def test_a_term_without_a_weight_is_not_worked_out():
+    whole = batch()
+    said = whole.suv + 1.0
+    weights = Losses(hottest=0.0, uptake=0.5)
+    errors = suv_aware.errors(said, whole, weights)
+    assert set(errors) == {"uptake"}
+    assert [float(v) for v in suv_aware.weighted(errors, weights)] == pytest.approx([0.5], abs=1e-4)
+    assert suv_aware.errors(said, whole, Losses(hottest=0.0, uptake=0.0)) == {}
 
 
 def test_the_hottest_spot_of_one_level_is_that_level_and_pulls_on_the_hot_voxels():
