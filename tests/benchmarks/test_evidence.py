@@ -213,9 +213,11 @@ def test_the_aims_beside_the_references() -> None:
         return made
 
     references = {"training-median": standing(0.6, 3.0), "hu-curve": standing(0.7, 2.5)}
-    body, lesions = tables.beats_references("it", standing(0.54, 2.75), references)
+    body, curve, lesions = tables.beats_references("it", standing(0.54, 2.75), references, "tried")
     assert body.met and body.value == pytest.approx(0.9)
+    assert curve.met and curve.value == pytest.approx(0.54 / 0.7)
     assert not lesions.met and lesions.value == pytest.approx(1.1), "against the curve, not the median"
+    assert lesions.tried == ("tried",)
     assert tables.ratio(1.0, 0.0) is None and tables.ratio(math.nan, 1.0) is None
 
 
