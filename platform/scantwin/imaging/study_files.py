@@ -135,7 +135,7 @@ def _along_axes(volume: Volume, what: str) -> tuple[Volume, list[str]]:
 
 
 def _as_labels(volume: Volume, image: Volume, kind: type[np.uint8 | np.uint16]) -> Volume:
-    array = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0)
+    array = np.nan_to_num(np.asarray(volume.array, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     whole = np.clip(np.rint(array), 0, np.iinfo(kind).max).astype(kind)
     labels = volume.with_array(whole, "label")
     (low, high), (image_low, image_high) = labels.bounds, image.bounds

@@ -43,17 +43,19 @@ def test_inputs_are_bounded_and_tell_the_place(bar_cohort):
     assert (np.diff(left[0, 0, :]) > 0).all()
 
 
-def test_lesions_of_any_number_stay_from_the_file_to_the_patch(make_bar, tmp_path):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("kind", "numbers"), [(np.uint16, (255, 256, 300)), (np.uint8, (1, 2, 255))])
+def test_lesions_of_any_number_stay_from_the_file_to_the_patch(make_bar, tmp_path, kind, numbers):
     """256 as a byte is 0."""
     study = make_bar(3)
-    labels = np.zeros(study.ct.shape, np.uint16)
-    for place, label in ((8, 255), (16, 256), (24, 300)):
+    labels = np.zeros(study.ct.shape, kind)
+    for place, label in zip((8, 16, 24), numbers, strict=True):
         labels[place : place + 3, 10:13, 10:13] = label
     for name, volume in (("CT", study.ct), ("SUV", study.pet), ("SEG", study.ct.with_array(labels, "label"))):
         write_nifti(volume, tmp_path / "study" / f"{name}.nii.gz")
     (source,) = find_studies(tmp_path / "study")
     read = read_study(source)
-    assert sorted(np.unique(read.lesions.array)) == [0, 255, 256, 300]
+    assert np.unique(read.lesions.array).tolist() == [0, *numbers]
     made = prepare(read, study.ct.spacing)
     assert made.lesions.sum() == (labels > 0).sum() and (made.pet_lesions > 0).sum() == (labels > 0).sum()
 
