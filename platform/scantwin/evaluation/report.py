@@ -82,15 +82,15 @@ def evaluate_studies(
     return {
         "n": len(studies),
         "range": list(SUV_RANGE),
-        **_figures(tallies["model"]),
+        **tallies["model"].report(),
         "uncertainty": {
             "interval": INTERVAL,
             "n": len(covered),
             "coverage": spread(covered) if covered else None,
         },
         "frechet": {"figure": extractor.figure, "extractor": extractor.name, "planes": "2.5D", **distances},
-        "references": {name: _figures(tallies[name]) for name in REFERENCES if name in tallies},
-        "conditions": {name: {"n": tally.patients, **_figures(tally)} for name, tally in conditions.items()},
+        "references": {name: tallies[name].report() for name in REFERENCES if name in tallies},
+        "conditions": {name: {"n": tally.patients, **tally.report()} for name, tally in conditions.items()},
     }
 
 
@@ -118,13 +118,6 @@ def evaluate_generator(
         "whole_body": figures.get("whole-body", {}),
         "districts": {d: figures[d] for d in DISTRICTS if d in figures and d != "whole-body"},
     }
-
-
-def _figures(tally: Tally) -> dict[str, Any]:
-    """What a tally says, with the SD over lesions beside their means (n is that of the lesions)."""
-    said = tally.report()
-    said["lesions"]["sd"] = {name: spread(values)["sd"] for name, values in tally.lesions.items() if values}
-    return said
 
 
 def _moved(study: PreparedStudy, image: NDArray[np.float32], case: Case) -> NDArray[np.float32]:

@@ -121,6 +121,7 @@ class Tally:
         for name in _LESION_METRICS:
             values = self.lesions[name]
             lesions[name] = float(np.mean(values)) if values else None
+        lesions["sd"] = {name: spread(values)["sd"] for name, values in self.lesions.items() if values}
         if self.searched:
             lesions |= self._detection()
         return {
