@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scantwin.errors import InputError
 from scantwin.learning.weights import Model
 from scantwin.settings import Settings, load_settings
 from scantwin.store.database import Database
@@ -28,5 +29,9 @@ def choose_model(text: str, settings: Settings | None = None) -> tuple[Model, st
     database = Database(settings.database)
     database.migrate()
     registry = Registry.from_settings(database, settings)
-    found = registry.find(text)
+    try:
+        found = registry.find(text)
+    except InputError as error:
+        hint = f"{error.hint} The package's own models are called {' and '.join(STARTERS)}."
+        raise InputError(error.message, hint=hint.strip()) from None
     return Model.load(registry.fetch(found.id, settings.home / "models")), found.id

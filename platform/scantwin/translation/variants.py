@@ -55,8 +55,8 @@ def sampling_warning(model: Model, used: Model) -> str | None:
     if own is None or now is None or own == now:
         return None
     return (
-        f"Drawn with {now['steps']} network evaluations a sample and {now['samples']} samples; the error bar "
-        f"was measured with {own['steps']} and {own['samples']}."
+        f"Drawn with {now['steps']} network evaluations a sample (samples: {now['samples']}); the error bar "
+        f"was measured with {own['steps']} (samples: {own['samples']})."
     )
 
 

@@ -57,7 +57,7 @@ def test_a_scan_asks_the_network_as_often_as_asked(
     manifest = json.loads(Path(said["manifest"]).read_text())
     rules = manifest["recipe"]["diffusion"]
     assert (rules["sample_steps"], rules["samples"]) == (steps, samples)
-    warned = [text for text in manifest["warnings"] if "error bar was measured with 5 and 2" in text]
+    warned = [text for text in manifest["warnings"] if "error bar was measured with 5 (samples: 2)" in text]
     assert len(warned) == bool(options)
 
 

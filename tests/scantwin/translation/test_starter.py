@@ -22,6 +22,7 @@ from scantwin.phantoms.patient import build_patient
 from scantwin.phantoms.scanner import image_patient
 from scantwin.phantoms.sites import COARSE_PRESETS
 from scantwin.phantoms.spec import random_patient
+from scantwin.settings import load_settings
 from scantwin.translation.choosing import choose_model
 from scantwin.translation.starter import (
     PHANTOMS_ONLY,
@@ -122,3 +123,9 @@ def test_a_model_of_patients_is_not_warned_of():
     assert warning_of(model) == SENTENCE
     record = {key: value for key, value in model.record.items() if key != PHANTOMS_ONLY}
     assert warning_of(Model(model.recipe, {}, record)) is None
+
+
+def test_who_mistypes_a_starter_is_told_what_they_are_called(tmp_path):
+    with pytest.raises(InputError) as caught:
+        choose_model("starter-pix2pix", load_settings(home=tmp_path))
+    assert all(name in caught.value.hint for name in STARTERS)

@@ -32,7 +32,7 @@ def test_many_steps_start_where_they_have_room(model: Model) -> None:
 def test_a_warning_only_where_it_is_drawn_otherwise(model: Model) -> None:
     used = as_asked(model, steps=20, samples=1)
     assert sampling_of(used.recipe) == {"steps": 20, "samples": 1}
-    assert "20 network evaluations a sample and 1 samples" in (sampling_warning(model, used) or "")
+    assert "20 network evaluations a sample (samples: 1)" in (sampling_warning(model, used) or "")
     assert sampling_warning(model, as_asked(model, steps=5)) is None
 
 
