@@ -19,12 +19,17 @@ def test_it_gives_back_the_size_that_it_was_given(dimensions):
 
 def test_what_was_kept_at_full_resolution_is_seen_at_the_end():
     """A pixel's own value must get through, not only what its block of 4 x 4 x 4 has on average."""
-    network = UNet(1, 1, (8, 8, 8))
     image = torch.zeros(1, 1, 8, 8, 8)
     image[..., 4, 4, 4] = 1.0
-    with torch.no_grad():
-        said = (network(image) - network(torch.zeros_like(image)))[0, 0]
-    assert float(said[4, 4, 4].abs()) > 2 * float(said[0, 0, 0].abs())
+    here = far = 0.0
+    for seed in range(20):  # of one network the last layer may cancel it by chance: one in forty does
+        torch.manual_seed(seed)
+        network = UNet(1, 1, (8, 8, 8))
+        with torch.no_grad():
+            said = (network(image) - network(torch.zeros_like(image)))[0, 0].abs()
+        here, far = here + float(said[4, 4, 4]), far + float(said[0, 0, 0])
+    # An order of magnitude: through the coarse levels alone it is four times, with what was kept a hundred.
+    assert here > 10 * far
 
 
 def test_channels_are_left_out_only_while_gradients_are_taken():
