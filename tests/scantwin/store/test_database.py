@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.schema import CreateTable
 
 from scantwin.errors import InputError, ServiceError
 from scantwin.settings import load_settings
@@ -171,6 +173,14 @@ class TestMigrations:
                 connection, opts={"compare_type": True, "compare_server_default": True}
             )
             assert compare_metadata(context, Base.metadata) == []
+
+    def test_every_check_of_the_models_is_in_the_database(self, database: Database) -> None:
+        """Alembic compares columns and indices, not checks."""
+        there = inspect(database.engine)
+        for name, table in Base.metadata.tables.items():
+            words = str(CreateTable(table).compile(database.engine))
+            wanted = set(re.findall(r"CONSTRAINT (\w+) CHECK", words))
+            assert {check["name"] for check in there.get_check_constraints(name)} == wanted, name
 
     def test_migrating_twice_changes_nothing(self, database: Database) -> None:
         with database.session() as session:

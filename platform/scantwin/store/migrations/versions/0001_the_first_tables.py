@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("files", sa.JSON(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("size_bytes >= 0", name=op.f("ck_model_versions_size_bytes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_versions")),
     )
     op.create_index("ix_model_versions_name", "model_versions", ["name"], unique=False)
@@ -146,6 +147,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint("rounds_planned >= 0", name=op.f("ck_runs_rounds_planned")),
         sa.ForeignKeyConstraint(["base_version"], ["model_versions.id"], name=op.f("fk_runs_base_version")),
         sa.ForeignKeyConstraint(["final_version"], ["model_versions.id"], name=op.f("fk_runs_final_version")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
