@@ -89,18 +89,20 @@ def as_markdown(kept: Sequence[Kept], missing: Sequence[str] = ()) -> str:
 
 def _aims(kept: Sequence[Kept]) -> str:
     lines = ["## Aims", "", "| aim | asked for | value | met | setting |", "| --- | --- | --- | --- | --- |"]
-    tried: list[str] = []
+    tried: dict[tuple[str, ...], list[str]] = {}
     for one in kept:
         for aim in one.findings.aims:
             met = "yes" if aim.met else "**no**"
             words, setting = aim.aim.replace("|", "/"), one.setting["name"]
             lines.append(f"| {aim.name} | {words} | {show(aim.value)} | {met} | {setting} |")
             if not aim.met and aim.tried:
-                tried += [f"- {aim.name}: {way}" for way in aim.tried]
+                tried.setdefault(tuple(aim.tried), []).append(aim.name)
     every = [aim for one in kept for aim in one.findings.aims]
     lines.insert(1, f"\n{sum(aim.met for aim in every)} of {len(every)} met.")
     if tried:
-        lines += ["", "What else was tried where an aim is missed:", "", *tried]
+        lines += ["", "What else was tried where an aim is missed:"]
+    for ways, names in tried.items():
+        lines += ["", f"*{', '.join(names)}*", "", *(f"- {way}" for way in ways)]
     return "\n".join(lines)
 
 
