@@ -20,7 +20,7 @@ import typer
 
 from scantwin.cores import share_cores
 from scantwin.files import write_json
-from scantwin.learning.machine import use_threads
+from scantwin.learning.machine import use_device, use_threads
 from scantwin.terminal import Json, emit, out, progress_bar
 
 _REPO = Path(__file__).resolve().parents[1]
@@ -45,6 +45,7 @@ def measured(
     from scantwin.learning.recipe import Recipe
 
     use_threads()
+    where = use_device(device)
     system = systems.build(Recipe.load(recipe), seed=0)
     assert isinstance(system, LowResource3D)
     before = _peak_mb()
@@ -52,7 +53,8 @@ def measured(
     if masked and adapter is not None:
         latents, count = len(system.rules.levels), class_count(system.rules)
         # One that has seen nothing is not asked.
-        adapter.guess.remember(torch.rand(1, count, 8, 8, 8), torch.randn(1, latents, 8, 8, 8), 1.0)
+        shown = torch.rand(1, count, 8, 8, 8, device=where), torch.randn(1, latents, 8, 8, 8, device=where)
+        adapter.guess.remember(*shown, 1.0)
         rows = np.arange(shape[0]) % 16
         classes = np.broadcast_to(rows[:, None, None], shape).astype(np.uint8)
     field = Field.of(shape, system.recipe.spacing_mm)
@@ -63,7 +65,7 @@ def measured(
         if text == "denoising":
             stamps.append(time.monotonic())
 
-    made = draw(system, system.recipe.districts[0], Order(field, 0, classes, steps, device), advance)
+    made = draw(system, system.recipe.districts[0], Order(field, 0, classes, steps), advance)
     ended = time.monotonic()
     said = {
         "shape_zyx": list(made.shape), "voxels": int(made.size), "masked": masked, "steps": steps,

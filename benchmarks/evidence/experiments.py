@@ -114,9 +114,12 @@ def machine() -> str:
 
     import torch
 
+    from scantwin.learning.machine import device
+
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
     used = f"{threads} of {cores}" if threads < cores else str(cores)
-    gpu = "" if not torch.cuda.is_available() else f" (a {torch.cuda.get_device_name()} was there, unused)"
+    where = device()
+    gpu = f", {torch.cuda.get_device_name(where)}" if where.type == "cuda" else ""
     return (
         f"{used} CPU cores, {platform.machine()}{gpu}; ScanTwin {__version__}, torch {torch.__version__}, "
         f"Python {platform.python_version()}"

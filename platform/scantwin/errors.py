@@ -64,6 +64,12 @@ class ServiceError(ScanTwinError):
     """The twin service or the database cannot be reached or refused the call."""
 
 
+def short_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch or a GPU says that memory is used up; torch has errors of its own for that."""
+    gpu, processor = type(error).__name__ == "OutOfMemoryError", "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and (gpu or processor))
+
+
 _OS_REASONS = {
     errno.ENOSPC: ("The disk is full", "Free some space or choose another folder."),
     errno.EDQUOT: ("The disk quota is used up", "Free some space or choose another folder."),

@@ -17,6 +17,7 @@ class Settings(BaseSettings):
     `SCANTWIN_HOME`: folder of all state (default `~/.scantwin`).
     `SCANTWIN_DATABASE_URL`: SQLAlchemy URL; default is SQLite in the home folder.
     `SCANTWIN_REGISTRY_URL`: fsspec URL of the model registry's files; default is in the home folder.
+    `SCANTWIN_DEVICE`: where networks work: cpu (default), cuda, or cuda:1 of several GPUs.
     `SCANTWIN_TWIN_TOKEN`: the token that the twin service asks for when it is not on loopback.
     """
 
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: Path.home() / ".scantwin")
     database_url: SecretStr | None = None
     registry_url: str | None = None
+    device: str = "cpu"
     twin_token: SecretStr | None = None
 
     @cached_property

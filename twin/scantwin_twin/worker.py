@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from scantwin.errors import InputError, ScanTwinError, from_os_error
+from scantwin.errors import InputError, ScanTwinError, from_os_error, short_of_memory
 
 if TYPE_CHECKING:
     from scantwin.learning.weights import Model
@@ -143,7 +143,7 @@ def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
         error = ScanTwinError(
             bare.message, hint="Ask who runs the service to look at its log.", code="system"
         )
-    if isinstance(error, MemoryError):
+    if short_of_memory(error):
         error = ScanTwinError(
             "There is not enough memory for this CT.", hint="Choose a smaller CT.", code="memory"
         )

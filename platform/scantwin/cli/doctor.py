@@ -33,7 +33,7 @@ _DISK_GB = 5.0
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: roles that are installed, memory, disk, database.
+    """Check this machine: roles that are installed, memory, disk, device, database.
 
     \b
     scantwin doctor
@@ -46,6 +46,7 @@ def doctor(as_json: Json = False) -> None:
         _check("cores", True, f"{len(os.sched_getaffinity(0))}"),
         _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training wants {_MEMORY_GB:.0f} GB."),
         _disk(settings.home),
+        _tried("device", lambda: _device(settings.device)),
         _tried("database", lambda: _database(settings.database)),
         _program("chromium", "for the dashboard's tests", "chromium"),
         _program("dciodvfy", "for the DICOM tests", "dicom3tools"),
@@ -89,6 +90,16 @@ def _disk(home: Any) -> dict[str, Any]:
         f"{free:.0f} GB free at {home}",
         "Set SCANTWIN_HOME to a folder with space that you may write to.",
     )
+
+
+def _device(name: str) -> str:
+    """Where networks would work. torch, which takes seconds to load, is asked for other than `cpu` only."""
+    if name == "cpu":
+        gpu = shutil.which("nvidia-smi")
+        return "cpu (for the GPU of this machine set SCANTWIN_DEVICE=cuda)" if gpu else "cpu"
+    from scantwin.learning.machine import use_device
+
+    return str(use_device(name))
 
 
 def _database(url: str) -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from scantwin import NOTICE
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.cli.scan import Samples, Steps
 from scantwin.errors import InputError, Rejection
 from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
@@ -33,7 +34,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     steps: Steps = None,
     samples: Samples = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on studies with a known PET, beside the simple references of its training data.
@@ -47,14 +49,13 @@ def evaluate(
     scantwin evaluate --model diffusion/ --data held-out/ --steps 2 --samples 1 --seed 1
     """
     from scantwin.evaluation.pretrained_features import PretrainedFeatures
-    from scantwin.learning.machine import use_threads
     from scantwin.translation.choosing import choose_model
     from scantwin.translation.variants import as_asked
 
     chosen, version = choose_model(model)
     used = as_asked(chosen, steps=steps, samples=samples)
     about = {"notice": NOTICE, "model_version": version, "system": used.recipe.system}
-    use_threads(threads)
+    use_machine(threads, device)
     if used.recipe.makes_ct:
         if extractor is not None:
             raise InputError(

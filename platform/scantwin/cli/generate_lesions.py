@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
 from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
@@ -47,7 +48,8 @@ def lesions(
     ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Put made tumours into real CTs, with their labels: as many, and where, as asked for. SYNTHETIC.
@@ -65,10 +67,9 @@ def lesions(
     from scantwin.generation.lesion_data import make_lesion_data
     from scantwin.generation.lesion_orders import DRAWN, Order
     from scantwin.imaging.reading import find_studies
-    from scantwin.learning.machine import use_threads
 
+    use_machine(threads, device)
     system, version = inpainting_model(model)
-    use_threads(threads)
     sources = find_studies(data)
     drawing = Path(masks) if masks not in ("sampled", "patients") else None
     if drawing and not drawing.is_file():

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar
 
@@ -33,7 +34,8 @@ def organs(
     ] = 20.0,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same CT.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Make organs of a CT anew, or what lies around them; the rest stays as it is. SYNTHETIC.
@@ -47,7 +49,6 @@ def organs(
     from scantwin.generation.scene import Scene
     from scantwin.imaging.organs import ORGAN_CLASSES
     from scantwin.imaging.reading import find_studies, read_study
-    from scantwin.learning.machine import use_threads
 
     if where not in get_args(Where):
         raise InputError(f"--where is inside or outside, not {where}.")
@@ -55,9 +56,9 @@ def organs(
     if odd := [name for name in asked if name not in ORGAN_CLASSES]:
         raise InputError(f"There is no organ class {odd[0]}.", hint=f"Known: {', '.join(ORGAN_CLASSES)}.")
     wanted = [name for name in ORGAN_CLASSES if name in asked]
+    use_machine(threads, device)
     system, version = inpainting_model(model)
     painted_by = chosen_method(system, method)
-    use_threads(threads)
     sources = find_studies(ct)
     if len(sources) > 1:
         raise InputError(f"{ct} holds {len(sources)} studies.", hint="Point to one of them.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar
 
@@ -40,8 +41,8 @@ def volumes(
     ] = None,
     district: Annotated[str | None, typer.Option(help="Whose model, where there are several.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same volumes.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, or cuda where torch has it.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Make whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
@@ -57,18 +58,16 @@ def volumes(
     """
     from scantwin.cli.generate_orders import made_with
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
-    from scantwin.learning.machine import use_threads
 
+    use_machine(threads, device)
     system, version = volumes_model(model)
-    use_threads(threads)
-    _known_device(device)
     if masks and shape:
         raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
     if mapping and not masks:
         raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
     found = masks_of(masks, mapping) if masks else ()
     order = VolumesOrder(
-        count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps, device,
+        count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps,
         made_with(model, version),
     )  # fmt: skip
     if steps and steps > system.rules.steps:
@@ -125,13 +124,6 @@ def _shape(text: str | None) -> tuple[int, int, int] | None:
         raise InputError(f"{text!r} is no shape.", hint="Write voxels z,y,x, such as 256,512,512.")
     z, y, x = (int(side) for side in sides)
     return z, y, x
-
-
-def _known_device(device: str) -> None:
-    import torch
-
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise InputError(f"There is no {device} here.", hint="Leave out --device for the processor.")
 
 
 def _people(said: dict[str, Any]) -> None:

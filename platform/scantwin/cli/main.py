@@ -34,7 +34,7 @@ def _run(as_json: bool) -> int:
     import click
 
     from scantwin.cli.commands import cli, missing_extra
-    from scantwin.errors import InputError, ScanTwinError, from_os_error
+    from scantwin.errors import InputError, ScanTwinError, from_os_error, short_of_memory
 
     try:
         code = cli.main(standalone_mode=False)
@@ -61,10 +61,11 @@ def _run(as_json: bool) -> int:
         if os.environ.get("SCANTWIN_DEBUG"):
             raise
         return _say(from_os_error(error), as_json)
-    except MemoryError:
-        return _say(
-            ScanTwinError("There is not enough memory for this.", hint="Choose a smaller input."), as_json
-        )
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        hint = "Choose a smaller input, or in training a smaller batch."
+        return _say(ScanTwinError("There is not enough memory for this.", hint=hint), as_json)
     return code if isinstance(code, int) else 0  # a number is what typer.Exit said
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scantwin import NOTICE
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.terminal import Json, emit, err, out, progress_bar
 
 Steps = Annotated[
@@ -38,7 +39,8 @@ def scan(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
     steps: Steps = None,
     samples: Samples = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Scan a CT with a virtual PET scanner. SYNTHETIC, NOT FOR DIAGNOSIS.
@@ -50,7 +52,6 @@ def scan(
     """
     from scantwin.imaging.ct_header import ct_header
     from scantwin.imaging.reading import read_ct
-    from scantwin.learning.machine import use_threads
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
     from scantwin.translation.outputs import write_scan
@@ -58,8 +59,8 @@ def scan(
 
     chosen, version = choose_model(model)
     used = as_asked(chosen, steps=steps, samples=samples)
+    use_machine(threads, device)
     volume = read_ct(ct)
-    use_threads(threads)
     with progress_bar("scanning", quiet=as_json) as advance:
         result = scanner_for(used).scan(volume, seed=seed, advance=advance)
     if (warning := sampling_warning(chosen, used)) is not None:

@@ -11,6 +11,7 @@ import typer
 
 from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
@@ -34,7 +35,8 @@ def train(
         float, typer.Option(min=0, max=0.9, help="Share of patients kept for the error bar.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")] = None,
+    threads: Threads = None,
+    device: Device = None,
     pictures: Annotated[
         str, typer.Option(help="A picture of the training this often, beside --out: 30s, 5m; 0 for none.")
     ] = "1m",
@@ -55,7 +57,6 @@ def train(
     from scantwin import systems
     from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
     from scantwin.federation.merging import merge
-    from scantwin.learning.machine import use_threads
     from scantwin.learning.recipe import Recipe
     from scantwin.learning.training import train as run
     from scantwin.learning.weights import Model, system_arrays
@@ -64,7 +65,7 @@ def train(
     limit = None if budget is None else seconds_of(budget)
     often = 0.0 if pictures.strip("0smh. ") == "" else seconds_of(pictures)
     planned = steps or (_MANY_STEPS if limit else 2000)
-    use_threads(threads)
+    use_machine(threads, device)
     cohort = cohort_of(data, plan, out_dir.parent / f".{out_dir.name}-cache", held_out, quiet=as_json)
     began = time.monotonic()
     system = systems.build(plan, seed=seed)

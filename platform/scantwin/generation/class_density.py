@@ -67,15 +67,15 @@ def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
     anew is then as dense as the liver beside it before anything is learnt, and so is each side of a lung.
     """
     known = region == 0
-    anybody = _MIDDLE.expand(len(image), -1)
+    anybody = _MIDDLE.to(image.device).expand(len(image), -1)
     table = medians_around(image, known, region, classes, anybody, enough=_ENOUGH)
     levels = by_class(table, classes)
     # A vessel in lung differs by ten times as much, and is not what lung is like beside it.
-    most = _SPREAD[classes] / 2
+    most = _SPREAD.to(image.device)[classes] / 2
     off, near = sums_around((image - levels).clamp(-most, most), known, classes, reach=_REACH, stride=_STRIDE)
     return levels + off / (near + _DOUBT)
 
 
 def from_deviation(deviation: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
     """The image on the bent scale that is `deviation`, in each class's SDs, off `levels`; same axes each."""
-    return levels + _SPREAD[classes] * deviation
+    return levels + _SPREAD.to(levels.device)[classes] * deviation

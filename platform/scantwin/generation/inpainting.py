@@ -126,7 +126,7 @@ class CTInpainting(DistrictNetworks):
         self, name: str, noised: Tensor, painted: Tensor, region: Tensor, classes: Tensor, step: Tensor
     ) -> Tensor:
         """The velocity of the middle slice of (B, slices, H, W) at noise level `step` (B,)."""
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = self._networks[name](noised, painted, region, classes, step / self.rules.steps)
         return torch.as_tensor(raw.float())
 
@@ -139,7 +139,7 @@ class CTInpainting(DistrictNetworks):
 
     def _paint(self, name: str, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
         """What the Pix2Pix says of the middle slice (B, 1, H, W)."""
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             said = self._networks[name](image, region, classes, levels)
         return torch.as_tensor(said.float())
 
@@ -168,7 +168,7 @@ class CTInpainting(DistrictNetworks):
         """Scores of a middle slice between its real neighbours, and how much each has of the region."""
         images = part.image * (1 - part.region)
         images = torch.cat([images[:, :NEIGHBOURS], slice_, images[:, NEIGHBOURS + 1 :], part.region], dim=1)
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             score = self._networks[critic](images.contiguous(memory_format=torch.channels_last)).float()
         return score, F.adaptive_max_pool2d(middle(part.region), score.shape[-2:])
 
@@ -201,7 +201,7 @@ class CTInpainting(DistrictNetworks):
             # Each slice sees what its neighbours are just becoming, so that they agree.
             said = torch.zeros_like(image)
             for some in torch.split(wanted, _AT_ONCE):
-                step = torch.full((len(some),), at)
+                step = torch.full((len(some),), at, device=x.device)
                 noised, known, inside, named = (_around(v, some) for v in (x, painted, region, classes))
                 velocity = self._say(name, noised, known, inside, named, step)
                 said[some] = self.levels.image(middle(noised), velocity, step)[:, 0]
@@ -239,7 +239,7 @@ def _smooth(painted: Tensor, region: Tensor, classes: Tensor) -> Tensor:
 
 def _around(volume: Tensor, slices: Tensor) -> Tensor:
     """Each of `slices` with its neighbours: (z, y, x) -> (B, SEEN, y, x); the outermost are repeated."""
-    index = slices[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)[None]
+    index = slices[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1, device=slices.device)[None]
     return volume[index.clamp(0, len(volume) - 1)]
 
 

@@ -36,7 +36,7 @@ def figures(system: CTInpainting, study: PreparedStudy, district: District) -> d
     made: dict[Method, list[Tensor]] = {method: [] for method in methods}
     real = []
     for step in range(_BATCHES):
-        batch = sampler.batch(step)
+        batch = sampler.batch(step).to(system.device)
         inside = middle(batch.region)[:, 0] > 0
         real += _values(middle(batch.image)[:, 0], inside)
         for method in methods:
@@ -58,15 +58,15 @@ def shown(system: CTInpainting, study: PreparedStudy) -> dict[str, Volume]:
     if district is None:
         return {}
     batch = _sampler(system, study, district).batch(0)
-    first = SliceBatch(*(field[:1] for field in (
-        batch.image, batch.region, batch.classes, batch.noise, batch.level
-    )))  # fmt: skip
+    first = batch.parts(len(batch.image))[0].to(system.device)
     real = first.image[0, MIDDLE]
     pictures = {"real": real, "region": torch.where(first.region[0, MIDDLE] > 0, -3.0, real)}
     for method in system.methods(district):
         pictures[method] = _middles(system, first, district, method)[0]
     spacing = study.grid.spacing
-    return {name: Volume(to_hu(image.numpy())[None], spacing, unit="HU") for name, image in pictures.items()}
+    return {
+        name: Volume(to_hu(image.cpu().numpy())[None], spacing, unit="HU") for name, image in pictures.items()
+    }
 
 
 def _sampler(system: CTInpainting, study: PreparedStudy, district: District) -> SliceSampler:

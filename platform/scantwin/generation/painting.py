@@ -144,9 +144,10 @@ def _painted(
     named = torch.from_numpy(np.pad(classes, pad))
     random = np.random.default_rng([*seed, 11])
     noise = torch.from_numpy(random.standard_normal(image.shape, np.float32))
+    image, inside, named, noise = (one.to(system.device) for one in (image, inside, named, noise))
     made = system.paint(district, image, inside, named, noise, method)
     _, height, width = hu.shape
-    return to_hu(made.numpy()[:, :height, :width])
+    return to_hu(made.cpu().numpy()[:, :height, :width])
 
 
 def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int]) -> NDArray[np.float32]:

@@ -225,7 +225,7 @@ class LowResource3D(DistrictNetworks):
         return torch.as_tensor(score.float())
 
     def _arithmetic(self) -> torch.autocast:
-        return arithmetic(self.recipe.optimisation.precision)
+        return arithmetic(self.recipe.optimisation.precision, self.device)
 
 
 def _others(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ asked for: which of the networks learns just now is the system's business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,10 @@ from scantwin.imaging.study import District
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
+from scantwin.learning.system import moved
 from scantwin.units import AIR_HU
+
+_PROCESSOR = torch.device("cpu")
 
 _LIMIT = 2.0
 """Standard deviations beyond which a stretch is not drawn."""
@@ -100,6 +103,12 @@ class VolumeBatch:
 
     sampler: VolumeSampler
     step: int
+    device: torch.device = _PROCESSOR
+    """Where they are brought to."""
+
+    def to(self, device: torch.device) -> VolumeBatch:
+        """The same batch on `device`."""
+        return replace(self, device=device)
 
     @cached_property
     def masked(self) -> bool:
@@ -112,13 +121,14 @@ class VolumeBatch:
         rules, random = self.sampler.recipe.optimisation, self.sampler.random(self.step, 1)
         drawn = [self._patch(random) for _ in range(rules.batch * rules.accumulate)]
         image, weight = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        return Patches(image, weight)
+        return moved(Patches(image, weight), self.device)
 
     @cached_property
     def windows(self) -> list[Window]:
         """`accumulate` windows, one study each."""
         random = self.sampler.random(self.step, 2)
-        return [self._window(random) for _ in range(self.sampler.recipe.optimisation.accumulate)]
+        count = self.sampler.recipe.optimisation.accumulate
+        return [moved(self._window(random), self.device) for _ in range(count)]
 
     def _patch(self, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         recipe = self.sampler.recipe

@@ -50,7 +50,6 @@ class VolumesOrder:
     masks: tuple[MaskFile, ...] = ()
     steps: int | None = None
     """Network evaluations of a volume; the recipe's by default."""
-    device: str = "cpu"
     asked: dict[str, Any] = field(default_factory=dict)
     """The model that it is made with: a data set is one order's."""
 
@@ -59,7 +58,7 @@ class VolumesOrder:
             check_size(self.shape, "A volume of the shape that was asked for")
 
     def told(self) -> dict[str, Any]:
-        """The order without its count, which may grow, and without the device, which changes nothing."""
+        """The order without its count, which may grow."""
         return {
             "district": self.district, "seed": self.seed, "shape_zyx": self.shape, "steps": self.steps,
             "masks": [mask.told() for mask in self.masks], **self.asked,
@@ -115,7 +114,7 @@ def _make_one(
     seed = order.seed * 1_000_003 + number
     wanted = Order(
         Field.of(grid.shape, grid.spacing), seed,
-        _seen(system, classes) if classes is not None else None, order.steps, order.device,
+        _seen(system, classes) if classes is not None else None, order.steps,
     )  # fmt: skip
     ct = grid.with_array(draw(system, order.district, wanted, advance), "HU")
     told_from_ct = classes is None

@@ -43,8 +43,6 @@ class Order:
     """The mask that it shall follow, voxels of the field (z, y, x)."""
     steps: int | None = None
     """Network evaluations; the recipe's by default."""
-    device: str = "cpu"
-    """Where the networks work; they stay there."""
 
 
 @torch.no_grad()
@@ -52,8 +50,6 @@ def draw(
     system: LowResource3D, district: District, order: Order, advance: Advance = silent
 ) -> NDArray[np.int16]:
     """A CT [HU] of the order's field (z, y, x)."""
-    for network in system.components().values():
-        network.to(order.device)
     count = order.steps or system.rules.sample_steps
     total = count + tile_count(order.field.latent, system.rules.tile // DOWN)
     latent = _sample(system, district, order, lambda done: advance(done, total, "denoising"))
@@ -66,12 +62,12 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
     """The latent that the sampler arrives at (1, C, D, H, W)."""
     rules, field, levels = system.rules, order.field, system.schedule
     generator = torch.Generator().manual_seed(order.seed)
-    noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(order.device)
-    place, centre = field.place().to(order.device), system.denoiser(district).centre
+    noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(system.device)
+    place, centre = field.place().to(system.device), system.denoiser(district).centre
     mask = None
     if order.classes is not None:
         padded = np.asarray(field.pad(order.classes, 0), np.uint8)
-        mask = shares(padded, class_count(rules)).to(order.device)
+        mask = shares(padded, class_count(rules)).to(system.device)
     z, y, x = rules.largest
     boxes = windows(field.latent, (z // DOWN, y // DOWN, x // DOWN), rules.overlap // DOWN)
     steps = descent(rules.steps, order.steps or rules.sample_steps)
@@ -103,7 +99,7 @@ def decode(
     for number, (core, seen, own) in enumerate(tiles(field.latent, rules.tile // DOWN, DECODER_REACH), 1):
         near = autoencoder.quantised(latent[(..., *seen)] / rules.latent_gain)
         tile = near.contiguous(memory_format=torch.channels_last_3d)
-        with arithmetic(system.recipe.optimisation.precision):
+        with arithmetic(system.recipe.optimisation.precision, system.device):
             unit = autoencoder.decode(tile).float()
         hu = to_hu(unit[(0, 0, *_fine(own))]).round_()
         out[_fine(core)] = hu.cpu().numpy().astype(np.int16)
@@ -124,7 +120,7 @@ def encode(autoencoder: Autoencoder, image: Tensor, rules: Volumes, recipe: Reci
     """
     shape = [n // DOWN for n in image.shape[2:]]
     out = torch.empty(1, len(rules.levels), *shape, device=image.device)
-    with torch.no_grad(), arithmetic(recipe.optimisation.precision):
+    with torch.no_grad(), arithmetic(recipe.optimisation.precision, image.device):
         for core, seen, own in tiles(tuple(shape), rules.tile // DOWN, ENCODER_REACH):
             tile = image[(..., *_fine(seen))].contiguous(memory_format=torch.channels_last_3d)
             out[(..., *core)] = rules.latent_gain * autoencoder.encode(tile).float()[(..., *own)]

@@ -16,6 +16,7 @@ from scantwin.generation.volumes_drawing import Order, decode, draw, encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
+from scantwin.learning.system import moved
 from scantwin.units import AIR_HU
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
         "mae": float(np.abs(error[study.body]).mean()), "bias": float(error[study.body].mean()),
         "soft-mae": float(np.abs(error[soft]).mean()),
     }  # fmt: skip
-    window = window_of(study, system.recipe, system.rules, np.random.default_rng(0))
+    window = moved(window_of(study, system.recipe, system.rules, np.random.default_rng(0)), system.device)
     latent = system.latent_of(district, window)
     for name, masked in (("denoising", False), ("masked", True)):
         if not masked or window.mask is not None:
@@ -72,7 +73,7 @@ def reconstructed(system: LowResource3D, study: PreparedStudy, district: Distric
 def encoded(system: LowResource3D, study: PreparedStudy, district: District, field: Field) -> Tensor:
     """The latent of a study's CT (1, C, D, H, W)."""
     unit = to_unit(torch.from_numpy(np.asarray(field.pad(study.hu, AIR_HU), np.float32)))[None, None]
-    return encode(system.autoencoder(district), unit, system.rules, system.recipe)
+    return encode(system.autoencoder(district), unit.to(system.device), system.rules, system.recipe)
 
 
 def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scantwin.imaging.study import District
+from scantwin.learning.machine import device
 from scantwin.learning.optimising import Optimisers, rate_factor
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.unet import Dimensions
@@ -25,10 +26,11 @@ class DistrictNetworks:
     ) -> None:
         """`build` makes the networks of one district, by part."""
         self.recipe = recipe
+        self.device = device()
         self.memory: dict[str, Tensor] = {}
         self._moved: dict[District, tuple[str, ...]] = {}
         self._networks = {
-            f"{recipe.system}/{district}/{part}": network.to(memory_format=_LAYOUT[dimensions])  # type: ignore[call-overload]
+            f"{recipe.system}/{district}/{part}": network.to(self.device, memory_format=_LAYOUT[dimensions])  # type: ignore[call-overload]
             for district in recipe.districts
             for part, network in build().items()
         }

@@ -26,15 +26,19 @@ class Levels:
 
     def noised(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
         """`image` (B, ...) at `step` (B,)."""
-        return _wide(self.alpha[step], image) * image + _wide(self.sigma[step], image) * noise
+        return _at(self.alpha, step, image) * image + _at(self.sigma, step, image) * noise
 
     def velocity(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
         """The v that a denoiser says (arXiv 2202.00512, App. D): alpha * noise - sigma * image."""
-        return _wide(self.alpha[step], image) * noise - _wide(self.sigma[step], image) * image
+        return _at(self.alpha, step, image) * noise - _at(self.sigma, step, image) * image
+
+    def signal(self, step: Tensor, like: Tensor) -> Tensor:
+        """The image's share of the variance at `step` (B,), with as many axes as `like`: alpha ** 2."""
+        return _at(self.alpha, step, like) ** 2
 
     def image(self, noised: Tensor, velocity: Tensor, step: Tensor) -> Tensor:
         """The clean image behind `noised` and its velocity: alpha * noised - sigma * velocity."""
-        return _wide(self.alpha[step], noised) * noised - _wide(self.sigma[step], noised) * velocity
+        return _at(self.alpha, step, noised) * noised - _at(self.sigma, step, noised) * velocity
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Preconditioning:
     @classmethod
     def of(cls, levels: Levels, step: Tensor, sd: float | Tensor, like: Tensor) -> Preconditioning:
         """At `step` (B,) of images with mean 0 and `sd` (or one a channel), with as many axes as `like`."""
-        alpha, sigma = (_wide(values[step], like) for values in (levels.alpha, levels.sigma))
+        alpha, sigma = (_at(values, step, like) for values in (levels.alpha, levels.sigma))
         noised = (alpha**2 * sd**2 + sigma**2).sqrt()
         return cls(alpha * sigma * (1 - sd**2) / noised**2, sd / noised, 1 / noised)
 
@@ -72,5 +76,7 @@ def descent(start: int, count: int) -> list[int]:
     return list(dict.fromkeys(steps))
 
 
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1)).to(like.device)
+def _at(values: Tensor, step: Tensor, like: Tensor) -> Tensor:
+    """`values` at `step` (B,), on the device of `like` and with as many axes."""
+    found = values.to(like.device)[step.to(like.device)]
+    return found.view(-1, *[1] * (like.dim() - 1))

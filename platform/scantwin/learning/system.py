@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,23 @@ from scantwin.learning.recipe import Recipe
 
 _ALL_BUT_BODY = 0.999
 """A body's weight of 1 is a little less after patches were turned: a sixth of its voxels had 0.99999994."""
+
+
+Tensors = TypeVar("Tensors")
+
+
+def moved(one: Tensors, device: torch.device) -> Tensors:
+    """A dataclass whose fields are tensors, or what else they are, with its tensors on `device`."""
+    own = {field.name: getattr(one, field.name) for field in fields(one)}  # type: ignore[arg-type]
+    there = {name: value.to(device) for name, value in own.items() if isinstance(value, Tensor)}
+    return replace(one, **there)  # type: ignore[type-var]
+
+
+class OnDevice(Protocol):
+    """A batch: it is drawn on the processor and learnt from on the system's device."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,10 @@ class Batch:
         """Voxels of the district's own body, its lesions too, bool."""
         return self.weight > _ALL_BUT_BODY
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        return moved(self, device)
+
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts."""
         fields = [self.inputs, self.suv, self.weight, self.lesions, self.anywhere]
@@ -63,14 +84,19 @@ class Batches(Protocol):
     def __bool__(self) -> bool:
         """Whether the studies have anything of the district to learn from."""
 
-    def batch(self, step: int) -> Any:
-        """The batch of training step `step`, of the kind that the system's own `training_step` takes."""
+    def batch(self, step: int) -> OnDevice:
+        """The batch of training step `step`, of the kind that the system's own `training_step` takes.
+
+        It is on the processor.
+        """
 
 
 class System(Protocol):
     """A generative system built from a recipe: what training and the federation need of it."""
 
     recipe: Recipe
+    device: torch.device
+    """Where its networks are, and where it wants batches and inputs."""
     memory: dict[str, Tensor]
     """What a training that goes on after a kill needs besides weights; it never leaves the machine."""
 

@@ -116,7 +116,8 @@ def train(
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
-            losses = system.training_step(district, samplers[district].batch(step), progress)
+            batch = samplers[district].batch(step).to(system.device)
+            losses = system.training_step(district, batch, progress)
         state.after(district, losses)
         done = step + 1
         advance(done, steps, f"{district} {_first(losses)}")

@@ -131,7 +131,7 @@ class TrainingState:
             **self.about,
         }  # fmt: skip
         with whole_file(path) as aside:
-            plain = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+            plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
             save_file(plain, aside, metadata={"training": json.dumps(about)})
 
     def load(self, path: Path) -> int:
@@ -166,7 +166,8 @@ class TrainingState:
                     hint="Delete it; the training begins anew.",
                 ) from None
             self.average[component] = {
-                k: v.clone() for k, v in _under(tensors, f"average|{component}|").items()
+                k: v.to(self.system.device, copy=True)
+                for k, v in _under(tensors, f"average|{component}|").items()
             }
             if about["best"]:
                 self.best[component] = _under(tensors, f"best|{component}|")
@@ -181,7 +182,8 @@ class TrainingState:
                 slots[int(index)][slot] = value
             if slots:
                 optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(slots)})
-        self.system.memory.update(_under(tensors, "memory|"))
+        kept = _under(tensors, "memory|")
+        self.system.memory.update({key: value.to(self.system.device) for key, value in kept.items()})
         for name in ("patches", "updates", "losses"):
             getattr(self, name).update(about[name])
         return int(about["step"])

@@ -101,8 +101,8 @@ class CoarseDiffusion(DistrictNetworks):
         residual = ((part.suv - level) / scale).clamp(-self.rules.largest, self.rules.largest)
         # Seeded by the patch itself: a killed training that goes on draws the same noise.
         generator = torch.Generator().manual_seed(int(part.suv.double().sum().abs() * 1e6) % 2**31)
-        step = torch.randint(1, self.rules.steps + 1, (len(residual),), generator=generator)
-        noise = torch.randn(residual.shape, generator=generator)
+        step = torch.randint(1, self.rules.steps + 1, (len(residual),), generator=generator).to(self.device)
+        noise = torch.randn(residual.shape, generator=generator).to(self.device)
         noised = levels.noised(residual, noise, step)
         raw = self._denoise(denoiser, noised, level, part.inputs, step)
         wanted = levels.velocity(residual, noise, step) if self.rules.predicts == "v" else residual
@@ -112,7 +112,7 @@ class CoarseDiffusion(DistrictNetworks):
         if weights.hottest or weights.uptake:
             clean = levels.image(noised, raw, step) if self.rules.predicts == "v" else raw
             # What a denoiser says of pure noise is a mean, without hot spots: little noise, much weight.
-            share = (levels.alpha[step] ** 2).view(-1, 1, 1, 1, 1)
+            share = levels.signal(step, clean)
             shown = level + scale * (share * clean + (1 - share) * residual)
             said = suv_aware.errors(shown, part, weights)
             losses.update({f"sample-{name}": value for name, value in said.items()})
@@ -125,7 +125,7 @@ class CoarseDiffusion(DistrictNetworks):
         """PET [g/ml] and the SD of its samples of inputs (1, C, D, H, W); one sample a noise field."""
         name, denoiser = self.all_of(district)
         low, high = self.recipe.suv_range
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = averaged(self._networks[name], inputs, self.recipe.sampling.average_flips)
         coarse = unscaled(raw.float() - 1.0, self.recipe).clamp(low, high)
         if noise is None or self.rules.delivered == "coarse":
@@ -149,7 +149,7 @@ class CoarseDiffusion(DistrictNetworks):
         rules = self.rules
 
         def denoise(x: Tensor, at: int) -> Tensor:
-            step = torch.full((len(x),), at)
+            step = torch.full((len(x),), at, device=x.device)
             raw = self._denoise(denoiser, x, level, inputs, step)
             clean = self.levels.image(x, raw, step) if rules.predicts == "v" else raw
             # No PET is negative, and nothing beyond what training showed: errors must not feed themselves.
@@ -168,13 +168,13 @@ class CoarseDiffusion(DistrictNetworks):
         return cast(ResidualDenoiser, self._networks[name])
 
     def _say(self, coarse: str, inputs: Tensor) -> Tensor:
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = self._networks[coarse](inputs.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(raw.float() - 1.0)
 
     def _denoise(self, denoiser: str, noised: Tensor, level: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         seen = torch.cat([inputs, critic_view(scaled(level, self.recipe)), noised], dim=1)
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = self._networks[denoiser](
                 seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps
             )

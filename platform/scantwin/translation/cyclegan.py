@@ -117,7 +117,7 @@ class CycleGAN(DistrictNetworks):
         """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
         del noise
         network = self._networks[f"cyclegan/{district}/generator-pet"]
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = averaged(network, inputs, self.recipe.sampling.average_flips)
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
@@ -139,7 +139,7 @@ class CycleGAN(DistrictNetworks):
         return self._run(critic, image)
 
     def _run(self, name: str, x: Tensor) -> Tensor:
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(out.float())
 

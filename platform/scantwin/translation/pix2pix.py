@@ -80,13 +80,13 @@ class Pix2Pix(DistrictNetworks):
         """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
         del noise
         network = self._networks[f"pix2pix/{district}/generator"]
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = averaged(network, inputs, self.recipe.sampling.average_flips)
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
     def _say(self, generator: str, inputs: Tensor) -> Tensor:
         """The generator's PET scaled to [-1, 1]."""
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             raw = self._networks[generator](inputs.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(raw.float() - 1.0)  # the head's zero is SUV 0
 
@@ -97,7 +97,7 @@ class Pix2Pix(DistrictNetworks):
 
     def _judge(self, critic: str, inputs: Tensor, pet: Tensor) -> Tensor:
         seen = torch.cat([inputs[:, :_SEEN], critic_view(pet)], dim=1)
-        with arithmetic(self.recipe.optimisation.precision):
+        with arithmetic(self.recipe.optimisation.precision, self.device):
             score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(score.float())
 

@@ -135,15 +135,16 @@ def predict_district(
     for number, window in enumerate(windows, 1):
         z, y, x = window
         start, size = (z.start, y.start, x.start), (z.stop - z.start, y.stop - y.start, x.stop - x.start)
-        inputs = torch.from_numpy(study.inputs(district, start, size))[None]
-        said = system.predict(district, inputs, field.cut(start, size) if field else None)
+        inputs = torch.from_numpy(study.inputs(district, start, size))[None].to(system.device)
+        noise = field.cut(start, size).to(system.device) if field else None
+        said = system.predict(district, inputs, noise)
         inside = _inside(window, shape)
         own = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
         weight = blend_weight(size)[own]
         sums.weights[inside] += weight
-        sums.pet[inside] += said.pet[0, 0].numpy()[own] * weight
+        sums.pet[inside] += said.pet[0, 0].cpu().numpy()[own] * weight
         if sums.spread is not None and said.std is not None:
-            sums.spread[inside] += said.std[0, 0].numpy()[own] * weight
+            sums.spread[inside] += said.std[0, 0].cpu().numpy()[own] * weight
         yield number, len(windows), sums
 
 

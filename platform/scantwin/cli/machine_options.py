@@ -1,0 +1,21 @@
+"""Options of the commands whose networks work: how many CPU threads, and where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where networks work: cpu, cuda, cuda:1 (default: as SCANTWIN_DEVICE says, else cpu)."),
+]
+
+
+def use_machine(threads: int | None, device: str | None) -> None:
+    """What networks work with in this process. Raises `InputError` for a device that is not here."""
+    from scantwin.learning.machine import use_device, use_threads
+
+    use_threads(threads)
+    use_device(device)
