@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
+from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer, Standing
 from benchmarks.evidence.pictures import projections, slices
 from benchmarks.evidence.settings import steps_of, translation_recipe
@@ -83,10 +83,10 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def _against_coarse(coarse: Standing, delivered: Standing) -> tuple[Aim, ...]:
-    def over(name: str) -> float | None:
-        return tables.ratio(delivered.lesion_mean(name), coarse.lesion_mean(name))
+    def over(name: str) -> Ratio | None:
+        return tables.against_in_lesions(delivered, coarse, name)
 
-    mae = tables.ratio(delivered.mean("whole-body", "mae"), coarse.mean("whole-body", "mae"))
+    mae = tables.against(delivered, coarse, "whole-body")
     fd = tables.ratio(delivered.distance, coarse.distance)
     words = "of the delivered PET over that of the coarse prediction alone: at most"
     return (
@@ -98,9 +98,8 @@ def _against_coarse(coarse: Standing, delivered: Standing) -> tuple[Aim, ...]:
 
 
 def _coverage(delivered: Standing) -> Aim:
-    covered = Spread.of(delivered.covered)
     words = "share of voxels inside the stated 80 % interval: 0.75 to 0.85"
-    return Aim.between("coverage/coarse-diffusion", covered.mean if covered else None, 0.75, 0.85, words)
+    return Aim.between("coverage/coarse-diffusion", Ratio.of(delivered.covered), 0.75, 0.85, words)
 
 
 def _bars(who: dict[str, Standing]) -> Table:

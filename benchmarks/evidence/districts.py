@@ -27,11 +27,9 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     references = measurer.references()
     aims = []
     for district in DISTRICTS[:-1]:
-        ratio = tables.ratio(who["district"].mean(district, "mae"), who["whole-body"].mean(district, "mae"))
+        over = tables.against(who["district"], who["whole-body"], district)
         words = f"MAE of the district model in the {district} over the whole-body model's: below 1"
-        aims.append(
-            Aim(f"district-beats-whole-body/{district}", ratio, words, ratio is not None and ratio < 1)
-        )
+        aims.append(Aim.below(f"district-beats-whole-body/{district}", over, 1.0, words))
     seconds = {name: model.record["seconds"] for name, model in models.items()}
     picture = projections(
         workshop, measurer, "districts.png",

@@ -50,9 +50,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         f"time and sees {len(sites)} times as many patches. Rounds were run in one process with the "
         f"consortium's aggregation; nothing here measures the network. With {TRIED[0]}."
     )
-    over = tables.ratio(
-        who["three sites"].mean("whole-body", "mae"), who["one place"].mean("whole-body", "mae")
-    )
+    over = tables.against(who["three sites"], who["one place"], "whole-body")
     words = f"whole-body MAE of the federation over that of one training: at most {_NEAR} (our own aim)"
     rows = tuple((site, len(studies)) for site, studies in sites.items())
     return Findings(

@@ -8,9 +8,12 @@ runs and a report can be written without training anything.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
+
+import numpy as np
 
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -60,8 +63,45 @@ class Spread:
         return cls(mean, sd, len(known))
 
 
+_RESAMPLES: Final = 2000
+"""Of a bootstrap: the ends of an interval of 95 % are then told by fifty resamples each."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A mean over patients (or whatever `n` counts), over that of something else on the same ones."""
+
+    value: float
+    low: float
+    high: float
+    """In 95 % of bootstrap resamples of the patients the ratio lies between `low` and `high`. That is chance
+    of who was measured; another training would have given another value besides."""
+    n: int
+
+    @classmethod
+    def of(cls, one: Sequence[float], other: Sequence[float] | None = None) -> Ratio | None:
+        """Of figures patient by patient, `other` in the same order (without it, the mean of `one`).
+
+        Patients without either figure (NaN) are left out; None where none is left or `other` is zero.
+        """
+        pairs = np.array([one, [1.0] * len(one) if other is None else other], float)
+        pairs = pairs[:, np.isfinite(pairs).all(0)]
+        n = pairs.shape[1]
+        above, below = pairs.mean(1) if n else (0.0, 0.0)
+        if below <= 0:
+            return None
+        drawn = pairs[:, np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))].mean(2)
+        low, high = np.quantile(drawn[0] / np.maximum(drawn[1], 1e-12), (0.025, 0.975))
+        return cls(float(above / below), float(low), float(high), n)
+
+
 Cell = str | int | float | Spread | None
 """What a table holds; None is shown as a dash."""
+
+
+Measured = Ratio | float | None
+"""What an aim is about; None where it could not be measured."""
+Fits = Callable[[float], bool]
 
 
 @dataclass(frozen=True)
@@ -97,21 +137,34 @@ class Aim:
     met: bool
     tried: tuple[str, ...] = ()
     """Where missed: other ways that were tried, with what they gave."""
+    ratio: Ratio | None = None
+    """What `value` is of, where it is one over patients."""
 
     @classmethod
-    def at_most(cls, name: str, value: float | None, limit: float, words: str, *tried: str) -> Aim:
-        """Met when `value` <= `limit`; `words` say what is measured and the limit."""
-        return cls(name, value, words, value is not None and value <= limit, tried)
+    def _of(cls, name: str, measured: Measured, words: str, tried: tuple[str, ...], fits: Fits) -> Aim:
+        ratio = measured if isinstance(measured, Ratio) else None
+        value = measured.value if isinstance(measured, Ratio) else measured
+        return cls(name, value, words, value is not None and fits(value), tried, ratio)
 
     @classmethod
-    def at_least(cls, name: str, value: float | None, limit: float, words: str, *tried: str) -> Aim:
-        """Met when `value` >= `limit`."""
-        return cls(name, value, words, value is not None and value >= limit, tried)
+    def at_most(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
+        """Met when what was `measured` is <= `limit`; `words` say what that is, and the limit."""
+        return cls._of(name, measured, words, tried, lambda value: value <= limit)
 
     @classmethod
-    def between(cls, name: str, value: float | None, low: float, high: float, words: str, *tried: str) -> Aim:
-        """Met when `low` <= `value` <= `high`."""
-        return cls(name, value, words, value is not None and low <= value <= high, tried)
+    def below(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
+        """Met when what was `measured` is < `limit`."""
+        return cls._of(name, measured, words, tried, lambda value: value < limit)
+
+    @classmethod
+    def at_least(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
+        """Met when what was `measured` is >= `limit`."""
+        return cls._of(name, measured, words, tried, lambda value: value >= limit)
+
+    @classmethod
+    def between(cls, name: str, measured: Measured, low: float, high: float, words: str, *tried: str) -> Aim:
+        """Met when `low` <= what was `measured` <= `high`."""
+        return cls._of(name, measured, words, tried, lambda value: low <= value <= high)
 
 
 @dataclass(frozen=True)
@@ -143,7 +196,10 @@ class Findings:
             for t in data["tables"]
         )
         pictures = tuple(Picture(**p) for p in data["pictures"])
-        aims = tuple(Aim(**{**a, "tried": tuple(a["tried"])}) for a in data["aims"])
+        aims = tuple(
+            Aim(**{**a, "tried": tuple(a["tried"]), "ratio": a.get("ratio") and Ratio(**a["ratio"])})
+            for a in data["aims"]
+        )
         return cls(data["title"], data["text"], tables, pictures, aims, data["figures"])
 
 

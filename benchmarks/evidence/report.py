@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.evidence.experiments import EXPERIMENTS, Kept
-from benchmarks.evidence.findings import Aim, Cell, Spread, Table
+from benchmarks.evidence.findings import Aim, Cell, Ratio, Spread, Table
 
 from scantwin import NOTICE
 from scantwin.files import whole_file, write_json
@@ -33,6 +34,12 @@ The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md))
 scanners. They rank methods; how well a model does on patients they do not say. The real scans are sarcoma
 patients cropped around the tumour, where place in the crop tells more than it would in a whole body.
 """
+
+
+_INTERVALS: Final = (
+    "In brackets 95 % of bootstrap resamples of the patients, lesions or windows that were measured, and how "
+    "many they are: chance of who was measured, not of the training."
+)
 
 
 def read_kept(out: Path) -> dict[str, Kept]:
@@ -70,6 +77,7 @@ def as_json(kept: Sequence[Kept], missing: Sequence[str] = ()) -> dict[str, Any]
 def _aim_json(aim: Aim, one: Kept) -> dict[str, Any]:
     return {
         "value": aim.value, "aim": aim.aim, "met": aim.met, "tried": list(aim.tried),
+        "ratio": None if aim.ratio is None else asdict(aim.ratio),
         "experiment": one.name, "setting": one.setting["name"], "command": one.command,
     }  # fmt: skip
 
@@ -94,11 +102,13 @@ def _aims(kept: Sequence[Kept]) -> str:
         for aim in one.findings.aims:
             met = "yes" if aim.met else "**no**"
             words, setting = aim.aim.replace("|", "/"), one.setting["name"]
-            lines.append(f"| {aim.name} | {words} | {show(aim.value)} | {met} | {setting} |")
+            value = show(aim.value if aim.ratio is None else aim.ratio)
+            lines.append(f"| {aim.name} | {words} | {value} | {met} | {setting} |")
             if not aim.met and aim.tried:
                 tried.setdefault(tuple(aim.tried), []).append(aim.name)
     every = [aim for one in kept for aim in one.findings.aims]
-    lines.insert(1, f"\n{sum(aim.met for aim in every)} of {len(every)} met.")
+    met = f"{sum(aim.met for aim in every)} of {len(every)} met."
+    lines.insert(1, f"\n{met} {_INTERVALS}")
     if tried:
         lines += ["", "What else was tried where an aim is missed:"]
     for ways, names in tried.items():
@@ -127,10 +137,12 @@ def table(one: Table) -> str:
     return "\n".join([f"**{one.title}**", "", *head, *rows, *note])
 
 
-def show(cell: Cell) -> str:
+def show(cell: Cell | Ratio) -> str:
     """A figure for people: three digits that count; a spread with its n."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "-"
+    if isinstance(cell, Ratio):
+        return f"{_number(cell.value)} [{_number(cell.low)}, {_number(cell.high)}] ({cell.n})"
     if isinstance(cell, Spread):
         return f"{_number(cell.mean)} ± {_number(cell.sd)} ({cell.n})"
     return _number(cell) if isinstance(cell, float) else str(cell).replace("|", "/")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
+from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.pictures import curves
 from benchmarks.evidence.settings import steps_of, translation_recipe
@@ -114,11 +114,12 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         advance(number, len(ways), f"{way.sampler}, {way.evaluations} evaluations")
         variant = as_delivered(recipe, **way.changes(rules))
         by_way[way] = found = _measure(_system(model, variant), windows, setting.seed)
-        figures = (found.mae, found.bias, found.suvmax, found.suvpeak, found.distance, found.seconds)
-        rows.append((way.name, way.sampler, way.evaluations, *figures))
+        figures = map(Spread.of, (found.mae, found.bias, found.suvmax, found.suvpeak))
+        spent = Spread.of(found.seconds)
+        rows.append((way.name, way.sampler, way.evaluations, *figures, found.distance, spent))
     for sampler in SAMPLERS:
         at = [(n, by_way[Way("sample", sampler, n)]) for n in STEPS]
-        lines[f"{sampler}: MAE"] = [(n, f.mae.mean if f.mae else np.nan) for n, f in at]
+        lines[f"{sampler}: MAE"] = [(n, float(np.mean(f.mae))) for n, f in at]
         lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
     text = (
         f"{len(windows)} windows of {setting.pick(24, 32)}^3 voxels, one a held-out patient with lesions, "
@@ -186,12 +187,14 @@ def _ways(rules: Diffusion) -> list[Way]:
 
 @dataclass(frozen=True)
 class _Figures:
-    mae: Spread | None
-    bias: Spread | None
-    suvmax: Spread | None
-    suvpeak: Spread | None
+    """Of one way to sample; lists window by window."""
+
+    mae: list[float]
+    bias: list[float]
+    suvmax: list[float]
+    suvpeak: list[float]
+    seconds: list[float]
     distance: float
-    seconds: Spread | None
 
 
 def _system(model: Model, variant: Recipe) -> Translator:
@@ -206,11 +209,12 @@ def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
     said_features, true_features = frechet.Gaussian(), frechet.Gaussian()
     for number, window in enumerate(windows):
         shape = (window.edge,) * 3
-        inputs = torch.from_numpy(window.study.inputs(window.district, window.start, shape))[None]
+        seen = torch.from_numpy(window.study.inputs(window.district, window.start, shape))[None]
+        inputs = seen.to(system.device)
         generator = torch.Generator().manual_seed(seed * 1000 + number)
-        noise = torch.randn(system.samples, 1, *shape, generator=generator)
+        noise = torch.randn(system.samples, 1, *shape, generator=generator).to(system.device)
         began = time.monotonic()
-        pet = system.predict(window.district, inputs, noise).pet[0, 0].numpy()
+        pet = system.predict(window.district, inputs, noise).pet[0, 0].cpu().numpy()
         figures["seconds"].append(time.monotonic() - began)
         mask, lesion, true = window.mask, window.lesion, window.true
         figures["mae"].append(float(np.abs(pet - true)[mask].mean()))
@@ -221,8 +225,7 @@ def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
         for gathered, image in ((said_features, pet), (true_features, true)):
             frechet.gather(gathered, image, mask, SUV_RANGE, Measurer.extractor)
     distance = frechet.frechet_distance(said_features, true_features) if windows else float("nan")
-    mae, bias, suvmax, suvpeak, seconds = (Spread.of(values) for values in figures.values())
-    return _Figures(mae, bias, suvmax, suvpeak, distance, seconds)
+    return _Figures(**figures, distance=distance)
 
 
 def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
@@ -239,9 +242,8 @@ def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
         if delivered == "sample":
             words = f"of one sample {words}"
         for metric in ("mae", "suvmax", "suvpeak"):
-            one, other = (getattr(figures, metric) for figures in (few, many))
-            value = tables.ratio(one.mean, other.mean) if one and other else None
-            aims.append(Aim.at_most(f"{name}/{metric}", value, _TOLERANCE, f"{metric} error {words}"))
+            over = Ratio.of(getattr(few, metric), getattr(many, metric))
+            aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{metric} error {words}"))
         distance = tables.ratio(few.distance, many.distance)
         aims.append(Aim.at_most(f"{name}/frechet", distance, _TOLERANCE, f"Frechet distance {words}"))
     return tuple(aims)

@@ -6,6 +6,7 @@ The scans lie beside the repository (../shared/data/sts/nifti) and are not part 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from benchmarks.evidence.findings import Aim, Findings, Setting, Spread, Table, Workshop
-from benchmarks.evidence.tables import ratio
+from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.workshop import key_of
 from numpy.typing import NDArray
 
@@ -123,12 +123,11 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def _aims(figures: dict[str, list[Figures]], budget: str) -> tuple[Aim, ...]:
-    def mean(who: str, metric: str) -> float:
-        found = Spread.of([one[metric] for one in figures[who] if metric in one])
-        return found.mean if found else float("nan")
+    def by_patient(who: str, metric: str) -> list[float]:
+        return [one.get(metric, math.nan) for one in figures[who]]
 
-    def over(metric: str, one: str, other: str) -> float | None:
-        return ratio(mean(one, metric), mean(other, metric))
+    def over(metric: str, one: str, other: str) -> Ratio | None:
+        return Ratio.of(by_patient(one, metric), by_patient(other, metric))
 
     aims = []
     for who in RECIPES:
@@ -138,10 +137,9 @@ def _aims(figures: dict[str, list[Figures]], budget: str) -> tuple[Aim, ...]:
         ):
             for other in (beaten, "plain U-Net"):
                 words = f"{budget} on real patients: MAE of {who} in {region} over the {other}'s: below 1"
-                value = over(metric, who, other)
                 name = f"sarcoma/{who}/{region}/{other}".replace(" ", "-")
-                aims.append(Aim(name, value, words, value is not None and value < 1, TRIED))
-        covered = mean(who, "covered")
+                aims.append(Aim.below(name, over(metric, who, other), 1.0, words, *TRIED))
+        covered = Ratio.of(by_patient(who, "covered"))
         words = (
             f"{budget} on real patients: share of voxels inside {who}'s stated 80 % interval: 0.75 to 0.85"
         )

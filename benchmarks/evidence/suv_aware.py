@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
+from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import AGREED_ORGANS, Measurer, Standing
 from benchmarks.evidence.pictures import curves
 from benchmarks.evidence.settings import steps_of, translation_recipe
@@ -47,10 +47,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "lesions is a reader who marks every region above a threshold; brain, bladder and heart are marks "
         "too, in a real PET as in a synthetic one, so the true PET has its own curve."
     )
-    error = {name: one.lesion_mean("suvmax_error") for name, one in who.items()}
-    worse = tables.ratio(error["terms off"], error["terms on"])
+    worse = tables.against_in_lesions(who["terms off"], who["terms on"], "suvmax_error")
     covered = {name: Spread.of(one.covered) for name, one in who.items()}
-    pix2pix = covered["pix2pix"]
     aims = (
         Aim.at_least(
             "suv-aware/suvmax", worse, 1.15,
@@ -58,7 +56,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             "least 1.15", *TRIED,
         ),
         Aim.between(
-            "coverage/pix2pix", pix2pix.mean if pix2pix else None, 0.75, 0.85,
+            "coverage/pix2pix", Ratio.of(who["pix2pix"].covered), 0.75, 0.85,
             "share of voxels inside the stated 80 % interval: 0.75 to 0.85",
         ),
     )  # fmt: skip

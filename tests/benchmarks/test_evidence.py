@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import experiments, preparing, report, tables, workshop  # noqa: E402
-from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table  # noqa: E402
+from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Spread, Table  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.pictures import curves  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
@@ -45,7 +45,7 @@ FOUND = Findings(
     ),
     pictures=(Picture("one.png", "A picture."),),
     aims=(
-        Aim.at_most("met", 0.6, 0.7, "at most 0.7"),
+        Aim.at_most("met", Ratio(0.6, 0.55, 0.65, 20), 0.7, "at most 0.7"),
         Aim.at_least("missed", 1.1, 1.15, "at least 1.15", "more steps: 1.12", "no blend: 1.13"),
     ),
     figures={"odd": math.nan, "list": (1, 2)},
@@ -70,6 +70,8 @@ def kept(name: str = "districts", findings: Findings = FOUND) -> experiments.Kep
         (Aim.between("a", 0.851, 0.75, 0.85, ""), False),
         (Aim.between("a", None, 0.75, 0.85, ""), False),
         (Aim.at_most("a", math.nan, 0.70, ""), False),
+        (Aim.below("a", 1.0, 1.0, ""), False),
+        (Aim.below("a", Ratio(0.999, 0.9, 1.2, 5), 1.0, ""), True),
     ],
 )
 def test_an_aim_is_met_at_its_limit_and_not_beyond(aim: Aim, met: bool) -> None:
@@ -83,6 +85,28 @@ def test_a_spread_leaves_out_what_does_not_exist() -> None:
     assert Spread.of([2.0]) == Spread(2.0, 0.0, 1)
 
 
+def test_a_ratio_is_that_of_means_over_the_same_patients() -> None:
+    nan = math.nan
+    found = Ratio.of([1.0, 3.0, nan, 9.0], [2.0, 6.0, 5.0, nan])
+    assert found is not None and (found.value, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 2)
+    assert Ratio.of([nan], [1.0]) is None and Ratio.of([], []) is None and Ratio.of([1.0], [0.0]) is None
+    share = Ratio.of([0.7, 0.9])
+    assert share is not None and share.value == pytest.approx(0.8) and (share.low, share.high) == (0.7, 0.9)
+
+
+def test_the_interval_of_a_ratio_is_as_wide_as_chance() -> None:
+    """Against the standard error of a ratio of means by the delta method (Cochran, Sampling Techniques)."""
+    random = np.random.default_rng(3)
+    other = random.gamma(20.0, 0.05, 400)
+    one = 0.9 * other + random.normal(0.0, 0.2, 400)
+    found = Ratio.of(list(one), list(other))
+    assert found is not None
+    error = float((one - found.value * other).std(ddof=1) / (np.sqrt(400) * other.mean()))
+    # The ends are quantiles of 2000 resamples: they vary by some 3 % of the width.
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.12)
+    assert found.low < found.value < found.high
+
+
 def test_findings_survive_json() -> None:
     read = Findings.read(json.loads(json.dumps(FOUND.as_json(), allow_nan=False)))
     assert read.tables == FOUND.tables and read.aims == FOUND.aims and read.pictures == FOUND.pictures
@@ -94,6 +118,7 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     words = (tmp_path / "evidence.md").read_text()
     assert "0.520 ± 0.031 (10)" in words
     assert "python -m benchmarks.evidence --quick --only districts" in words
+    assert "| 0.600 [0.550, 0.650] (20) | yes |" in words and "| 1.100 | **no** |" in words
     assert "1 of 2 met" in words and "more steps: 1.12" in words and "no blend: 1.13" in words
     assert "pictures/evidence/one.png" in words
     assert "CT volumes" in words.split("not part of this checkout")[1]
@@ -102,6 +127,7 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     assert data == json.loads((tmp_path / "evidence.json").read_text())
     assert data["aims"]["met"] == {
         "value": 0.6, "aim": "at most 0.7", "met": True, "tried": [], "experiment": "districts",
+        "ratio": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 20},
         "setting": "quick", "command": "python -m benchmarks.evidence --quick --only districts",
     }  # fmt: skip
     assert data["aims"]["missed"]["met"] is False and len(data["aims"]["missed"]["tried"]) == 2
