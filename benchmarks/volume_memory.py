@@ -73,8 +73,8 @@ def measured(
         "seconds_a_step": round(min(b - a for a, b in pairwise(stamps)), 2),
         "seconds_decoding": round(ended - stamps[-1], 1), "threads": torch.get_num_threads(),
     }  # fmt: skip
-    if device != "cpu":
-        said["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    if where.type == "cuda":
+        said["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated(where) / 1e6)
     return said
 
 

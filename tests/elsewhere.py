@@ -107,8 +107,8 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
     """Systems that are built within it have their networks elsewhere."""
-    device, before = torch.device(_NAME, 0), list(machine._chosen)
-    machine._chosen[:] = [device]
+    device, before = torch.device(_NAME, 0), machine._device
+    machine._device = device
     lifts = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # numbers become a tensor first, which is moved then
     try:
@@ -116,4 +116,4 @@ def elsewhere() -> Iterator[torch.device]:
             yield device
     finally:
         torch._C._set_only_lift_cpu_tensors(lifts)
-        machine._chosen[:] = before
+        machine._device = before

@@ -17,6 +17,7 @@ from benchmarks.evidence.settings import ct_spacing_of
 import scantwin
 from scantwin import systems
 from scantwin.imaging.study import Condition
+from scantwin.learning.machine import device
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
@@ -68,7 +69,9 @@ class Bench:
 
     def __init__(self, setting: Setting, work: Path, pictures: Path) -> None:
         self.setting = setting
-        self.folder = work / code()
+        # A GPU rounds otherwise than a processor, and its seconds are its own.
+        name = str(device()).replace(":", "-")
+        self.folder = work / (code() if name == "cpu" else f"{code()}-{name}")
         self.pictures = pictures
         self._studies: dict[Path, list[PreparedStudy]] = {}
 

@@ -146,11 +146,13 @@ def run(
     Says so when connected, with --json in one line.
     Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
     """
+    from scantwin.learning.machine import check_device
     from scantwin.settings import load_settings
     from scantwin_clients.site import Site
     from scantwin_clients.supervisor import Duty, free_port, on_duty
 
     opened = Site.open(site)
+    check_device()
     home = load_settings().home.absolute()
 
     def report(child: str, what: str) -> None:

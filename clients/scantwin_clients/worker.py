@@ -106,16 +106,19 @@ def work(site: Site, address: str, secret: bytes, *, poll_s: float) -> None:
     """Does jobs for ever. Heavy imports come first, so that no round waits for them."""
     import torch
 
+    from scantwin.learning.machine import between_jobs, use_device
     from scantwin.systems import SYSTEMS
     from scantwin_clients.client_app import app
 
     wait_less()
     beat_faster()
     torch.set_num_threads(site.config.threads)
+    use_device()
     log.info("%s is %s with %d systems", site.name, READY, len(SYSTEMS))
 
     def handle(token: str) -> None:
         do_task(app, address, token)
+        between_jobs()
 
     take_tasks(address, None, secret, task_type=CLIENT_TASK, handle=handle, poll_s=poll_s)
 

@@ -65,9 +65,9 @@ class ServiceError(ScanTwinError):
 
 
 def short_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch or a GPU says that memory is used up; torch has errors of its own for that."""
-    gpu, processor = type(error).__name__ == "OutOfMemoryError", "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and (gpu or processor))
+    """Whether Python, torch or a GPU says that memory is used up: torch says so in words of its own."""
+    said = any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 _OS_REASONS = {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.app.message.message import make_message
 from flwr.common.constant import ErrorCode
 
-from scantwin_clients import worker
+from scantwin.errors import InputError
+from scantwin_clients import commands, worker
+from scantwin_clients.site import Site
 
 
 def test_a_job_that_fails_says_no_more_than_its_kind(
@@ -30,3 +33,12 @@ def test_a_job_that_fails_says_no_more_than_its_kind(
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
     assert reply.error.reason == "PermissionError; see the site's log"
     assert "DOE^JANE" in caplog.text, "a person at the site must find the file"
+
+
+def test_a_device_that_is_not_here_is_refused_before_a_site_connects(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANTWIN_DEVICE", "cuda:99")
+    Site.create("city", home)
+    with pytest.raises(InputError, match="cuda:99 cannot be used here"):
+        commands.run("127.0.0.1:1", tmp_path / "ca.crt", "city")

@@ -9,7 +9,8 @@ import pytest
 
 from scantwin import NOTICE
 from scantwin.cli.main import main
-from scantwin_twin.commands import _people
+from scantwin.errors import InputError
+from scantwin_twin.commands import _people, serve
 
 
 @pytest.fixture
@@ -106,3 +107,9 @@ def test_errors_are_a_sentence_and_an_exit_code(call, ct_file, tmp_path, argumen
     found, out, err = call(*arguments)
     assert found == code and "error:" in err and "hint:" in err and "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_here_is_refused_before_the_first_scan(home, monkeypatch):
+    monkeypatch.setenv("SCANTWIN_DEVICE", "cuda:99")
+    with pytest.raises(InputError, match="cuda:99 cannot be used here"):
+        serve(home=home)

@@ -64,10 +64,12 @@ def serve(
     """
     if find_spec("torch") is None:  # the worker's, which would notice with the first scan only
         raise MissingExtra("scantwin twin serve", "twin")
+    from scantwin.learning.machine import check_device
     from scantwin_twin import security, server
     from scantwin_twin.executor import LocalExecutor
     from scantwin_twin.uploads import Limits
 
+    check_device()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s twin %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = load_settings(**({} if home is None else {"home": home}))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from scantwin.errors import InputError, ScanTwinError, from_os_error, short_of_memory
+from scantwin.learning.machine import between_jobs
 
 if TYPE_CHECKING:
     from scantwin.learning.weights import Model
@@ -59,6 +60,7 @@ def main() -> None:
         except queue.Empty:
             return
         _answer(json.loads(line), shelf, reports)
+        between_jobs()
 
 
 def _listen(works: queue.Queue[str]) -> None:

@@ -93,13 +93,11 @@ def _disk(home: Any) -> dict[str, Any]:
 
 
 def _device(name: str) -> str:
-    """Where networks would work. torch, which takes seconds to load, is asked for other than `cpu` only."""
-    if name == "cpu":
-        gpu = shutil.which("nvidia-smi")
-        return "cpu (for the GPU of this machine set SCANTWIN_DEVICE=cuda)" if gpu else "cpu"
-    from scantwin.learning.machine import use_device
+    """Where networks would work."""
+    from scantwin.learning.machine import check_device
 
-    return str(use_device(name))
+    idle = name == "cpu" and shutil.which("nvidia-smi")
+    return check_device() + (" (for the GPU of this machine set SCANTWIN_DEVICE=cuda)" if idle else "")
 
 
 def _database(url: str) -> str:

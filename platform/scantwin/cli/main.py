@@ -64,7 +64,7 @@ def _run(as_json: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if not short_of_memory(error):
             raise
-        hint = "Choose a smaller input, or in training a smaller batch."
+        hint = "Choose a smaller input, in training a smaller batch, or --device cpu instead of a GPU."
         return _say(ScanTwinError("There is not enough memory for this.", hint=hint), as_json)
     return code if isinstance(code, int) else 0  # a number is what typer.Exit said
 

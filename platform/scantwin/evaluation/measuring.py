@@ -61,6 +61,8 @@ def measure(
 
 def time_to_measure(throwaway: System, studies: list[PreparedStudy]) -> float:
     """About how long `measure` will take [s], from measuring one patient. `throwaway` is spoilt by it."""
+    if throwaway.device.type != "cpu":
+        measure(throwaway, studies[:1])  # a GPU's first use takes seconds that no later one takes
     if isinstance(throwaway, Translator):
         return watching.time_to_measure(throwaway, studies)
     began = time.monotonic()

@@ -22,7 +22,6 @@ from scantwin.generation.texture import noise_of, texture
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
-from scantwin.learning.machine import arithmetic
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -126,7 +125,7 @@ class CTInpainting(DistrictNetworks):
         self, name: str, noised: Tensor, painted: Tensor, region: Tensor, classes: Tensor, step: Tensor
     ) -> Tensor:
         """The velocity of the middle slice of (B, slices, H, W) at noise level `step` (B,)."""
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = self._networks[name](noised, painted, region, classes, step / self.rules.steps)
         return torch.as_tensor(raw.float())
 
@@ -139,7 +138,7 @@ class CTInpainting(DistrictNetworks):
 
     def _paint(self, name: str, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
         """What the Pix2Pix says of the middle slice (B, 1, H, W)."""
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             said = self._networks[name](image, region, classes, levels)
         return torch.as_tensor(said.float())
 
@@ -168,7 +167,7 @@ class CTInpainting(DistrictNetworks):
         """Scores of a middle slice between its real neighbours, and how much each has of the region."""
         images = part.image * (1 - part.region)
         images = torch.cat([images[:, :NEIGHBOURS], slice_, images[:, NEIGHBOURS + 1 :], part.region], dim=1)
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             score = self._networks[critic](images.contiguous(memory_format=torch.channels_last)).float()
         return score, F.adaptive_max_pool2d(middle(part.region), score.shape[-2:])
 

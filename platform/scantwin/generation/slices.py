@@ -20,7 +20,7 @@ from scantwin.imaging.study import District
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Inpainting
-from scantwin.learning.system import moved
+from scantwin.learning.system import Tensors
 from scantwin.units import AIR_HU
 
 NEIGHBOURS = 1
@@ -41,7 +41,7 @@ _PLAIN = ("fat", "soft-tissue", "gas")
 
 
 @dataclass(frozen=True)
-class SliceBatch:
+class SliceBatch(Tensors):
     """Patches of DRAWN slices. Axes (batch, slice, y, x); the middle slice is the one that is made."""
 
     image: Tensor
@@ -54,10 +54,6 @@ class SliceBatch:
     """Standard normal."""
     level: Tensor
     """(batch,) in 0..1: how far up the noise levels each patch is."""
-
-    def to(self, device: torch.device) -> SliceBatch:
-        """The same batch on `device`."""
-        return moved(self, device)
 
     def parts(self, count: int) -> list[SliceBatch]:
         """The batch in `count` equal parts."""

@@ -21,7 +21,6 @@ from scantwin.generation.volumes_drawing import encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
-from scantwin.learning.machine import arithmetic
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -107,7 +106,7 @@ class LowResource3D(DistrictNetworks):
         parts, losses = self.recipe.optimisation.accumulate, []
         images, weights = batch.patches.image.chunk(parts), batch.patches.weight.chunk(parts)
         for image, weight in zip(images, weights, strict=True):
-            with self._arithmetic():
+            with self.arithmetic():
                 said = self._networks[name](image.contiguous(memory_format=torch.channels_last_3d)).float()
             found = {"reconstruction": ((said - image).abs() * weight).sum() / weight.sum()}
             total = self.recipe.losses.l1 * found["reconstruction"]
@@ -181,7 +180,7 @@ class LowResource3D(DistrictNetworks):
         parts = Preconditioning.of(self.schedule, steps, self.rules.latent_sd, noised)
         seen = (parts.into * noised).contiguous(memory_format=torch.channels_last_3d)
         control = None
-        with self._arithmetic():
+        with self.arithmetic():
             if mask is not None and adapter is not None and adapter.learnt:
                 control = adapter(seen, place, level, mask, sparing=sparing)
             said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
@@ -220,12 +219,9 @@ class LowResource3D(DistrictNetworks):
         denoiser.latents.lerp_(torch.stack([torch.ones_like(mean), mean]), _RATE)
 
     def _judge(self, critic: str, image: Tensor) -> Tensor:
-        with self._arithmetic():
+        with self.arithmetic():
             score = self._networks[critic](image.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(score.float())
-
-    def _arithmetic(self) -> torch.autocast:
-        return arithmetic(self.recipe.optimisation.precision, self.device)
 
 
 def _others(recipe: Recipe) -> str:

@@ -23,7 +23,7 @@ from scantwin.imaging.study import District
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
-from scantwin.learning.system import moved
+from scantwin.learning.system import Tensors
 from scantwin.units import AIR_HU
 
 _PROCESSOR = torch.device("cpu")
@@ -33,7 +33,7 @@ _LIMIT = 2.0
 
 
 @dataclass(frozen=True)
-class Patches:
+class Patches(Tensors):
     """Patches of CT. Axes (batch, 1, z, y, x)."""
 
     image: Tensor
@@ -43,7 +43,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Tensors):
     """A field of view, or a window of it that the denoiser can afford. Axes (1, channel, z, y, x)."""
 
     image: Tensor
@@ -121,14 +121,14 @@ class VolumeBatch:
         rules, random = self.sampler.recipe.optimisation, self.sampler.random(self.step, 1)
         drawn = [self._patch(random) for _ in range(rules.batch * rules.accumulate)]
         image, weight = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        return moved(Patches(image, weight), self.device)
+        return Patches(image, weight).to(self.device)
 
     @cached_property
     def windows(self) -> list[Window]:
         """`accumulate` windows, one study each."""
         random = self.sampler.random(self.step, 2)
         count = self.sampler.recipe.optimisation.accumulate
-        return [moved(self._window(random), self.device) for _ in range(count)]
+        return [self._window(random).to(self.device) for _ in range(count)]
 
     def _patch(self, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         recipe = self.sampler.recipe

@@ -99,7 +99,7 @@ def decode(
     for number, (core, seen, own) in enumerate(tiles(field.latent, rules.tile // DOWN, DECODER_REACH), 1):
         near = autoencoder.quantised(latent[(..., *seen)] / rules.latent_gain)
         tile = near.contiguous(memory_format=torch.channels_last_3d)
-        with arithmetic(system.recipe.optimisation.precision, system.device):
+        with system.arithmetic():
             unit = autoencoder.decode(tile).float()
         hu = to_hu(unit[(0, 0, *_fine(own))]).round_()
         out[_fine(core)] = hu.cpu().numpy().astype(np.int16)

@@ -16,7 +16,6 @@ from scantwin.generation.volumes_drawing import Order, decode, draw, encode
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
-from scantwin.learning.system import moved
 from scantwin.units import AIR_HU
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
         "mae": float(np.abs(error[study.body]).mean()), "bias": float(error[study.body].mean()),
         "soft-mae": float(np.abs(error[soft]).mean()),
     }  # fmt: skip
-    window = moved(window_of(study, system.recipe, system.rules, np.random.default_rng(0)), system.device)
+    window = window_of(study, system.recipe, system.rules, np.random.default_rng(0)).to(system.device)
     latent = system.latent_of(district, window)
     for name, masked in (("denoising", False), ("masked", True)):
         if not masked or window.mask is not None:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from scantwin.imaging.study import District
-from scantwin.learning.machine import device
+from scantwin.learning.machine import arithmetic, device
 from scantwin.learning.optimising import Optimisers, rate_factor
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.unet import Dimensions
 
 _LAYOUT: Final = {2: torch.channels_last, 3: torch.channels_last_3d}
-"""Where convolutions are fastest on a processor."""
+"""Where convolutions are fastest."""
 
 
 class DistrictNetworks:
@@ -39,6 +39,10 @@ class DistrictNetworks:
     def components(self) -> dict[str, nn.Module]:
         """Named networks, such as `pix2pix/trunk/generator`."""
         return self._networks
+
+    def arithmetic(self) -> torch.autocast:
+        """The context of a forward pass: the recipe's precision, where the networks are."""
+        return arithmetic(self.recipe.optimisation.precision, self.device)
 
     @property
     def settles_at(self) -> float:

@@ -13,8 +13,11 @@ from scantwin.settings import load_settings
 if TYPE_CHECKING:
     import torch
 
-_chosen: list[torch.device] = []
-"""The device of this process, once it is known."""
+_device: torch.device | None = None
+"""Where networks of this process work, once it is known."""
+
+_NATIVE_BF16 = 8
+"""CUDA's compute capability from which a GPU multiplies bf16; older ones emulate it, slower than fp32."""
 
 
 def use_threads(threads: int | None = None) -> int:
@@ -29,28 +32,71 @@ def use_threads(threads: int | None = None) -> int:
 def use_device(name: str | None = None) -> torch.device:
     """Sets where the networks of this process work and says so: `cpu`, `cuda` or, of several, `cuda:1`.
 
-    By default as the setting SCANTWIN_DEVICE says. Raises `InputError` for a device that is not here.
+    By default as the setting SCANTWIN_DEVICE says. Raises `InputError` for a device that is not here, or
+    that is here but cannot be used.
     """
     import torch
 
+    global _device  # noqa: PLW0603 - it is the process's, as torch's number of threads is
     asked = name or load_settings().device
     try:
         found = torch.device(asked)
     except RuntimeError:
         raise InputError(f"{asked!r} is no device.", hint="It is cpu, cuda, or cuda:1 of several.") from None
-    count = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
-    if (found.index or 0) >= count.get(found.type, 0):
-        raise InputError(
-            f"There is no {asked} here.",
-            hint="Leave out --device, or set SCANTWIN_DEVICE=cpu, for the processor.",
-        )
-    _chosen[:] = [found]
+    if found.type != "cpu":
+        found = torch.device(found.type, found.index or 0)
+        if (reason := _unusable(found)) is not None:
+            hint = "Leave out --device, or set SCANTWIN_DEVICE=cpu, for the processor."
+            raise InputError(f"{asked} cannot be used here: {reason}.", hint=hint)
+        # Else convolutions "in fp32" have ten bits: too few for levels, for which bf16 is switched off.
+        torch.backends.cudnn.allow_tf32 = False
+    _device = found
     return found
+
+
+def _unusable(found: torch.device) -> str | None:
+    """Why a GPU cannot be used; None if it can. A GPU may be there, and too old or held by others."""
+    import torch
+
+    if found.type != "cuda":
+        return "it is neither a processor nor a GPU"
+    if torch.version.cuda is None:
+        return "this torch was installed without CUDA"
+    if not torch.cuda.is_available() or found.index >= torch.cuda.device_count():
+        return "there is no such GPU"
+    try:
+        torch.cuda.set_device(found)
+        torch.zeros(1, device=found).add_(1.0).item()
+    except RuntimeError as error:
+        return str(error).strip().split("\n")[0].rstrip(".")
+    return None
 
 
 def device() -> torch.device:
     """Where the networks of this process work; the setting's until `use_device` was called."""
-    return _chosen[0] if _chosen else use_device()
+    return _device or use_device()
+
+
+def check_device() -> str:
+    """Name of the setting's device. Raises `InputError` where it cannot be used.
+
+    For those that start a process which will need it. torch, which takes seconds to load, is asked for other
+    than `cpu` only.
+    """
+    name = load_settings().device
+    return name if name == "cpu" else str(use_device(name))
+
+
+def between_jobs() -> None:
+    """Hands back what torch keeps of a GPU's memory, for a process that lives on after its job.
+
+    Raises `RuntimeError` where the GPU has faulted: no later job of this process could use it, a new one can.
+    """
+    if _device is not None and _device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(_device)
+        torch.cuda.empty_cache()
 
 
 @cache
@@ -67,6 +113,9 @@ def arithmetic(precision: str, where: torch.device) -> torch.autocast:
     """The context of a forward pass in `auto`, `fp32` or `bf16` on the device `where`."""
     import torch
 
-    native = torch.cuda.is_bf16_supported() if where.type == "cuda" else has_bf16()
+    if where.type == "cuda":
+        native = torch.cuda.get_device_properties(where).major >= _NATIVE_BF16
+    else:
+        native = has_bf16()
     low = precision == "bf16" or (precision == "auto" and native)
     return torch.autocast(where.type, torch.bfloat16, enabled=low)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,7 @@ _ALL_BUT_BODY = 0.999
 """A body's weight of 1 is a little less after patches were turned: a sixth of its voxels had 0.99999994."""
 
 
-Tensors = TypeVar("Tensors")
-
-
-def moved(one: Tensors, device: torch.device) -> Tensors:
-    """A dataclass whose fields are tensors, or what else they are, with its tensors on `device`."""
-    own = {field.name: getattr(one, field.name) for field in fields(one)}  # type: ignore[arg-type]
-    there = {name: value.to(device) for name, value in own.items() if isinstance(value, Tensor)}
-    return replace(one, **there)  # type: ignore[type-var]
-
-
-class OnDevice(Protocol):
+class Movable(Protocol):
     """A batch: it is drawn on the processor and learnt from on the system's device."""
 
     def to(self, device: torch.device) -> Self:
@@ -35,7 +25,18 @@ class OnDevice(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class Tensors:
+    """Tensors that go to a device together."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on `device`."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        there = {name: value.to(device) for name, value in own.items() if isinstance(value, Tensor)}
+        return replace(self, **there)
+
+
+@dataclass(frozen=True)
+class Batch(Tensors):
     """Training patches of one district, of the systems that make PET. Axes (batch, channel, z, y, x)."""
 
     inputs: Tensor
@@ -56,10 +57,6 @@ class Batch:
     def body(self) -> Tensor:
         """Voxels of the district's own body, its lesions too, bool."""
         return self.weight > _ALL_BUT_BODY
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        return moved(self, device)
 
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts."""
@@ -84,7 +81,7 @@ class Batches(Protocol):
     def __bool__(self) -> bool:
         """Whether the studies have anything of the district to learn from."""
 
-    def batch(self, step: int) -> OnDevice:
+    def batch(self, step: int) -> Movable:
         """The batch of training step `step`, of the kind that the system's own `training_step` takes.
 
         It is on the processor.

@@ -165,12 +165,9 @@ class TrainingState:
                     f"{path} was made by another ScanTwin: its {component} does not fit.",
                     hint="Delete it; the training begins anew.",
                 ) from None
-            self.average[component] = {
-                k: v.to(self.system.device, copy=True)
-                for k, v in _under(tensors, f"average|{component}|").items()
-            }
+            self.average[component] = self._brought(tensors, f"average|{component}|")
             if about["best"]:
-                self.best[component] = _under(tensors, f"best|{component}|")
+                self.best[component] = self._brought(tensors, f"best|{component}|")
         self.settled, self.best_step = about["settled"], about["best_step"]
         self.spent_s = about["spent_s"]
         if about["best_score"] is not None:
@@ -182,11 +179,15 @@ class TrainingState:
                 slots[int(index)][slot] = value
             if slots:
                 optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(slots)})
-        kept = _under(tensors, "memory|")
-        self.system.memory.update({key: value.to(self.system.device) for key, value in kept.items()})
+        self.system.memory.update(self._brought(tensors, "memory|"))
         for name in ("patches", "updates", "losses"):
             getattr(self, name).update(about[name])
         return int(about["step"])
+
+    def _brought(self, tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """Those of a checkpoint below `prefix`, on the system's device and its own to change."""
+        device = self.system.device
+        return {key: value.to(device, copy=True) for key, value in _under(tensors, prefix).items()}
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         found: dict[str, torch.optim.Optimizer] = {}

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from scantwin.imaging.study import District
 from scantwin.learning import suv_aware
 from scantwin.learning.district_networks import DistrictNetworks
-from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import backward, mean_of
 from scantwin.learning.patches import Sampler
@@ -125,7 +124,7 @@ class CoarseDiffusion(DistrictNetworks):
         """PET [g/ml] and the SD of its samples of inputs (1, C, D, H, W); one sample a noise field."""
         name, denoiser = self.all_of(district)
         low, high = self.recipe.suv_range
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = averaged(self._networks[name], inputs, self.recipe.sampling.average_flips)
         coarse = unscaled(raw.float() - 1.0, self.recipe).clamp(low, high)
         if noise is None or self.rules.delivered == "coarse":
@@ -168,13 +167,13 @@ class CoarseDiffusion(DistrictNetworks):
         return cast(ResidualDenoiser, self._networks[name])
 
     def _say(self, coarse: str, inputs: Tensor) -> Tensor:
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = self._networks[coarse](inputs.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(raw.float() - 1.0)
 
     def _denoise(self, denoiser: str, noised: Tensor, level: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         seen = torch.cat([inputs, critic_view(scaled(level, self.recipe)), noised], dim=1)
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = self._networks[denoiser](
                 seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps
             )

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from scantwin.imaging.study import District
 from scantwin.learning.district_networks import DistrictNetworks
-from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
@@ -117,7 +116,7 @@ class CycleGAN(DistrictNetworks):
         """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
         del noise
         network = self._networks[f"cyclegan/{district}/generator-pet"]
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = averaged(network, inputs, self.recipe.sampling.average_flips)
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
@@ -139,7 +138,7 @@ class CycleGAN(DistrictNetworks):
         return self._run(critic, image)
 
     def _run(self, name: str, x: Tensor) -> Tensor:
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(out.float())
 

@@ -26,6 +26,7 @@ from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.pictures import study_pictures
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
+from scantwin.learning.machine import device
 from scantwin.translation.candidates import lesion_candidates
 from scantwin.translation.outputs_extra import REPORT, SEG, scan_page, write_extra
 
@@ -114,6 +115,7 @@ def _manifest(
         "confidence": result.confidence,
         "warnings": result.warnings,
         "seconds": result.seconds,
+        "device": str(device()),
         "pictures": pictures,
         "versions": {
             "scantwin": __version__,

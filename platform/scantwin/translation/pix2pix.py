@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from scantwin.imaging.study import District
 from scantwin.learning import suv_aware
 from scantwin.learning.district_networks import DistrictNetworks
-from scantwin.learning.machine import arithmetic
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
@@ -80,13 +79,13 @@ class Pix2Pix(DistrictNetworks):
         """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
         del noise
         network = self._networks[f"pix2pix/{district}/generator"]
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = averaged(network, inputs, self.recipe.sampling.average_flips)
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
     def _say(self, generator: str, inputs: Tensor) -> Tensor:
         """The generator's PET scaled to [-1, 1]."""
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             raw = self._networks[generator](inputs.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(raw.float() - 1.0)  # the head's zero is SUV 0
 
@@ -97,7 +96,7 @@ class Pix2Pix(DistrictNetworks):
 
     def _judge(self, critic: str, inputs: Tensor, pet: Tensor) -> Tensor:
         seen = torch.cat([inputs[:, :_SEEN], critic_view(pet)], dim=1)
-        with arithmetic(self.recipe.optimisation.precision, self.device):
+        with self.arithmetic():
             score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(score.float())
 

@@ -199,7 +199,7 @@ def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
         (["--steps", 21], "noise levels"),
         (["--district", "head"], "no head"), (["--mapping", "phantom"], "--mapping"),
         (["--masks", "nowhere"], "no folder"), (["--masks", ".", "--shape", "8,8,8"], "shape of its own"),
-        (["--device", "cuda:9"], "no cuda"),
+        (["--device", "cuda:99"], "cuda:99 cannot be used"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused(
