@@ -34,7 +34,14 @@ def train(
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of patients kept for the error bar.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Fixes what is drawn by chance: on one processor the same seed, studies, --steps and "
+            "--threads give the same model. With --budget no two are the same: schedules follow the clock.",
+        ),
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     pictures: Annotated[

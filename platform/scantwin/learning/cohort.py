@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.numpy import save_file
 
 from scantwin.errors import InputError, Rejection
 from scantwin.files import whole_file
-from scantwin.imaging.study import DISTRICTS, District, Study
+from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
@@ -24,22 +25,19 @@ from scantwin.terminal import Advance, silent
 _FORMAT = 8
 """Of the cached files; raised when what is prepared changes."""
 
+_OWN_GRID = frozenset({"pet", "pet_lesions"})
+"""Arrays of a cached file on the PET's own grid: only metrics read them."""
+
 
 @dataclass(frozen=True)
 class Cohort:
-    """Prepared studies; a patient is either for training or held out, never both."""
+    """Prepared studies; a patient is either for training or held out, never both.
+
+    All of them are in memory (docs/translation.md says how much that is), except for PETs on their own grid.
+    """
 
     training: list[PreparedStudy]
     held_out: list[PreparedStudy]
-
-    @property
-    def patches_available(self) -> dict[District, int]:
-        """Voxels of each district in the training studies: which districts this cohort can teach."""
-        voxels: dict[District, int] = dict.fromkeys(DISTRICTS, 0)
-        for study in self.training:
-            for district in study.boxes:
-                voxels[district] += int(study.mask(district).sum())
-        return {d: n for d, n in voxels.items() if n}
 
     @classmethod
     def prepare(
@@ -143,13 +141,13 @@ def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, 
 
 def save_prepared(study: PreparedStudy, path: Path) -> None:
     """Writes a prepared study; CT as int16 [HU], PET as float32 [g/ml]."""
-    pet = study.pet
+    pet, pet_lesions = study.pet, study.pet_lesions
     arrays: dict[str, Any] = {
         "hu": np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16),
         "body": study.body.astype(np.uint8), "labels": study.labels,
         "depth": study.depth.astype(np.float16) if study.organs is None else None,
         "organs": study.organs,
-        "suv": study.suv, "lesions": study.lesions, "pet_lesions": study.pet_lesions,
+        "suv": study.suv, "lesions": study.lesions, "pet_lesions": pet_lesions,
         "pet": None if pet is None else pet.array.astype(np.float32),
     }  # fmt: skip
     about = {
@@ -163,14 +161,17 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
 
 
 def load_prepared(path: Path) -> PreparedStudy:
-    """Reads what `save_prepared` wrote. Raises `FileNotFoundError`, `SafetensorError`."""
+    """Reads what `save_prepared` wrote; what is on the PET's own grid each time that it is asked for.
+
+    Raises `FileNotFoundError`, `SafetensorError`.
+    """
     if not path.is_file():
         raise FileNotFoundError(path)
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["study"])
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        arrays = {key: file.get_tensor(key) for key in set(file.keys()) - _OWN_GRID}
     shape = arrays["hu"].shape
-    pet = arrays.get("pet")
+    own = _on_own_grid(path)
     return PreparedStudy(
         name=about["name"], condition=about["condition"], confidence=about["confidence"],
         has_ct=about["has_ct"], sides=_pairs(about["sides"]),
@@ -178,8 +179,25 @@ def load_prepared(path: Path) -> PreparedStudy:
         hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
         depth=_depth(arrays, shape), organs=arrays.get("organs"),
         suv=arrays.get("suv"), lesions=arrays.get("lesions"),
-        pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
+        pet=partial(_pet, about["pet"], own["pet"]) if "pet" in own else None,
+        pet_lesions=own.get("pet_lesions"),
     )  # fmt: skip
+
+
+def _on_own_grid(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+    """What reads the arrays on the PET's own grid, by name; also when the file was deleted by then."""
+    # Opened for these alone: they hold the file, and what was read of it through them counts as used memory.
+    with safe_open(path, framework="numpy") as file:
+        slices = {key: file.get_slice(key) for key in _OWN_GRID.intersection(file.keys())}
+    return {key: partial(_whole, part) for key, part in slices.items()}
+
+
+def _whole(part: Any) -> np.ndarray:
+    return np.asarray(part[:])
+
+
+def _pet(place: dict[str, Any], read: Callable[[], np.ndarray]) -> Volume:
+    return _placed(place, read())
 
 
 def _pairs(sides: list[list[float]] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:

@@ -48,6 +48,10 @@ component must be the same file."""
 
 _OLDER: Final = "Train it again, or fetch one that this ScanTwin's version made."
 
+_FIT: Final = "Use the model's own recipe, and the ScanTwin that made it."
+
+_AGAIN: Final = "Fetch the model again, or train it again."
+
 _LARGEST_FILE: Final = 4 * 2**30
 """Bytes; a component beyond this is refused before it is read."""
 
@@ -67,15 +71,14 @@ def load_arrays(system: System, components: Components) -> None:
     networks = system.components()
     if set(networks) != set(components):
         odd = sorted(set(networks) ^ set(components))
-        raise InputError(f"The weights do not belong to this recipe: {odd[0]} is on one side only.")
+        raise InputError(
+            f"The weights do not belong to this recipe: {odd[0]} is on one side only.", hint=_FIT
+        )
     for name, network in networks.items():
         wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         given = {key: tuple(value.shape) for key, value in components[name].items()}
         if wanted != given:
-            raise InputError(
-                f"The weights of {name} do not fit this recipe.",
-                hint="Use the model's own recipe, and the ScanTwin that made it.",
-            )
+            raise InputError(f"The weights of {name} do not fit this recipe.", hint=_FIT)
         network.load_state_dict({key: torch.from_numpy(np.array(v)) for key, v in components[name].items()})
 
 
@@ -127,7 +130,7 @@ class Model:
             about["files"], record = dict(about["files"]), dict(about["record"])
             names, values, version = list(about["components"]), about["recipe"], about["format"]
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{about_path} cannot be read as a model's description.") from None
+            raise InputError(f"{about_path} cannot be read as a model's description.", hint=_AGAIN) from None
         if version != FORMAT:
             raise InputError(
                 f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.", hint=_OLDER
@@ -174,11 +177,17 @@ def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
     path = folder / relative
     # The name is made from a component's: it must not lead out of the folder.
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"The model in {folder} names a file outside of it.")
+        raise InputError(
+            f"The model in {folder} names a file outside of it.",
+            hint="Fetch it again from whom you trust, and put the files themselves in the folder, not links.",
+        )
     if not path.is_file():
         raise InputError(f"The model in {folder} lacks {relative}.", hint="Fetch it again.")
     if path.stat().st_size > _LARGEST_FILE:
-        raise InputError(f"{path} is too large for a model's weights.")
+        raise InputError(
+            f"{path} is too large for a model's weights: more than {_LARGEST_FILE / 2**30:.0f} GiB.",
+            hint="Fetch the model again, from whom you trust: ScanTwin makes none so large.",
+        )
     if about["files"].get(relative) != _sha256(path):
         raise InputError(f"{path} was changed or cut short: its checksum differs.", hint="Fetch it again.")
     try:
@@ -186,7 +195,7 @@ def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
             metadata = file.metadata() or {}
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file: {error}.") from None
+        raise InputError(f"{path} is not a safetensors file: {error}.", hint=_AGAIN) from None
     try:
         said = dict(json.loads(metadata[_KEY]))
     except (KeyError, ValueError, TypeError):

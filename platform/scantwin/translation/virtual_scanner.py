@@ -110,6 +110,7 @@ class VirtualScanner:
             model = self.model_for(district, warnings)
             share = reach(mask, self.system.recipe.spacing_mm)
             near = mask | (share > _LEAST_SHARE)
+            share[~near] = 0.0  # who is not asked has no say
             for done, of, sums in predict_district(self.system, study, model, near, seed):  # noqa: B007
                 advance(number + done / of, len(masks), district)
                 if cancelled():
@@ -134,8 +135,8 @@ class VirtualScanner:
             weights[left_out], variance[left_out] = 0.0, np.nan
         low, high = self.system.recipe.suv_range
         # Outside the body there is no tissue; a voxel or two of PET blur is not worth a false halo.
-        inside = study.body & (weights > 1e-3)
-        safe = np.maximum(weights, 1e-3)
+        inside = study.body & (weights > 0)
+        safe = np.where(weights > 0, weights, np.float32(1.0))
         whole = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
         std = np.where(inside | left_out, np.sqrt(variance / safe), 0.0).astype(np.float32)
         spread_there = np.where(inside, drawn / safe, 0.0).astype(np.float32) if self.system.samples else None

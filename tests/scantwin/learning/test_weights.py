@@ -135,8 +135,9 @@ def test_a_file_that_is_no_safetensors_is_refused_whatever_its_checksum(folder, 
     victim = next((folder / "components").iterdir())
     victim.write_bytes(victim.read_bytes()[bad] if isinstance(bad, slice) else bad)
     reseal(folder, about_of(folder))
-    with pytest.raises(InputError, match="not a safetensors file"):
+    with pytest.raises(InputError, match="not a safetensors file") as caught:
         Model.load(folder)
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(("part", "called"), [("recipe", "recipe"), ("record", "training record")])
@@ -252,8 +253,24 @@ def test_weights_that_do_not_fit_their_recipe_are_refused(folder, tiny_recipe):
     other = tiny_recipe.model_copy(
         update={"network": tiny_recipe.network.model_copy(update={"channels": (8, 32)})}
     )
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not fit") as caught:
         systems.restore(Model(other, Model.load(folder).components))
+    assert "own recipe" in caught.value.hint
+
+
+def test_weights_of_other_districts_than_the_recipes_are_refused(folder):
+    model = Model.load(folder)
+    fewer = {name: arrays for name, arrays in model.components.items() if "/legs/" not in name}
+    with pytest.raises(InputError, match="pix2pix/legs/discriminator is on one side only") as caught:
+        systems.restore(Model(model.recipe, fewer))
+    assert "own recipe" in caught.value.hint
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder, monkeypatch):
+    monkeypatch.setattr("scantwin.learning.weights._LARGEST_FILE", 10)
+    with pytest.raises(InputError, match="too large") as caught:
+        Model.load(folder)
+    assert "Fetch the model again" in caught.value.hint
 
 
 def test_a_component_cannot_lead_out_of_the_folder(folder, tmp_path):
@@ -261,8 +278,9 @@ def test_a_component_cannot_lead_out_of_the_folder(folder, tmp_path):
     victim = next((folder / "components").iterdir())
     outside = victim.rename(tmp_path / "outside.safetensors")
     victim.symlink_to(outside)
-    with pytest.raises(InputError, match="outside of it"):
+    with pytest.raises(InputError, match="outside of it") as caught:
         Model.load(folder)
+    assert "not links" in caught.value.hint
     about["components"].append("x/../../../../etc/passwd")
     reseal(folder, about)
     with pytest.raises(InputError):
@@ -278,5 +296,6 @@ def test_a_component_cannot_lead_out_of_the_folder(folder, tmp_path):
 )  # fmt: skip
 def test_rubbish_is_one_sentence(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         Model.load(tmp_path)
+    assert caught.value.hint

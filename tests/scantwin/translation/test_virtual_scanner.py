@@ -18,7 +18,7 @@ from scantwin.learning.weights import Model
 from scantwin.systems import scanner_for
 from scantwin.translation import windows
 from scantwin.translation.noise import NoiseField
-from scantwin.translation.uncertainty import EDGES, residual_sums, standard_deviation
+from scantwin.translation.uncertainty import EDGES, key, residual_sums, standard_deviation
 from scantwin.translation.virtual_scanner import Cancelled, VirtualScanner
 
 
@@ -191,13 +191,9 @@ def test_windows_join_without_a_seam(taught, body, monkeypatch):
     assert 0 < np.concatenate(there).mean() < 2.5 * np.concatenate(elsewhere).mean()
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "coarse-diffusion"])
-def test_what_districts_disagree_about_is_spread(name, tiny_recipe):
-    """Districts that say one value each: between them the PET rises as gently as the blend does."""
-    said = {"legs": 2.0, "trunk": 4.0, "arms": 3.0}  # [g/ml]
-    spacing = 4.0
-    recipe = variant(tiny_recipe, name, start="zero")
-    system = systems.build(recipe.model_copy(update={"spacing_mm": (spacing,) * 3}), seed=1)
+def saying(recipe, said):
+    """A system whose districts say one value each [g/ml]; its networks start at zero."""
+    system = systems.build(recipe, seed=1)
     low, high = recipe.suv_range
     for component, network in system.components().items():
         _, district, part = component.split("/")
@@ -205,6 +201,36 @@ def test_what_districts_disagree_about_is_spread(name, tiny_recipe):
             torch.nn.init.constant_(network.head.bias, said[district] / ((high - low) / 2))
         elif part == "denoiser":
             torch.nn.init.constant_(network.body.head.weight, 1e-12)  # has learnt that nothing is left over
+    return system
+
+
+@pytest.mark.parametrize("spacing", [4.0, 2.0])
+def test_what_all_districts_say_is_said_everywhere_in_the_body(spacing, tiny_recipe):
+    """Where a district has hardly a share its networks are not asked; that is not a say of SUV 0."""
+    recipe = variant(tiny_recipe, "pix2pix", start="zero")
+    rules = recipe.sampling.model_copy(update={"window": 16, "overlap": 8})
+    recipe = recipe.model_copy(update={"spacing_mm": (spacing,) * 3, "sampling": rules})
+    system = saying(recipe, dict.fromkeys(recipe.districts, 3.0))
+    # Held-out patients whose cold voxels were ten times as far off as these.
+    predicted, off = (np.repeat(np.float32(values), 300) for values in ([0.1, 2.7, 3.2], [5.0, 0.5, 0.5]))
+    statistics = {key(district): residual_sums(predicted, predicted - off) for district in recipe.districts}
+    study = uniform(np.pad(block(), 20), (spacing,) * 3)
+    # A voxel of the body by itself, which has a share of a thousandth at 2 mm, counts as much as any other.
+    alone = (2, 2, 2)
+    study.body[alone], study.labels[alone] = True, DISTRICT_LABEL["arms"]
+    record = {"patches": dict.fromkeys(system.components(), 1)}
+    made = VirtualScanner(Model(recipe, {}, record, statistics), system).synthesise(study)
+    assert np.abs(made.pet[study.body] / 3.0 - 1).max() < 1e-5 and not made.pet[~study.body].any()
+    assert np.abs(made.std[study.body] / 0.5 - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "coarse-diffusion"])
+def test_what_districts_disagree_about_is_spread(name, tiny_recipe):
+    """Districts that say one value each: between them the PET rises as gently as the blend does."""
+    said = {"legs": 2.0, "trunk": 4.0, "arms": 3.0}  # [g/ml]
+    spacing = 4.0
+    recipe = variant(tiny_recipe, name, start="zero").model_copy(update={"spacing_mm": (spacing,) * 3})
+    system = saying(recipe, said)
     labels = block()
     pet = scanned(system, uniform(labels, (spacing,) * 3))
     for district, value in said.items():
