@@ -16,7 +16,7 @@ from scantwin.errors import InputError, Rejection
 from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
-    from scantwin.generation.inpainting import CTInpainting
+    from scantwin.generation.inpainting import CTInpainting, Method
     from scantwin.generation.lesion_data import Masks
     from scantwin.generation.lesion_sources import FromPatients
     from scantwin.generation.scene import Scene
@@ -117,11 +117,28 @@ def inpainting_model(text: str) -> tuple[CTInpainting, str]:
 
 
 def chosen_method(system: CTInpainting, text: str) -> Any:
-    """The method, if the model has it."""
-    known = system.methods(system.recipe.districts[0])
+    """The method, if the model has it and has learnt it. Raises `InputError` otherwise."""
+    from scantwin.generation.painting import district_of
+
+    district = district_of(system)
+    known = system.methods(district)
     if text not in known:
         raise InputError(f"This model cannot paint by {text}.", hint=f"It can by {' and '.join(known)}.")
+    learnt = [method for method in known if system.learnt(district, method)]
+    if text not in learnt:
+        # It would paint all the same: noise, or what lies around the region.
+        raise InputError(f"This model has not learnt to paint by {text}.", hint=_way_out(system, learnt))
     return text
+
+
+def _way_out(system: CTInpainting, learnt: list[Method]) -> str:
+    """What to do where a method has not learnt; `learnt` are those that have."""
+    if not learnt:
+        return "None of its networks has: choose a trained version (scantwin models list), or train it."
+    other = f"Give --method {learnt[0]}, which has"
+    if not system.recipe.losses.denoising:
+        return f"{other}; its recipe has losses.denoising = 0, with which no diffusion learns."
+    return f"{other}, or train longer (inpainting.painter_share says when the diffusion begins to learn)."
 
 
 def parse_balance(text: str) -> Any:

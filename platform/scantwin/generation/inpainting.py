@@ -214,8 +214,18 @@ class CTInpainting(DistrictNetworks):
         return cast(SliceDenoiser, self._networks[name])
 
     def methods(self, district: District) -> tuple[Method, ...]:
-        """How it can paint: a recipe without the L1 term has no Pix2Pix."""
+        """What it has networks for, `learnt` or not: a recipe without the L1 term has no Pix2Pix."""
         return METHODS[: len(self.all_of(district))]
+
+    def learnt(self, district: District, method: Method) -> bool:
+        """Whether the network of `method` has moved at all.
+
+        A denoiser may have learnt beside a Pix2Pix that has not: it then begins at what is known around.
+        """
+        name, *painter = self.all_of(district)
+        if method == "diffusion":
+            return self._denoiser(name).learnt
+        return bool(painter) and cast(SlicePainter, self._networks[painter[0]]).learnt
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Errors [HU] inside regions of a held-out patient: `inpainting_figures.figures`."""

@@ -86,16 +86,36 @@ def borrowed(
 def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
     """The lesions of a mask that somebody drew, each connected part one, on the CT's grid, and how many.
 
-    They are numbered from 1. Raises `InputError` where there are more than anybody draws.
+    They are numbered from 1; what lies outside of the body or over a known lesion is left out. Raises
+    `InputError` where nothing is left, or more than anybody draws.
     """
     moved = resample_like(mask, scene.ct, how="nearest").array.astype(np.float32) > 0.5
-    parts, count = ndimage.label(moved & (scene.classes > 0), ndimage.generate_binary_structure(3, 3))
+    inside = moved & (scene.classes > 0)
+    # A known lesion stays as it is: numbered among the made ones it would be a wrong label.
+    free = inside & (scene.lesions == 0)
+    if not free.any():
+        raise _nothing_left(scene, anything=bool(moved.any()), in_body=bool(inside.any()))
+    parts, count = ndimage.label(free, ndimage.generate_binary_structure(3, 3))
     if count > _MOST_DRAWN:
         raise InputError(
             f"The drawn mask has {count:,} parts, and each would be a lesion; the most are {_MOST_DRAWN}.",
             hint="Are they specks of a threshold? Clean the mask, so that it holds whole lesions only.",
         )
     return np.asarray(parts, np.int32), int(count)
+
+
+def _nothing_left(scene: Scene, *, anything: bool, in_body: bool) -> InputError:
+    """Why a drawn mask has no lesion for this CT: whether it marks `anything` on it, and `in_body`."""
+    if in_body:
+        return InputError(
+            f"In the body of {scene.name} the drawn mask marks nothing but known lesions.",
+            hint="They stay as they are, with their labels (SEG.nii.gz): draw beside them.",
+        )
+    where = "lies wholly outside of the body" if anything else "marks nothing on the CT"
+    return InputError(
+        f"The drawn mask {where} of {scene.name}.",
+        hint="Draw it on this very CT: where it lies is told by the coordinates in its file.",
+    )
 
 
 def shapes_of(name: str, lesions: Volume, patient: str | None = None) -> list[Shape]:

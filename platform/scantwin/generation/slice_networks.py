@@ -60,6 +60,11 @@ class SliceDenoiser(nn.Module):
         _enliven(self.denoiser.body)
         self.register_buffer("typical", torch.zeros(len(ORGAN_CLASSES) + 1, 2))
 
+    @property
+    def learnt(self) -> bool:
+        """Whether it has moved at all: one that never did draws noise."""
+        return bool(self.denoiser.body.head.weight.any())
+
     def forward(
         self, noised: Tensor, painted: Tensor, region: Tensor, classes: Tensor, level: Tensor
     ) -> Tensor:
@@ -99,6 +104,11 @@ class SlicePainter(nn.Module):
         _enliven(self.body)
         nn.init.zeros_(self.body.head.weight)
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
+
+    @property
+    def learnt(self) -> bool:
+        """Whether it has moved at all: one that never did says the levels it is given."""
+        return bool(self.body.head.weight.any())
 
     def forward(self, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
         """(B, slices, H, W) each -> (B, 1, H, W) on the bent scale; untrained it says `levels` (B, 1, H, W),

@@ -13,12 +13,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scantwin import NOTICE
+from scantwin import NOTICE, systems
 from scantwin.cli.evaluate import evaluate
 from scantwin.cli.generate import app
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.organs import ORGAN_LABEL
+from scantwin.learning.training import train
 from scantwin.learning.weights import Model, system_arrays
 
 
@@ -252,6 +253,33 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     assert "pix2pix model" in other.message
 
 
+@pytest.mark.parametrize("command", ["lesions", "organs"])
+def test_networks_that_never_learnt_are_refused(command, inpainting_recipe, torsos, studies, tmp_path):
+    """Such as a run's first version and an early round's."""
+    wanted = ("--organ", "lung") if command == "organs" else ("--count", 1, "--balance", "liver")
+    system = systems.build(inpainting_recipe, seed=0)
+
+    def order(model, method):
+        folder = model.save(tmp_path / "model")
+        out = tmp_path / "out"
+        return command, studies / "torso-90", "--model", folder, "--out", out, *wanted, "--method", method
+
+    untrained = Model(inpainting_recipe, system_arrays(system), {})
+    for method in ("diffusion", "pix2pix"):
+        error = refused(*order(untrained, method))
+        assert f"has not learnt to paint by {method}" in error.message
+        assert "scantwin models list" in error.hint
+    train(system, torsos.training, steps=10, seed=0, span=(0.0, 0.4))
+    early = Model(inpainting_recipe, system_arrays(system), {})
+    error = refused(*order(early, "diffusion"))
+    assert "--method pix2pix" in error.hint and "inpainting.painter_share" in error.hint
+    losses = inpainting_recipe.losses.model_copy(update={"denoising": 0.0})
+    never = Model(inpainting_recipe.model_copy(update={"losses": losses}), early.components, {})
+    assert "losses.denoising = 0" in refused(*order(never, "diffusion")).hint
+    assert not (tmp_path / "out").exists(), "refused before anything is written"
+    run(*order(early, "pix2pix"))
+
+
 @pytest.fixture
 def bar_folder(bar_model, tmp_path):
     """A model that makes PET."""
@@ -259,7 +287,7 @@ def bar_folder(bar_model, tmp_path):
 
 
 def test_train_makes_the_model_of_cts_alone(inpainting_recipe, studies, tmp_path):
-    from scantwin.cli.train import train
+    from scantwin.cli.train import train as train_command
 
     text = f"""
         system = "ct-inpainting"
@@ -272,8 +300,8 @@ def test_train_makes_the_model_of_cts_alone(inpainting_recipe, studies, tmp_path
     """
     tomllib.loads(text)
     (tmp_path / "mine.toml").write_text(text)
-    train(studies, tmp_path / "model", str(tmp_path / "mine.toml"), steps=3, held_out=0.5, threads=1,
-          budget=None, seed=0, pictures="0", as_json=True)  # fmt: skip
+    train_command(studies, tmp_path / "model", str(tmp_path / "mine.toml"), steps=3, held_out=0.5, threads=1,
+                  budget=None, seed=0, pictures="0", as_json=True)  # fmt: skip
     model = Model.load(tmp_path / "model")
     assert model.record["steps"] == 3
     assert model.record["metrics"]["model"]["whole-body"]["mae"]["n"] == 1

@@ -138,10 +138,26 @@ def test_a_model_of_it_is_saved_loaded_and_refuses_to_scan(painter, torsos, tmp_
         systems.scanner_for(model)
 
 
+def test_a_network_that_never_moved_has_not_learnt(painter, inpainting_recipe, torsos):
+    """Each method has its own: by a start or an early round the other one may paint already."""
+    learnt = {method: painter.learnt("whole-body", method) for method in METHODS}
+    assert learnt == {"diffusion": True, "pix2pix": True}
+    fresh = systems.build(inpainting_recipe, seed=0)
+    assert not any(fresh.learnt("whole-body", method) for method in METHODS)
+    assert fresh.methods("whole-body") == METHODS, "it has the networks all the same"
+    train(fresh, torsos.training, steps=10, seed=0, span=(0.0, 0.4))
+    assert fresh.learnt("whole-body", "pix2pix") and not fresh.learnt("whole-body", "diffusion")
+    losses = inpainting_recipe.losses.model_copy(update={"denoising": 0.0})
+    never = systems.build(inpainting_recipe.model_copy(update={"losses": losses}), seed=0)
+    train(never, torsos.training, steps=4, seed=0)
+    assert never.learnt("whole-body", "pix2pix") and not never.learnt("whole-body", "diffusion")
+
+
 def test_without_the_l1_term_there_is_no_pix2pix(inpainting_recipe, torsos):
     losses = inpainting_recipe.losses.model_copy(update={"l1": 0.0})
     alone = systems.build(inpainting_recipe.model_copy(update={"losses": losses}), seed=0)
     assert alone.methods("whole-body") == ("diffusion",)
+    assert not alone.learnt("whole-body", "pix2pix")
     result = train(alone, torsos.training, steps=2, seed=0)
     assert set(result.patches) == {"ct-inpainting/whole-body/denoiser"}
     assert np.isfinite(list(result.losses.values())).all()

@@ -184,6 +184,50 @@ def test_a_drawn_mask_stays_where_it_was_drawn(painter, scenes, tmp_path):
         assert np.array_equal(labels > 0, drawing > 0)
 
 
+def test_a_drawing_over_a_known_lesion_leaves_it_as_it_is(painter, scenes, tmp_path):
+    """The known one keeps its voxels, its number and its CT; what is drawn beside it is made."""
+    scene = scenes[1]()
+    known = scene.lesions
+    drawing = np.zeros(scene.ct.shape, np.uint8)
+    drawing[12, 10:34, 34] = 1
+    beside = (drawing > 0) & (scene.classes > 0) & (known == 0)
+    assert (drawing[known > 0] > 0).any() and beside.any()
+    masks = Drawn(scene.ct.with_array(drawing, "label"))
+    make_lesion_data(painter, [lambda: scene], masks, Order(1, {"drawn": 1.0}), tmp_path)
+    ct, labels, region = volumes(tmp_path / "case-0000")
+    assert np.array_equal(labels[known > 0], known[known > 0])
+    assert np.array_equal(labels > known.max(), beside)
+    assert (region[labels > known.max()] == 1).all()
+    assert np.array_equal(ct.array[known > 0], scene.ct.array[known > 0])
+    told = json.loads((tmp_path / "case-0000" / "manifest.json").read_text())
+    assert {lesion["label"] for lesion in told["lesions"]} == set(np.unique(labels)) - {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("known", "marks nothing but known lesions"),
+        ("air", "wholly outside of the body of torso-81"),
+        ("known and air", "marks nothing but known lesions"),
+        ("nowhere", "marks nothing on the CT of torso-81"),
+    ],
+)
+def test_a_drawing_of_which_nothing_is_left_is_refused_with_the_reason(
+    painter, scenes, tmp_path, place, words
+):
+    scene = scenes[1]()
+    drawing = np.zeros(scene.ct.shape, np.uint8)
+    if "known" in place:
+        drawing[scene.lesions == 1] = 1
+    if "air" in place:
+        drawing[:, 0, 0] = 1
+    masks = Drawn(scene.ct.with_array(drawing, "label"))
+    with pytest.raises(InputError, match=words) as error:
+        make_lesion_data(painter, [lambda: scene], masks, Order(1, {"drawn": 1.0}), tmp_path)
+    assert "organs.nii.gz" not in error.value.hint
+    assert "draw" in error.value.hint.lower()
+
+
 def test_the_plan_of_more_cases_begins_with_that_of_fewer():
     balance = {"lung": 3.0, "liver": 2.0, "none": 1.0}
     few, many = (Order(count, balance, per_case=2).plan() for count in (5, 30))
