@@ -42,7 +42,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "a PET of another, all that a site without pairs can give.\n\n"
         "Published: Pix2Pix better than CycleGAN in every district, in lesions and in every condition. Here "
         f"Pix2Pix has the smaller MAE in {len(worse)} of {len(tables.REGIONS)} regions ({', '.join(worse)}); "
-        f"the Frechet distance of CycleGAN's PETs is {_times(who)} of Pix2Pix's."
+        f"the Frechet distance of CycleGAN's PETs is {_times(who)} of Pix2Pix's.\n\n"
+        + tables.where_behind("CycleGAN", who["cyclegan"], references)
     )
     picture = projections(
         workshop, measurer, "cyclegan.png",

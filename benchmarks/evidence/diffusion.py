@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.evidence import tables
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
-from benchmarks.evidence.measuring import Measurer, Standing
+from benchmarks.evidence.measuring import COVERED, COVERED_NOTE, CROSS_CALIBRATED, Measurer, Standing
 from benchmarks.evidence.pictures import projections, slices
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
@@ -57,8 +57,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         f"{setting.held_out} others. The delivered PET is `{rules.delivered}` of "
         f"{rules.samples} samples with {rules.sample_steps} network evaluations each ({rules.sampler}, from "
         f"noise level {rules.start_step} of {rules.steps}). A single sample trades MAE for realism: an error "
-        "drawn twice is larger than one drawn once. Intervals are calibrated on all the other held-out "
-        "patients, never on the one that is measured."
+        f"drawn twice is larger than one drawn once. {CROSS_CALIBRATED}\n\n"
+        + tables.where_behind("What is delivered", who["delivered"], references)
     )
     scans = {name: measurer.scans(model, variant) for name, variant in variants.items()}
     return Findings(
@@ -98,13 +98,14 @@ def _against_coarse(coarse: Standing, delivered: Standing) -> tuple[Aim, ...]:
 
 
 def _coverage(delivered: Standing) -> Aim:
-    words = "share of voxels inside the stated 80 % interval: 0.75 to 0.85"
-    return Aim.between("coverage/coarse-diffusion", Ratio.of(delivered.covered), 0.75, 0.85, words)
+    return Aim.between(
+        "coverage/coarse-diffusion", Ratio.of(delivered.covered), 0.75, 0.85, f"{COVERED}: 0.75 to 0.85"
+    )
 
 
 def _bars(who: dict[str, Standing]) -> Table:
     rows = tuple((name, Spread.of(one.covered), Spread.of(one.seconds)) for name, one in who.items())
     return Table(
         "Error bars and time", ("model", "inside the 80 % interval", "seconds a scan"), rows,
-        "Mean ± SD over patients (n). Calibrated on the other held-out patients.",
+        COVERED_NOTE,
     )  # fmt: skip

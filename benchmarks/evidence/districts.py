@@ -43,7 +43,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         f"{seconds['whole-body']:.0f} s.\n\n"
         "Published (1,014 real FDG-PET/CT, other voxels, other SUV scale, so not to be compared with): MAE "
         "0.011 ± 0.006 for districts against 0.020 ± 0.005 for one whole-body GAN, PSNR 31.43 against "
-        f"28.50 dB. Here: {_verdict(who)} {_elsewhere(who)}"
+        f"28.50 dB. Here: {_verdict(who)} {_elsewhere(who)}\n\n"
+        + tables.where_behind("The district model", who["district"], references)
     )
     return Findings(
         "District models and one whole-body model",

@@ -8,12 +8,13 @@ runs and a report can be written without training anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -69,7 +70,7 @@ _RESAMPLES: Final = 2000
 
 @dataclass(frozen=True)
 class Ratio:
-    """A mean over patients (or whatever `n` counts), over that of something else on the same ones."""
+    """A mean over patients, or lesions of patients, over that of something else on the same ones."""
 
     value: float
     low: float
@@ -77,22 +78,40 @@ class Ratio:
     """In 95 % of bootstrap resamples of the patients the ratio lies between `low` and `high`. That is chance
     of who was measured; another training would have given another value besides."""
     n: int
+    """Figures that the means are over."""
+    patients: int | None = None
+    """Whom they are of, where a patient may have several; None where each is a patient's only one."""
 
     @classmethod
-    def of(cls, one: Sequence[float], other: Sequence[float] | None = None) -> Ratio | None:
-        """Of figures patient by patient, `other` in the same order (without it, the mean of `one`).
+    def of(
+        cls, one: Sequence[float], other: Sequence[float] | None = None, of: Sequence[Hashable] | None = None
+    ) -> Ratio | None:
+        """Of figures one by one, `other` in the same order (without it, the mean of `one`).
 
-        Patients without either figure (NaN) are left out; None where none is left or `other` is zero.
+        `of` says whose each figure is; without it each is another patient's. Figures that do not exist in
+        both (NaN) are left out; None where none is left or `other` is zero.
         """
         pairs = np.array([one, [1.0] * len(one) if other is None else other], float)
-        pairs = pairs[:, np.isfinite(pairs).all(0)]
+        known = np.isfinite(pairs).all(0)
+        pairs = pairs[:, known]
         n = pairs.shape[1]
         above, below = pairs.mean(1) if n else (0.0, 0.0)
         if below <= 0:
             return None
-        drawn = pairs[:, np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))].mean(2)
+        # A patient is drawn with all lesions: they share a scanner, a body and what the model errs in.
+        owners = np.arange(n) if of is None else _numbered(of)[known]
+        patients, whose = np.unique(owners, return_inverse=True)
+        sums = np.stack([np.bincount(whose, weights=row) for row in pairs])  # (2, patients)
+        count = len(patients)
+        drawn = sums[:, np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))].sum(2)
         low, high = np.quantile(drawn[0] / np.maximum(drawn[1], 1e-12), (0.025, 0.975))
-        return cls(float(above / below), float(low), float(high), n)
+        return cls(float(above / below), float(low), float(high), n, None if of is None else count)
+
+
+def _numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    """The same number for the same name."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 Cell = str | int | float | Spread | None

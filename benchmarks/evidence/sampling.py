@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.evidence import tables
+from benchmarks.evidence.by_site import in_turn, told
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.pictures import curves
@@ -43,7 +44,7 @@ _MAY_FILL = 0.02
 """Least share of a window that its district must fill."""
 
 STARTS = (100, 50)
-"""Noise levels of 200 that a sample may start from instead of pure noise: the noised coarse prediction."""
+"""Noise levels of 200 that a sample may start from instead of the last: mean uptake with less noise."""
 
 Image = NDArray[np.float32]
 
@@ -99,12 +100,21 @@ def windows_of(studies: list[PreparedStudy], districts: tuple[District, ...], ed
     return found
 
 
+def chosen(windows: list[Window], count: int) -> tuple[list[Window], str]:
+    """At most `count` of the windows, one a patient, sites in turn; and in words which they are."""
+    of = {window.study.name: window for window in windows}
+    studies = [window.study for window in windows]
+    some = in_turn(studies)[:count]
+    return [of[study.name] for study in some], told(some, studies, "held-out patients who have one")
+
+
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """The same weights and the same noise; what differs is the sampler."""
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
     model = workshop.trained(recipe, steps=steps_of(setting, recipe), advance=advance)
-    windows = windows_of(measurer.studies, recipe.districts, setting.pick(24, 32))[: setting.pick(5, 10)]
+    edge = setting.pick(24, 32)
+    windows, whose = chosen(windows_of(measurer.studies, recipe.districts, edge), setting.pick(5, 10))
     rules = recipe.diffusion
     assert rules is not None
     rows, lines = [], {}
@@ -122,11 +132,11 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         lines[f"{sampler}: MAE"] = [(n, float(np.mean(f.mae))) for n, f in at]
         lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
     text = (
-        f"{len(windows)} windows of {setting.pick(24, 32)}^3 voxels, one a held-out patient with lesions, "
-        "around the hottest one. The same weights and the same noise throughout. Errors of the denoiser add "
-        f"up over many steps, so more steps need not be better; `not held` is a sample whose slow part may "
-        f"drift. As shipped a sample starts at level {rules.start_step} of {rules.steps}; lower ones start "
-        "from the noised prediction."
+        f"A window of {edge}^3 voxels around the hottest lesion of {whose}. The same weights and the same "
+        "noise throughout. Errors of the denoiser add up over many steps, so more steps need not be better; "
+        "`not held` is a sample whose slow part may drift. As shipped a sample starts at level "
+        f"{rules.start_step} of {rules.steps}, with the mean uptake of what the coarse predictor says and "
+        "noise; from a lower level it starts with the same uptake and less noise."
     )
     columns = (
         "what", "sampler", "evaluations", "MAE [SUV]", "bias [SUV]", "SUVmax error [SUV]",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from benchmarks.evidence.findings import Aim, Ratio, Table
 from benchmarks.evidence.measuring import Standing
+from benchmarks.evidence.report import show
 
 from scantwin.evaluation.tally import SENSITIVITY_AT
 from scantwin.evaluation.volumes import RESPONSE
@@ -71,6 +75,21 @@ LESIONS_TRIED: Final = (
 """What was tried, and what stands in the way, where a model does not beat the HU curve in lesions."""
 
 
+_Figure = Callable[[Standing], float]
+_ALL_COMPARED: Final = "MAE, PSNR and SSIM in each region, SUVmax and SUVpeak error, and FD"
+_COMPARED: Final[tuple[tuple[str, _Figure, int], ...]] = (
+    *(
+        (f"{said} in {region}", partial(Standing.mean, region=region, metric=metric), sign)
+        for metric, said, sign in (("mae", "MAE", 1), ("psnr", "PSNR", -1), ("ssim", "SSIM", -1))
+        for region in REGIONS
+    ),
+    ("SUVmax error", partial(Standing.lesion_mean, name="suvmax_error"), 1),
+    ("SUVpeak error", partial(Standing.lesion_mean, name="suvpeak_error"), 1),
+    ("FD", attrgetter("distance"), 1),
+)
+"""What models and references are compared in, in words; 1 where less is better, -1 where more is."""
+
+
 def beats_references(
     name: str, model: Standing, references: dict[str, Standing], *tried: str
 ) -> tuple[Aim, ...]:
@@ -97,8 +116,25 @@ def against(one: Standing, other: Standing, region: str) -> Ratio | None:
 
 
 def against_in_lesions(one: Standing, other: Standing, figure: str) -> Ratio | None:
-    """A figure of `one` over that of `other`, over lesions."""
-    return Ratio.of(one.tally.lesions[figure], other.tally.lesions[figure])
+    """A figure of `one` over that of `other`, over lesions; its interval is of their patients."""
+    return Ratio.of(one.tally.lesions[figure], other.tally.lesions[figure], of=one.tally.lesion_patients)
+
+
+def where_behind(name: str, model: Standing, references: dict[str, Standing]) -> str:
+    """Says where a simple reference is no worse than the model `name`, with both figures.
+
+    Of several such references the best one is named.
+    """
+    said = []
+    for what, figure, sign in _COMPARED:
+        own = figure(model)
+        others = [(sign * figure(one), who) for who, one in references.items() if math.isfinite(figure(one))]
+        if math.isfinite(own) and others and min(others)[0] <= sign * own:
+            best, who = min(others)
+            said.append(f"{what} ({show(own)}; {who} {show(sign * best)})")
+    if not said:
+        return f"{name} is better than every reference in {_ALL_COMPARED}."
+    return f"{name} is not better than every reference in: {', '.join(said)}. Compared: {_ALL_COMPARED}."
 
 
 def ratio(one: float, other: float) -> float | None:

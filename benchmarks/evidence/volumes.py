@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.evidence.by_site import in_turn, told
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
 from benchmarks.evidence.settings import recipe_for
 from numpy.typing import NDArray
@@ -67,8 +68,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, LowResource3D)
-    training = workshop.studies("training", recipe, advance)
-    held_out = workshop.studies("held-out", recipe, advance)[: setting.pick(4, None)]
+    training, held_out, measured = chosen(workshop, recipe, setting.pick(4, None), advance)
     known = [small_copy(study.hu, study.body) for study in training]
     extractor = RandomFeatures()
     kinds = {name: Kind() for name in ("real, held out", "real, training", "reconstructed", "noise", "mask")}
@@ -87,7 +87,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     memory = [_memory(size) for size in setting.pick(SIZES[2:], SIZES)]
     return Findings(
         "Whole CT volumes",
-        _text(setting, recipe, model.record, steps, len(held_out), kinds, floor),
+        _text(setting, recipe, model.record, steps, measured, kinds, floor),
         (
             _likeness(kinds, extractor.name),
             _regions(kinds),
@@ -99,6 +99,23 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         (_memory_aim(memory[-1]),),
         {"seconds": model.record["seconds"], "memory": memory},
     )
+
+
+def chosen(
+    workshop: Workshop, recipe: Recipe, most: int | None, advance: Advance
+) -> tuple[list[PreparedStudy], list[PreparedStudy], str]:
+    """All training patients, sites in turn; at most `most` held-out ones, in turn as well; and who, in words.
+
+    As many of the first training patients stand beside the held-out ones.
+    """
+    training = in_turn(workshop.studies("training", recipe, advance))
+    every = in_turn(workshop.studies("held-out", recipe, advance))
+    held_out = every[:most]
+    words = (
+        f"Measured on {told(held_out, every, 'held-out patients')}; the rows of real training patients are "
+        f"of {told(training[: len(held_out)], training, 'training patients')}."
+    )
+    return training, held_out, words
 
 
 def _images(system: LowResource3D, study: PreparedStudy, seed: int) -> dict[str, NDArray[Any]]:
@@ -224,7 +241,7 @@ def _text(
     recipe: Recipe,
     record: dict[str, Any],
     steps: int,
-    measured: int,
+    measured: str,
     kinds: dict[str, Kind],
     floor: float | None,
 ) -> str:
@@ -234,14 +251,15 @@ def _text(
     assert made and real
     return (
         f"One training of {steps} steps ({record['seconds']:.0f} s) on {setting.training} phantom patients "
-        f"at {recipe.spacing_mm[0]:g} mm; {measured} others are held out. {rules.sample_steps} "
-        f"network evaluations a volume ({rules.sampler}, {rules.steps} noise levels in training). Volumes "
-        "are made on the fields of view of the held-out patients, from noise and after their organ masks.\n\n"
+        f"at {recipe.spacing_mm[0]:g} mm. {measured} {rules.sample_steps} network evaluations a volume "
+        f"({rules.sampler}, {rules.steps} noise levels in training). Volumes are made on the fields of view "
+        "of these held-out patients, from noise and after their organ masks.\n\n"
         f"Real training patients are {floor or 0:.3g} from the held-out ones by the same Frechet distance: "
-        f"no made set can be expected below. A volume made from noise differs by {made.mean:.0f} HU from the "
-        f"most similar training patient, a held-out patient by {real.mean:.0f} HU.\n\n"
+        "no set made from noise can be expected below. A volume made from noise differs by "
+        f"{made.mean:.0f} HU from the most similar training patient, a held-out patient by {real.mean:.0f} "
+        "HU.\n\n"
         "Published (METRICS.md): 512 x 512 x 256 voxels within 24 GB of GPU memory. The networks here are "
-        "smaller and see no attention; whether they would say as much of real CTs is not measured."
+        "smaller and have no attention; whether they would say as much of real CTs is not measured."
     )
 
 

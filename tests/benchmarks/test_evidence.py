@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,16 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks.evidence import experiments, preparing, report, tables, workshop  # noqa: E402
+from benchmarks.evidence import (  # noqa: E402
+    experiments,
+    preparing,
+    report,
+    suv_aware,
+    tables,
+    workshop,
+)
 from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Spread, Table  # noqa: E402
-from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
+from benchmarks.evidence.measuring import AGREED_ORGANS, Measurer, Standing  # noqa: E402
 from benchmarks.evidence.pictures import curves  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
 from benchmarks.evidence.sarcoma import without_terms  # noqa: E402
@@ -107,10 +114,42 @@ def test_the_interval_of_a_ratio_is_as_wide_as_chance() -> None:
     assert found.low < found.value < found.high
 
 
+def test_lesions_of_one_patient_are_drawn_together() -> None:
+    random = np.random.default_rng(5)
+    one, other = random.gamma(20.0, 0.05, 12).tolist(), [1.0] * 12
+    patients = Ratio.of(one, other)
+    alone = Ratio.of(one * 5, other * 5)
+    lesions = Ratio.of(one * 5, other * 5, of=[f"patient {k}" for k in range(12)] * 5)
+    assert patients is not None and alone is not None and lesions is not None
+    # Five lesions that are all alike tell no more than one.
+    assert (lesions.low, lesions.high) == (pytest.approx(patients.low), pytest.approx(patients.high))
+    assert alone.high - alone.low < 0.6 * (lesions.high - lesions.low), "as if they were 60 patients"
+    assert (lesions.n, lesions.patients, patients.patients) == (60, 12, None)
+
+
+def test_a_patient_weighs_as_many_lesions_as_there_are() -> None:
+    found = Ratio.of([1.0, 1.0, 1.0, 2.0, math.nan], [1.0] * 5, of=[7, 7, 7, 3, 5])
+    assert found == Ratio(1.25, 1.0, 2.0, 4, 2), "of whom nothing is known is no patient"
+
+
+def test_a_ratio_over_lesions_knows_their_patients() -> None:
+    made = Standing()
+    made.tally.lesions["suvmax_error"] = [1.0, 1.0, 3.0]
+    made.tally.lesion_patients = [0, 0, 4]
+    over = tables.against_in_lesions(made, made, "suvmax_error")
+    assert over is not None and (over.n, over.patients) == (3, 2)
+
+
 def test_findings_survive_json() -> None:
     read = Findings.read(json.loads(json.dumps(FOUND.as_json(), allow_nan=False)))
     assert read.tables == FOUND.tables and read.aims == FOUND.aims and read.pictures == FOUND.pictures
     assert read.figures == {"odd": None, "list": [1, 2]}
+
+
+def test_aims_of_before_are_read() -> None:
+    data = FOUND.as_json()
+    del data["aims"][0]["ratio"]["patients"], data["aims"][1]["ratio"]
+    assert Findings.read(data).aims == FOUND.aims
 
 
 def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: Path) -> None:
@@ -127,10 +166,18 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     assert data == json.loads((tmp_path / "evidence.json").read_text())
     assert data["aims"]["met"] == {
         "value": 0.6, "aim": "at most 0.7", "met": True, "tried": [], "experiment": "districts",
-        "ratio": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 20},
+        "ratio": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 20, "patients": None},
         "setting": "quick", "command": "python -m benchmarks.evidence --quick --only districts",
     }  # fmt: skip
     assert data["aims"]["missed"]["met"] is False and len(data["aims"]["missed"]["tried"]) == 2
+
+
+def test_the_head_says_what_was_chosen_on_these_phantoms_and_what_brackets_are() -> None:
+    words = " ".join(report.as_markdown([kept()]).split())
+    assert "were chosen on the same held-out phantoms" in words and "bootstrap resamples" in words
+    assert "is trained on the real patients only" in words and "Beside everything" not in words
+    bare = Findings("A chapter", "", aims=(Aim.at_most("met", 0.6, 0.7, ""),))
+    assert "bootstrap" not in report.as_markdown([kept(findings=bare)]), "no value has an interval"
 
 
 def test_a_chapter_that_is_not_run_again_stays(tmp_path: Path) -> None:
@@ -146,6 +193,12 @@ def test_figures_are_shown_with_three_digits_that_count() -> None:
     assert [report.show(v) for v in (0.12345, 3.14159, 28.512, 0.00123, 7, None, "a|b", math.nan)] == [
         "0.123", "3.14", "28.5", "0.0012", "7", "-", "a/b", "-",
     ]  # fmt: skip
+
+
+def test_an_interval_says_of_how_many_lesions_and_patients() -> None:
+    assert report.show(Ratio(0.989, 0.97, 1.01, 20, 7)) == "0.989 [0.970, 1.010] (20 of 7 patients)"
+    assert report.show(Ratio(0.5, 0.5, 0.5, 3, 1)) == "0.500 [0.500, 0.500] (3 of 1 patient)"
+    assert report.show(Ratio(0.5, 0.4, 0.6, 10)) == "0.500 [0.400, 0.600] (10)"
 
 
 def test_what_is_asked_for_must_exist() -> None:
@@ -245,6 +298,87 @@ def test_the_aims_beside_the_references() -> None:
     assert not lesions.met and lesions.value == pytest.approx(1.1), "against the curve, not the median"
     assert lesions.tried == ("tried",)
     assert tables.ratio(1.0, 0.0) is None and tables.ratio(math.nan, 1.0) is None
+
+
+def made_up(mae: float, psnr: float, peak: float, distance: float = math.nan) -> Standing:
+    """A standing of two patients, with a lesion each."""
+    made = Standing(distance=distance, covered=[0.7, 0.9], seconds=[1.0, 1.0])
+    made.tally.patients = made.tally.searched = 2
+    for region in ("whole-body", "head"):
+        made.tally.regions[region]["mae"] = [mae, mae]
+        made.tally.regions[region]["psnr"] = [psnr, psnr]
+    made.tally.lesions["suvpeak_error"] = [peak, peak]
+    made.tally.lesion_patients = [0, 1]
+    return made
+
+
+def test_a_sentence_says_where_a_reference_is_better_than_the_model() -> None:
+    references = {
+        "training-median": made_up(0.6, 27.5, 3.9, 0.00024),
+        "hu-curve": made_up(0.3, 29.8, 3.4, 0.00011),
+    }
+    model = made_up(0.25, 29.6, 3.3, 0.00015)
+    model.tally.regions["head"]["mae"] = [0.7, 0.7]
+    del model.tally.regions["head"]["psnr"]
+    found = tables.where_behind("Pix2Pix", model, references)
+    assert found.startswith(
+        "Pix2Pix is not better than every reference in: MAE in head (0.700; hu-curve 0.300), "
+        "PSNR in whole-body (29.6; hu-curve 29.8), FD (0.00015; hu-curve 0.00011). Compared: "
+    )
+    good = made_up(0.25, 30.0, 3.3, 0.0001)
+    assert tables.where_behind("It", good, references).startswith("It is better than every reference in MAE")
+    assert "MAE in head (0.300; hu-curve 0.300)" in tables.where_behind(
+        "It", made_up(0.3, 30.0, 3.3), references
+    ), "as good is not better"
+
+
+@pytest.mark.parametrize("name", ["diffusion", "suv_aware", "districts", "cyclegan", "federated"])
+def test_chapters_of_what_makes_pet_say_where_a_reference_is_better(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"benchmarks.evidence.{name}")
+    references = {who: made_up(0.3, 29.8, 3.4) for who in ("training-mean", "training-median", "hu-curve")}
+    measurer = SimpleNamespace(
+        extractor=Measurer.extractor, training=[], scans=lambda *_, **__: [],
+        model=lambda *_, **__: made_up(0.25, 29.6, 3.3), references=lambda: references,
+    )  # fmt: skip
+    monkeypatch.setattr(Measurer, "of", lambda *_, **__: measurer)
+    for picture in ("projections", "slices", "curves"):
+        monkeypatch.setattr(module, picture, lambda *_, **__: Picture("one.png", ""), raising=False)
+    model = SimpleNamespace(record={"seconds": 1.0})
+    monkeypatch.setattr(module, "federated", lambda *_: model, raising=False)
+    found = module.run(QUICK, SimpleNamespace(trained=lambda *_, **__: model), lambda *_: None)
+    assert "is not better than every reference in: PSNR in whole-body (29.6; hu-curve 29.8)" in found.text
+    covered = [aim.aim for aim in found.aims if aim.name.startswith("coverage/")]
+    assert len(covered) == (name in ("diffusion", "suv_aware")) == ("cross-calibrated" in found.text)
+    assert all(words.startswith("cross-calibrated") and "stated" not in words for words in covered)
+    if name == "federated":
+        assert "Tried in the quick setting, earlier: a third of the steps" in found.text
+
+
+def test_the_bland_altman_plot_has_every_organ_and_the_limits_of_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert sorted(n for names in suv_aware._GROUPS.values() for n in names) == sorted(
+        [*AGREED_ORGANS, "lesions"]
+    )
+    drawn: list[dict[str, Any]] = []
+
+    def draw(_: Any, file: str, lines: Any, *, caption: str, **how: Any) -> Picture:
+        drawn.append({"lines": lines, **how})
+        return Picture(file, caption)
+
+    monkeypatch.setattr(suv_aware, "curves", draw)
+    standing = Standing()
+    standing.tally.pairs["bladder"] = [(20.0, 21.0)]
+    standing.tally.pairs["subcutaneous-fat"] = [(0.4, 0.3), (0.5, 0.2)]
+    picture = suv_aware._bland_altman(SimpleNamespace(), standing)  # type: ignore[arg-type]
+    assert drawn[0]["lines"]["bladder"] == [(20.5, -1.0)] and len(drawn[0]["lines"]["other organs"]) == 2
+    sd = float(np.std([-1.0, 0.1, 0.3], ddof=1))
+    assert drawn[0]["level"] == pytest.approx((-0.2 + 1.96 * sd, -0.2, -0.2 - 1.96 * sd))
+    assert "of points, not of patients" in picture.caption
+    suv_aware._bland_altman(SimpleNamespace(), Standing())  # type: ignore[arg-type]
+    assert drawn[1]["lines"] == {} and drawn[1]["level"] == ()
 
 
 def test_a_model_is_the_same_however_its_scans_are_made(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ class Tally:
         self.multi_scale = multi_scale
         self.regions: dict[str, Values] = defaultdict(lambda: defaultdict(list))
         self.lesions: Values = defaultdict(list)
+        self.lesion_patients: list[int] = []
+        """Whose each lesion is: the patient's place in the order of adding; parallel to lists of lesions."""
         self.pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         """Predicted and true mean uptake [g/ml] of lesions and organs."""
         self.volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -78,6 +80,7 @@ class Tally:
         if self.multi_scale and np.isfinite(many := case.likeness.multi_scale(predicted)):
             self.regions["whole-body"]["ms_ssim"].append(many)
         for figures in lesion_figures(predicted, case):
+            self.lesion_patients.append(self.patients - 1)
             for name, value in figures.items():
                 self.lesions[name].append(value)
         for name, mask in (organs or {}).items():

@@ -89,8 +89,8 @@ class Optimisation(Part):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.97
     """Decay of the moving average of weights that is delivered; 0 delivers the last weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor
-    has it (2-3 times faster there, slower elsewhere)."""
+    """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor or
+    GPU that networks work on has it (on processors 2-3 times faster there, slower elsewhere)."""
 
     @property
     def patches(self) -> int:
@@ -124,8 +124,7 @@ class Losses(Part):
     identity: Weight = 5.0
     """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
     denoising: Weight = 1.0
-    """Of the denoiser's error, in units of what it denoises: squared, in slices pseudo-Huber, in volumes
-    absolute."""
+    """Of the denoiser's error, in units of what it denoises: squared, in volumes absolute."""
 
 
 class Unpaired(Part):
@@ -136,7 +135,7 @@ class Unpaired(Part):
 
 
 class Diffusion(Part):
-    """The conditional diffusion of the residual between PET and coarse prediction."""
+    """The conditional diffusion of what the PET has beside the mean uptake at a coarse prediction."""
 
     steps: Positive = 200
     """Noise levels in training (issue 4)."""
@@ -159,7 +158,7 @@ class Diffusion(Part):
     spots are the denoiser's business."""
     sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
     start_step: Positive = 200
-    """Noise level (1..steps) from which a sample starts, at the noised coarse prediction."""
+    """Noise level (1..steps) from which a sample starts, at the noised mean uptake."""
     sample_steps: Positive = 5
     """Network evaluations of a sample."""
     samples: Annotated[int, Field(gt=0, le=32)] = 4

@@ -59,6 +59,16 @@ def test_lesions_are_a_region_and_have_an_overlap_over_patients():
     assert true["dice"]["mean"] == 1.0 and true["false_positive_ml"]["mean"] == 0.0
 
 
+def test_lesions_know_whose_they_are():
+    tally = Tally(multi_scale=False)
+    two = patient(lesion=True)
+    two.lesions[MARK] = True
+    for case in (two, patient(lesion=False), patient(lesion=True)):
+        tally.add(case.true, case)
+    assert tally.lesion_patients == [0, 0, 2]
+    assert {len(values) for values in (*tally.lesions.values(), tally.pairs["lesions"])} == {3}
+
+
 def test_a_spread_says_of_how_many():
     assert spread([1.0, 3.0]) == {"mean": 2.0, "sd": pytest.approx(2**0.5), "n": 2}
     assert spread([1.0]) == {"mean": 1.0, "sd": 0.0, "n": 1}

@@ -1,0 +1,23 @@
+"""Patients of all sites where not all are measured: by name, the first few are all of one site."""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+
+from benchmarks.evidence.federated import by_site
+
+from scantwin.learning.prepared import PreparedStudy
+
+
+def in_turn(studies: list[PreparedStudy]) -> list[PreparedStudy]:
+    """All of `studies`, sites in turn: the first patient of each, then the second of each that has one."""
+    turns = zip_longest(*by_site(studies).values())
+    return [study for study in chain.from_iterable(turns) if study is not None]
+
+
+def told(chosen: list[PreparedStudy], among: list[PreparedStudy], who: str) -> str:
+    """How many of how many, and of which part of the sites: `4 of 10 held-out patients, of all 3 sites`."""
+    sites, every = len(by_site(chosen)), len(by_site(among))
+    count = f"all {len(among)}" if len(chosen) == len(among) else f"{len(chosen)} of {len(among)}"
+    of = "one site" if every == 1 else f"all {every} sites" if sites == every else f"{sites} of {every} sites"
+    return f"{count} {who}, of {of}"
