@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 
 
+@pytest.mark.timeout(900)  # eight tests in one
 def test_every_system_learns_and_says_the_same_on_another_device():
     """In a process of its own: torch has to know the device before it computes a gradient."""
     files = sorted(map(str, HERE.rglob("on_another_device.py")))
