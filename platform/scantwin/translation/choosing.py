@@ -20,11 +20,11 @@ def choose_model(text: str, settings: Settings | None = None) -> tuple[Model, st
     folder = Path(text)
     if (folder / "model.json").is_file():
         return Model.load(folder), folder.resolve().name
-    if folder.is_dir():
-        return Model.load(folder), text  # says what is missing
-    if text in STARTERS:
+    if text in STARTERS:  # whatever else here is called so
         folder = starter_folder(text)
         return Model.load(folder), starter_version(folder)
+    if folder.is_dir():
+        return Model.load(folder), text  # says what is missing
     settings = settings or load_settings()
     database = Database(settings.database)
     database.migrate()

@@ -129,3 +129,12 @@ def test_who_mistypes_a_starter_is_told_what_they_are_called(tmp_path):
     with pytest.raises(InputError) as caught:
         choose_model("starter-pix2pix", load_settings(home=tmp_path))
     assert all(name in caught.value.hint for name in STARTERS)
+
+
+@made
+def test_a_folder_that_is_called_like_a_starter_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "starter").mkdir()
+    assert choose_model("starter")[1].startswith("starter-")
+    with pytest.raises(InputError, match="no model.json"):
+        choose_model("./starter")
