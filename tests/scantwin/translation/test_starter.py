@@ -136,5 +136,5 @@ def test_a_folder_that_is_called_like_a_starter_does_not_hide_it(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "starter").mkdir()
     assert choose_model("starter")[1].startswith("starter-")
-    with pytest.raises(InputError, match="no model.json"):
+    with pytest.raises(InputError, match=r"no model\.json"):
         choose_model("./starter")
