@@ -1,12 +1,18 @@
-"""Patients of all sites where not all are measured: by name, the first few are all of one site."""
+"""Phantom patients by site, and in turn where not all are measured: by name the first few are of one site."""
 
 from __future__ import annotations
 
 from itertools import chain, zip_longest
 
-from benchmarks.evidence.federated import by_site
-
 from scantwin.learning.prepared import PreparedStudy
+
+
+def by_site(studies: list[PreparedStudy]) -> dict[str, list[PreparedStudy]]:
+    """Training patients of each site; a patient's name begins with the site's."""
+    sites: dict[str, list[PreparedStudy]] = {}
+    for study in studies:
+        sites.setdefault(study.name.split("-")[0], []).append(study)
+    return sites
 
 
 def in_turn(studies: list[PreparedStudy]) -> list[PreparedStudy]:

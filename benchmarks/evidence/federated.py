@@ -8,6 +8,7 @@ business.
 from __future__ import annotations
 
 from benchmarks.evidence import tables
+from benchmarks.evidence.by_site import by_site
 from benchmarks.evidence.findings import Aim, Findings, Setting, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.settings import translation_recipe
@@ -67,14 +68,6 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             *tables.beats_references("federated-pix2pix", who["three sites"], references),
         ),
     )  # fmt: skip
-
-
-def by_site(studies: list[PreparedStudy]) -> dict[str, list[PreparedStudy]]:
-    """Training patients of each site; a patient's name begins with the site's."""
-    sites: dict[str, list[PreparedStudy]] = {}
-    for study in studies:
-        sites.setdefault(study.name.split("-")[0], []).append(study)
-    return sites
 
 
 def federated(

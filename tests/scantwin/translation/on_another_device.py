@@ -16,29 +16,8 @@ from elsewhere import elsewhere
 from scantwin import systems
 from scantwin.evaluation.held_out import measure
 from scantwin.learning import training
-from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
 from scantwin.learning.weights import system_arrays
-
-SPECIAL = {
-    "pix2pix": {},
-    "cyclegan": {"unpaired": {"pool": 3}},
-    "coarse-diffusion": {
-        "diffusion": {"steps": 20, "channels": [8, 16], "time_features": 8, "start_step": 20,
-                      "sample_steps": 2, "samples": 2, "coarse_share": 0.3},
-    },
-}  # fmt: skip
-
-
-@pytest.fixture(params=SPECIAL)
-def recipe(request, tiny_recipe):
-    values = tiny_recipe.model_dump(mode="json") | {"system": request.param} | SPECIAL[request.param]
-    values["network"]["dropout"] = 0.25
-    values["losses"]["lesions"] = 0.2
-    if request.param == "coarse-diffusion":
-        del values["network"]["discriminator_channels"]
-        values["losses"] |= {"hottest": 0.5, "uptake": 0.5}
-    return Recipe.read(values, "test")
 
 
 def test_it_learns_goes_on_and_says_the_same(recipe, bar_cohort, tmp_path, monkeypatch):

@@ -10,38 +10,13 @@ from scantwin import systems
 from scantwin.evaluation.held_out import measure
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import INPUTS
-from scantwin.learning.recipe import GENERATORS, Recipe
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, system_arrays
-
-SPECIAL = {
-    "pix2pix": {},
-    "cyclegan": {"unpaired": {"pool": 3}},
-    "coarse-diffusion": {
-        "diffusion": {"steps": 20, "channels": [8, 16], "time_features": 8, "start_step": 20,
-                      "sample_steps": 2, "samples": 2, "coarse_share": 0.3},
-    },
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-@pytest.fixture(params=[name for name in systems.SYSTEMS if name not in GENERATORS])
-def recipe(request, tiny_recipe):
-    values = tiny_recipe.model_dump(mode="json") | {"system": request.param} | SPECIAL[request.param]
-    values["network"]["dropout"] = 0.25
-    values["losses"]["lesions"] = 0.2
-    values["sampling"]["swap_uptake"] = 0.5
-    if request.param == "coarse-diffusion":
-        for section, key in (("network", "discriminator_channels"),):
-            del values[section][key]
-        values["losses"] |= {"hottest": 0.5, "uptake": 0.5}
-    if request.param == "cyclegan":
-        values["optimisation"]["accumulate"] = 2
-    return Recipe.read(values, "test")
 
 
 def test_components_are_named_by_system_district_and_part(recipe):
