@@ -7,7 +7,7 @@ asked for: which of the networks learns just now is the system's business.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from scantwin.generation.fields import Field, shares
 from scantwin.generation.hu_scale import to_unit
 from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL
 from scantwin.imaging.study import District
+from scantwin.learning.places import Places
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
@@ -86,14 +87,15 @@ class VolumeSampler:
         return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
 
     @cached_property
-    def centres(self) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-        """Flat indices of the voxels of the body and of lesions, by study."""
+    def centres(self) -> list[tuple[Places, Places | None]]:
+        """The voxels of the body and of lesions, by study; None where organs are not known."""
         found = []
         for study in self.usable:
-            lesions = np.zeros(0, np.int32)
-            if study.organs is not None:
-                lesions = np.flatnonzero(study.organs == ORGAN_LABEL["tumour"]).astype(np.int32)
-            found.append((np.flatnonzero(study.mask(self.district)).astype(np.int32), lesions))
+            body = Places.of(partial(study.mask, self.district), len(study.hu))
+            tumours = (
+                None if study.organs is None else Places.of(partial(_tumour, study.organs), len(body.up_to))
+            )
+            found.append((body, tumours))
         return found
 
 
@@ -134,11 +136,11 @@ class VolumeBatch:
         recipe = self.sampler.recipe
         number = int(random.integers(len(self.sampler.usable)))
         study, (body, lesions) = self.sampler.usable[number], self.sampler.centres[number]
-        voxels = lesions if random.random() < recipe.sampling.lesions and lesions.size else body
-        centre = np.unravel_index(int(random.choice(voxels)), study.hu.shape)
+        places = lesions if random.random() < recipe.sampling.lesions and lesions else body
+        centre = places.draw(random)
         edge = recipe.sampling.patch
         offset = random.integers(edge // 4, 3 * edge // 4, 3)
-        start = tuple(int(c - o) for c, o in zip(centre, offset, strict=True))
+        start = tuple(c - int(o) for c, o in zip(centre, offset, strict=True))
         shift = float(random.normal(0.0, recipe.sampling.hu_jitter)) if recipe.sampling.hu_jitter else 0.0
         hu = cut(study.hu, start, (edge,) * 3, AIR_HU) + np.float32(shift)
         inside = cut(study.body, start, (edge,) * 3, 0.0) > 0.5
@@ -155,6 +157,10 @@ class VolumeBatch:
         study = self.sampler.usable[int(random.integers(len(self.sampler.usable)))]
         # A mask costs more than the rest of a window: it is made for who will look at it.
         return window_of(study, recipe, rules, random, stretch=recipe.sampling.stretch, with_mask=self.masked)
+
+
+def _tumour(organs: NDArray[np.uint8], z: int) -> NDArray[np.bool_]:
+    return np.asarray(organs[z] == ORGAN_LABEL["tumour"])
 
 
 def window_of(

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,16 @@ from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_FORMAT = 8
+_FORMAT = 9
 """Of the cached files; raised when what is prepared changes."""
-
-_OWN_GRID = frozenset({"pet", "pet_lesions"})
-"""Arrays of a cached file on the PET's own grid: only metrics read them."""
 
 
 @dataclass(frozen=True)
 class Cohort:
     """Prepared studies; a patient is either for training or held out, never both.
 
-    All of them are in memory (docs/translation.md says how much that is), except for PETs on their own grid.
+    Their images stay in the cache's files, which are mapped into memory: a cohort may be larger than it
+    (docs/translation.md, "Memory").
     """
 
     training: list[PreparedStudy]
@@ -140,11 +137,11 @@ def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, 
 
 
 def save_prepared(study: PreparedStudy, path: Path) -> None:
-    """Writes a prepared study; CT as int16 [HU], PET as float32 [g/ml]."""
+    """Writes a prepared study, its images as they are used: `load_prepared` maps them."""
     pet, pet_lesions = study.pet, study.pet_lesions
     arrays: dict[str, Any] = {
-        "hu": np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16),
-        "body": study.body.astype(np.uint8), "labels": study.labels,
+        "hu": np.rint(study.hu).astype(np.float32),
+        "body": study.body, "labels": study.labels,
         "depth": study.depth.astype(np.float16) if study.organs is None else None,
         "organs": study.organs,
         "suv": study.suv, "lesions": study.lesions, "pet_lesions": pet_lesions,
@@ -161,43 +158,25 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
 
 
 def load_prepared(path: Path) -> PreparedStudy:
-    """Reads what `save_prepared` wrote; what is on the PET's own grid each time that it is asked for.
+    """What `save_prepared` wrote. Its images are the file itself, also once that was deleted: what was read
+    of them is memory that the system takes back when it is short of it.
 
     Raises `FileNotFoundError`, `SafetensorError`.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    with safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="pt") as file:  # torch's tensors are views of the file, NumPy's are copies
         about = json.loads(file.metadata()["study"])
-        arrays = {key: file.get_tensor(key) for key in set(file.keys()) - _OWN_GRID}
-    shape = arrays["hu"].shape
-    own = _on_own_grid(path)
+        arrays = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 - no mapping
+    hu, pet = arrays["hu"], arrays.get("pet")
+    nothing = np.broadcast_to(np.uint8(0), hu.shape)  # takes no memory
     return PreparedStudy(
         name=about["name"], condition=about["condition"], confidence=about["confidence"],
-        has_ct=about["has_ct"], sides=_pairs(about["sides"]),
-        grid=_placed(about["grid"], np.broadcast_to(np.uint8(0), shape)),
-        hu=arrays["hu"].astype(np.float32), body=arrays["body"].astype(bool), labels=arrays["labels"],
-        depth=_depth(arrays, shape), organs=arrays.get("organs"),
-        suv=arrays.get("suv"), lesions=arrays.get("lesions"),
-        pet=partial(_pet, about["pet"], own["pet"]) if "pet" in own else None,
-        pet_lesions=own.get("pet_lesions"),
+        has_ct=about["has_ct"], sides=_pairs(about["sides"]), grid=_placed(about["grid"], nothing),
+        hu=hu, body=arrays["body"], labels=arrays["labels"], depth=arrays.get("depth", nothing),
+        organs=arrays.get("organs"), suv=arrays.get("suv"), lesions=arrays.get("lesions"),
+        pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
     )  # fmt: skip
-
-
-def _on_own_grid(path: Path) -> dict[str, Callable[[], np.ndarray]]:
-    """What reads the arrays on the PET's own grid, by name; also when the file was deleted by then."""
-    # Opened for these alone: they hold the file, and what was read of it through them counts as used memory.
-    with safe_open(path, framework="numpy") as file:
-        slices = {key: file.get_slice(key) for key in _OWN_GRID.intersection(file.keys())}
-    return {key: partial(_whole, part) for key, part in slices.items()}
-
-
-def _whole(part: Any) -> np.ndarray:
-    return np.asarray(part[:])
-
-
-def _pet(place: dict[str, Any], read: Callable[[], np.ndarray]) -> Volume:
-    return _placed(place, read())
 
 
 def _pairs(sides: list[list[float]] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -205,12 +184,6 @@ def _pairs(sides: list[list[float]] | None) -> tuple[tuple[float, float], tuple[
         return None
     (y0, y1), (x0, x1) = sides
     return (y0, y1), (x0, x1)
-
-
-def _depth(arrays: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-    if "depth" in arrays:
-        return np.asarray(arrays["depth"], np.float32)
-    return np.broadcast_to(np.float32(0.0), shape)  # takes no memory
 
 
 def _place(volume: Volume) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from scantwin.imaging.study import DISTRICT_LABEL, District
 from scantwin.learning.augmentation import margin, warp
 from scantwin.learning.mirroring import mirror, mirror_inputs
+from scantwin.learning.places import OnSlice, Places
 from scantwin.learning.prepared import PreparedStudy, cut
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Axis
@@ -25,8 +26,8 @@ _MOST_SWAPPED = 5.0
 _HEAVIEST = 100.0
 """Largest weight that a voxel of a lesion gets beside its body's: a patch's cut edge of a node is noise."""
 
-Kinds = dict[str, NDArray[np.int32]]
-"""Flat indices of the voxels of each kind: body, hot, lesions."""
+Kinds = dict[str, Places]
+"""The voxels of each kind: body, hot, lesions."""
 
 Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], np.float32]
 """Inputs, SUV [g/ml], weight in the loss, lesions, axes (channel, z, y, x); 1 if drawn from all of a body."""
@@ -54,17 +55,17 @@ class Sampler:
     @cached_property
     def _with_ct(self) -> list[tuple[PreparedStudy, Kinds]]:
         usable = [s for s in self.studies if s.has_ct and self.district in s.boxes]
-        return [(s, {"body": np.flatnonzero(s.mask(self.district)).astype(np.int32)}) for s in usable]
+        return [(s, {"body": Places.of(partial(s.mask, self.district), len(s.hu))}) for s in usable]
 
     def _kinds(self, study: PreparedStudy) -> Kinds:
-        assert study.suv is not None  # noqa: S101 - the caller saw to it
-        mask = study.mask(self.district)
-        hot = mask & (study.suv > np.quantile(study.suv[mask], 0.9))
-        voxels = {"body": mask, "hot": hot}
-        if study.lesions is not None:
-            voxels["lesions"] = mask & (study.lesions > 0)
-        found = {kind: np.flatnonzero(where).astype(np.int32) for kind, where in voxels.items()}
-        return {kind: index for kind, index in found.items() if index.size}
+        suv, lesions, mask = study.suv, study.lesions, partial(study.mask, self.district)
+        assert suv is not None  # noqa: S101 - the caller saw to it
+        warm = np.quantile(suv[study.mask(self.district)], 0.9)
+        voxels: dict[str, OnSlice] = {"body": mask, "hot": lambda z: mask(z) & (suv[z] > warm)}
+        if lesions is not None:
+            voxels["lesions"] = lambda z: mask(z) & (lesions[z] > 0)
+        found = {kind: Places.of(where, len(suv)) for kind, where in voxels.items()}
+        return {kind: places for kind, places in found.items() if places}
 
     def __bool__(self) -> bool:
         return bool(self._with_pet) and (self.paired or bool(self._with_ct))
@@ -97,7 +98,7 @@ class Sampler:
         draw = random.random()
         kind = "lesions" if draw < rules.lesions else "hot" if draw < rules.lesions + rules.hot else "body"
         kind = kind if kind in kinds else "body"
-        centre = np.unravel_index(int(random.choice(kinds[kind])), study.hu.shape)
+        centre = kinds[kind].draw(random)
         edge, around = rules.patch, margin(rules)
         # The chosen voxel lies anywhere in the middle half, so that nothing is learnt from being central.
         offset = random.integers(edge // 4, 3 * edge // 4, 3)

@@ -5,10 +5,9 @@ The networks see, besides the CT, where a voxel is: a 13 cm patch of liver and o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import SimpleITK as sitk
@@ -63,27 +62,6 @@ _SIDE_MM: Final = 100.0
 trunk in 500 mm only the skin and the arms are nearer; of a piece of a limb it says what was worth a scan."""
 
 
-Value = TypeVar("Value")
-
-
-class OnDemand(Generic[Value]):
-    """A field of a dataclass that is given as a value, or as a function that reads it; None by default.
-
-    A function is called each time the field is asked for, and nobody keeps what it returned.
-    """
-
-    def __set_name__(self, kind: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, owner: object | None, kind: type | None = None) -> Value | None:
-        given = None if owner is None else vars(owner)[self._name]  # the class is asked for the default
-        value: Value | None = given() if callable(given) else given
-        return value
-
-    def __set__(self, owner: object, given: Value | Callable[[], Value] | None) -> None:
-        vars(owner)[self._name] = given
-
-
 @dataclass(frozen=True, eq=False)
 class PreparedStudy:
     """One study on the working grid. Arrays have axes (z, y, x)."""
@@ -97,16 +75,15 @@ class PreparedStudy:
     body: NDArray[np.bool_]
     labels: NDArray[np.uint8]
     """District labels (DISTRICT_LABEL), 0 outside the body."""
-    depth: NDArray[np.float32]
+    depth: NDArray[np.floating | np.uint8]
     """Distance to the skin [mm], 0 outside; 0 everywhere where the recipe makes CT."""
     suv: NDArray[np.float32] | None = None
     """PET [g/ml] on the working grid."""
     lesions: NDArray[np.uint8] | None = None
-    pet: OnDemand[Volume] = OnDemand()
-    """PET [g/ml] on its own grid: metrics are taken there. A cohort's studies read it when it is asked for:
-    it has more voxels than the rest of a study, and training needs none of them."""
-    pet_lesions: OnDemand[NDArray[np.uint8]] = OnDemand()
-    """Lesion labels on the PET's own grid, read as `pet` is."""
+    pet: Volume | None = None
+    """PET [g/ml] on its own grid: metrics are taken there."""
+    pet_lesions: NDArray[np.uint8] | None = None
+    """Lesion labels on the PET's own grid."""
     confidence: float = 1.0
     """Of the split into districts."""
     has_ct: bool = True
@@ -145,9 +122,10 @@ class PreparedStudy:
         """Whether the body was split into districts."""
         return bool(set(self.boxes) - {"whole-body"})
 
-    def mask(self, district: District) -> NDArray[np.bool_]:
-        """Voxels of `district`; `whole-body` is the whole body, split or not."""
-        return self.body if district == "whole-body" else self.labels == DISTRICT_LABEL[district]
+    def mask(self, district: District, z: int | None = None) -> NDArray[np.bool_]:
+        """Voxels of `district`, on slice `z` alone if it is said; `whole-body` is all of it, split or not."""
+        at = slice(None) if z is None else z
+        return self.body[at] if district == "whole-body" else self.labels[at] == DISTRICT_LABEL[district]
 
     def inputs(
         self, district: District, start: tuple[int, int, int], shape: tuple[int, int, int]

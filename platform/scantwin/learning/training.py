@@ -90,7 +90,7 @@ def train(
     first = state.load(resume) if resume else 0
     saved = time.monotonic()
     began = saved - state.spent_s
-    looked = -1
+    scored = -1
 
     def share_done(step: int) -> float:
         # What stands still half-way is looked at no more, and its second half must not begin anew.
@@ -102,15 +102,14 @@ def train(
         state.spent_s = time.monotonic() - began
         fraction = share_done(step)
         if watcher and watcher.due(before, fraction):
-            _look(watcher, state, step)
-            looked = step
+            scored = step if _look(watcher, state, step) else scored
         before = fraction
         if fraction >= 1.0:
             break
         district = turns[step]
         progress = span[0] + (span[1] - span[0]) * fraction
         if progress >= system.settles_at and not state.settled:
-            if watcher and step and looked != step:
+            if watcher and step and scored != step:
                 _look(watcher, state, step)
             state.settle()
         _set_rates(system, district, rate_factor(recipe.optimisation, progress))
@@ -128,7 +127,7 @@ def train(
             after_step(done)
     if resume:
         state.save(resume, done)
-    if watcher and looked != done:
+    if watcher and scored != done:
         _look(watcher, state, done)
     state.deliver()
     chosen = state.best_step if math.isfinite(state.best_score) else None
@@ -136,11 +135,13 @@ def train(
     return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
 
 
-def _look(watcher: Watcher, state: TrainingState, step: int) -> None:
+def _look(watcher: Watcher, state: TrainingState, step: int) -> bool:
+    """Whether there was a score: a look may have been for a picture only."""
     with state.lent_average():
         score = watcher.look(step, scored=not state.settled)
         if score is not None:
             state.keep_if_best(score, step)
+    return score is not None
 
 
 def _digest(studies: list[PreparedStudy]) -> str:

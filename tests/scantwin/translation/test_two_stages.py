@@ -70,6 +70,19 @@ def test_the_coarse_predictor_is_the_chosen_one_and_the_denoiser_the_last(recipe
     assert any((learnt[key] != untrained[key]).any() for key in learnt)
 
 
+def test_a_picture_at_the_end_of_a_stage_does_not_take_the_place_of_its_score(recipe, bar_cohort):
+    class Pictures(Prefers):
+        def look(self, step: int, *, scored: bool) -> float | None:
+            pictured, self.pictured = self.pictured, step  # every look that was due is for a picture
+            return super().look(step, scored=scored) if pictured == step else None
+
+        pictured = -1
+
+    watcher = Pictures(systems.build(recipe, seed=1), step=3)
+    result = train(watcher.system, bar_cohort.training, steps=STEPS, seed=3, watcher=watcher)
+    assert watcher.asked == [SETTLES * STEPS] and result.chosen_step == SETTLES * STEPS
+
+
 def test_each_step_moves_one_network_and_counts_it_alone(recipe, bar_cohort):
     system = systems.build(recipe, seed=1)
     result = train(system, bar_cohort.training, steps=STEPS, seed=3)
