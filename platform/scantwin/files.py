@@ -83,10 +83,11 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
 def claim_folder(folder: Path, order: Any) -> None:
     """Keeps `order` in the folder's order.json: a folder holds what one order makes, and more of the same.
 
-    Raises `InputError` where another order's work is.
+    An order of which nothing was made gives way. Raises `InputError` where another order's work is.
     """
     path = folder / "order.json"
-    if path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order)):
+    other = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order))
+    if other and any(one != path and not one.name.startswith(".") for one in folder.iterdir()):
         raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
     write_json(path, order)
 

@@ -136,6 +136,12 @@ def test_a_folder_holds_one_order(painter, scenes, tmp_path):
     assert make_lesion_data(painter, scenes, Sampled(), Order(2, {"lung": 1.0}), tmp_path)["cases"] == 2
 
 
+def test_an_order_of_which_nothing_could_be_made_does_not_bar_the_next(painter, scenes, tmp_path):
+    with pytest.raises(InputError, match="kidney"):
+        make_lesion_data(painter, scenes, Sampled(), Order(1, {"kidney": 1.0}), tmp_path)
+    assert make_lesion_data(painter, scenes, Sampled(), Order(1, {"lung": 1.0}), tmp_path)["cases"] == 1
+
+
 def test_an_organ_that_no_ct_has_is_said(painter, scenes, tmp_path):
     with pytest.raises(InputError, match="kidney"):
         make_lesion_data(painter, scenes, Sampled(), Order(1, {"kidney": 1.0}), tmp_path)
