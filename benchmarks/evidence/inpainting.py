@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -84,8 +86,16 @@ _REGION_MM: Final = (40.0, 60.0)
 """Diameters of the regions in organs [mm]: the part of an organ inside of one is made anew."""
 _FEWEST: Final = 12
 """Pixels of a slice's region below which the slice is not counted."""
+_OVER_PIX2PIX: Final = ("diffusion", "neighbour")
 _SEEN: Final = 12
 """Pixels around a region that the extractor is shown: its features reach no further."""
+
+
+@cache
+def extractors() -> tuple[RandomFeatures, RandomFeatures]:
+    """Of shapes, which the aims are taken with, and of grain: the first layer of the same, by itself."""
+    whole = RandomFeatures()
+    return whole, RandomFeatures(whole.widths[:1])
 
 
 @dataclass
@@ -93,6 +103,8 @@ class Made:
     """What one way of making says of one organ, over the patients."""
 
     features: Gaussian = field(default_factory=Gaussian)
+    """Of shapes."""
+    grain: Gaussian = field(default_factory=Gaussian)
     mae: list[float] = field(default_factory=list)
     border: list[float] = field(default_factory=list)
     """Jump across the border over that of the real CT."""
@@ -112,7 +124,6 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     system = systems.restore(model)
     assert isinstance(system, CTInpainting)
     studies = workshop.studies("held-out", recipe, advance)
-    extractor = RandomFeatures()
     ways = ("real", *METHODS, "neighbour")
     found: Found = {organ: {way: Made() for way in ways} for organ in ORGANS}
     shown: dict[OrganClass, list[Volume]] = {}
@@ -125,17 +136,18 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             made = {m: _regenerated(system, study, region, m, number) for m in METHODS}
             images = [study.hu, *made.values(), _neighbour(study.hu)]
             for who, image in zip(ways, images, strict=True):
-                _measure(found[organ][who], study, region, image, organ, extractor)
+                _measure(found[organ][who], study, region, image, organ)
             if organ not in shown:
                 shown[organ] = _row(study, region, made)
     distances = {o: _distances(found[o]) for o in ORGANS}
+    of_grain = {o: _distances(found[o], lambda made: made.grain) for o in ORGANS}
     return Findings(
         "Inpainting of CT slices",
-        _text(setting, model, recipe, steps, len(studies), found, distances),
-        (_frechet_table(found, distances, extractor), _quality_table(found)),
+        _text(setting, model, recipe, steps, len(studies), found, distances, of_grain),
+        (_frechet_table(found, distances), _grain_table(found, of_grain), _quality_table(found)),
         (_picture(workshop, shown),),
         tuple(_aim(organ, distances[organ]) for organ in ORGANS),
-        {"seconds": model.record["seconds"], "frechet": {o: dict(d) for o, d in distances.items()}},
+        {"seconds": model.record["seconds"], "frechet": distances, "frechet_of_grain": of_grain},
     )
 
 
@@ -169,8 +181,7 @@ def _neighbour(hu: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _measure(
-    into: Made, study: PreparedStudy, region: Region, image: NDArray[np.float32], organ: OrganClass,
-    extractor: RandomFeatures,
+    into: Made, study: PreparedStudy, region: Region, image: NDArray[np.float32], organ: OrganClass
 ) -> None:  # fmt: skip
     low, high = WINDOW.get(organ, SOFT)
     for z in np.flatnonzero(region.sum(axis=(1, 2)) >= _FEWEST):
@@ -179,7 +190,8 @@ def _measure(
         one, where = (
             torch.from_numpy(part)[None, None] for part in (shown, region[z][box].astype(np.float32))
         )
-        into.features.add(extractor(one, where).double().numpy())
+        for gathered, extractor in zip((into.features, into.grain), extractors(), strict=True):
+            gathered.add(extractor(one, where).double().numpy())
     real = study.hu
     into.mae.append(float(np.abs(image[region] - real[region]).mean()))
     into.border.append(border_jump(image, region) / border_jump(real, region))
@@ -193,11 +205,13 @@ def _around(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
     return slice(low[0], rows[-1] + 1 + _SEEN), slice(low[1], columns[-1] + 1 + _SEEN)
 
 
-def _distances(made: dict[str, Made]) -> dict[str, float]:
-    if made["real"].features.count < 2:
+def _distances(
+    made: dict[str, Made], of: Callable[[Made], Gaussian] = lambda made: made.features
+) -> dict[str, float]:
+    real = of(made["real"])
+    if real.count < 2:
         return {}
-    real = made["real"].features
-    return {w: frechet_distance(made[w].features, real) for w in (*METHODS, "neighbour")}
+    return {way: frechet_distance(of(made[way]), real) for way in (*METHODS, "neighbour")}
 
 
 def _aim(organ: OrganClass, distances: dict[str, float]) -> Aim:
@@ -206,9 +220,8 @@ def _aim(organ: OrganClass, distances: dict[str, float]) -> Aim:
     return Aim.at_most(f"inpainting/{organ}", ratio, _LIMIT, words, *TRIED)
 
 
-def _frechet_table(
-    found: Found, distances: dict[OrganClass, dict[str, float]], extractor: RandomFeatures
-) -> Table:
+def _frechet_table(found: Found, distances: dict[OrganClass, dict[str, float]]) -> Table:
+    extractor, _ = extractors()
     rows = tuple(
         (
             organ, found[organ]["real"].features.count,
@@ -225,6 +238,22 @@ def _frechet_table(
         f"slices, features of the region in its surroundings, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, "
         f"for lung, {WINDOW['lung'][0]:.0f}..{WINDOW['lung'][1]:.0f} HU. "
         + _slices_and_features(found, distances, _features_of(extractor)),
+    )
+
+
+def _grain_table(found: Found, distances: dict[OrganClass, dict[str, float]]) -> Table:
+    _, extractor = extractors()
+    ways = (*METHODS, "neighbour")
+    rows = tuple(
+        (organ, found[organ]["real"].grain.count, *(distances[organ].get(way) for way in ways))
+        for organ in ORGANS
+    )
+    return Table(
+        "Frechet distance of grain to the real slices",
+        ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice"),
+        rows,
+        f"Extractor {extractor.name}: the first layer of the one above, three pixels across; the same slices "
+        f"and windows. A slice gives {_features_of(extractor)} features.",
     )
 
 
@@ -277,7 +306,7 @@ def _quality_table(found: Found) -> Table:
 
 def _text(
     setting: Setting, model: Model, recipe: Recipe, steps: int, patients: int, found: Found,
-    distances: dict[OrganClass, dict[str, float]],
+    distances: dict[OrganClass, dict[str, float]], of_grain: dict[OrganClass, dict[str, float]],
 ) -> str:  # fmt: skip
     rules = recipe.inpainting
     assert rules is not None
@@ -289,7 +318,7 @@ def _text(
         f"neighbours, with {rules.sample_steps} network evaluations ({rules.sampler}). Regions: a tumour "
         f"with a ring of {rules.ring_mm:g} mm, or the part of an organ inside a body of "
         f"{_REGION_MM[0]:.0f}-{_REGION_MM[1]:.0f} mm.\n\n"
-        f"{_verdict(distances)} {_beside_the_neighbour(distances)} {_steps(found)}\n\n"
+        f"{_verdict(distances)} {_beside_the_neighbour(distances)} {_of_grain(of_grain)} {_steps(found)}\n\n"
         f"{_EARLIER.capitalize()}most of what was left of the distance was where levels lie inside a region, "
         "which nothing around it tells. Even the true tissue, blurred by two pixels and with noise of the "
         f"true strength, had 0.39 to 0.79 of Pix2Pix's distance, and the same patients scanned again {again} "
@@ -326,6 +355,20 @@ def _beside_the_neighbour(distances: dict[OrganClass, dict[str, float]]) -> str:
     return (
         f"Pix2Pix is nearer to the real slices than the neighbouring slice is in {where}: the noise that a "
         "real slice and a sample have, and Pix2Pix has not, weighs little in features of four pixels at once."
+    )
+
+
+def _of_grain(distances: dict[OrganClass, dict[str, float]]) -> str:
+    """The same by features that see grain."""
+    known = {organ: d for organ, d in distances.items() if d and d["pix2pix"]}
+    if not known:
+        return ""
+    ratios = [
+        ", ".join(f"{o} {d[way] / d['pix2pix']:.2f}" for o, d in known.items()) for way in _OVER_PIX2PIX
+    ]
+    return (
+        f"In features of three pixels, which see it, the diffusion has of Pix2Pix's distance: {ratios[0]}; "
+        f"the neighbouring slice {ratios[1]}."
     )
 
 

@@ -18,7 +18,6 @@ from benchmarks.evidence.by_site import in_turn, told  # noqa: E402
 from benchmarks.evidence.inpainting import ORGANS, TRIED, Made  # noqa: E402
 from benchmarks.evidence.settings import QUICK, recipe_for  # noqa: E402
 
-from scantwin.evaluation.frechet import RandomFeatures  # noqa: E402
 from scantwin.terminal import silent  # noqa: E402
 
 
@@ -149,14 +148,14 @@ def test_whose_steps_are_like_the_real_ones_follows_the_figures() -> None:
 def test_a_table_of_few_slices_says_what_its_distances_are_worth() -> None:
     found = {**dict.fromkeys(ORGANS, made(200)), "tumour": made(39)}
     far = {organ: inpainting._distances(one) for organ, one in found.items()}
-    note = inpainting._frechet_table(found, far, RandomFeatures()).note  # type: ignore[arg-type]
+    note = inpainting._frechet_table(found, far).note  # type: ignore[arg-type]
     assert "128 features" in note and "(tumour) the covariances are singular" in note
     assert "biased upwards" in note and "(1.00 to 1.00 of the distance of the diffusion" in note, (
         "shifted only"
     )
     many = {organ: made(200) for organ in ORGANS}
     far = {organ: inpainting._distances(one) for organ, one in many.items()}
-    note = inpainting._frechet_table(many, far, RandomFeatures()).note  # type: ignore[arg-type]
+    note = inpainting._frechet_table(many, far).note  # type: ignore[arg-type]
     assert "128 features" in note and "singular" not in note
 
 

@@ -41,16 +41,21 @@ class Extractor(Protocol):
 
 
 class RandomFeatures(nn.Module):
-    """Three convolutions with fixed random weights; means and deviations of their channels."""
+    """Convolutions with fixed random weights; means and deviations of the last one's channels.
+
+    Each halves what it sees: all three tell shapes of some twelve pixels, the first alone tells grain. Of
+    the same seed the first layers are the same.
+    """
 
     figure = "FD"
-    name = f"random-conv-{'-'.join(map(str, _WIDTHS))}-seed-{_SEED}"
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = _WIDTHS) -> None:
         super().__init__()
+        self.widths = widths
+        self.name = f"random-conv-{'-'.join(map(str, widths))}-seed-{_SEED}"
         generator = torch.Generator().manual_seed(_SEED)
         self.layers = nn.ModuleList()
-        for inputs, outputs in zip((1, *_WIDTHS), _WIDTHS, strict=False):
+        for inputs, outputs in zip((1, *widths), widths, strict=False):
             layer = nn.Conv2d(inputs, outputs, 3, padding=1)
             weight = torch.randn(layer.weight.shape, generator=generator)
             # Without a mean of its own a filter sees structure; the deviation follows arXiv 1502.01852.

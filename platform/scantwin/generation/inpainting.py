@@ -18,7 +18,7 @@ from scantwin.generation import inpainting_figures
 from scantwin.generation.class_density import levels_around
 from scantwin.generation.slice_networks import SliceDenoiser, SlicePainter, middle
 from scantwin.generation.slices import INNER, NEIGHBOURS, SEEN, SliceBatch, SliceSampler
-from scantwin.generation.texture import noise_of, texture
+from scantwin.generation.texture import LARGEST, noise_of, texture, without_texture
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
@@ -35,10 +35,6 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 _AT_ONCE: Final = 32
 """Slices that go through the network together: more gain nothing on a processor and cost memory."""
-
-_LARGEST: Final = 3.0
-"""Largest texture that is learnt and said, in SDs: what is beyond is an edge that the painter put a pixel
-aside, and none to be drawn elsewhere."""
 
 
 class CTInpainting(DistrictNetworks):
@@ -105,14 +101,14 @@ class CTInpainting(DistrictNetworks):
             painted = torch.cat([self._paint_at_once(painter, *trio) for trio in _trios(part)], dim=1)
         seen = part.inner()
         image, region, classes = seen.image, seen.region, seen.classes
-        painted = _smooth(painted, region, classes)
         # Not what the painter missed: with its levels, samples were speckled as widely as it misses.
         drawn, told = texture(image, region > 0, classes)
         denoiser.remember(drawn, told, noise_of(part.image, part.region), classes)
-        drawn = drawn / denoiser.sizes(part.image, part.region, part.classes)[:, INNER]
+        sizes = denoiser.sizes(part.image, part.region, part.classes)[:, INNER]
+        painted, drawn = without_texture(painted, region > 0, classes, sizes), drawn / sizes
         # What is beyond is a vessel or a border, and no texture to be drawn everywhere.
-        counts = region * (drawn.abs() <= _LARGEST)
-        drawn = drawn.clamp(-_LARGEST, _LARGEST)
+        counts = region * (drawn.abs() <= LARGEST)
+        drawn = drawn.clamp(-LARGEST, LARGEST)
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
         noised = self.levels.noised(drawn, seen.noise, step)
         said = self._say(name, noised, painted, region, classes, step)
@@ -194,7 +190,7 @@ class CTInpainting(DistrictNetworks):
         if method == "pix2pix":
             return painted
         sizes = self._denoiser(name).sizes(image[None], region[None], classes[None])[0]
-        painted = _smooth(painted, region, classes)
+        painted = without_texture(painted, region > 0, classes, sizes)
 
         def denoise(x: Tensor, at: int) -> Tensor:
             # Each slice sees what its neighbours are just becoming, so that they agree.
@@ -204,7 +200,7 @@ class CTInpainting(DistrictNetworks):
                 noised, known, inside, named = (_around(v, some) for v in (x, painted, region, classes))
                 velocity = self._say(name, noised, known, inside, named, step)
                 said[some] = self.levels.image(middle(noised), velocity, step)[:, 0]
-            return said.clamp(-_LARGEST, _LARGEST)
+            return said.clamp(-LARGEST, LARGEST)
 
         steps = descent(self.rules.steps, self.rules.sample_steps)
         drawn = SAMPLERS[self.rules.sampler](denoise, noise, steps, self.levels)
@@ -239,11 +235,6 @@ class CTInpainting(DistrictNetworks):
 def _inside(error: Tensor, region: Tensor) -> Tensor:
     """Mean of `error` inside `region`, both (B, 1, H, W)."""
     return (error * region).sum() / region.sum().clamp(min=1.0)
-
-
-def _smooth(painted: Tensor, region: Tensor, classes: Tensor) -> Tensor:
-    """What the painter says (..., H, W) without the grain of its own: texture is the denoiser's to draw."""
-    return painted - texture(painted, region > 0, classes)[0]
 
 
 def _around(volume: Tensor, slices: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ _ENOUGH: Final = 64
 """Pixels that tell a CT's noise, or a class's texture: their median is within a sixth of it."""
 _ROUTINE: Final = 0.12
 """Noise of a routine scan on the bent scale: 18 HU in soft tissue (TISSUES.md, 4)."""
+LARGEST: Final = 3.0
+"""Largest texture that is learnt and said, in SDs of it: what is beyond is the rim of an organ, a vessel, or
+an edge that the painter put a pixel aside, and none to be drawn elsewhere."""
 
 
 def texture(image: Tensor, where: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,6 +42,16 @@ def texture(image: Tensor, where: Tensor, classes: Tensor) -> tuple[Tensor, Tens
     total, company = sums_around(image, where, classes, reach=_REACH)
     part = torch.where(where, image - total / company.clamp(min=1.0), 0.0)
     return part, where & (company >= _COMPANY)
+
+
+def without_texture(image: Tensor, where: Tensor, classes: Tensor, sizes: Tensor) -> Tensor:
+    """`image` (..., H, W) without its texture, of SD `sizes`, where `where` (bool) is: all the same axes.
+
+    What is stronger than such texture stays: without the rims of lungs that a painter had drawn, a sample was
+    farther from real ones than the painter was.
+    """
+    part, _ = texture(image, where, classes)
+    return torch.where(part.abs() <= LARGEST * sizes, image - part, image)
 
 
 def texture_around(image: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor) -> Tensor:

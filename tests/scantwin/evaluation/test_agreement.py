@@ -10,6 +10,18 @@ from scantwin.evaluation.frechet import Gaussian, RandomFeatures, frechet_distan
 from scantwin.translation.uncertainty import DEVIATES
 
 
+def test_the_first_layer_alone_is_the_first_of_all_and_sees_grain_more():
+    whole, first = RandomFeatures(), RandomFeatures(RandomFeatures().widths[:1])
+    assert torch.equal(whole.layers[0].weight, first.layers[0].weight) and whole.name != first.name
+    random = np.random.default_rng(6)
+    flat = torch.full((1, 1, 40, 40), 0.5)
+    grainy = flat + torch.from_numpy(random.normal(0, 0.03, (1, 1, 40, 40))).float()
+    slope = flat + torch.linspace(-0.03, 0.03, 40) * 3**0.5  # as strong, and as coarse as can be
+    for extractor, more in ((first, True), (whole, False)):
+        grain, shape = (float((extractor(one) - extractor(flat)).norm()) for one in (grainy, slope))
+        assert (grain > shape) is more
+
+
 def test_identity_agrees_and_a_shift_is_bias():
     true = np.array([1.0, 2.0, 4.0, 3.0])
     same, moved = agreement(true, true), agreement(true + 0.5, true)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scantwin.generation.hu_scale import to_unit
-from scantwin.generation.texture import noise_of, texture, texture_around
+from scantwin.generation.texture import noise_of, texture, texture_around, without_texture
 from scantwin.imaging.organs import ORGAN_LABEL
 
 LIVER, LUNG = ORGAN_LABEL["liver"], ORGAN_LABEL["lung"]
@@ -50,6 +50,22 @@ def test_a_pixel_with_little_of_its_class_around_tells_nothing():
     part, told = texture(image, where, classes)
     assert not told.any(), "a row of three pixels in a window of nine"
     assert not part[~where].any()
+
+
+def test_without_texture_there_are_levels_and_what_is_stronger():
+    image, classes = beside()
+    rim = (..., slice(30, 34), 30)  # a vessel in the lung, 400 HU denser
+    image[rim] = to_unit(torch.tensor(-350.0))
+    sizes = torch.where(classes == LIVER, 10.0 * per_hu(60.0), 40.0 * per_hu(-750.0))
+    everywhere = torch.ones(SIDES, dtype=torch.bool)
+    left = without_texture(image, everywhere, classes, sizes)
+    assert torch.equal(left[rim], image[rim])
+    for label, hu, noise in ((LIVER, 60.0, 10.0), (LUNG, -750.0, 40.0)):
+        apart = (classes == label) & (torch.arange(48) < 29)  # not beside the vessel
+        # The mean of nine is left, a third of white noise.
+        assert float(left[apart].std()) == pytest.approx(noise * per_hu(hu) / 3, rel=0.2)
+    nowhere = without_texture(image, ~everywhere, classes, sizes)
+    assert torch.equal(nowhere, image)
 
 
 def around(image, region, classes, otherwise=0.5):
