@@ -13,6 +13,9 @@ from scantwin.settings import load_settings
 if TYPE_CHECKING:
     import torch
 
+_DRAWERS = 4
+"""Threads that cut patches for a GPU: a batch of Pix2Pix takes one of them 20 ms."""
+
 _device: torch.device | None = None
 """Where networks of this process work, once it is known."""
 
@@ -75,6 +78,14 @@ def _unusable(found: torch.device) -> str | None:
 def device() -> torch.device:
     """Where the networks of this process work; the setting's until `use_device` was called."""
     return _device or use_device()
+
+
+def drawers(where: torch.device) -> int:
+    """Threads that draw batches ahead for networks on `where`.
+
+    None for a processor: its cores all learn, and a batch takes a twentieth of a step there.
+    """
+    return 0 if where.type == "cpu" else min(_DRAWERS, len(os.sched_getaffinity(0)))
 
 
 def check_device() -> str:

@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,9 +20,11 @@ import torch
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
+from scantwin.learning.drawing_ahead import drawn_ahead
+from scantwin.learning.machine import drawers
 from scantwin.learning.optimising import rate_factor
 from scantwin.learning.prepared import PreparedStudy
-from scantwin.learning.system import System
+from scantwin.learning.system import Movable, System
 from scantwin.learning.training_state import TrainingState
 from scantwin.terminal import Advance, silent
 
@@ -98,33 +101,38 @@ def train(
         return _fraction(step, steps, state.spent_s + last_look, budget_s)
 
     done, before = first, share_done(first)
-    for step in range(first, steps):
-        state.spent_s = time.monotonic() - began
-        fraction = share_done(step)
-        if watcher and watcher.due(before, fraction):
-            scored = step if _look(watcher, state, step) else scored
-        before = fraction
-        if fraction >= 1.0:
-            break
-        district = turns[step]
-        progress = span[0] + (span[1] - span[0]) * fraction
-        if progress >= system.settles_at and not state.settled:
-            if watcher and step and scored != step:
-                _look(watcher, state, step)
-            state.settle()
-        _set_rates(system, district, rate_factor(recipe.optimisation, progress))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
-            batch = samplers[district].batch(step).to(system.device)
-            losses = system.training_step(district, batch, progress)
-        state.after(district, losses)
-        done = step + 1
-        advance(done, steps, f"{district} {_first(losses)}")
-        if resume and time.monotonic() - saved > _CHECKPOINT_EVERY_S:
-            state.save(resume, done)
-            saved = time.monotonic()
-        if after_step:
-            after_step(done)
+
+    def draw(step: int) -> Movable:
+        return samplers[turns[step]].batch(step)
+
+    with closing(drawn_ahead(draw, range(first, steps), drawers(system.device))) as batches:
+        for step in range(first, steps):
+            state.spent_s = time.monotonic() - began
+            fraction = share_done(step)
+            if watcher and watcher.due(before, fraction):
+                scored = step if _look(watcher, state, step) else scored
+            before = fraction
+            if fraction >= 1.0:
+                break
+            district = turns[step]
+            progress = span[0] + (span[1] - span[0]) * fraction
+            if progress >= system.settles_at and not state.settled:
+                if watcher and step and scored != step:
+                    _look(watcher, state, step)
+                state.settle()
+            _set_rates(system, district, rate_factor(recipe.optimisation, progress))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
+                batch = next(batches).to(system.device)
+                losses = system.training_step(district, batch, progress)
+            state.after(district, losses)
+            done = step + 1
+            advance(done, steps, f"{district} {_first(losses)}")
+            if resume and time.monotonic() - saved > _CHECKPOINT_EVERY_S:
+                state.save(resume, done)
+                saved = time.monotonic()
+            if after_step:
+                after_step(done)
     if resume:
         state.save(resume, done)
     if watcher and scored != done:
