@@ -64,7 +64,7 @@ class Kind:
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains once; reconstructs, makes from noise, makes after the masks of held-out patients."""
     recipe = recipe_for(setting, "low-resource-3d")
-    steps = setting.pick(400, 12000)
+    steps = setting.pick(400, 4000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, LowResource3D)
