@@ -66,7 +66,8 @@ class ServiceError(ScanTwinError):
 
 def short_of_memory(error: BaseException) -> bool:
     """Whether Python, torch or a GPU says that memory is used up: torch says so in words of its own."""
-    said = any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))
+    words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "ALLOC_FAILED")
+    said = any(one in str(error) for one in words)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 

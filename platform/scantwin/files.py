@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from scantwin.errors import InputError, ResourceError
+
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -31,6 +34,11 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         # A write that failed (a full disk) does not say where.
         error.filename = error.filename or str(target)
+        raise
+    except Exception as error:
+        # safetensors says so in words only, and in an exception of its own.
+        if type(error).__name__ == "SafetensorError" and (said := _OS_ERROR.search(str(error))):
+            raise OSError(int(said[1]), os.strerror(int(said[1])), str(target)) from error
         raise
     finally:
         with suppress(FileNotFoundError):
@@ -80,16 +88,25 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
     return file
 
 
-def claim_folder(folder: Path, order: Any) -> None:
-    """Keeps `order` in the folder's order.json: a folder holds what one order makes, and more of the same.
+@contextmanager
+def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
+    """Keeps the folder for what one `order` makes, and more of the same: it stays in order.json.
 
-    An order of which nothing was made gives way. Raises `InputError` where another order's work is.
+    An order of which nothing was made gives way. Raises `InputError` where another order's work is,
+    `ResourceError` where somebody is at work.
     """
-    path = folder / "order.json"
-    other = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order))
-    if other and any(one != path and not one.name.startswith(".") for one in folder.iterdir()):
-        raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
-    write_json(path, order)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark, path = folder / ".at-work", folder / "order.json"
+    busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
+    with lock(mark, busy):
+        other = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order))
+        if other and any(one != path and not one.name.startswith(".") for one in folder.iterdir()):
+            raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
+        write_json(path, order)
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
 
 def write_private(path: Path | str, data: bytes) -> Path:

@@ -1,6 +1,6 @@
 """Where the service keeps what it was sent and what it made, below one home.
 
-    uploads/ID/ct.nii.gz   or ct.zip: kept, so that a scan can be repeated
+    uploads/ID/ct.nii.gz   or ct.nii or ct.zip: kept, so that a scan can be repeated
     scans/ID/              the results, as `scantwin scan --out` writes them, and dicom.zip
     twin-models/VERSION/   copies of the registry's models
 

@@ -39,7 +39,7 @@ def volumes(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Network evaluations of a volume (default: the recipe's).")
     ] = None,
-    district: Annotated[str | None, typer.Option(help="Whose model, where there are several.")] = None,
+    district: Annotated[str | None, typer.Option(help="Only whole-body models exist.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same volumes.")] = 0,
     threads: Threads = None,
     device: Device = None,

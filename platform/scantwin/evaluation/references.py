@@ -38,9 +38,10 @@ def training_statistics(studies: list[PreparedStudy]) -> Statistics:
         out[f"suv/{district}"] = np.zeros(_SUV_BINS)
         out[f"sum/{district}"] = np.zeros(2)
         out[f"curve/{district}"] = np.zeros((2, len(HU_EDGES)))
-        for study in studies:
-            if study.suv is None or district not in study.boxes:
-                continue
+    for study in studies:  # each is read once: together they may be more than memory holds
+        if study.suv is None:
+            continue
+        for district in study.boxes:
             mask = study.mask(district)
             suv, hu = study.suv[mask].astype(np.float64), study.hu[mask]
             bins = np.clip((suv / SUV_STEP).astype(int), 0, _SUV_BINS - 1)

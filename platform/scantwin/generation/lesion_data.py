@@ -15,7 +15,7 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import claim_folder, write_json
+from scantwin.files import claimed_folder, write_json
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.lesion_cases import Found, case_files, write_case
 from scantwin.generation.lesion_masks import LESION_ORGANS
@@ -51,27 +51,28 @@ def make_lesion_data(
 
     Case k is made of CT k, k + n, ..; where that CT lacks the organ, of the next that has it.
     """
-    claim_folder(out, order.told())
-    shelf = _Shelf(scenes)
-    plan = order.plan()
-    cases = []
-    for number, wanted in enumerate(plan):
-        advance(number, len(plan), ", ".join(wanted))
-        manifest = out / f"case-{number:04d}" / "manifest.json"
-        if not manifest.is_file():
-            _make_case(system, shelf, masks, order, number, wanted, manifest.parent)
-        cases.append({"case": manifest.parent.name, **json.loads(manifest.read_text())})
-    advance(len(plan), len(plan))
-    made = [lesion for case in cases for lesion in case["lesions"]]
-    organs = [lesion["organ"] for lesion in made]
-    said = {
-        "notice": NOTICE, "out": str(out), "cases": len(cases), "lesions": len(made),
-        "balance": {name: organs.count(name) for name in LESION_ORGANS if name in organs},
-        "without_lesion": sum(not case["lesions"] for case in cases), "cts": len({c["ct"] for c in cases}),
-        "method": order.method, "seed": order.seed, **order.asked,
-    }  # fmt: skip
-    write_json(out / "dataset.json", {**said, "order": order.told(), "made": cases})
-    return {**said, "files": [case_files(out / case["case"]) for case in cases]}
+    with claimed_folder(out, order.told()):
+        shelf = _Shelf(scenes)
+        plan = order.plan()
+        cases = []
+        for number, wanted in enumerate(plan):
+            advance(number, len(plan), ", ".join(wanted))
+            manifest = out / f"case-{number:04d}" / "manifest.json"
+            if not manifest.is_file():
+                _make_case(system, shelf, masks, order, number, wanted, manifest.parent)
+            cases.append({"case": manifest.parent.name, **json.loads(manifest.read_text())})
+        advance(len(plan), len(plan))
+        made = [lesion for case in cases for lesion in case["lesions"]]
+        organs = [lesion["organ"] for lesion in made]
+        said = {
+            "notice": NOTICE, "out": str(out), "cases": len(cases), "lesions": len(made),
+            "balance": {name: organs.count(name) for name in LESION_ORGANS if name in organs},
+            "without_lesion": sum(not case["lesions"] for case in cases),
+            "cts": len({case["ct"] for case in cases}),
+            "method": order.method, "seed": order.seed, **order.asked,
+        }  # fmt: skip
+        write_json(out / "dataset.json", {**said, "order": order.told(), "made": cases})
+        return {**said, "files": [case_files(out / case["case"]) for case in cases]}
 
 
 class _Shelf:

@@ -52,10 +52,13 @@ def regenerate(
         raise InputError("The region has other voxels than the CT.", hint="Bring it onto the CT's grid.")
     out = np.array(ct.array)
     boxes = _boxes(region, ct.spacing)
+    unmade = region.copy()
     for number, (box, part) in enumerate(boxes):
         advance(number, len(boxes))
         near = ct.with_array(out).crop(*_corners(box))
-        made = _made(system, near, part, classes[box], district, method, (seed, number))
+        # What lies under parts whose turn is yet to come is no more to be seen than what lies under this one.
+        made = _made(system, near, unmade[box], classes[box], district, method, (seed, number))
+        unmade[box] &= ~part
         share = _feather(part, ct.spacing, system.rules.feather_mm)
         real = np.asarray(near.array, np.float32)
         blended = real + share * (made - real)

@@ -1,8 +1,9 @@
 """Whole CT volumes on small machines: a VQ-GAN, a latent diffusion, an adapter for masks (arXiv 2503.13211).
 
 They learn one after the other: first the autoencoder on 3D patches; then it stands still and the denoiser
-learns what it encodes; from some time on every other step teaches the adapter, beside a denoiser that stands
-still. The share of the training decides, which in a federation is the same at every site.
+learns what it encodes; from some time on half of the steps, drawn by chance, teach the adapter, beside a
+denoiser that stands still. The share of the training decides, which in a federation is the same at every
+site.
 """
 
 from __future__ import annotations

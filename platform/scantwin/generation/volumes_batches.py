@@ -91,10 +91,9 @@ class VolumeSampler:
         """The voxels of the body and of lesions, by study; None where organs are not known."""
         found = []
         for study in self.usable:
-            body = Places.of(partial(study.mask, self.district), len(study.hu))
-            tumours = (
-                None if study.organs is None else Places.of(partial(_tumour, study.organs), len(body.up_to))
-            )
+            body = Places.of(partial(study.mask, self.district), study.boxes[self.district][0])
+            organs, everywhere = study.organs, slice(0, len(study.hu))
+            tumours = None if organs is None else Places.of(partial(_tumour, organs), everywhere)
             found.append((body, tumours))
         return found
 
@@ -172,11 +171,9 @@ def window_of(
     hu, classes = study.hu, mask_classes(study, rules)
     if stretch:
         shape = [max(round(n * f), 1) for n, f in zip(hu.shape, factors, strict=True)]
-        hu = F.interpolate(torch.from_numpy(hu)[None, None], shape, mode="trilinear")[0, 0].numpy()
+        hu = F.interpolate(torch.tensor(hu)[None, None], shape, mode="trilinear")[0, 0].numpy()
         if with_mask:
-            classes = F.interpolate(torch.from_numpy(classes)[None, None], shape, mode="nearest")[
-                0, 0
-            ].numpy()
+            classes = F.interpolate(torch.tensor(classes)[None, None], shape, mode="nearest")[0, 0].numpy()
     field = Field.of(hu.shape, recipe.spacing_mm)
     part = [_some(n, min(n, largest), random) for n, largest in zip(field.padded, rules.window, strict=True)]
     box = tuple(part)

@@ -20,7 +20,7 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import claim_folder, whole_folder, write_json
+from scantwin.files import claimed_folder, whole_folder, write_json
 from scantwin.generation.fields import Field, check_size
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_drawing import Order, draw
@@ -83,26 +83,26 @@ def make_volumes(
             hint="Train it longer (volumes.masks_from says when it begins to), or leave --masks out.",
         )
     asked = order.told()
-    claim_folder(out, asked)
-    volumes = []
-    for number in range(order.count):
-        folder = out / f"volume-{number:04d}"
+    with claimed_folder(out, asked):
+        volumes = []
+        for number in range(order.count):
+            folder = out / f"volume-{number:04d}"
 
-        def told(done: float, total: float, text: str = "", number: int = number) -> None:
-            advance(number + done / total, order.count, text)
+            def told(done: float, total: float, text: str = "", number: int = number) -> None:
+                advance(number + done / total, order.count, text)
 
-        if not (folder / "manifest.json").is_file():
-            _make_one(system, order, number, folder, told)
-        volumes.append({"volume": folder.name, **json.loads((folder / "manifest.json").read_text())})
-    advance(order.count, order.count)
-    said = {
-        "notice": NOTICE, "out": str(out), "volumes": len(volumes), "masks": len(order.masks),
-        "seconds": round(sum(volume["seconds"] for volume in volumes), 1),
-        "shapes_zyx": [volume["shape_zyx"] for volume in volumes],
-        "district": order.district, "seed": order.seed, **order.asked,
-    }  # fmt: skip
-    write_json(out / "dataset.json", {**said, "order": asked, "made": volumes})
-    return said
+            if not (folder / "manifest.json").is_file():
+                _make_one(system, order, number, folder, told)
+            volumes.append({"volume": folder.name, **json.loads((folder / "manifest.json").read_text())})
+        advance(order.count, order.count)
+        said = {
+            "notice": NOTICE, "out": str(out), "volumes": len(volumes), "masks": len(order.masks),
+            "seconds": round(sum(volume["seconds"] for volume in volumes), 1),
+            "shapes_zyx": [volume["shape_zyx"] for volume in volumes],
+            "district": order.district, "seed": order.seed, **order.asked,
+        }  # fmt: skip
+        write_json(out / "dataset.json", {**said, "order": asked, "made": volumes})
+        return said
 
 
 def _make_one(

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from scantwin.errors import InputError, Rejection
 from scantwin.files import whole_file
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
+from scantwin.learning.mapped import NotMapped, mapped
 from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_FORMAT = 9
-"""Of the cached files; raised when what is prepared changes."""
+_SUFFIX = ".9.safetensors"
+"""Of the cached files, with their format: raised when what is prepared changes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Cohort:
         there is nothing that the recipe can learn from.
         """
         named = sorted(studies, key=lambda pair: pair[0])
+        _drop_older(cache)
         prepared = []
         for number, (name, read) in enumerate(named):
             advance(number, len(named), name)
@@ -117,15 +118,22 @@ def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
     return set(by_chance[:count])
 
 
+def _drop_older(cache: Path) -> None:
+    """Deletes what an older ScanTwin prepared, and nobody will ask for."""
+    for path in cache.glob("*.safetensors"):
+        if not path.name.endswith(_SUFFIX):
+            path.unlink(missing_ok=True)
+
+
 def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, cache: Path) -> PreparedStudy:
     split = recipe.districts != ("whole-body",)
     what = f":ct:{split}" if recipe.makes_ct else ""
-    parts = f"{_FORMAT}:{name}:{version}:{recipe.spacing_mm}{what}"
+    parts = f"{name}:{version}:{recipe.spacing_mm}{what}"
     key = hashlib.sha256(parts.encode()).hexdigest()[:24]
-    path = cache / f"{key}.safetensors"
+    path = cache / f"{key}{_SUFFIX}"
     try:
         return load_prepared(path)
-    except (FileNotFoundError, SafetensorError):
+    except (FileNotFoundError, NotMapped):
         pass
     if recipe.makes_ct:
         prepared = prepare_ct(read(), recipe.spacing_mm, districts=split)
@@ -158,25 +166,26 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
 
 
 def load_prepared(path: Path) -> PreparedStudy:
-    """What `save_prepared` wrote. Its images are the file itself, also once that was deleted: what was read
-    of them is memory that the system takes back when it is short of it.
+    """What `save_prepared` wrote. Its images are the file itself (`mapped`): what was read of them is memory
+    that the system takes back when it is short of it.
 
-    Raises `FileNotFoundError`, `SafetensorError`.
+    Raises `FileNotFoundError`, `NotMapped`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    with safe_open(path, framework="pt") as file:  # torch's tensors are views of the file, NumPy's are copies
-        about = json.loads(file.metadata()["study"])
-        arrays = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 - no mapping
-    hu, pet = arrays["hu"], arrays.get("pet")
-    nothing = np.broadcast_to(np.uint8(0), hu.shape)  # takes no memory
-    return PreparedStudy(
-        name=about["name"], condition=about["condition"], confidence=about["confidence"],
-        has_ct=about["has_ct"], sides=_pairs(about["sides"]), grid=_placed(about["grid"], nothing),
-        hu=hu, body=arrays["body"], labels=arrays["labels"], depth=arrays.get("depth", nothing),
-        organs=arrays.get("organs"), suv=arrays.get("suv"), lesions=arrays.get("lesions"),
-        pet=None if pet is None else _placed(about["pet"], pet), pet_lesions=arrays.get("pet_lesions"),
-    )  # fmt: skip
+    metadata, found = mapped(path)
+    arrays: dict[str, Any] = dict(found)
+    try:
+        about, hu = json.loads(metadata["study"]), arrays["hu"]
+        pet = None if about["pet"] is None else _placed(about["pet"], arrays["pet"])
+        nothing = np.broadcast_to(np.uint8(0), hu.shape)  # takes no memory
+        return PreparedStudy(
+            name=about["name"], condition=about["condition"], confidence=about["confidence"],
+            has_ct=about["has_ct"], sides=_pairs(about["sides"]), grid=_placed(about["grid"], nothing),
+            hu=hu, body=arrays["body"], labels=arrays["labels"], depth=arrays.get("depth", nothing),
+            organs=arrays.get("organs"), suv=arrays.get("suv"), lesions=arrays.get("lesions"),
+            pet=pet, pet_lesions=arrays.get("pet_lesions"),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotMapped(f"{path} is no prepared study") from error
 
 
 def _pairs(sides: list[list[float]] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:

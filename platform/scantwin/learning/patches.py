@@ -55,7 +55,7 @@ class Sampler:
     @cached_property
     def _with_ct(self) -> list[tuple[PreparedStudy, Kinds]]:
         usable = [s for s in self.studies if s.has_ct and self.district in s.boxes]
-        return [(s, {"body": Places.of(partial(s.mask, self.district), len(s.hu))}) for s in usable]
+        return [(s, {"body": self._places(s, partial(s.mask, self.district))}) for s in usable]
 
     def _kinds(self, study: PreparedStudy) -> Kinds:
         suv, lesions, mask = study.suv, study.lesions, partial(study.mask, self.district)
@@ -64,8 +64,11 @@ class Sampler:
         voxels: dict[str, OnSlice] = {"body": mask, "hot": lambda z: mask(z) & (suv[z] > warm)}
         if lesions is not None:
             voxels["lesions"] = lambda z: mask(z) & (lesions[z] > 0)
-        found = {kind: Places.of(where, len(suv)) for kind, where in voxels.items()}
+        found = {kind: self._places(study, where) for kind, where in voxels.items()}
         return {kind: places for kind, places in found.items() if places}
+
+    def _places(self, study: PreparedStudy, where: OnSlice) -> Places:
+        return Places.of(where, study.boxes[self.district][0])
 
     def __bool__(self) -> bool:
         return bool(self._with_pet) and (self.paired or bool(self._with_ct))

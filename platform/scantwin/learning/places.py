@@ -21,10 +21,10 @@ class Places:
     """How many there are up to and with each slice (z,)."""
 
     @classmethod
-    def of(cls, on_slice: OnSlice, slices: int) -> Places:
-        """The voxels of `on_slice` on an image of so many slices, which are counted here."""
-        counts = [np.count_nonzero(on_slice(z)) for z in range(slices)]
-        return cls(on_slice, np.cumsum(counts, dtype=np.int64))
+    def of(cls, on_slice: OnSlice, slices: slice) -> Places:
+        """The voxels of `on_slice`, which are counted here; there are none beyond `slices`."""
+        counts = [np.count_nonzero(on_slice(z)) for z in range(slices.start, slices.stop)]
+        return cls(on_slice, np.cumsum([0] * slices.start + counts, dtype=np.int64))
 
     def __len__(self) -> int:
         return int(self.up_to[-1]) if self.up_to.size else 0

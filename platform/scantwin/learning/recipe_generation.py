@@ -81,7 +81,7 @@ class Volumes(Part):
     masks: Literal["organs", "body", "none"] = "organs"
     """What an adapter brings to the denoiser: organ classes, the body alone, or nothing (no adapter)."""
     masks_from: Share = 0.5
-    """Share of the denoiser's time after which every other step is the adapter's."""
+    """Share of the denoiser's time after which half of the steps, drawn by chance, are the adapter's."""
     window: tuple[Positive, Positive, Positive] = (320, 96, 160)
     """Largest field that the denoiser is shown in training (z, y, x) [voxels]; a whole body where it fits."""
     largest: tuple[Positive, Positive, Positive] = (256, 512, 512)

@@ -89,7 +89,9 @@ def train(
     turns = take_turns({d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}, steps)
     if not turns:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
-    state = TrainingState(system, {"seed": seed, "span": list(span), "studies": _digest(studies)})
+    # Whose checkpoint it is costs a look at every image.
+    whose = {"seed": seed, "span": list(span), "studies": _digest(studies)} if resume else {}
+    state = TrainingState(system, whose)
     first = state.load(resume) if resume else 0
     saved = time.monotonic()
     began = saved - state.spent_s

@@ -65,6 +65,23 @@ def test_regions_apart_are_made_apart_and_both(painter, scene):
     assert not changed[~region].any()
 
 
+def test_what_lay_under_a_part_that_is_yet_to_be_made_is_not_seen(painter, scene):
+    """Two tumours of one case: the class map calls both that already, where there is liver still."""
+    region = np.zeros(scene.ct.shape, bool)
+    region[10:14, 20:24, 18:22] = region[10:14, 20:24, 28:32] = True
+    classes = np.where(region, ORGAN_LABEL["tumour"], scene.classes).astype(np.uint8)
+    first, second = region.copy(), region.copy()
+    first[..., 24:] = second[..., :24] = False
+    other = np.array(scene.ct.array)
+    other[second] = 900
+    one, two = (
+        regenerate(painter, scene.ct.with_array(array), region, classes).array
+        for array in (scene.ct.array, other)
+    )
+    assert np.array_equal(one[first], two[first])
+    assert not np.array_equal(one[first], scene.ct.array[first])
+
+
 def test_an_empty_region_and_another_grid(painter, scene):
     nothing = np.zeros(scene.ct.shape, bool)
     assert np.array_equal(regenerate(painter, scene.ct, nothing, scene.classes).array, scene.ct.array)

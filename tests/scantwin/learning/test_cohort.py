@@ -33,6 +33,25 @@ def test_a_training_outlives_its_cache(bars, tiny_recipe, tmp_path, make_bar):
         assert case_of(study).lesions.any()
 
 
+@pytest.mark.parametrize("damage", [lambda b: b[:900], lambda b: b"", lambda b: b[:8] + b"?" + b[9:]])
+def test_a_damaged_file_of_the_cache_is_made_again(bars, tiny_recipe, tmp_path, damage):
+    before = {s.name: np.array(s.hu) for s in Cohort.prepare(bars, tiny_recipe, tmp_path).training}
+    for path in tmp_path.iterdir():
+        path.write_bytes(damage(path.read_bytes()))
+    after = {s.name: s.hu for s in Cohort.prepare(bars, tiny_recipe, tmp_path).training}
+    assert before.keys() == after.keys() and all(np.array_equal(before[n], after[n]) for n in before)
+
+
+def test_what_an_older_version_prepared_does_not_stay(bars, tiny_recipe, tmp_path):
+    older = tmp_path / "0123456789abcdef01234567.safetensors"
+    older.write_bytes(b"a patient's images")
+    Cohort.prepare(bars, tiny_recipe, tmp_path)
+    assert not older.exists() and len(list(tmp_path.iterdir())) == len(bars)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    Cohort.prepare(bars, tiny_recipe, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
+
+
 @pytest.mark.skipif(not STATUS.exists(), reason="the system does not say what is in memory (Linux does)")
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_cohort_may_be_larger_than_memory(name, tmp_path):
