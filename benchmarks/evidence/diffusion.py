@@ -44,7 +44,6 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     variants = {
         "coarse alone": as_delivered(recipe, delivered="coarse"),
         "one sample": as_delivered(recipe, delivered="sample", samples=1),
-        **setting.pick({}, {"mean of samples": as_delivered(recipe, delivered="mean")}),
         "delivered": recipe,
     }
     who = {name: measurer.model(model, variant, advance) for name, variant in variants.items()}

@@ -42,8 +42,8 @@ _WORKERS: Final = 2
 _AFTERWARDS: Final = {
     "sampling": ("window", "overlap", "average_flips"),
     "diffusion": (
-        "sampler", "start_step", "sample_steps", "samples", "delivered", "blend_from", "blend_share",
-        "anchor",
+        "sampler", "start_step", "sample_steps", "spacing", "samples", "delivered", "blend_from",
+        "blend_share", "anchor",
     ),
 }  # fmt: skip
 """Values of a recipe that say how a scan is made, by section."""

@@ -161,6 +161,8 @@ class Diffusion(Part):
     """Noise level (1..steps) from which a sample starts, at the noised mean uptake."""
     sample_steps: Positive = 5
     """Network evaluations of a sample."""
+    spacing: Literal["even", "log-snr"] = "even"
+    """How the noise levels of a sample lie: evenly, or evenly in the logarithm of signal to noise."""
     samples: Annotated[int, Field(gt=0, le=32)] = 4
     """Samples of a scan: their spread is the error bar, together with what held-out patients showed."""
     delivered: Literal["coarse", "mean", "sample", "blend"] = "blend"

@@ -14,6 +14,9 @@ _OFFSET = 0.008
 _LEAST = 1e-4
 """Smallest share of the image's variance at the last step: a logarithm of it must exist."""
 
+_LAST = 0.01
+"""Share of the steps that the last noise level of `descent_by_snr` is at."""
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -74,6 +77,23 @@ def descent(start: int, count: int) -> list[int]:
     """Steps from `start` down to 0: a sampler makes `count` moves between them, fewer where two are alike."""
     steps = [round(start * (count - k) / count) for k in range(count + 1)]
     return list(dict.fromkeys(steps))
+
+
+def descent_by_snr(levels: Levels, start: int, count: int) -> list[int]:
+    """As `descent`, but even in the logarithm of signal to noise, down to where little noise is left, then 0.
+
+    What an image is at little noise is told in few steps (arXiv 2206.00927); evenly spaced, the
+    last of them takes noise off all at once, and fine texture with it.
+    """
+    count = min(count, start)
+    half_snr = levels.alpha.double().log() - levels.sigma.double().clamp(min=1e-12).log()
+    last = min(max(1, round(_LAST * (len(levels.alpha) - 1))), start)
+    wanted = torch.linspace(0.0, 1.0, count, dtype=torch.float64) * (half_snr[last] - half_snr[start])
+    nearest = [int((half_snr[1:] - half_snr[start] - far).abs().argmin()) + 1 for far in wanted]
+    steps = [*nearest, 0]
+    for k in reversed(range(count)):  # each at least one above the next
+        steps[k] = min(max(steps[k], steps[k + 1] + 1), start - k)
+    return steps
 
 
 def _at(values: Tensor, step: Tensor, like: Tensor) -> Tensor:

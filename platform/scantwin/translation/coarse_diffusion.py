@@ -21,7 +21,7 @@ from scantwin.learning.prepared import INPUTS, PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Diffusion
 from scantwin.learning.samplers import SAMPLERS
-from scantwin.learning.schedules import cosine, descent
+from scantwin.learning.schedules import cosine, descent, descent_by_snr
 from scantwin.learning.system import Batch, Prediction
 from scantwin.translation.delivering import anchored, deliver
 from scantwin.translation.pix2pix import generator_from_zero
@@ -156,7 +156,9 @@ class CoarseDiffusion(DistrictNetworks):
 
         # The mean uptake is a residual of zero: noised, it is noise alone.
         x = self.levels.sigma[rules.start_step] * noise
-        steps = descent(rules.start_step, rules.sample_steps)
+        start, count = rules.start_step, rules.sample_steps
+        by_snr = rules.spacing == "log-snr"
+        steps = descent_by_snr(self.levels, start, count) if by_snr else descent(start, count)
         return level + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
 
     def _learnt(self, denoiser: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
-from scantwin.learning.schedules import Preconditioning, cosine, descent
+from scantwin.learning.schedules import Preconditioning, cosine, descent, descent_by_snr
 
 MEAN, SD = 1.5, 0.4
 LEVELS = cosine(200)
@@ -73,6 +75,37 @@ def test_one_step_is_the_denoisers_word():
 def test_a_descent_makes_no_step_twice():
     assert descent(200, 4) == [200, 150, 100, 50, 0]
     assert descent(3, 12) == [3, 2, 1, 0]
+
+
+@given(start=st.integers(1, 200), count=st.integers(1, 250))
+def test_a_descent_by_snr_goes_down_in_as_many_moves_as_there_are_levels(start, count):
+    steps = descent_by_snr(LEVELS, start, count)
+    assert steps[0] == start and steps[-1] == 0 and len(steps) == min(start, count) + 1
+    assert all(now > then for now, then in zip(steps, steps[1:], strict=False))
+
+
+def test_a_descent_by_snr_is_even_in_it():
+    steps = descent_by_snr(LEVELS, 200, 6)
+    half_snr = LEVELS.alpha.double().log() - LEVELS.sigma.double().log()
+    moves = half_snr[steps[:-1]].diff()
+    assert float(moves.max() / moves.min()) < 1.2, "levels are whole numbers"
+    assert descent_by_snr(LEVELS, 200, 200) == list(range(200, -1, -1))
+
+
+@pytest.mark.parametrize("fine", [0.05, 0.2])
+def test_ten_moves_by_snr_keep_what_is_fine_and_ten_even_ones_do_not(fine):
+    """What varies by less than a PET's noise is lost where the last move takes much noise off at once."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(20_000, generator=generator)
+    kept = {}
+    for name, steps in (("even", descent(200, 10)), ("snr", descent_by_snr(LEVELS, 200, 10))):
+
+        def denoise(x, step):
+            alpha, sigma = float(LEVELS.alpha[step]), float(LEVELS.sigma[step])
+            return alpha * fine**2 / (alpha**2 * fine**2 + sigma**2) * x
+
+        kept[name] = float(dpmpp_2m(denoise, float(LEVELS.sigma[200]) * noise, steps, LEVELS).std()) / fine
+    assert abs(kept["snr"] - 1) < abs(kept["even"] - 1) / 2 and kept["snr"] > 0.75
 
 
 @pytest.mark.parametrize("sd", [0.3, 1.0, 2.0])
