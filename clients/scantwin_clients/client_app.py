@@ -129,8 +129,9 @@ def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
     if key not in _cohorts:
         _cohorts.clear()
         _cohorts[key] = Cohort.prepare(
-            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of
-        )
+            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of,
+            sides=site.sides,
+        )  # fmt: skip
     cohort = _cohorts[key]
     if not cohort.training:
         raise FederationError("This site has no study to train on.", hint="Take in more studies.")

@@ -5,6 +5,7 @@ $SCANTWIN_HOME/sites/NAME/
     secret          32 random bytes: pseudonyms and the local API (owner only)
     key, key.pub    the site's ECDSA P-384 key in OpenSSH format; key.pub goes to the consortium
     catalogue.db    the studies that were taken in
+    sides.json      pseudonyms of the patients that are learnt from, and of those held out (owner only)
     cache/          prepared studies
     pictures/       of trainings, a folder a run; they show a patient (owner only)
     outbox/         finished updates, kept until their run is over
@@ -164,6 +165,11 @@ class Site:
     def public_key(self) -> Path:
         """The public key: what the consortium needs to enrol this site."""
         return self.folder / "key.pub"
+
+    @property
+    def sides(self) -> Path:
+        """Which patients are held out, and stay so."""
+        return self.folder / "sides.json"
 
     @property
     def cache(self) -> Path:

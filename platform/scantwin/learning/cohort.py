@@ -19,6 +19,7 @@ from scantwin.imaging.volume import Volume
 from scantwin.learning.mapped import NotMapped, mapped
 from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
+from scantwin.learning.sides import Sides
 from scantwin.terminal import Advance, silent
 
 _SUFFIX = ".9.safetensors"
@@ -45,6 +46,7 @@ class Cohort:
         *,
         held_out: float = 0.25,
         salt: str = "",
+        sides: Path | None = None,
         patient_of: Callable[[str], str] = str,
         version_of: Callable[[str], str] = lambda _: "",
         refused: Callable[[Rejection], None] | None = None,
@@ -56,7 +58,8 @@ class Cohort:
         PETs without a CT (`Study.has_ct`), but measures on studies that have both. Systems that make
         CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
-        names and `salt` only. `patient_of` gives the patient of a study's name: all studies of a patient
+        names and `salt`, and on what `sides` remembers: a patient stays on the side where he was.
+        `patient_of` gives the patient of a study's name: all studies of a patient
         are on one side; `version_of` what changes when its files do, so that it is read again. A study that
         cannot be read goes to `refused`; without it the `Rejection` is raised. Raises `InputError` where
         there is nothing that the recipe can learn from.
@@ -83,7 +86,10 @@ class Cohort:
         elif not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
         complete = [(patient, study) for patient, study in prepared if _complete(study, recipe)]
-        kept = _held_out_patients({patient for patient, _ in complete}, held_out, salt)
+        earlier = Sides.read(sides)
+        kept = earlier.held_out_of({patient for patient, _ in complete}, held_out, salt)
+        if sides:
+            earlier.keep(sides, {patient for patient, _ in prepared} - kept, kept)
         training = [study for patient, study in prepared if patient not in kept]
         return cls(training, [study for patient, study in complete if patient in kept])
 
@@ -108,14 +114,6 @@ def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:
             "None of the recipe's districts has both CTs and PETs.",
             hint="PETs without a CT teach whole-body only: add it to the recipe's districts.",
         )
-
-
-def _held_out_patients(patients: set[str], share: float, salt: str) -> set[str]:
-    if share <= 0 or len(patients) < 2:
-        return set()
-    count = min(max(round(len(patients) * share), 1), len(patients) - 1)
-    by_chance = sorted(patients, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())
-    return set(by_chance[:count])
 
 
 def _drop_older(cache: Path) -> None:

@@ -1,0 +1,61 @@
+"""On which side a patient is: learnt from, or held out. Decided once and remembered, whoever comes later.
+
+A model that is trained on, round after round and run after run, would else be measured on patients that it
+has learnt from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scantwin.errors import InputError
+from scantwin.files import write_json
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Patients whose side is decided, sorted."""
+
+    training: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path | None) -> Sides:
+        """What `keep` wrote; nobody's where there is no file. Raises `InputError` for another file."""
+        if path is None or not path.is_file():
+            return cls()
+        try:
+            told = json.loads(path.read_text())
+            return cls(*(tuple(str(one) for one in told[side]) for side in ("training", "held_out")))
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{path} does not say which patients are held out.",
+                hint="Restore it. Deleted, sides are drawn anew: choose no model of before as a base then.",
+            ) from None
+
+    def held_out_of(self, patients: set[str], share: float, salt: str) -> set[str]:
+        """Those of `patients` that are held out: who was before, and of the new ones as many as lack.
+
+        They are `share` of all, at least one of two or more; of the new ones, names and `salt` decide.
+        """
+        if share <= 0 or len(patients) < 2:
+            return set()
+        count = min(max(round(len(patients) * share), 1), len(patients) - 1)
+        before = patients & set(self.held_out)
+        new = sorted(
+            patients - before - set(self.training),
+            key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest(),
+        )
+        return before | set(new[: max(count - len(before), 0)])
+
+    def keep(self, path: Path, training: Iterable[str], held_out: Iterable[str]) -> None:
+        """Writes these sides, and those of the patients that have none yet, to `path`."""
+        held = {*self.held_out, *(set(held_out) - set(self.training))}
+        learnt = {*self.training, *(set(training) - held)}
+        now = Sides(tuple(sorted(learnt)), tuple(sorted(held)))
+        if now != self:
+            write_json(path, asdict(now), private=True)
