@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -48,6 +48,8 @@ class Kept:
     machine: str
     at: str
     """Date and time, UTC."""
+    recipes: dict[str, str] = field(default_factory=dict)
+    """Shipped recipe -> name of its values then; empty where nobody noted them."""
 
     @property
     def command(self) -> str:
@@ -59,14 +61,26 @@ class Kept:
         """For evidence.json; `read` undoes it."""
         return {
             "name": self.name, "command": self.command, "setting": self.setting, "machine": self.machine,
-            "seconds": round(self.seconds, 1), "at": self.at, **self.findings.as_json(),
+            "seconds": round(self.seconds, 1), "at": self.at, "recipes": self.recipes,
+            **self.findings.as_json(),
         }  # fmt: skip
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Kept:
         """Of what `as_json` gave."""
         findings = Findings.read(data)
-        return cls(data["name"], findings, data["setting"], data["seconds"], data["machine"], data["at"])
+        told = (data[name] for name in ("setting", "seconds", "machine", "at"))
+        return cls(data["name"], findings, *told, data.get("recipes", {}))
+
+    @property
+    def changed(self) -> list[str]:
+        """Recipes that are shipped with other values now than those that were measured."""
+        return [name for name, values in self.recipes.items() if values != values_of(name)]
+
+
+def values_of(recipe: str) -> str | None:
+    """A name of the shipped recipe's values; None where there is no such recipe."""
+    return key_of(Recipe.load(recipe).model_dump(mode="json")) if recipe in shipped_recipes() else None
 
 
 def chosen(only: str | None) -> list[str]:
@@ -95,7 +109,7 @@ def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: b
     if module is None:
         return None
     used = getattr(module, "RECIPES", shipped_recipes())
-    recipes = [Recipe.load(recipe).model_dump(mode="json") for recipe in used]
+    recipes = {recipe: values_of(recipe) or "" for recipe in used}
     key = key_of(asdict(setting), recipes)
     path = bench.folder / "findings" / f"{name}-{key}.json"
     if path.is_file() and not again:
@@ -103,7 +117,7 @@ def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: b
     began = time.monotonic()
     findings = cast(Experiment, module).run(setting, bench, advance)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = Kept(name, findings, asdict(setting), time.monotonic() - began, machine(), at)
+    kept = Kept(name, findings, asdict(setting), time.monotonic() - began, machine(), at, recipes)
     write_json(path, kept.as_json())
     return kept
 

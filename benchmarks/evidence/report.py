@@ -130,6 +130,8 @@ def _chapter(one: Kept) -> str:
         f"{setting['held_out']} held-out phantom patients at {setting['spacing_mm']:g} mm), {one.machine}, "
         f"{one.at[:10]}, {one.seconds:.0f} s."
     )
+    if one.changed:
+        how += f" Since then other values of {', '.join(one.changed)} are shipped (docs/decisions)."
     parts = [f"## {found.title}", how, found.text]
     parts += [f"![{p.caption}]({PICTURES.as_posix()}/{p.file})\n\n*{p.caption}*" for p in found.pictures]
     parts += [table(t) for t in found.tables]

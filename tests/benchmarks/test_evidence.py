@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -60,8 +61,6 @@ FOUND = Findings(
 
 
 def kept(name: str = "districts", findings: Findings = FOUND) -> experiments.Kept:
-    from dataclasses import asdict
-
     return experiments.Kept(name, findings, asdict(QUICK), 12.0, "2 cores", "2026-11-20T12:00:00+00:00")
 
 
@@ -112,6 +111,20 @@ def test_a_chapter_that_is_not_run_again_stays(tmp_path: Path) -> None:
     report.write(tmp_path, {**before, "sampling": kept("sampling")})
     assert sorted(report.read_kept(tmp_path)) == ["districts", "sampling"]
     assert report.read_kept(tmp_path / "elsewhere") == {}
+
+
+def test_a_chapter_of_a_recipe_that_changed_since_says_so(tmp_path: Path) -> None:
+    own = experiments.values_of("pix2pix")
+    assert own and own != experiments.values_of("cyclegan")
+    same, other, gone = (
+        replace(kept(), recipes=recipes)
+        for recipes in ({"pix2pix": own}, {"pix2pix": own, "cyclegan": "others"}, {"a-recipe-of-before": own})
+    )
+    assert (same.changed, other.changed, gone.changed) == ([], ["cyclegan"], ["a-recipe-of-before"])
+    assert "Since then" not in report.as_markdown([same])
+    assert "Since then other values of cyclegan are shipped" in report.as_markdown([other])
+    report.write(tmp_path, {"districts": other})
+    assert report.read_kept(tmp_path)["districts"].changed == ["cyclegan"]
 
 
 def test_figures_are_shown_with_three_digits_that_count() -> None:
