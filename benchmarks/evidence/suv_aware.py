@@ -24,12 +24,12 @@ from scantwin.terminal import Advance
 RECIPES = ("coarse-diffusion", "pix2pix")
 
 TRIED = (
-    "terms for the denoiser alone (hottest 0.3, uptake 0.7): 1.000, since what is delivered holds to the "
-    "coarse prediction where that is cold",
-    "hottest 0.3 and uptake 0.7 for the coarse predictor too: 1.01; hottest 3 and uptake 3: 1.03, at 1.11 of "
-    "the whole-body MAE",
+    "quick setting: terms for the denoiser alone (hottest 0.3, uptake 0.7): 1.000, since what is "
+    "delivered holds to the coarse prediction where that is cold",
+    "quick setting: hottest 0.3 and uptake 0.7 for the coarse predictor too: 1.01; hottest 3 and uptake "
+    "3: 1.03, at 1.11 of the whole-body MAE",
 )
-"""What was measured before, on the same 20 lesions, one training each."""
+"""What was measured before, on 20 lesions, one training each."""
 
 _GROUPS = {
     "liver": ("liver",),
