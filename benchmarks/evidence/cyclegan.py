@@ -22,8 +22,9 @@ TRIED = (
     "the whole body, 0.10 SUV too warm there: not shipped",
     "3,000 steps instead of 160: PETs more like true ones than Pix2Pix's (0.70 of its Frechet distance; "
     "at 160 steps they are farther), and less right: 1.66 of the curve's error in the whole body for "
-    "1.10. Two critics ask for likeness, and nobody for the right organ; `scantwin train` chooses the "
-    "step by the error of held-out patients who have both, this chapter takes the last",
+    "1.10. It has learnt that what is dense is hot (bones, in the picture): two critics ask for likeness, "
+    "and nobody for the right organ. `scantwin train` chooses the step by the error of held-out patients "
+    "who have both; this chapter takes the last",
     "what stands in the way: nothing of an unpaired PET tells what a CT's lesion takes up; the curve is "
     "measured on pairs",
 )
