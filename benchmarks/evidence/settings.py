@@ -57,7 +57,9 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     # Many small steps learn more in minutes than few large ones.
     values["optimisation"]["batch"] = setting.pick(2, values["optimisation"]["batch"])
     if values["diffusion"]:
-        values["diffusion"]["samples"] = setting.pick(2, values["diffusion"]["samples"])
+        rules = values["diffusion"]
+        rules["samples"] = setting.pick(2, rules["samples"])
+        rules["sample_steps"] = setting.pick(5, rules["sample_steps"])
     for path, value in changes.items():
         section, _, key = path.rpartition(".")
         (values[section] if section else values)[key] = value
