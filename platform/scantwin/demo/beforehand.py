@@ -20,7 +20,7 @@ _PARTS: Final = ("torch", "monai", "flwr", "grpc", "grpc_health", "psutil", "saf
 _SERVED: Final = ("streamlit", "altair")
 
 _PHANTOM_DISK: Final = 2.0e9
-"""Disk that a demo on phantoms takes: 1.6 GB were measured, mostly the sites' prepared studies [bytes]."""
+"""Disk that a demo on phantoms takes: 1.7 GB were measured, mostly the sites' prepared studies [bytes]."""
 _REAL_DISK: Final = (0.5e9, 8.0)
 """On real studies: so much, and so many times the size of the studies [bytes, 1]."""
 
