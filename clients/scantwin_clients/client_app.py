@@ -130,7 +130,7 @@ def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
         _cohorts.clear()
         _cohorts[key] = Cohort.prepare(
             studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of,
-            sides=site.sides,
+            assigned=site.held_out_patients,
         )  # fmt: skip
     cohort = _cohorts[key]
     if not cohort.training:

@@ -5,7 +5,7 @@ $SCANTWIN_HOME/sites/NAME/
     secret          32 random bytes: pseudonyms and the local API (owner only)
     key, key.pub    the site's ECDSA P-384 key in OpenSSH format; key.pub goes to the consortium
     catalogue.db    the studies that were taken in
-    sides.json      pseudonyms of the patients that are learnt from, and of those held out (owner only)
+    held-out.json   pseudonyms of the patients that are learnt from, and of those held out (owner only)
     cache/          prepared studies
     pictures/       of trainings, a folder a run; they show a patient (owner only)
     outbox/         finished updates, kept until their run is over
@@ -167,9 +167,9 @@ class Site:
         return self.folder / "key.pub"
 
     @property
-    def sides(self) -> Path:
+    def held_out_patients(self) -> Path:
         """Which patients are held out, and stay so."""
-        return self.folder / "sides.json"
+        return self.folder / "held-out.json"
 
     @property
     def cache(self) -> Path:

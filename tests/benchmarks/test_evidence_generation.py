@@ -13,11 +13,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks.evidence import inpainting, sampling, volumes  # noqa: E402
+from benchmarks.evidence import (  # noqa: E402
+    inpainting,
+    inpainting_found,
+    inpainting_words,
+    sampling,
+    volumes,
+)
 from benchmarks.evidence.by_site import in_turn, told  # noqa: E402
-from benchmarks.evidence.inpainting import ORGANS, TRIED, Made  # noqa: E402
-from benchmarks.evidence.settings import QUICK, recipe_for  # noqa: E402
+from benchmarks.evidence.inpainting_found import ORGANS, Made  # noqa: E402
+from benchmarks.evidence.inpainting_words import TRIED  # noqa: E402
+from benchmarks.evidence.settings import FULL, QUICK, recipe_for  # noqa: E402
 
+from scantwin.learning.recipe import Recipe  # noqa: E402
+from scantwin.learning.weights import Model  # noqa: E402
 from scantwin.terminal import silent  # noqa: E402
 
 
@@ -110,20 +119,24 @@ def test_the_verdict_on_inpainting_follows_the_distances() -> None:
     far = {organ: distances(1.0, 1.0, 2.0) for organ in ORGANS}
     near = {organ: distances(0.2, 1.0, 0.1) for organ in ORGANS}
     mixed = {**far, "lung": distances(0.1, 1.0, 0.5)}
-    assert "does not hold here in any organ" in inpainting._verdict(far)
-    assert "holds here in every organ" in inpainting._verdict(near)
-    assert "does not" not in inpainting._verdict(near) and "likeliest" not in inpainting._verdict(near)
-    assert "holds in lung only" in inpainting._verdict(mixed) and "lung 0.10" in inpainting._verdict(mixed)
-    assert "No organ" in inpainting._verdict({organ: {} for organ in ORGANS})
+    assert "does not hold here in any organ" in inpainting_words.verdict(far)
+    assert "holds here in every organ" in inpainting_words.verdict(near)
+    assert "does not" not in inpainting_words.verdict(near) and "likeliest" not in inpainting_words.verdict(
+        near
+    )
+    assert "holds in lung only" in inpainting_words.verdict(
+        mixed
+    ) and "lung 0.10" in inpainting_words.verdict(mixed)
+    assert "No organ" in inpainting_words.verdict({organ: {} for organ in ORGANS})
 
 
 def test_pix2pix_beside_the_neighbouring_slice_follows_the_distances() -> None:
     far = {organ: distances(1.0, 1.0, 2.0) for organ in ORGANS}
-    assert "neighbouring slice is in every organ" in inpainting._beside_the_neighbour(far)
+    assert "neighbouring slice is in every organ" in inpainting_words.beside_the_neighbour(far)
     mixed = {**far, "liver": distances(1.0, 1.0, 0.5)}
-    assert "is in kidney, lung, tumour, not in the others" in inpainting._beside_the_neighbour(mixed)
+    assert "is in kidney, lung, tumour, not in the others" in inpainting_words.beside_the_neighbour(mixed)
     near = {organ: distances(1.0, 1.0, 0.5) for organ in ORGANS}
-    assert "as published" in inpainting._beside_the_neighbour(near)
+    assert "as published" in inpainting_words.beside_the_neighbour(near)
 
 
 def made(count: int, seed: int = 0, **steps: float) -> dict[str, Made]:
@@ -138,31 +151,40 @@ def made(count: int, seed: int = 0, **steps: float) -> dict[str, Made]:
 
 def test_whose_steps_are_like_the_real_ones_follows_the_figures() -> None:
     better, worse = (made(2, diffusion=d, pix2pix=p) for d, p in ((0.9, 0.4), (1.7, 1.3)))
-    assert "Pix2Pix in every organ" in inpainting._steps(dict.fromkeys(ORGANS, better))
-    assert "steps more" in inpainting._steps(dict.fromkeys(ORGANS, better))
-    assert "steps less" in inpainting._steps(dict.fromkeys(ORGANS, worse))
-    mixed = inpainting._steps({**dict.fromkeys(ORGANS, better), "tumour": worse})
+    assert "Pix2Pix in every organ" in inpainting_words.steps_of_slices(dict.fromkeys(ORGANS, better))
+    assert "steps more" in inpainting_words.steps_of_slices(dict.fromkeys(ORGANS, better))
+    assert "steps less" in inpainting_words.steps_of_slices(dict.fromkeys(ORGANS, worse))
+    mixed = inpainting_words.steps_of_slices({**dict.fromkeys(ORGANS, better), "tumour": worse})
     assert "kidney, lung, liver, not in the others" in mixed
 
 
 def test_a_table_of_few_slices_says_what_its_distances_are_worth() -> None:
     found = {**dict.fromkeys(ORGANS, made(200)), "tumour": made(39)}
-    far = {organ: inpainting._distances(one) for organ, one in found.items()}
+    far = {organ: inpainting_found.distances_of(one) for organ, one in found.items()}
     note = inpainting._frechet_table(found, far).note  # type: ignore[arg-type]
     assert "128 features" in note and "(tumour) the covariances are singular" in note
     assert "biased upwards" in note and "(1.00 to 1.00 of the distance of the diffusion" in note, (
         "shifted only"
     )
     many = {organ: made(200) for organ in ORGANS}
-    far = {organ: inpainting._distances(one) for organ, one in many.items()}
+    far = {organ: inpainting_found.distances_of(one) for organ, one in many.items()}
     note = inpainting._frechet_table(many, far).note  # type: ignore[arg-type]
     assert "128 features" in note and "singular" not in note
 
 
+def test_the_text_says_both_distances_and_the_steps() -> None:
+    found = dict.fromkeys(ORGANS, made(200, diffusion=0.9, pix2pix=0.4))
+    shapes, grain = ({organ: distances(d, 1.0, n) for organ in ORGANS} for d, n in ((0.9, 2.0), (0.25, 0.3)))
+    model = Model(Recipe.load("ct-inpainting"), {}, {"seconds": 7.0})
+    words = inpainting_words.text_of(FULL, model, model.recipe, 8000, 24, found, shapes, grain)
+    assert "of Pix2Pix: kidney 0.90" in words and "Pix2Pix's distance: kidney 0.25" in words
+    assert "neighbouring slice kidney 0.30" in words and "steps more" in words and "8000 steps (7 s)" in words
+
+
 def test_an_aim_below_the_floor_of_the_measure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "In liver the same tissue" in inpainting._floor()
-    monkeypatch.setattr(inpainting, "RESCANNED", {"kidney": 0.14, "liver": 0.1})
-    assert "below what is asked for" in inpainting._floor()
+    assert "In liver the same tissue" in inpainting_words.floor()
+    monkeypatch.setattr(inpainting_words, "RESCANNED", {"kidney": 0.14, "liver": 0.1})
+    assert "below what is asked for" in inpainting_words.floor()
 
 
 def test_figures_of_earlier_runs_are_called_that() -> None:

@@ -16,10 +16,10 @@ from scantwin.errors import InputError, Rejection
 from scantwin.files import whole_file
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
+from scantwin.learning.held_out_patients import Assigned
 from scantwin.learning.mapped import NotMapped, mapped
 from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
-from scantwin.learning.sides import Sides
 from scantwin.terminal import Advance, silent
 
 _SUFFIX = ".9.safetensors"
@@ -46,7 +46,7 @@ class Cohort:
         *,
         held_out: float = 0.25,
         salt: str = "",
-        sides: Path | None = None,
+        assigned: Path | None = None,
         patient_of: Callable[[str], str] = str,
         version_of: Callable[[str], str] = lambda _: "",
         refused: Callable[[Rejection], None] | None = None,
@@ -58,7 +58,7 @@ class Cohort:
         PETs without a CT (`Study.has_ct`), but measures on studies that have both. Systems that make
         CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
         share of patients kept for measuring, at least one of two or more; who they are depends on their
-        names and `salt`, and on what `sides` remembers: a patient stays on the side where he was.
+        names and `salt`, and on who was held out before, which the file `assigned` remembers.
         `patient_of` gives the patient of a study's name: all studies of a patient
         are on one side; `version_of` what changes when its files do, so that it is read again. A study that
         cannot be read goes to `refused`; without it the `Rejection` is raised. Raises `InputError` where
@@ -86,10 +86,10 @@ class Cohort:
         elif not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
         complete = [(patient, study) for patient, study in prepared if _complete(study, recipe)]
-        earlier = Sides.read(sides)
+        earlier = Assigned.read(assigned)
         kept = earlier.held_out_of({patient for patient, _ in complete}, held_out, salt)
-        if sides:
-            earlier.keep(sides, {patient for patient, _ in prepared} - kept, kept)
+        if assigned:
+            earlier.keep(assigned, {patient for patient, _ in prepared} - kept, kept)
         training = [study for patient, study in prepared if patient not in kept]
         return cls(training, [study for patient, study in complete if patient in kept])
 

@@ -1,4 +1,4 @@
-"""On which side a patient is: learnt from, or held out. Decided once and remembered, whoever comes later.
+"""Who is held out and who is learnt from: decided once and remembered, whoever comes later.
 
 A model that is trained on, round after round and run after run, would else be measured on patients that it
 has learnt from.
@@ -17,24 +17,24 @@ from scantwin.files import write_json
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Patients whose side is decided, sorted."""
+class Assigned:
+    """Patients who are learnt from, and patients who are held out, sorted."""
 
     training: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, path: Path | None) -> Sides:
+    def read(cls, path: Path | None) -> Assigned:
         """What `keep` wrote; nobody's where there is no file. Raises `InputError` for another file."""
         if path is None or not path.is_file():
             return cls()
         try:
             told = json.loads(path.read_text())
-            return cls(*(tuple(str(one) for one in told[side]) for side in ("training", "held_out")))
+            return cls(*(tuple(str(one) for one in told[kind]) for kind in ("training", "held_out")))
         except (ValueError, KeyError, TypeError):
             raise InputError(
                 f"{path} does not say which patients are held out.",
-                hint="Restore it. Deleted, sides are drawn anew: choose no model of before as a base then.",
+                hint="Restore it. Without it they are chosen anew: choose no model of before as a base then.",
             ) from None
 
     def held_out_of(self, patients: set[str], share: float, salt: str) -> set[str]:
@@ -53,9 +53,9 @@ class Sides:
         return before | set(new[: max(count - len(before), 0)])
 
     def keep(self, path: Path, training: Iterable[str], held_out: Iterable[str]) -> None:
-        """Writes these sides, and those of the patients that have none yet, to `path`."""
+        """Writes these, and the patients who were not assigned yet, to `path`."""
         held = {*self.held_out, *(set(held_out) - set(self.training))}
         learnt = {*self.training, *(set(training) - held)}
-        now = Sides(tuple(sorted(learnt)), tuple(sorted(held)))
+        now = Assigned(tuple(sorted(learnt)), tuple(sorted(held)))
         if now != self:
             write_json(path, asdict(now), private=True)

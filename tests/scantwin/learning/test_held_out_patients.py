@@ -1,4 +1,4 @@
-"""A patient stays on the side where he was."""
+"""Who is held out stays so."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from hypothesis import strategies as st
 
 from scantwin.errors import InputError
 from scantwin.learning.cohort import Cohort
-from scantwin.learning.sides import Sides
+from scantwin.learning.held_out_patients import Assigned
 
 NAMES = st.sets(st.text("abcdef", min_size=1, max_size=3), max_size=30)
 
 
 @given(first=NAMES, later=NAMES, other=NAMES, share=st.sampled_from([0.0, 0.1, 0.25, 0.5]))
-def test_nobody_changes_sides_whoever_comes_or_goes(tmp_path_factory, first, later, other, share):
-    path = tmp_path_factory.mktemp("sides") / "sides.json"
-    side: dict[str, bool] = {}
+def test_nobody_is_taught_and_held_out_whoever_comes_or_goes(tmp_path_factory, first, later, other, share):
+    path = tmp_path_factory.mktemp("held-out") / "held-out.json"
+    was_held: dict[str, bool] = {}
     for patients in (first, first | later, later | other, first | later | other):
-        sides = Sides.read(path)
-        held = sides.held_out_of(patients, share, "salt")
-        sides.keep(path, patients - held, held)
+        known = Assigned.read(path)
+        held = known.held_out_of(patients, share, "salt")
+        known.keep(path, patients - held, held)
         for name in patients:
-            assert side.setdefault(name, name in held) == (name in held)
+            assert was_held.setdefault(name, name in held) == (name in held)
 
 
 @given(patients=NAMES.filter(lambda names: len(names) > 1), share=st.floats(0.01, 0.9))
 def test_at_first_so_many_are_held_out_as_asked_for(patients, share):
-    held = Sides().held_out_of(patients, share, "salt")
+    held = Assigned().held_out_of(patients, share, "salt")
     assert 1 <= len(held) < len(patients) and abs(len(held) - share * len(patients)) <= 1
-    assert held == Sides().held_out_of(patients, share, "salt") <= patients
+    assert held == Assigned().held_out_of(patients, share, "salt") <= patients
 
 
 def test_newcomers_fill_up_what_lacks():
     old = {f"old-{k}" for k in range(8)}
-    held = Sides().held_out_of(old, 0.25, "x")
-    sides = Sides(tuple(sorted(old - held)), tuple(sorted(held)))
+    held = Assigned().held_out_of(old, 0.25, "x")
+    known = Assigned(tuple(sorted(old - held)), tuple(sorted(held)))
     new = {f"new-{k}" for k in range(8)}
-    now = sides.held_out_of(old | new, 0.25, "x")
+    now = known.held_out_of(old | new, 0.25, "x")
     assert len(now) == 4 and now & old == held
 
 
 def test_a_file_of_another_kind_is_not_written_over(tmp_path):
-    path = tmp_path / "sides.json"
+    path = tmp_path / "held-out.json"
     for content in ("", "[]", '{"training": 3}', "not JSON"):
         path.write_text(content)
         with pytest.raises(InputError, match="held out"):
-            Sides.read(path)
+            Assigned.read(path)
         assert path.read_text() == content
 
 
 def test_a_cohort_remembers_and_is_private(tiny_recipe, tmp_path, make_bar):
     def held_out(numbers):
         bars = [(f"bar-{k}", lambda k=k: make_bar(k)) for k in numbers]
-        cohort = Cohort.prepare(bars, tiny_recipe, tmp_path / "cache", sides=tmp_path / "sides.json")
+        cohort = Cohort.prepare(bars, tiny_recipe, tmp_path / "cache", assigned=tmp_path / "held-out.json")
         return {study.name for study in cohort.held_out}, {study.name for study in cohort.training}
 
     held, learnt = held_out(range(3))
-    assert len(held) == 1 and (tmp_path / "sides.json").stat().st_mode & 0o077 == 0
+    assert len(held) == 1 and (tmp_path / "held-out.json").stat().st_mode & 0o077 == 0
     for more in (5, 8, 9):
         now, taught = held_out(range(more))
         assert held <= now and learnt <= taught and not now & taught
