@@ -42,9 +42,8 @@ class Assigned:
 
         They are `share` of all, at least one of two or more; of the new ones, names and `salt` decide.
         """
-        if share <= 0 or len(patients) < 2:
-            return set()
-        count = min(max(round(len(patients) * share), 1), len(patients) - 1)
+        some = share > 0 and len(patients) > 1
+        count = min(max(round(len(patients) * share), 1), len(patients) - 1) if some else 0
         before = patients & set(self.held_out)
         new = sorted(
             patients - before - set(self.training),
