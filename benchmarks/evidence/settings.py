@@ -50,7 +50,8 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
     values["sampling"]["patch"] = setting.pick(24, 32)
     # A phantom's lesions are nodes and nodules, few in a body; the recipes' values were chosen on sarcomas.
-    values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
+    if not values["unpaired"]:
+        values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
     if setting is QUICK:  # a scan takes half the time
         values["sampling"]["average_flips"] = []

@@ -50,12 +50,16 @@ class Sampler:
     @cached_property
     def _with_pet(self) -> list[tuple[PreparedStudy, Kinds]]:
         usable = [s for s in self.studies if s.suv is not None and self.district in s.boxes]
-        return [(s, self._kinds(s)) for s in usable if s.has_ct or not self.paired]
+        # Hot PETs beside CTs of anywhere would teach a critic that tissue is hot: both are drawn evenly.
+        kinds = self._kinds if self.paired else self._evenly
+        return [(s, kinds(s)) for s in usable if s.has_ct or not self.paired]
 
     @cached_property
     def _with_ct(self) -> list[tuple[PreparedStudy, Kinds]]:
-        usable = [s for s in self.studies if s.has_ct and self.district in s.boxes]
-        return [(s, {"body": self._places(s, partial(s.mask, self.district))}) for s in usable]
+        return [(s, self._evenly(s)) for s in self.studies if s.has_ct and self.district in s.boxes]
+
+    def _evenly(self, study: PreparedStudy) -> Kinds:
+        return {"body": self._places(study, partial(study.mask, self.district))}
 
     def _kinds(self, study: PreparedStudy) -> Kinds:
         suv, lesions, mask = study.suv, study.lesions, partial(study.mask, self.district)

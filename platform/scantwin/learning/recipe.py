@@ -53,7 +53,13 @@ _UPTAKE_ONLY: Final = (
 )  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
-    "cyclegan": (*_PAIRED_ONLY, "losses.denoising"),
+    "cyclegan": (
+        *_PAIRED_ONLY,
+        "losses.denoising",
+        "sampling.lesions",
+        "sampling.hot",
+        "sampling.swap_uptake",
+    ),
     "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
     "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
     "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "sampling.turn_deg"),

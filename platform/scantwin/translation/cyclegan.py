@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,12 @@ from scantwin.translation.pix2pix import generator_from_zero
 from scantwin.translation.pool import pooled
 from scantwin.translation.scaling import critic_view, scaled, unscaled
 
-_CT = 2
+_CT: Final = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""
+_PLACE: Final = slice(INPUTS.index("skin-depth"), INPUTS.index("left") + 1)
+"""Input channels that a critic is told beside an image: a skull is as dense as a spine, and what is hot in a
+head is cold in a chest. Not how fat a patient is or how wide the field of view: who has a PET alone has other
+values of those, and a critic that knows a patient by them need not look at the image."""
 
 
 class CycleGAN(DistrictNetworks):
@@ -30,14 +36,16 @@ class CycleGAN(DistrictNetworks):
     """It draws nothing."""
 
     def __init__(self, recipe: Recipe) -> None:
+        place = len(INPUTS[_PLACE])
+
         def build() -> dict[str, nn.Module]:
             return {
                 "generator-pet": generator_from_zero(recipe),
                 "generator-ct": UNet(
                     len(INPUTS) - _CT + 1, 1, recipe.network.channels, dropout=recipe.network.dropout
                 ),
-                "discriminator-pet": PatchDiscriminator(1, recipe.network.discriminator_channels),
-                "discriminator-ct": PatchDiscriminator(_CT, recipe.network.discriminator_channels),
+                "discriminator-pet": PatchDiscriminator(1 + place, recipe.network.discriminator_channels),
+                "discriminator-ct": PatchDiscriminator(_CT + place, recipe.network.discriminator_channels),
             }
 
         super().__init__(recipe, build)
@@ -63,12 +71,10 @@ class CycleGAN(DistrictNetworks):
         if self.recipe.losses.adversarial:
             self._optimisers.clear(judge_pet, judge_ct)
             for part, said, (pet, ct) in zip(parts, losses, fakes, strict=True):
-                said["discriminator"] = self._doubt(
-                    judge_pet, critic_view(scaled(part.suv, self.recipe)), pet
-                )
-                said["discriminator"] = said["discriminator"] + self._doubt(
-                    judge_ct, part.inputs[:, :_CT], ct
-                )
+                real_pet = _at(critic_view(scaled(part.suv, self.recipe)), _strangers_place(part))
+                real_ct = _at(part.inputs[:, :_CT], part.inputs)
+                said["discriminator"] = self._doubt(judge_pet, real_pet, pet)
+                said["discriminator"] = said["discriminator"] + self._doubt(judge_ct, real_ct, ct)
                 backward(said["discriminator"], len(parts))
             self._optimisers.step(judge_pet, judge_ct)
         return mean_of(losses)
@@ -77,11 +83,10 @@ class CycleGAN(DistrictNetworks):
         self, district: District, part: Batch, parts: int
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The generators' losses, and what they made as the discriminators see it."""
-        if part.place is None:
-            raise ValueError("a CycleGAN learns from unpaired batches")
         to_pet, to_ct, judge_pet, judge_ct = self.components_of(district)
         weights = self.recipe.losses
-        ct, there, here = part.inputs[:, :_CT], part.place[:, _CT:], part.inputs[:, _CT:]
+        place = _strangers_place(part)
+        ct, there, here = part.inputs[:, :_CT], place[:, _CT:], part.inputs[:, _CT:]
         pet = scaled(part.suv, self.recipe)
         in_ct = torch.where(here[:, :1] > 0, 1.0, weights.air)  # there is depth where there is body
         made_pet = self._pet(to_pet, part.inputs)
@@ -99,7 +104,7 @@ class CycleGAN(DistrictNetworks):
             losses["identity"] = _mean((same_pet - pet).abs(), part.weight) + _mean(
                 (same_ct - ct).abs(), in_ct
             )
-        seen = [critic_view(made_pet), made_ct]
+        seen = [_at(critic_view(made_pet), part.inputs), _at(made_ct, place)]
         if weights.adversarial:
             judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
             losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
@@ -141,6 +146,18 @@ class CycleGAN(DistrictNetworks):
         with self.arithmetic():
             out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(out.float())
+
+
+def _strangers_place(part: Batch) -> Tensor:
+    """Inputs (B, C, D, H, W) that say where the PETs of a batch are; without the CT."""
+    if part.place is None:
+        raise ValueError("a CycleGAN learns from unpaired batches")
+    return part.place
+
+
+def _at(image: Tensor, inputs: Tensor) -> Tensor:
+    """An image as a critic sees it: with its place in the body behind it."""
+    return torch.cat([image, inputs[:, _PLACE]], dim=1)
 
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:

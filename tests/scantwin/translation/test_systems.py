@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,22 @@ def test_unpaired_batches_hold_two_patients(bar_cohort, recipe):
         assert (batch.place[:, :2] == 0).all(), "the CT of the PET's patient is not seen"
         place = slice(INPUTS.index("below-top"), None)
         assert not torch.equal(batch.place[:, place], batch.inputs[:, place])
+        # Hot PETs beside CTs of anywhere would teach a critic that tissue is hot.
+        assert (batch.anywhere == 1).all(), "PETs are drawn as evenly as CTs"
+
+
+def test_a_critic_is_told_where_an_image_is_and_not_whose(bar_cohort, recipe):
+    if recipe.system != "cyclegan":
+        pytest.skip("only a CycleGAN is trained unpaired")
+    batch = Sampler(bar_cohort.training, recipe, "trunk", 0).batch(0)
+    after = []
+    for moved in ((), ("fat", "from-side"), ("below-top",)):
+        place = batch.place.clone()
+        for name in moved:
+            place[:, INPUTS.index(name)] += 0.5
+        system = systems.build(recipe, seed=1)
+        torch.manual_seed(0)
+        system.training_step("trunk", replace(batch, place=place))
+        after.append(system_arrays(system)["cyclegan/trunk/discriminator-pet"])
+    same, fatter, higher = ({k: v.tobytes() for k, v in one.items()} for one in after)
+    assert fatter == same != higher
