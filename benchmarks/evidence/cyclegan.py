@@ -13,7 +13,7 @@ from scantwin.terminal import Advance
 RECIPES = ("pix2pix", "cyclegan")
 
 TRIED = (
-    "quick setting, 160 steps, as before docs/decisions/0009: an adversarial term of 1 1.065 of the HU curve's "
+    "quick setting, 160 steps, before docs/decisions/0009: an adversarial term of 1 1.065 of the HU curve's "
     "error in lesions, 1.15 of it in the whole body; of 0.3 1.032, 1.10; of 0.1 1.012, 1.12; with a term of "
     "1 and identity twice as strong 1.055, 1.12; cycle half as strong 1.114, 1.20; with a term of 0.3 and "
     "identity twice as strong 0.997, 1.20",
