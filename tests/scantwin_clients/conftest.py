@@ -25,7 +25,7 @@ TINY = {
 _MAKES_CT: dict[str, Any] = {"districts": ["whole-body"], "sampling": {"patch": 16}}
 
 OTHERS: dict[str, dict[str, Any]] = {
-    "cyclegan": {"unpaired": {"pool": 3}},
+    "cyclegan": {"unpaired": {"pool": 3, "ct_again": 0.5}},
     "coarse-diffusion": {
         "network": {"channels": [4, 8]},
         "diffusion": {

@@ -120,7 +120,8 @@ class Losses(Part):
     uptake: Weight = 0.0
     """SUV-aware: of the error of the mean uptake [g/ml] of the same voxels."""
     cycle: Weight = 10.0
-    """Of coming back from the other modality (lambda of arXiv 1703.10593, 4)."""
+    """Of coming back from the other modality (lambda of arXiv 1703.10593, 4): a PET by way of the CT made of
+    it, and a CT by way of its PET as far as `unpaired.ct_again` says."""
     identity: Weight = 5.0
     """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
     denoising: Weight = 1.0
@@ -132,6 +133,10 @@ class Unpaired(Part):
 
     pool: Annotated[int, Field(ge=0)] = 50
     """Earlier synthetic patches shown to a discriminator again (arXiv 1703.10593, 4); 0 keeps none."""
+    ct_again: Share = 0.0
+    """How much it counts that a CT comes back from the PET made of it; 1 is arXiv 1703.10593's. A PET does
+    not tell its CT: asked to, both generators agree on a code, and what is dense becomes hot
+    (docs/decisions/0009-unpaired.md)."""
 
 
 class Diffusion(Part):

@@ -94,9 +94,11 @@ class CycleGAN(DistrictNetworks):
         zero = torch.zeros(())
         losses = {"cycle": zero, "identity": zero, "adversarial": zero}
         if weights.cycle:
-            back_ct = self._ct(to_ct, made_pet, here)
             back_pet = self._pet(to_pet, torch.cat([made_ct, there], dim=1))
-            losses["cycle"] = _mean((back_ct - ct).abs(), in_ct) + _mean((back_pet - pet).abs(), part.weight)
+            losses["cycle"] = _mean((back_pet - pet).abs(), part.weight)
+            if self.rules.ct_again:
+                back_ct = self._ct(to_ct, made_pet, here)
+                losses["cycle"] = losses["cycle"] + self.rules.ct_again * _mean((back_ct - ct).abs(), in_ct)
         if weights.identity:
             # A PET in the place of the CT is to stay the PET it is, and the other way round.
             same_pet = self._pet(to_pet, torch.cat([pet, pet, there], dim=1))

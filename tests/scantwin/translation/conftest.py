@@ -11,7 +11,7 @@ from scantwin.learning.recipe import GENERATORS, Recipe
 
 SPECIAL: dict[str, dict[str, Any]] = {
     "pix2pix": {},
-    "cyclegan": {"unpaired": {"pool": 3}},
+    "cyclegan": {"unpaired": {"pool": 3, "ct_again": 0.5}},
     "coarse-diffusion": {
         "diffusion": {"steps": 20, "channels": [8, 16], "time_features": 8, "start_step": 20,
                       "sample_steps": 2, "samples": 2, "coarse_share": 0.3},
