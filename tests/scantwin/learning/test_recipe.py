@@ -39,6 +39,7 @@ def test_pix2pix_is_the_published_one():
         ("system = 'pix2pix'\n[losses]\ncycle = 3.0", "losses.cycle"),
         ("system = 'cyclegan'\n[losses]\nhottest = 3.0", "losses.hottest"),
         ("system = 'cyclegan'\n[losses]\nl1 = 100.0", "losses.l1"),
+        ("system = 'cyclegan'\n[sampling]\nhot = 0.1", "sampling.hot"),
         ("system = 'coarse-diffusion'\n[losses]\nadversarial = 1.0", "losses.adversarial"),
         ("system = 'coarse-diffusion'\n[diffusion]\nstart_step = 300", "start_step"),
         ("system = 'coarse-diffusion'\n[diffusion]\nsampler = 'euler'", "diffusion.sampler"),

@@ -123,3 +123,17 @@ def test_a_critic_is_told_where_an_image_is_and_not_whose(bar_cohort, recipe):
         after.append(system_arrays(system)["cyclegan/trunk/discriminator-pet"])
     same, fatter, higher = ({k: v.tobytes() for k, v in one.items()} for one in after)
     assert fatter == same != higher
+
+
+def test_a_ct_comes_back_from_its_pet_as_far_as_the_recipe_says(bar_cohort, recipe):
+    if recipe.system != "cyclegan":
+        pytest.skip("only a CycleGAN goes back")
+    batch = Sampler(bar_cohort.training, recipe, "trunk", 0).batch(0)
+    cycle = []
+    for share in (0.0, 0.5, 1.0):
+        rules = recipe.unpaired.model_copy(update={"ct_again": share})
+        network = recipe.network.model_copy(update={"dropout": 0.0})  # it would leave out others each time
+        system = systems.build(recipe.model_copy(update={"unpaired": rules, "network": network}), seed=1)
+        cycle.append(system.training_step("trunk", batch)["cycle"])
+    assert cycle[2] > cycle[0] > 0, "the PET's own way is always there"
+    assert cycle[1] == pytest.approx((cycle[0] + cycle[2]) / 2, rel=1e-4)
