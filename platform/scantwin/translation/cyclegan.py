@@ -20,13 +20,14 @@ from scantwin.learning.unet import PatchDiscriminator, UNet
 from scantwin.translation.pix2pix import generator_from_zero
 from scantwin.translation.pool import pooled
 from scantwin.translation.scaling import critic_view, scaled, unscaled
+from scantwin.translation.tissue_curve import channel
 
 _CT: Final = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""
-_PLACE: Final = slice(INPUTS.index("skin-depth"), INPUTS.index("left") + 1)
-"""Input channels that a critic is told beside an image: a skull is as dense as a spine, and what is hot in a
-head is cold in a chest. Not how fat a patient is or how wide the field of view: who has a PET alone has other
-values of those, and a critic that knows a patient by them need not look at the image."""
+_PLACES: Final = 4
+"""Channels that a critic is told beside an image (`_at`)."""
+_LEAST_HEIGHT: Final = 0.1
+"""Of a district, in the unit of the channels `below-top` and `above-bottom`: one slice has none."""
 
 
 class CycleGAN(DistrictNetworks):
@@ -36,16 +37,14 @@ class CycleGAN(DistrictNetworks):
     """It draws nothing."""
 
     def __init__(self, recipe: Recipe) -> None:
-        place = len(INPUTS[_PLACE])
-
         def build() -> dict[str, nn.Module]:
             return {
                 "generator-pet": generator_from_zero(recipe),
                 "generator-ct": UNet(
                     len(INPUTS) - _CT + 1, 1, recipe.network.channels, dropout=recipe.network.dropout
                 ),
-                "discriminator-pet": PatchDiscriminator(1 + place, recipe.network.discriminator_channels),
-                "discriminator-ct": PatchDiscriminator(_CT + place, recipe.network.discriminator_channels),
+                "discriminator-pet": PatchDiscriminator(1 + _PLACES, recipe.network.discriminator_channels),
+                "discriminator-ct": PatchDiscriminator(_CT + _PLACES, recipe.network.discriminator_channels),
             }
 
         super().__init__(recipe, build)
@@ -158,8 +157,17 @@ def _strangers_place(part: Batch) -> Tensor:
 
 
 def _at(image: Tensor, inputs: Tensor) -> Tensor:
-    """An image as a critic sees it: with its place in the body behind it."""
-    return torch.cat([image, inputs[:, _PLACE]], dim=1)
+    """An image as a critic sees it: behind it how deep it lies, how high in the district, how far back and
+    left.
+
+    A skull is as dense as a spine, and what is hot in a head is cold in a chest. Not how fat the patient is,
+    how tall the district or how wide the field of view: a critic that knows by them who has a PET alone need
+    not look at the image.
+    """
+    below_top, above_bottom = channel(inputs, "below-top"), channel(inputs, "above-bottom")
+    height = above_bottom / (below_top + above_bottom).clamp(min=_LEAST_HEIGHT)
+    places = [channel(inputs, "skin-depth"), height, channel(inputs, "back"), channel(inputs, "left")]
+    return torch.cat([image, *places], dim=1)
 
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:

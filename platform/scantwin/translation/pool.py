@@ -10,7 +10,7 @@ def pooled(memory: dict[str, Tensor], name: str, made: Tensor, size: int) -> Ten
     """`made` (B, C, D, H, W), half of it exchanged for patches made earlier once the pool is full.
 
     The pool lives in `memory` under `name`, in half precision (three decimals of what a critic sees; both
-    pools of CycleGAN take 43 MB a district), with the number of patches it has seen: what is exchanged
+    pools of CycleGAN take 36 MB a district), with the number of patches it has seen: what is exchanged
     depends on that number only, so that a killed training goes on as if it had not been.
     """
     if not size:

@@ -112,17 +112,24 @@ def test_a_critic_is_told_where_an_image_is_and_not_whose(bar_cohort, recipe):
     if recipe.system != "cyclegan":
         pytest.skip("only a CycleGAN is trained unpaired")
     batch = Sampler(bar_cohort.training, recipe, "trunk", 0).batch(0)
-    after = []
-    for moved in ((), ("fat", "from-side"), ("below-top",)):
+
+    def critic_after(**moved):
+        """The PETs' critic after a step in which these channels of the PETs' places are larger."""
         place = batch.place.clone()
-        for name in moved:
-            place[:, INPUTS.index(name)] += 0.5
+        for name, more in moved.items():
+            place[:, INPUTS.index(name)] *= 1 + more
         system = systems.build(recipe, seed=1)
         torch.manual_seed(0)
         system.training_step("trunk", replace(batch, place=place))
-        after.append(system_arrays(system)["cyclegan/trunk/discriminator-pet"])
-    same, fatter, higher = ({k: v.tobytes() for k, v in one.items()} for one in after)
-    assert fatter == same != higher
+        critic = system_arrays(system)["cyclegan/trunk/discriminator-pet"]
+        return {key: value.tobytes() for key, value in critic.items()}
+
+    same = critic_after()
+    taller = {"below-top": 1.0, "above-bottom": 1.0}  # twice is exact
+    assert critic_after(**taller) == same, "where in the district is the same"
+    assert critic_after(**{"fat": 0.5, "from-side": 0.5}) == same
+    for moved in ("skin-depth", "below-top", "above-bottom", "back", "left"):
+        assert critic_after(**{moved: 0.5}) != same, moved
 
 
 def test_a_ct_comes_back_from_its_pet_as_far_as_the_recipe_says(bar_cohort, recipe):
