@@ -39,8 +39,9 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     text = (
         f"Pix2Pix after {steps['pix2pix']} steps ({seconds['pix2pix']:.0f} s), CycleGAN after "
         f"{steps['cyclegan']} ({seconds['cyclegan']:.0f} s), of {_batches(recipes)} patches a step: two "
-        "generators and two discriminators make a patch dearer. Pix2Pix sees a patient's CT and PET together; CycleGAN a CT of one patient and "
-        "a PET of another, all that a site without pairs can give.\n\n"
+        "generators and two discriminators make a patch dearer. Pix2Pix sees a patient's CT and PET "
+        "together; CycleGAN a CT of one patient and a PET of another, all that a site without pairs can "
+        "give.\n\n"
         "Published: Pix2Pix better than CycleGAN in every district, in lesions and in every condition. Here "
         f"Pix2Pix has the smaller MAE in {len(worse)} of {len(tables.REGIONS)} regions ({', '.join(worse)}); "
         f"the Frechet distance of CycleGAN's PETs is {_times(who)} of Pix2Pix's.\n\n"

@@ -2,8 +2,9 @@
 
 None of what the systems are made of is in it: no place in the body, no tissue curve, no adversary, no choice
 of hot spots, no average of weights, no choice of the step. Layers are normalised by instance, as is usual.
-It sees both windows of the CT; its patches come from our sampler, evenly from the body, mirrored and no more,
-and its arithmetic is the recipes' (bf16 where the machine has it): the same time buys the same work.
+It sees both windows of the CT; its patches come from our sampler, evenly from the body, mirrored and no more.
+It works in fp32: bf16, which the recipes use where a machine has it, made a step of it a fifth shorter, and
+instance normalisation has no finite gradient in it where a patch is nearly all of one value.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from monai.networks.nets import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scantwin.learning.machine import arithmetic, device
+from scantwin.learning.machine import device
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -42,7 +43,7 @@ def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, 
     began, step = time.monotonic(), 0
     while time.monotonic() - began < budget_s:
         batch = sampler.batch(step).to(device())
-        error = (_run(network, batch.inputs[:, :_CT], recipe) - batch.suv).abs()
+        error = (network(_packed(batch.inputs[:, :_CT])) - batch.suv).abs()
         optimiser.zero_grad()
         ((error * batch.weight).sum() / batch.weight.sum()).backward()
         optimiser.step()
@@ -57,15 +58,11 @@ def say(network: nn.Module, study: PreparedStudy, recipe: Recipe) -> NDArray[np.
     z, y, x = (max(edge, n) for n in shape)  # beyond the grid there is air
     inputs = torch.from_numpy(study.inputs("whole-body", (0, 0, 0), (z, y, x))[None, :_CT]).to(device())
 
-    def predict(window: Tensor) -> Tensor:
-        return _run(network, window, recipe)
-
-    said = sliding_window_inference(inputs, (edge,) * 3, 4, predict, _OVERLAP, mode="gaussian")
+    said = sliding_window_inference(_packed(inputs), (edge,) * 3, 4, network, _OVERLAP, mode="gaussian")
     pet = torch.as_tensor(said)[0, 0].cpu().numpy()[tuple(slice(n) for n in shape)]
     return np.where(study.body, np.clip(pet, *recipe.suv_range), np.float32(0.0))
 
 
-def _run(network: nn.Module, ct: Tensor, recipe: Recipe) -> Tensor:
-    with arithmetic(recipe.optimisation.precision, device()):
-        out = network(ct.contiguous(memory_format=torch.channels_last_3d))
-    return torch.as_tensor(out.float())
+def _packed(ct: Tensor) -> Tensor:
+    """As its convolutions like it best: a step takes four fifths of the time."""
+    return ct.contiguous(memory_format=torch.channels_last_3d)

@@ -32,14 +32,14 @@ Beside the models that make PET stand three simple references: mean and median u
 training patients, and their uptake by CT number. Aims ask for a smaller MAE than the median and the curve
 have in the whole body, and than the curve has in lesions; in other figures and regions a reference may be
 better, and the tables show where. The chapters on sampling steps and on CTs have no references. The fourth
-one, a plain 3D U-Net with L1 for the same wall time, is trained on the real patients only.
+one, a plain 3D U-Net with L1 for the same wall time, is trained on the real patients only (MONAI's).
 
 The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and taken by three sites'
 scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
-adversarial weight, what coarse-diffusion delivers, the weight of mean uptake) were chosen on the same
-held-out phantoms that figures are taken on: the quick setting's ten, which are among the full one's. The
-real scans are sarcoma patients cropped around the tumour, where place in the crop tells more than it would in
-a whole body.
+losses, what coarse-diffusion delivers, the weight of mean uptake) were chosen on held-out phantoms that
+figures are taken on: the quick setting's ten, which are among the full one's, and for CycleGAN eight of
+those. The real scans are sarcoma patients cropped around the tumour, where place in the crop tells more than
+it would in a whole body.
 """
 
 

@@ -50,6 +50,7 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
     values["sampling"]["patch"] = setting.pick(24, 32)
     # A phantom's lesions are nodes and nodules, few in a body; the recipes' values were chosen on sarcomas.
+    # An unpaired recipe has no values for them.
     if not values["unpaired"]:
         values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0

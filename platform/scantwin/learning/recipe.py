@@ -46,6 +46,7 @@ _SECTIONS: Final[dict[str, dict[str, type[Part]]]] = {
 _PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
 _CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
 _CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
+_BY_UPTAKE: Final = ("sampling.lesions", "sampling.hot", "sampling.swap_uptake")
 _UPTAKE_ONLY: Final = (
     "suv_range", "network.start", "network.dropout", "sampling.window", "sampling.overlap", "sampling.hot",
     "sampling.average_flips", "sampling.swap_uptake", "losses.neighbour", "losses.lesions",
@@ -53,13 +54,7 @@ _UPTAKE_ONLY: Final = (
 )  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
-    "cyclegan": (
-        *_PAIRED_ONLY,
-        "losses.denoising",
-        "sampling.lesions",
-        "sampling.hot",
-        "sampling.swap_uptake",
-    ),
+    "cyclegan": (*_PAIRED_ONLY, *_BY_UPTAKE, "losses.denoising"),
     "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
     "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
     "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "sampling.turn_deg"),
