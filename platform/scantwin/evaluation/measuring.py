@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from scantwin.evaluation import held_out, references, watching
 from scantwin.evaluation.held_out import Measured
@@ -70,17 +69,10 @@ def time_to_measure(throwaway: System, studies: list[PreparedStudy]) -> float:
     return (time.monotonic() - began) * len(studies)
 
 
-class Watched(Watcher, Protocol):
-    """A watcher that remembers its scores."""
-
-    scores: dict[int, dict[str, float]]
-    """Step -> scores by name."""
-
-
 def watch(
     system: System, cohort: Cohort, statistics: Statistics, *, budget_s: float | None,
     pictures: Path | None, pictures_every_s: float, scored: bool = True,
-) -> Watched:  # fmt: skip
+) -> Watcher:  # fmt: skip
     """What looks at a training of `system`; a Translator's watch also chooses the step that is delivered.
 
     Without `scored` it takes pictures and no more: what is learnt is the same as without it.

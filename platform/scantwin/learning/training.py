@@ -53,6 +53,8 @@ class Watcher(Protocol):
 
     takes_s: float
     """How long a look takes [s]: in a budget there must be time for a last one."""
+    scores: dict[int, dict[str, float]]
+    """Step -> what was found there, by name. The training's: they survive a kill with it."""
 
     def due(self, before: float, now: float) -> bool:
         """Whether to look, `before` and `now` being shares of the training done."""
@@ -92,7 +94,7 @@ def train(
     # Whose checkpoint it is costs a look at every image.
     whose = {"seed": seed, "span": list(span), "studies": _digest(studies)} if resume else {}
     state = TrainingState(system, whose)
-    first = state.load(resume) if resume else 0
+    first = _begin(state, resume, watcher)
     saved = time.monotonic()
     began = saved - state.spent_s
     scored = -1
@@ -102,7 +104,8 @@ def train(
         last_look = watcher.takes_s if watcher and system.settles_at >= 1.0 else 0.0
         return _fraction(step, steps, state.spent_s + last_look, budget_s)
 
-    done, before = first, share_done(first)
+    # A look that was due when the killed training was about to go on from here is still due.
+    done, before = first, share_done(max(first - 1, 0))
 
     def draw(step: int) -> Movable:
         return samplers[turns[step]].batch(step)
@@ -143,6 +146,14 @@ def train(
     chosen = state.best_step if math.isfinite(state.best_score) else None
     seconds = time.monotonic() - began
     return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
+
+
+def _begin(state: TrainingState, resume: Path | None, watcher: Watcher | None) -> int:
+    """The step to go on from; a watcher is told what was found before."""
+    first = state.load(resume) if resume else 0
+    if watcher:
+        watcher.scores = state.scores
+    return first
 
 
 def _look(watcher: Watcher, state: TrainingState, step: int) -> bool:

@@ -38,6 +38,8 @@ class TrainingState:
         self.best: Weights = {}
         self.best_score = math.inf
         self.best_step = 0
+        self.scores: dict[int, dict[str, float]] = {}
+        """Step -> what a watcher found there, by name."""
         self.settled = False
         self.spent_s = 0.0
         """Time that the training has taken [s], what was killed of it included."""
@@ -126,7 +128,7 @@ class TrainingState:
         about = {
             "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
             "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
-            "spent_s": self.spent_s,
+            "spent_s": self.spent_s, "scores": self.scores,
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             **self.about,
         }  # fmt: skip
@@ -170,6 +172,7 @@ class TrainingState:
                 self.best[component] = self._brought(tensors, f"best|{component}|")
         self.settled, self.best_step = about["settled"], about["best_step"]
         self.spent_s = about["spent_s"]
+        self.scores.update({int(step): found for step, found in about.get("scores", {}).items()})
         if about["best_score"] is not None:
             self.best_score = about["best_score"]
         for component, optimiser in self._optimisers().items():

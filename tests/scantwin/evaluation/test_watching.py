@@ -13,6 +13,7 @@ from scantwin.evaluation.measuring import watch
 from scantwin.evaluation.references import training_statistics
 from scantwin.evaluation.watching import Watch
 from scantwin.imaging.study import DISTRICT_LABEL
+from scantwin.learning import training
 from scantwin.learning.cohort import Cohort
 from scantwin.learning.training import train
 from scantwin.learning.training_state import TrainingState
@@ -40,6 +41,32 @@ def test_the_step_with_the_smallest_error_is_delivered(bar_cohort, tiny_recipe):
     chosen, now = watch.scores[result.chosen_step], watch.scores[99]
     assert now["body"] == pytest.approx(chosen["body"], rel=1e-5)
     assert now["lesions"] == pytest.approx(chosen["lesions"], rel=1e-5)
+
+
+@pytest.mark.parametrize("killed_at", [10, 11])
+def test_a_killed_training_chooses_as_a_whole_one_does(
+    bar_cohort, tiny_recipe, tmp_path, monkeypatch, killed_at
+):
+    """Killed before a look that was due, or after it: a checkpoint lies at every step."""
+
+    def trained(**how):
+        system = systems.build(tiny_recipe, seed=1)
+        watch = watch_over(system, bar_cohort)
+        result = train(system, bar_cohort.training, steps=20, seed=2, watcher=watch, **how)
+        return system_arrays(system), watch.scores, result.chosen_step
+
+    def kill(step):
+        if step == killed_at:
+            raise KeyboardInterrupt
+
+    arrays, scores, chosen = trained()
+    assert 10 in scores
+    monkeypatch.setattr(training, "_CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(resume=tmp_path / "state", after_step=kill)
+    again, others, same = trained(resume=tmp_path / "state")
+    assert others == scores and same == chosen
+    assert all(np.array_equal(v, again[n][k]) for n, a in arrays.items() for k, v in a.items())
 
 
 class Looks:
