@@ -36,6 +36,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     references = measurer.references()
     seconds = {name: model.record["seconds"] for name, model in models.items()}
     worse = [r for r in tables.REGIONS if who["cyclegan"].mean(r, "mae") >= who["pix2pix"].mean(r, "mae")]
+    conditions = sorted(who["pix2pix"].patients_with)
+    behind = [c for c in conditions if _of(who, "cyclegan", c) >= _of(who, "pix2pix", c)]
     text = (
         f"Pix2Pix after {steps['pix2pix']} steps ({seconds['pix2pix']:.0f} s), CycleGAN after "
         f"{steps['cyclegan']} ({seconds['cyclegan']:.0f} s), of {_batches(recipes)} patches a step: two "
@@ -43,7 +45,8 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "together; CycleGAN a CT of one patient and a PET of another, all that a site without pairs can "
         "give.\n\n"
         "Published: Pix2Pix better than CycleGAN in every district, in lesions and in every condition. Here "
-        f"Pix2Pix has the smaller MAE in {len(worse)} of {len(tables.REGIONS)} regions ({', '.join(worse)}); "
+        f"Pix2Pix has the smaller MAE in {len(worse)} of {len(tables.REGIONS)} regions ({', '.join(worse)}) "
+        f"and in {len(behind)} of {len(conditions)} conditions ({', '.join(behind)}); "
         f"the Frechet distance of CycleGAN's PETs is {_times(who)} of Pix2Pix's.\n\n"
         + tables.where_behind("CycleGAN", who["cyclegan"], references)
     )
@@ -63,6 +66,12 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         tables.beats_references("cyclegan", who["cyclegan"], references, *TRIED),
         {"seconds": seconds},
     )
+
+
+def _of(who: dict[str, Standing], name: str, condition: str) -> float:
+    """MAE [SUV] in the whole body, over the patients with `condition`."""
+    found = who[name].under(condition, "mae")
+    return found.mean if found else float("nan")
 
 
 def _batches(recipes: dict[str, Recipe]) -> str:

@@ -135,8 +135,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
     text = (
         f"A window of {edge}^3 voxels around the hottest lesion of {whose}. The same weights and the same "
-        "noise throughout. Errors of the denoiser add up over many steps, so more steps need not be better; "
-        "`not held` is a sample whose slow part may drift. As shipped a sample starts at level "
+        f"noise throughout. {_adding_up(by_way, rules.sampler)} As shipped a sample starts at level "
         f"{rules.start_step} of {rules.steps}, with the mean uptake of what the coarse predictor says and "
         "noise; from a lower level it starts with the same uptake and less noise. Levels lie evenly in the "
         "logarithm of signal to noise where nothing else is said; `even levels` lie evenly in the steps of "
@@ -161,6 +160,22 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         ),
         _aims(by_way, recipe),
     )  # fmt: skip
+
+
+def _adding_up(by_way: dict[Way, _Figures], sampler: str) -> str:
+    """Whether errors of a denoiser add up over many steps, as the issue's prototype had them."""
+
+    def mean(name: str, count: int, *, held: bool = True) -> float:
+        return float(np.mean(getattr(by_way[Way("sample", sampler, count, held=held)], name)))
+
+    times = mean("mae", STEPS[0]) / mean("mae", FEWER)
+    drift = [f"{mean('bias', count, held=False):+.2f}" for count in (STEPS[0], FEW)]
+    return (
+        f"In a prototype on real patients {STEPS[0]} steps had 1.40 times the MAE of five, since small "
+        f"biases of the denoiser add up; here it is {times:.2f} times. `not held` is a sample whose slow "
+        f"part may drift: its bias is {drift[0]} SUV with {STEPS[0]} evaluations and {drift[1]} with {FEW}, "
+        f"of the held one {mean('bias', FEW):+.2f}."
+    )
 
 
 @dataclass(frozen=True)
