@@ -86,6 +86,21 @@ def test_what_lies_under_the_region_is_never_seen(painter, torsos):
         assert torch.equal(one, two)
 
 
+def test_neighbouring_slices_are_seen(painter, torsos):
+    """What is painted in a slice follows what lies in the next one, where that is known."""
+    batch = painter.sampler(torsos.training, "whole-body", 0).batch(1)
+    image, region = batch.image[0], batch.region[0].clone()
+    region[MIDDLE + 1] = 0  # all of the next slice is known
+    other = image.clone()
+    other[MIDDLE + 1] += 0.3
+    for method in METHODS:
+        one, two = (
+            painter.paint("whole-body", seen, region, batch.classes[0], batch.noise[0], method)[MIDDLE]
+            for seen in (image, other)
+        )
+        assert not torch.equal(one, two), method
+
+
 def test_a_killed_training_goes_on_to_the_same_losses(torsos, inpainting_recipe, tmp_path, monkeypatch):
     whole = systems.build(inpainting_recipe, seed=2)
     expected = train(whole, torsos.training, steps=8, seed=3)

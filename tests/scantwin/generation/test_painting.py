@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from scantwin.errors import InputError
+from scantwin.generation import painting
 from scantwin.generation.hu_scale import to_hu, to_unit
 from scantwin.generation.painting import _feather, regenerate
 from scantwin.generation.regions import ellipsoid, with_ring
@@ -27,6 +28,19 @@ def test_outside_of_the_region_nothing_changes(painter, scene, region, method):
     assert made.array.dtype == scene.ct.array.dtype
     assert np.array_equal(made.array[~region], scene.ct.array[~region])
     assert (made.array[region] != scene.ct.array[region]).mean() > 0.5
+
+
+def test_what_is_made_comes_in_gradually_from_the_border(painter, scene, region, monkeypatch):
+    """A network that says everything is 200 HU denser must not leave a step of 200 HU around it."""
+    monkeypatch.setattr(painter, "rules", painter.rules.model_copy(update={"feather_mm": 8.0}))
+    monkeypatch.setattr(painting, "_made", lambda _, ct, *__: np.asarray(ct.array, np.float32) + 200.0)
+    made = regenerate(painter, scene.ct, region, scene.classes)
+    change = made.array.astype(float) - scene.ct.array
+    depth = ndimage.distance_transform_edt(region, sampling=scene.ct.spacing)
+    rim, inner = (depth > 0) & (depth <= max(scene.ct.spacing)), depth > 8.0 + max(scene.ct.spacing) / 2
+    assert rim.any() and inner.any() and (change[inner] == 200).all()
+    # A voxel of 4 or 5 mm in a border of 8: about half-way.
+    assert (change[rim] > 0).all() and (change[rim] < 150).all() and (change[~region] == 0).all()
 
 
 def test_the_same_seed_gives_the_same_ct_and_another_seed_another(painter, scene, region):

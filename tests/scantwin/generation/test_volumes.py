@@ -17,7 +17,7 @@ from scantwin.evaluation.measuring import measure
 from scantwin.generation.fields import Field
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_batches import mask_classes
-from scantwin.generation.volumes_drawing import Order, draw
+from scantwin.generation.volumes_drawing import Order, draw, encode
 from scantwin.imaging.study import Study
 from scantwin.learning.prepared import PreparedStudy, prepare_ct
 from scantwin.learning.recipe import Recipe
@@ -270,3 +270,17 @@ def test_without_masks_there_is_no_adapter(bodies: list[PreparedStudy]) -> None:
 def test_a_recipe_that_cannot_work_is_refused(wrong: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         Recipe.read(values(**wrong), "test")
+
+
+def test_a_ct_encoded_by_tiles_is_the_one_encoded_at_once(recipe: Recipe) -> None:
+    autoencoder = build(recipe).autoencoder("whole-body")
+    random = torch.Generator().manual_seed(3)
+    image = torch.randn(1, 1, 72, 64, 96, generator=random).clamp(-1.0, 1.0)
+    assert recipe.volumes is not None and recipe.volumes.tile < 64
+    tiles, whole = (
+        encode(autoencoder, image, recipe.volumes.model_copy(update={"tile": edge}), recipe)
+        for edge in (recipe.volumes.tile, 96)
+    )
+    assert tiles.shape == (1, 3, 18, 16, 24) and float(tiles.std()) > 0
+    # Sums in another order may fall on the other side of a level.
+    assert float((tiles == whole).float().mean()) > 0.999

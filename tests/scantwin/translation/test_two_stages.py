@@ -126,3 +126,21 @@ def test_a_killed_training_goes_on_in_the_stage_and_the_time_it_was_in(
     result = go_on(again)
     assert result.steps in (10, 11), "100 s are ten steps, one of them possibly done twice"
     assert torch.equal(coarse_of(again), settled)
+
+
+def test_a_scan_holds_the_samples_slow_part_to_the_mean_uptake(recipe, bar_cohort, monkeypatch):
+    """A denoiser whose samples are all 1 SUV too warm must not warm an organ's mean."""
+    study = bar_cohort.held_out[0]
+    inputs = torch.from_numpy(study.inputs("trunk", (0, 0, 0), (40, 24, 28)))[None]
+    body = torch.from_numpy(study.body[:40, :24, :28].copy())
+    means = []
+    for anchor in (1.0, 0.0):
+        changes = {"anchor": anchor, "delivered": "mean"}
+        held = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=changes)})
+        system = systems.build(held, seed=1)
+        monkeypatch.setattr(system, "_learnt", lambda _: True)
+        monkeypatch.setattr(system, "_sample", lambda _, level, *__: level + 1.0)
+        (said,) = system.predict("trunk", inputs, torch.zeros(2, 1, 40, 24, 28)).pet
+        level, _ = system._left_over(DENOISER, system.predict("trunk", inputs).pet)
+        means.append(float((said[0] - level[0, 0])[body].mean()))
+    assert abs(means[0]) < 0.1 and means[1] == pytest.approx(1.0, abs=0.01)
