@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -146,6 +147,13 @@ class Measurer:
             standing.seconds = [scan.seconds for scan in scans]
             self._standings[key] = standing
         return self._standings[key]
+
+    def of_pets(self, name: str, say: Callable[[PreparedStudy], Image]) -> Standing:
+        """Of what `say` makes of each patient [g/ml] on the working grid; measured once by that name."""
+        if name not in self._standings:
+            pets = [self._moved(number, say(study)) for number, study in enumerate(self.studies)]
+            self._standings[name] = self._stand(pets)
+        return self._standings[name]
 
     def reference(self, name: Reference) -> Standing:
         """Of a simple reference of the training patients."""

@@ -11,15 +11,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
+from benchmarks.evidence.findings import Setting, Workshop
+from benchmarks.evidence.measuring import Measurer, Standing
+from benchmarks.evidence.settings import L1_ALONE, PLAIN_UNET, translation_recipe
+from benchmarks.evidence.workshop import key_of
 from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
 from numpy.typing import NDArray
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
+from scantwin.files import whole_file
 from scantwin.learning.machine import device
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import PreparedStudy
@@ -30,15 +37,33 @@ _CT: Final = 2
 _CHANNELS: Final = (16, 32, 64, 128)
 """1.2 million weights: two and a half times what Pix2Pix's generator has."""
 _OVERLAP: Final = 0.5
-"""Of neighbouring windows, which are as large as patches: each is normalised for itself."""
+"""Of neighbouring windows, which are as large as patches, for each is normalised for itself."""
+_LESS: Final = 0.25
+"""Of a whole body's, where half would be a quarter of an hour; MONAI's default."""
+
+
+def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s: float) -> Standing:
+    """Of the network that learnt from the training phantoms for `budget_s` seconds; kept, as models are."""
+    nothing_more = {"sampling.lesions": 0.0, "losses.lesions": 0.0}
+    recipe = translation_recipe(setting, L1_ALONE, districts=["whole-body"], shares={}, **nothing_more)
+    key = key_of(recipe.model_dump(mode="json"), budget_s, setting.seed)
+    path = workshop.folder / "models" / f"plain-unet-{key}.safetensors"
+    if path.is_file():
+        network = _network()
+        load_model(network, path)
+    else:
+        network = train(measurer.training, recipe, budget_s, seed=setting.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as aside:
+            save_model(network, str(aside))
+    return measurer.of_pets(PLAIN_UNET, partial(say, network, recipe=recipe, overlap=_LESS))
 
 
 def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, seed: int = 0) -> nn.Module:
     """The network after `budget_s` seconds; `recipe` says how patches are drawn, and the learning rate."""
     sampler = Sampler(list(studies), recipe, "whole-body", seed)
     torch.manual_seed(seed)
-    network = UNet(3, _CT, 1, _CHANNELS, strides=(2,) * (len(_CHANNELS) - 1), num_res_units=2)
-    network = network.to(device(), memory_format=torch.channels_last_3d)
+    network = _network()
     optimiser = torch.optim.Adam(network.parameters(), recipe.optimisation.learning_rate)
     began, step = time.monotonic(), 0
     while time.monotonic() - began < budget_s:
@@ -48,19 +73,26 @@ def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, 
         ((error * batch.weight).sum() / batch.weight.sum()).backward()
         optimiser.step()
         step += 1
-    return network.eval()
+    return network
 
 
 @torch.no_grad()
-def say(network: nn.Module, study: PreparedStudy, recipe: Recipe) -> NDArray[np.float32]:
+def say(
+    network: nn.Module, study: PreparedStudy, recipe: Recipe, overlap: float = _OVERLAP
+) -> NDArray[np.float32]:
     """PET [g/ml] of a study on its working grid (z, y, x), 0 outside the body."""
     edge, shape = recipe.sampling.patch, study.hu.shape
     z, y, x = (max(edge, n) for n in shape)  # beyond the grid there is air
     inputs = torch.from_numpy(study.inputs("whole-body", (0, 0, 0), (z, y, x))[None, :_CT]).to(device())
 
-    said = sliding_window_inference(_packed(inputs), (edge,) * 3, 4, network, _OVERLAP, mode="gaussian")
+    said = sliding_window_inference(_packed(inputs), (edge,) * 3, 4, network.eval(), overlap, mode="gaussian")
     pet = torch.as_tensor(said)[0, 0].cpu().numpy()[tuple(slice(n) for n in shape)]
     return np.where(study.body, np.clip(pet, *recipe.suv_range), np.float32(0.0))
+
+
+def _network() -> nn.Module:
+    network = UNet(3, _CT, 1, _CHANNELS, strides=(2,) * (len(_CHANNELS) - 1), num_res_units=2)
+    return network.to(device(), memory_format=torch.channels_last_3d)
 
 
 def _packed(ct: Tensor) -> Tensor:

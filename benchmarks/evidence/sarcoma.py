@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from benchmarks.evidence import plain_unet
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
+from benchmarks.evidence.settings import L1_ALONE, PLAIN_UNET
 from benchmarks.evidence.workshop import key_of
 from numpy.typing import NDArray
 
@@ -42,18 +43,16 @@ from scantwin.units import SUV_RANGE
 
 RECIPES: Final = ("pix2pix", "coarse-diffusion")
 _HERE: Final = Path(__file__).resolve()
-_ALONE: Final = _HERE.with_name("l1-alone.toml")
 _FOLDS: Final = 4
 """Patients are dealt to folds in the order of their names: every fourth is held out."""
-_PLAIN: Final = "plain U-Net"
 _STRIPPED: Final = "our network, L1 alone"
 _TRAINED: Final = {
-    "pix2pix": "pix2pix", "coarse-diffusion": "coarse-diffusion", _STRIPPED: str(_ALONE), _PLAIN: str(_ALONE),
+    "pix2pix": "pix2pix", "coarse-diffusion": "coarse-diffusion", _STRIPPED: L1_ALONE, PLAIN_UNET: L1_ALONE,
 }  # fmt: skip
 """What is trained, and its recipe; the plain U-Net takes its patches and learning rate from there."""
 _COARSE: Final = "its coarse prediction alone"
 _UNAWARE: Final = "coarse-diffusion without SUV-aware terms"
-_WHO: Final = ("pix2pix", "coarse-diffusion", _COARSE, _UNAWARE, _STRIPPED, _PLAIN, *REFERENCES)
+_WHO: Final = ("pix2pix", "coarse-diffusion", _COARSE, _UNAWARE, _STRIPPED, PLAIN_UNET, *REFERENCES)
 _METRICS: Final[dict[str, str]] = {
     "mae": "MAE [SUV]", "bias": "bias [SUV]", "psnr": "PSNR [dB]", "ssim": "SSIM",
     "lesion-mae": "MAE in the tumour", "suvmax_error": "SUVmax error", "suvpeak_error": "SUVpeak error",
@@ -158,7 +157,7 @@ def _aims(figures: dict[str, list[Figures]], budget: str) -> tuple[Aim, ...]:
             ("mae", "the body", "training-median"),
             ("lesion-mae", "the tumour", "hu-curve"),
         ):
-            for other in (beaten, _PLAIN, _STRIPPED):
+            for other in (beaten, PLAIN_UNET, _STRIPPED):
                 words = f"{budget} on real patients: MAE of {who} in {region} over that of {other}: below 1"
                 words += " (our own aim)" if other == _STRIPPED else ""
                 name = f"sarcoma/{who}/{region}/{other}".replace(",", "").replace(" ", "-")
@@ -211,8 +210,9 @@ def _text(names: Sequence[str], folds: int, budget: str, figures: dict[str, list
     return (
         f"{len(names)} patients, cropped 5 cm around the tumour; {folds} of {_FOLDS} folds, "
         f"{len(figures['pix2pix'])} patients measured by a model that never saw them. `scantwin train "
-        f"--budget {budget}` as shipped for Pix2Pix and coarse-diffusion, measuring included. The {_PLAIN} "
-        "learns as long, from the CT alone, with L1: MONAI's, with instance normalisation, as METRICS.md "
+        f"--budget {budget}` as shipped for Pix2Pix and coarse-diffusion, measuring included. The "
+        f"{PLAIN_UNET} learns as long, from the CT alone, with L1: MONAI's, with instance normalisation, as "
+        "METRICS.md "
         f"has this reference. So does {_STRIPPED}: a recipe less all that it adds (no tissue curve, no "
         "augmentation but mirroring, no choice of hot spots, no average of weights, no choice of the step, "
         "nobody held out), but told where in the body and in the field of view a voxel is; until 2026-11-29 "
@@ -247,7 +247,7 @@ def _measured(
         found: dict[str, list[Figures]] = json.loads(path.read_text())
         return found
     seen, unseen = ([folder / name for name in names] for names in (training, kept))
-    if who == _PLAIN:
+    if who == PLAIN_UNET:
         figures = {"model": _figures_of_plain(plan, seen, unseen, budget)}
     else:
         _train(place, seen, recipe, budget)
@@ -262,7 +262,7 @@ def _train(place: Path, folders: Sequence[Path], recipe: str, budget: str) -> No
     for folder in folders:  # links are not followed
         shutil.copytree(folder, copies / folder.name, dirs_exist_ok=True)
     # What has L1 alone delivers its last weights: nobody chooses a step for it.
-    choice = ["--held-out", "0"] if recipe == str(_ALONE) else []
+    choice = ["--held-out", "0"] if recipe == L1_ALONE else []
     words = ["train", "--recipe", recipe, "--data", copies, "--out", place / "model", "--budget", budget]
     asked = [sys.executable, "-m", "scantwin", *map(str, words), *choice, "--pictures", "0", "--json"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)

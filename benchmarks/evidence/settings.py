@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.evidence.findings import Setting
 
 from scantwin.imaging.study import DISTRICTS
 from scantwin.learning.recipe import Recipe
+
+L1_ALONE: Final = str(Path(__file__).with_name("l1-alone.toml"))
+"""Our own network with L1 and nothing else."""
+PLAIN_UNET: Final = "plain U-Net"
+"""The reference that costs as much time as a model, in tables."""
 
 QUICK: Final = Setting(name="quick", training=24, held_out=10, spacing_mm=8.0, steps=320)
 """Coarse phantoms, hundreds of steps: shows which way a difference points, not how well a model can do."""

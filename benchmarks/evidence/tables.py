@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.evidence.findings import Aim, Ratio, Table
 from benchmarks.evidence.measuring import Standing
 from benchmarks.evidence.report import show
+from benchmarks.evidence.settings import PLAIN_UNET
 
 from scantwin.evaluation.tally import SENSITIVITY_AT
 from scantwin.evaluation.volumes import RESPONSE
@@ -93,7 +94,8 @@ _COMPARED: Final[tuple[tuple[str, _Figure, int], ...]] = (
 def beats_references(
     name: str, model: Standing, references: dict[str, Standing], *tried: str
 ) -> tuple[Aim, ...]:
-    """The aims that a model beats the median and the HU curve on the body, and the curve in lesions.
+    """The aims that a model beats the median and the HU curve on the body, the curve in lesions, and the
+    plain U-Net on both where it is among the references.
 
     `tried` is what else was tried where it does not; without it, what was tried of Pix2Pix's lesions.
     """
@@ -102,7 +104,11 @@ def beats_references(
         ("whole-body", "training-median", "whole-body"),
         ("whole-body", "hu-curve", "whole-body/hu-curve"),
         ("lesions", "hu-curve", "lesions"),
+        ("whole-body", PLAIN_UNET, "whole-body/plain-unet"),
+        ("lesions", PLAIN_UNET, "lesions/plain-unet"),
     ):
+        if reference not in references:
+            continue  # the plain U-Net, which costs as much as a model, stands beside one model only
         over = against(model, references[reference], region)
         words = f"MAE of {name} in {region} over that of the {reference}: below 1"
         known = tried or (LESIONS_TRIED if region == "lesions" else ())

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import (  # noqa: E402
     experiments,
+    plain_unet,
     preparing,
     report,
     suv_aware,
@@ -192,11 +193,14 @@ def test_chapters_of_what_makes_pet_say_where_a_reference_is_better(
         monkeypatch.setattr(module, picture, lambda *_, **__: Picture("one.png", ""), raising=False)
     model = SimpleNamespace(record={"seconds": 1.0})
     monkeypatch.setattr(module, "federated", lambda *_: model, raising=False)
+    monkeypatch.setattr(plain_unet, "standing", lambda *_: made_up(0.35, 29.0, 3.4))
     found = module.run(QUICK, SimpleNamespace(trained=lambda *_, **__: model), lambda *_: None)
     assert "is not better than every reference in: PSNR in whole-body (29.6; hu-curve 29.8)" in found.text
     covered = [aim.aim for aim in found.aims if aim.name.startswith("coverage/")]
     assert len(covered) == (name in ("diffusion", "suv_aware")) == ("cross-calibrated" in found.text)
     assert all(words.startswith("cross-calibrated") and "stated" not in words for words in covered)
+    beside = [aim for aim in found.aims if aim.name.endswith("/plain-unet")]
+    assert [aim.met for aim in beside] == ([True, False] if name == "districts" else []), "no lesions here"
     if name == "federated":
         assert "Tried in the quick setting, earlier: a third of the steps" in found.text
 

@@ -69,7 +69,7 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
 def test_the_head_says_what_was_chosen_on_these_phantoms_and_what_brackets_are() -> None:
     words = " ".join(report.as_markdown([kept()]).split())
     assert "were chosen on held-out phantoms" in words and "bootstrap resamples" in words
-    assert "is trained on the real patients only" in words and "Beside everything" not in words
+    assert "costs as much as a model" in words and "Beside everything" not in words
     bare = Findings("A chapter", "", aims=(Aim.at_most("met", 0.6, 0.7, ""),))
     assert "bootstrap" not in report.as_markdown([kept(findings=bare)]), "no value has an interval"
 
