@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
-from benchmarks.evidence.measuring import COVERED, COVERED_NOTE, CROSS_CALIBRATED, Measurer, Standing
+from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Workshop
+from benchmarks.evidence.measuring import COVERED, CROSS_CALIBRATED, Measurer, Standing
 from benchmarks.evidence.pictures import projections, slices
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
@@ -71,7 +71,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         (
             tables.uptake("What becomes the PET: lesions", {**who, **references}, measurer.extractor.name),
             tables.quality("What becomes the PET: by region", {**who, **references}),
-            _bars(who),
+            tables.coverage("Error bars and time", who),
         ),
         (
             projections(workshop, measurer, "diffusion.png", scans, "Coarse and diffusion"),
@@ -105,11 +105,3 @@ def _coverage(delivered: Standing) -> Aim:
     return Aim.between(
         "coverage/coarse-diffusion", Ratio.of(delivered.covered), 0.75, 0.85, f"{COVERED}: 0.75 to 0.85"
     )
-
-
-def _bars(who: dict[str, Standing]) -> Table:
-    rows = tuple((name, Spread.of(one.covered), Spread.of(one.seconds)) for name, one in who.items())
-    return Table(
-        "Error bars and time", ("model", "inside the 80 % interval", "seconds a scan"), rows,
-        COVERED_NOTE,
-    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -47,16 +47,15 @@ COVERED: Final = (
     "held-out patients)"
 )
 """What `Standing.covered` is, in words."""
-COVERED_NOTE: Final = (
-    "Mean ± SD over patients (n). Cross-calibrated: each patient's interval from the other held-out patients."
-)
-"""Below a table of it."""
 CROSS_CALIBRATED: Final = (
     "Coverage is cross-calibrated: each patient's interval comes from the other held-out patients. A mean "
     "near 0.80 follows nearly from that; what it tells is how far patients differ. The coverage of what a "
     "scan states, on patients never seen, stands in the chapter on sarcoma."
 )
 """What a chapter says of it."""
+
+SIGMAS: Final = np.array([0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
+"""Where bins of the stated SD begin [g/ml]; the last is open."""
 
 _FEWEST_VOXELS: Final = 5
 """Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
@@ -84,6 +83,11 @@ class Standing:
     """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
     covered: list[float] = field(default_factory=list)
     """Per patient: share of voxels whose true SUV lies in an 80 % interval from the other patients."""
+    organs_covered: list[float] = field(default_factory=list)
+    """Per patient: share of `AGREED_ORGANS` whose true mean lies in an 80 % interval about the mean that was
+    said, as wide as those of its voxels: what is wrong with an organ is wrong with all of it."""
+    by_sigma: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, len(SIGMAS))))
+    """By the stated SD (bins from each of `SIGMAS` on): voxels, sum of squared errors, voxels inside."""
     seconds: list[float] = field(default_factory=list)
     """Per patient: time of a scan [s]."""
 
@@ -143,7 +147,7 @@ class Measurer:
         if key not in self._standings:
             scans = self.scans(model, variant, advance)
             standing = self._stand([self._moved(n, scan.pet) for n, scan in enumerate(scans)])
-            standing.covered = self._coverage(scans, recipe)
+            self._cover(standing, scans, recipe)
             standing.seconds = [scan.seconds for scan in scans]
             self._standings[key] = standing
         return self._standings[key]
@@ -222,31 +226,43 @@ class Measurer:
         study, case = self.studies[number], self.cases[number]
         return resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
 
-    def _coverage(self, scans: list[Scan], recipe: Recipe) -> list[float]:
-        """Per patient: share of voxels inside an 80 % interval that all the other patients calibrated.
-
-        Their mean is near 0.80 for any model whose errors are alike in all patients; the chapter on sarcoma
-        has the coverage of what a scan states.
-        """
+    def _intervals(self, scans: list[Scan], recipe: Recipe) -> Iterator[Image]:
+        """Per patient: the stated SD [g/ml] of each voxel that all the other patients calibrated, NaN where
+        none is known."""
         parts = [d for d in DISTRICTS if d in recipe.districts and any(d in s.boxes for s in self.studies)]
         counts = [
             {d: _ratio(scan, study, study.mask(d)) for d in parts if d in study.boxes}
             for scan, study in zip(scans, self.studies, strict=True)
         ]
-        shares = []
         for number, (scan, study) in enumerate(zip(scans, self.studies, strict=True)):
-            inside = known = 0
+            bar = np.full(study.body.shape, np.nan, np.float32)
             for district, own in counts[number].items():
                 others = [one[district] for k, one in enumerate(counts) if k != number and district in one]
                 mask = study.mask(district)
                 spread = None if scan.spread is None else scan.spread[mask]
                 summed = {ratio_key(district): np.sum(others, axis=0) if others else np.zeros_like(own)}
-                bar = standard_deviation(scan.pet[mask], summed, district, spread)
-                if bar is not None:
-                    inside += int((np.abs(scan.pet[mask] - _truth(study)[mask]) <= DEVIATES * bar).sum())
-                    known += int(mask.sum())
-            shares.append(inside / known if known else float("nan"))
-        return shares
+                found = standard_deviation(scan.pet[mask], summed, district, spread)
+                if found is not None:
+                    bar[mask] = found
+            yield bar
+
+    def _cover(self, standing: Standing, scans: list[Scan], recipe: Recipe) -> None:
+        """Whether intervals hold what they say, patient by patient, of voxels and of organ means."""
+        for number, bar in enumerate(self._intervals(scans, recipe)):
+            known = np.isfinite(bar)
+            error = np.abs(scans[number].pet - _truth(self.studies[number]))
+            inside = error[known] <= DEVIATES * bar[known]
+            standing.covered.append(float(inside.mean()) if known.any() else float("nan"))
+            bins = np.searchsorted(SIGMAS, bar[known]) - 1
+            for place, values in enumerate((np.ones_like(error[known]), error[known] ** 2, inside)):
+                standing.by_sigma[place] += np.bincount(bins, values, len(SIGMAS))
+            pet, width = (self._moved(number, one) for one in (scans[number].pet, np.nan_to_num(bar)))
+            off = pet - self.cases[number].true
+            organs = [
+                abs(float(off[m].mean())) <= DEVIATES * float(width[m].mean())
+                for m in self.organs[number].values()
+            ]
+            standing.organs_covered.append(float(np.mean(organs)) if organs else float("nan"))
 
 
 def _ratio(scan: Scan, study: PreparedStudy, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

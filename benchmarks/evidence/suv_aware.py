@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Spread, Table, Workshop
+from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Table, Workshop
 from benchmarks.evidence.measuring import (
     AGREED_ORGANS,
     COVERED,
-    COVERED_NOTE,
     CROSS_CALIBRATED,
     Measurer,
     Standing,
@@ -68,7 +67,6 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         + tables.where_behind("Pix2Pix", who["pix2pix"], references)
     )
     worse = tables.against_in_lesions(who["terms off"], who["terms on"], "suvmax_error")
-    covered = {name: Spread.of(one.covered) for name, one in who.items()}
     aims = (
         Aim.at_least(
             "suv-aware/suvmax", worse, 1.15,
@@ -80,14 +78,14 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             f"{COVERED}: 0.75 to 0.85",
         ),
     )  # fmt: skip
-    rows = tuple((name, one) for name, one in covered.items())
     return Findings(
         "SUV-aware terms, uptake, error bars",
         text,
         (
             tables.uptake("In lesions", {**who, **references}, measurer.extractor.name),
             tables.quality("By region", {**who, **references}),
-            Table("Coverage", ("model", "inside the 80 % interval"), rows, COVERED_NOTE),
+            tables.coverage("Coverage", who),
+            tables.error_by_sigma("Error and stated SD", who),
             _agreement("Agreement of mean uptake, terms on", who["terms on"]),
             _agreement("Agreement of mean uptake, Pix2Pix", who["pix2pix"]),
         ),

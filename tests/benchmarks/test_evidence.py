@@ -354,9 +354,23 @@ def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None
     measurer = Measurer.of(TINY, bench, recipe)
     scans = measurer.scans(bench.trained(recipe, steps=TINY.steps))  # every district has learnt something
     twins = Measurer.__new__(Measurer)
-    twins.studies = [measurer.studies[0]] * 2
-    shares = twins._coverage([scans[0]] * 2, recipe)
-    assert shares == [pytest.approx(0.8, abs=0.03)] * 2
+    twins.studies, twins.cases = [measurer.studies[0]] * 2, [measurer.cases[0]] * 2
+    twins.__dict__["organs"] = [measurer.organs[0]] * 2
+    standing = Standing()
+    twins._cover(standing, [scans[0]] * 2, recipe)
+    assert standing.covered == [pytest.approx(0.8, abs=0.03)] * 2
+    one, other = standing.organs_covered
+    assert one == other and one * len(measurer.organs[0]) == pytest.approx(
+        round(one * len(measurer.organs[0]))
+    )
+    voxels, squares, inside = standing.by_sigma
+    assert voxels.sum() == 2 * measurer.studies[
+        0
+    ].body.sum() and inside.sum() / voxels.sum() == pytest.approx(standing.covered[0])
+    said = np.clip(scans[0].pet, 0, 20) - np.clip(measurer.studies[0].suv, 0, 20)  # type: ignore[arg-type]
+    assert squares.sum() == pytest.approx(2 * float((said[measurer.studies[0].body] ** 2).sum()), rel=1e-4)
+    table = tables.error_by_sigma("t", {"it": standing})
+    assert sum(row[2] for row in table.rows) == voxels.sum()  # type: ignore[misc]
 
 
 def test_the_recipe_without_suv_aware_terms_differs_in_them_alone(tmp_path: Path) -> None:
