@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.evidence import tables
+from benchmarks.evidence.distances import distance_over
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Workshop
 from benchmarks.evidence.measuring import COVERED, CROSS_CALIBRATED, Measurer, Standing
 from benchmarks.evidence.pictures import projections, slices
@@ -78,7 +79,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             slices(workshop, measurer, "diffusion-slices.png", scans, "Coarse and diffusion"),
         ),
         (
-            *_against_coarse(who["coarse alone"], who["delivered"]),
+            *_against_coarse(measurer, who["coarse alone"], who["delivered"]),
             _coverage(who["delivered"]),
             *tables.beats_references("coarse-diffusion", who["delivered"], references),
         ),
@@ -86,12 +87,12 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     )
 
 
-def _against_coarse(coarse: Standing, delivered: Standing) -> tuple[Aim, ...]:
+def _against_coarse(measurer: Measurer, coarse: Standing, delivered: Standing) -> tuple[Aim, ...]:
     def over(name: str) -> Ratio | None:
         return tables.against_in_lesions(delivered, coarse, name)
 
     mae = tables.against(delivered, coarse, "whole-body")
-    fd = tables.ratio(delivered.distance, coarse.distance)
+    fd = distance_over(delivered.features, coarse.features, measurer.true_features)
     words = "of the delivered PET over that of the coarse prediction alone: at most"
     return (
         Aim.at_most("diffusion/suvmax", over("suvmax_error"), 0.70, f"SUVmax error {words} 0.70", *TRIED),

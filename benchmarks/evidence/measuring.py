@@ -81,6 +81,8 @@ class Standing:
     """Condition -> places of its patients."""
     distance: float = float("nan")
     """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
+    features: list[frechet.Gaussian] = field(default_factory=list)
+    """Of the slices, by patient."""
     covered: list[float] = field(default_factory=list)
     """Per patient: share of voxels whose true SUV lies in an 80 % interval from the other patients."""
     organs_covered: list[float] = field(default_factory=list)
@@ -203,8 +205,8 @@ class Measurer:
         return found
 
     @cached_property
-    def true_features(self) -> frechet.Gaussian:
-        """Of the slices of the true PETs."""
+    def true_features(self) -> list[frechet.Gaussian]:
+        """Of the slices of the true PETs, by patient."""
         return self._features([case.true for case in self.cases])
 
     def _stand(self, pets: list[Image]) -> Standing:
@@ -212,14 +214,18 @@ class Measurer:
         for study, case, organs, pet in zip(self.studies, self.cases, self.organs, pets, strict=True):
             standing.tally.add(pet, case, organs)
             standing.patients_with[study.condition].append(standing.tally.patients - 1)
-        standing.distance = frechet.frechet_distance(self._features(pets), self.true_features)
+        standing.features = self._features(pets)
+        together = frechet.Gaussian.together
+        standing.distance = frechet.frechet_distance(
+            together(standing.features), together(self.true_features)
+        )
         return standing
 
-    def _features(self, pets: list[Image]) -> frechet.Gaussian:
-        gathered = frechet.Gaussian()
+    def _features(self, pets: list[Image]) -> list[frechet.Gaussian]:
         every = self.setting.pick(2, 1)
-        for pet, case in zip(pets, self.cases, strict=True):
-            frechet.gather(gathered, pet, case.body, SUV_RANGE, self.extractor, every)
+        gathered = [frechet.Gaussian() for _ in pets]
+        for into, pet, case in zip(gathered, pets, self.cases, strict=True):
+            frechet.gather(into, pet, case.body, SUV_RANGE, self.extractor, every)
         return gathered
 
     def _moved(self, number: int, pet: Image) -> Image:

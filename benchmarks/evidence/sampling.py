@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.evidence import tables
 from benchmarks.evidence.by_site import in_turn, told
+from benchmarks.evidence.distances import distance_over
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
 from benchmarks.evidence.pictures import curves
@@ -229,6 +229,10 @@ class _Figures:
     suvpeak: list[float]
     seconds: list[float]
     distance: float
+    features: list[frechet.Gaussian]
+    """Of the slices that were said."""
+    true: list[frechet.Gaussian]
+    """Of the true ones."""
 
 
 def _system(model: Model, variant: Recipe) -> Translator:
@@ -240,7 +244,8 @@ def _system(model: Model, variant: Recipe) -> Translator:
 
 def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
     figures: dict[str, list[float]] = {"mae": [], "bias": [], "suvmax": [], "suvpeak": [], "seconds": []}
-    said_features, true_features = frechet.Gaussian(), frechet.Gaussian()
+    said_features: list[frechet.Gaussian] = []
+    true_features: list[frechet.Gaussian] = []
     for number, window in enumerate(windows):
         shape = (window.edge,) * 3
         seen = torch.from_numpy(window.study.inputs(window.district, window.start, shape))[None]
@@ -257,9 +262,13 @@ def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
         peaks = [suv_peak(image, lesion, window.study.grid.spacing) for image in (pet, true)]
         figures["suvpeak"].append(abs(peaks[0] - peaks[1]))
         for gathered, image in ((said_features, pet), (true_features, true)):
-            frechet.gather(gathered, image, mask, SUV_RANGE, Measurer.extractor)
-    distance = frechet.frechet_distance(said_features, true_features) if windows else float("nan")
-    return _Figures(**figures, distance=distance)
+            gathered.append(frechet.Gaussian())
+            frechet.gather(gathered[-1], image, mask, SUV_RANGE, Measurer.extractor)
+    together = frechet.Gaussian.together
+    distance = float("nan")
+    if windows:
+        distance = frechet.frechet_distance(together(said_features), together(true_features))
+    return _Figures(**figures, distance=distance, features=said_features, true=true_features)
 
 
 def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
@@ -278,6 +287,6 @@ def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
         for metric in ("mae", "suvmax", "suvpeak"):
             over = Ratio.of(getattr(few, metric), getattr(many, metric))
             aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{metric} error {words}"))
-        distance = tables.ratio(few.distance, many.distance)
+        distance = distance_over(few.features, many.features, few.true)
         aims.append(Aim.at_most(f"{name}/frechet", distance, _TOLERANCE, f"Frechet distance {words}"))
     return tuple(aims)

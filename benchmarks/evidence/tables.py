@@ -57,7 +57,12 @@ def uptake(title: str, who: dict[str, Standing], extractor: str) -> Table:
         (name, *(standing.lesion(n) for n in names), sensitivity(standing), standing.distance)
         for name, standing in who.items()
     ]
-    return Table(title, columns, tuple(rows), f"{_PER_LESION} FD: Frechet distance, 2.5D, {extractor}.")
+    return Table(
+        title,
+        columns,
+        tuple(rows),
+        f"{_PER_LESION} FD: Frechet distance, 2.5D, {extractor}, of all patients' slices together.",
+    )
 
 
 def coverage(title: str, who: dict[str, Standing]) -> Table:

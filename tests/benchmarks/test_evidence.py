@@ -185,7 +185,7 @@ def test_chapters_of_what_makes_pet_say_where_a_reference_is_better(
     module = importlib.import_module(f"benchmarks.evidence.{name}")
     references = {who: made_up(0.3, 29.8, 3.4) for who in ("training-mean", "training-median", "hu-curve")}
     measurer = SimpleNamespace(
-        extractor=Measurer.extractor, training=[], scans=lambda *_, **__: [],
+        extractor=Measurer.extractor, training=[], true_features=[], scans=lambda *_, **__: [],
         model=lambda *_, **__: made_up(0.25, 29.6, 3.3), references=lambda: references,
     )  # fmt: skip
     monkeypatch.setattr(Measurer, "of", lambda *_, **__: measurer)

@@ -12,8 +12,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of the package
 
 from benchmarks.evidence import tables
+from benchmarks.evidence.distances import distance_over
 from benchmarks.evidence.findings import Aim, Ratio, Spread
 from benchmarks.evidence.measuring import Standing
+
+from scantwin.evaluation.frechet import Gaussian, frechet_distance
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,26 @@ def test_a_ratio_over_lesions_knows_their_patients() -> None:
     made.tally.lesion_patients = [0, 0, 4]
     over = tables.against_in_lesions(made, made, "suvmax_error")
     assert over is not None and (over.n, over.patients) == (3, 2)
+
+
+def gaussians(seed: int, wide: float, patients: int = 6) -> list[Gaussian]:
+    """Forty slices of each patient, whose features lie `wide` about a mean that is the patient's own."""
+    made = []
+    for patient in range(patients):
+        features = np.random.default_rng([seed, patient]).normal(size=(40, 3))
+        made.append(Gaussian())
+        made[-1].add(wide * features + 0.3 * patient)
+    return made
+
+
+def test_a_distance_over_another_says_what_chance_of_who_was_measured_does() -> None:
+    true, near, far = gaussians(0, 1.0), gaussians(1, 1.1), gaussians(2, 2.0)
+    same = distance_over(far, far, true)
+    assert same is not None and (same.value, same.low, same.high, same.n) == (1.0, 1.0, 1.0, 6)
+    over = distance_over(near, far, true)
+    assert over is not None and 0 < over.low < over.value < over.high < 0.5
+    alone = frechet_distance(Gaussian.together(near), Gaussian.together(true))
+    assert over.value == pytest.approx(
+        alone / frechet_distance(Gaussian.together(far), Gaussian.together(true))
+    )
+    assert distance_over([], [], []) is None and distance_over(far, true, true) is None, "nothing to be over"

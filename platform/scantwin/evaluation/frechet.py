@@ -8,7 +8,7 @@ compared with figures of the same extractor only. Who has weights of a trained n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import Final, Protocol
 
@@ -98,6 +98,18 @@ class Gaussian:
         total, squares = features.sum(0), features.T @ features
         self._sum = total if self._sum is None else self._sum + total
         self._squares = squares if self._squares is None else self._squares + squares
+
+    @classmethod
+    def together(cls, parts: Sequence[Gaussian], times: Sequence[int] | None = None) -> Gaussian:
+        """Of the slices of all `parts`, of each as many times as `times` says (once without it)."""
+        whole = cls()
+        for part, n in zip(parts, times if times is not None else [1] * len(parts), strict=True):
+            if n and part._sum is not None and part._squares is not None:
+                whole.count += n * part.count
+                whole._sum = n * part._sum if whole._sum is None else whole._sum + n * part._sum
+                squares = n * part._squares
+                whole._squares = squares if whole._squares is None else whole._squares + squares
+        return whole
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean (features,) and covariance (features, features); at least two slices must have been added."""

@@ -142,3 +142,22 @@ def test_multi_scale_similarity_of_a_small_body_is_that_with_air_around_it():
     nothing = np.zeros((20, 20, 20), bool)
     nothing[10, 10, 10] = True
     assert np.isnan(im.Likeness(true[:20, :20, :20], nothing).multi_scale(true[:20, :20, :20]))
+
+
+def test_gaussians_of_patients_are_put_together_as_often_as_asked():
+    random = np.random.default_rng(0)
+    features = [random.normal(size=(n, 5)) for n in (3, 0, 4)]
+    parts = [Gaussian() for _ in features]
+    for part, values in zip(parts, features, strict=True):
+        part.add(values)
+    for times in (None, [2, 5, 1], [0, 0, 2]):
+        at_once = Gaussian()
+        for values, n in zip(features, times or [1, 1, 1], strict=True):
+            for _ in range(n):
+                at_once.add(values)
+        together = Gaussian.together(parts, times)
+        assert together.count == at_once.count
+        for one, other in zip(together.moments(), at_once.moments(), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+    with pytest.raises(ValueError, match="two slices"):
+        Gaussian.together(parts, [0, 1, 0]).moments()
