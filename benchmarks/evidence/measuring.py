@@ -57,6 +57,9 @@ CROSS_CALIBRATED: Final = (
 SIGMAS: Final = np.array([0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
 """Where bins of the stated SD begin [g/ml]; the last is open."""
 
+_WHOLLY: Final = 0.99
+"""Of a voxel whose interval is known, when moved to the PET's grid: less has a neighbour without one."""
+
 _FEWEST_VOXELS: Final = 5
 """Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
 
@@ -259,16 +262,22 @@ class Measurer:
             error = np.abs(scans[number].pet - _truth(self.studies[number]))
             inside = error[known] <= DEVIATES * bar[known]
             standing.covered.append(float(inside.mean()) if known.any() else float("nan"))
-            bins = np.searchsorted(SIGMAS, bar[known]) - 1
+            bins = np.searchsorted(SIGMAS, bar[known], side="right") - 1
             for place, values in enumerate((np.ones_like(error[known]), error[known] ** 2, inside)):
                 standing.by_sigma[place] += np.bincount(bins, values, len(SIGMAS))
-            pet, width = (self._moved(number, one) for one in (scans[number].pet, np.nan_to_num(bar)))
-            off = pet - self.cases[number].true
-            organs = [
-                abs(float(off[m].mean())) <= DEVIATES * float(width[m].mean())
-                for m in self.organs[number].values()
-            ]
-            standing.organs_covered.append(float(np.mean(organs)) if organs else float("nan"))
+            standing.organs_covered.append(self._organs_inside(number, scans[number].pet, bar))
+
+    def _organs_inside(self, number: int, pet: Image, bar: Image) -> float:
+        """Share of a patient's organs whose mean lies in its interval; NaN where none has one."""
+        there = self._moved(number, np.isfinite(bar).astype(np.float32))
+        off = self._moved(number, pet) - np.clip(self.cases[number].true, *SUV_RANGE)
+        width = DEVIATES * self._moved(number, np.nan_to_num(bar))
+        inside = [
+            abs(float(off[mask].mean())) <= float(width[mask].mean())
+            for mask in self.organs[number].values()
+            if (there[mask] > _WHOLLY).all()
+        ]
+        return float(np.mean(inside)) if inside else float("nan")
 
 
 def _ratio(scan: Scan, study: PreparedStudy, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

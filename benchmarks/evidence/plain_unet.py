@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from benchmarks.evidence.findings import Setting, Workshop
 from benchmarks.evidence.measuring import Measurer, Standing
-from benchmarks.evidence.settings import L1_ALONE, PLAIN_UNET, translation_recipe
+from benchmarks.evidence.settings import L1_ALONE, translation_recipe
 from benchmarks.evidence.workshop import key_of
 from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
@@ -43,10 +43,11 @@ _LESS: Final = 0.25
 
 
 def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s: float) -> Standing:
-    """Of the network that learnt from the training phantoms for `budget_s` seconds; kept, as models are."""
+    """Of the network that learnt from the training phantoms for `budget_s` seconds; its weights are kept."""
     nothing_more = {"sampling.lesions": 0.0, "losses.lesions": 0.0}
     recipe = translation_recipe(setting, L1_ALONE, districts=["whole-body"], shares={}, **nothing_more)
-    key = key_of(recipe.model_dump(mode="json"), budget_s, setting.seed)
+    whose = [study.name for study in measurer.training]
+    key = key_of(recipe.model_dump(mode="json"), budget_s, setting.seed, setting.spacing_mm, whose)
     path = workshop.folder / "models" / f"plain-unet-{key}.safetensors"
     if path.is_file():
         network = _network()
@@ -56,7 +57,7 @@ def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as aside:
             save_model(network, str(aside))
-    return measurer.of_pets(PLAIN_UNET, partial(say, network, recipe=recipe, overlap=_LESS))
+    return measurer.of_pets(path.stem, partial(say, network, recipe=recipe, overlap=_LESS))
 
 
 def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, seed: int = 0) -> nn.Module:
@@ -65,6 +66,8 @@ def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, 
     torch.manual_seed(seed)
     network = _network()
     optimiser = torch.optim.Adam(network.parameters(), recipe.optimisation.learning_rate)
+    if not sampler:  # finds where there is what: no part of the time, as of no model's
+        raise ValueError("no study has a CT and a PET")
     began, step = time.monotonic(), 0
     while time.monotonic() - began < budget_s:
         batch = sampler.batch(step).to(device())

@@ -151,7 +151,7 @@ def beats_references(
             continue  # the plain U-Net, which costs as much as a model, stands beside one model only
         over = against(model, references[reference], region)
         words = f"MAE of {name} in {region} over that of the {reference}: below 1"
-        known = tried or (LESIONS_TRIED if region == "lesions" else ())
+        known = tried or (LESIONS_TRIED if place == "lesions" else ())
         aims.append(Aim.below(f"beats-references/{name}/{place}", over, 1.0, words, *known))
     return tuple(aims)
 

@@ -41,6 +41,7 @@ from benchmarks.evidence.settings import (  # noqa: E402
 )
 from benchmarks.evidence.workshop import Bench, key_of  # noqa: E402
 
+from scantwin.imaging.volume import Volume  # noqa: E402
 from scantwin.learning.recipe import Recipe  # noqa: E402
 from scantwin.translation.variants import as_delivered  # noqa: E402
 
@@ -291,7 +292,6 @@ def test_curves_and_points_are_drawn_even_of_nothing(tmp_path: Path) -> None:
 
 
 def test_a_window_lies_around_the_hottest_lesion_in_its_own_district() -> None:
-    from scantwin.imaging.volume import Volume
     from scantwin.learning.prepared import PreparedStudy
 
     shape = (20, 20, 20)
@@ -359,18 +359,45 @@ def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None
     standing = Standing()
     twins._cover(standing, [scans[0]] * 2, recipe)
     assert standing.covered == [pytest.approx(0.8, abs=0.03)] * 2
-    one, other = standing.organs_covered
-    assert one == other and one * len(measurer.organs[0]) == pytest.approx(
-        round(one * len(measurer.organs[0]))
-    )
+    body = measurer.studies[0].body
     voxels, squares, inside = standing.by_sigma
-    assert voxels.sum() == 2 * measurer.studies[
-        0
-    ].body.sum() and inside.sum() / voxels.sum() == pytest.approx(standing.covered[0])
-    said = np.clip(scans[0].pet, 0, 20) - np.clip(measurer.studies[0].suv, 0, 20)  # type: ignore[arg-type]
-    assert squares.sum() == pytest.approx(2 * float((said[measurer.studies[0].body] ** 2).sum()), rel=1e-4)
+    assert voxels.sum() == 2 * body.sum()
+    assert inside.sum() / voxels.sum() == pytest.approx(standing.covered[0])
+    off = np.clip(scans[0].pet, 0, 20) - np.clip(measurer.studies[0].suv, 0, 20)  # type: ignore[arg-type]
+    assert squares.sum() == pytest.approx(2 * float((off[body] ** 2).sum()), rel=1e-4)
+
+
+def test_organ_means_and_errors_are_held_to_what_is_stated_of_them() -> None:
+    shape = (4, 6, 6)
+    true, pet, bar = (np.full(shape, value, np.float32) for value in (1.0, 1.0, 0.05))
+    organs = {name: np.zeros(shape, bool) for name in ("liver", "spleen", "bladder", "lung")}
+    for row, (name, said, is_so, sd) in enumerate(
+        (
+            ("liver", 2.0, 1.8, 0.2),
+            ("spleen", 3.0, 2.0, 0.2),
+            ("bladder", 20.0, 35.0, 5.0),
+            ("lung", 9.0, 1.0, np.nan),
+        )
+    ):
+        organs[name][:, row] = True
+        pet[organs[name]], true[organs[name]], bar[organs[name]] = said, is_so, sd
+    measurer = Measurer.__new__(Measurer)
+    grid = Volume(np.zeros(shape, np.float32), (5.0, 5.0, 5.0), unit="SUV")
+    study = SimpleNamespace(grid=grid, suv=true)
+    measurer.studies, measurer.cases = [study], [SimpleNamespace(grid=grid, true=true)]  # type: ignore[list-item]
+    measurer.__dict__["organs"] = [organs]
+    measurer._intervals = lambda *_: iter([bar])  # type: ignore[method-assign]
+    standing = Standing()
+    measurer._cover(standing, [SimpleNamespace(pet=pet)], recipe=None)  # type: ignore[list-item, arg-type]
+    # The spleen is 1 off where 0.26 is allowed; above SUV 20 nothing is asked; of the lung nothing is stated.
+    assert standing.organs_covered == [pytest.approx(2 / 3)]
+    row = shape[0] * shape[2]
+    voxels, squares, inside = standing.by_sigma
+    assert voxels.tolist() == [2 * row, 0, 2 * row, 0, 0, 0, row], "0.05; 0.2 begins a bin; 5"
+    assert squares[2] == pytest.approx(row * (0.2**2 + 1.0**2)) and inside[2] == row
     table = tables.error_by_sigma("t", {"it": standing})
-    assert sum(row[2] for row in table.rows) == voxels.sum()  # type: ignore[misc]
+    assert [r[0] for r in table.rows] == ["0-0.1", "0.2-0.4", "3.2 and more"]
+    assert table.rows[1][3] == pytest.approx(math.sqrt((0.2**2 + 1.0**2) / 2))
 
 
 def test_the_recipe_without_suv_aware_terms_differs_in_them_alone(tmp_path: Path) -> None:

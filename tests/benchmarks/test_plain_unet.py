@@ -1,4 +1,4 @@
-"""The plain U-Net that models on real patients stand beside."""
+"""The plain U-Net that models stand beside."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import plain_unet  # noqa: E402
+from benchmarks.evidence.settings import QUICK  # noqa: E402
 
 from scantwin.imaging.volume import Volume  # noqa: E402
 from scantwin.learning.prepared import PreparedStudy  # noqa: E402
@@ -56,3 +58,18 @@ def test_it_learns_for_as_long_as_it_may_and_sees_the_ct_alone(
     assert learnt < 0.2
     elsewhere = replace(studies[0], depth=studies[0].depth + 20, sides=((-50.0, 70.0), (-50.0, 70.0)))
     assert np.array_equal(plain_unet.say(network, elsewhere, recipe), said[0])
+
+
+def test_what_was_learnt_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measurer = SimpleNamespace(training=[patient(0)], of_pets=lambda name, say: (name, say(patient(1))))
+    taught: list[float] = []
+
+    def train(studies: list[PreparedStudy], recipe: Recipe, budget_s: float, *, seed: int) -> object:
+        taught.append(budget_s)
+        return plain_unet._network()
+
+    monkeypatch.setattr(plain_unet, "train", train)
+    bench = SimpleNamespace(folder=tmp_path)
+    first, again, longer = (plain_unet.standing(QUICK, bench, measurer, s) for s in (5.0, 5.0, 6.0))  # type: ignore[arg-type]
+    assert taught == [5.0, 6.0] and first[0] == again[0] != longer[0]  # type: ignore[index]
+    assert np.array_equal(first[1], again[1]) and not np.array_equal(first[1], longer[1])  # type: ignore[index]

@@ -67,7 +67,6 @@ class Watch:
     """Step -> errors relative to the references: body beside the median, lesions beside the HU curve."""
     takes_s: float = 0.0
     """How long the last score took [s]."""
-    _spacing: float = _SPACING
     _score_now: bool = True
     _pictured: float = field(default_factory=time.monotonic)
 
@@ -96,9 +95,12 @@ class Watch:
             score += max(0.0, lesions - _IN_LESIONS)
             self.scores[step]["lesions"] = lesions
         self.takes_s = time.monotonic() - began
-        if self.budget_s:
-            self._spacing = max(_SPACING, self.takes_s / self.budget_s / _AFFORDED)
         return score
+
+    @property
+    def _spacing(self) -> float:
+        """Share of the training between two looks."""
+        return max(_SPACING, self.takes_s / self.budget_s / _AFFORDED) if self.budget_s else _SPACING
 
     @cached_property
     def _reference(self) -> NDArray[np.float64]:

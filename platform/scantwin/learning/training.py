@@ -105,7 +105,7 @@ def train(
         return _fraction(step, steps, state.spent_s + last_look, budget_s)
 
     # A look that was due when the killed training was about to go on from here is still due.
-    done, before = first, share_done(max(first - 1, 0))
+    done, before = first, state.before if first else share_done(0)
 
     def draw(step: int) -> Movable:
         return samplers[turns[step]].batch(step)
@@ -116,7 +116,7 @@ def train(
             fraction = share_done(step)
             if watcher and watcher.due(before, fraction):
                 scored = step if _look(watcher, state, step) else scored
-            before = fraction
+            before = state.before = fraction
             if fraction >= 1.0:
                 break
             district = turns[step]
@@ -134,12 +134,12 @@ def train(
             done = step + 1
             advance(done, steps, f"{district} {_first(losses)}")
             if resume and time.monotonic() - saved > _CHECKPOINT_EVERY_S:
-                state.save(resume, done)
+                _save(state, resume, done, began)
                 saved = time.monotonic()
             if after_step:
                 after_step(done)
     if resume:
-        state.save(resume, done)
+        _save(state, resume, done, began)
     if watcher and scored != done:
         _look(watcher, state, done)
     state.deliver()
@@ -149,17 +149,24 @@ def train(
 
 
 def _begin(state: TrainingState, resume: Path | None, watcher: Watcher | None) -> int:
-    """The step to go on from; a watcher is told what was found before."""
+    """The step to go on from; a watcher is told what was found before, and how long that took."""
     first = state.load(resume) if resume else 0
     if watcher:
         watcher.scores = state.scores
+        watcher.takes_s = state.look_takes_s if first else watcher.takes_s
     return first
+
+
+def _save(state: TrainingState, path: Path, done: int, began: float) -> None:
+    state.spent_s = time.monotonic() - began  # looks and the last step included
+    state.save(path, done)
 
 
 def _look(watcher: Watcher, state: TrainingState, step: int) -> bool:
     """Whether there was a score: a look may have been for a picture only."""
     with state.lent_average():
         score = watcher.look(step, scored=not state.settled)
+        state.look_takes_s = watcher.takes_s
         if score is not None:
             state.keep_if_best(score, step)
     return score is not None

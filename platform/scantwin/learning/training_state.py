@@ -40,6 +40,10 @@ class TrainingState:
         self.best_step = 0
         self.scores: dict[int, dict[str, float]] = {}
         """Step -> what a watcher found there, by name."""
+        self.before = 0.0
+        """Share of the training done when a watcher was last asked whether a look was due."""
+        self.look_takes_s = 0.0
+        """How long its last look took [s]."""
         self.settled = False
         self.spent_s = 0.0
         """Time that the training has taken [s], what was killed of it included."""
@@ -128,7 +132,8 @@ class TrainingState:
         about = {
             "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
             "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
-            "spent_s": self.spent_s, "scores": self.scores,
+            "spent_s": self.spent_s, "scores": self.scores, "before": self.before,
+            "look_takes_s": self.look_takes_s,
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             **self.about,
         }  # fmt: skip
@@ -172,6 +177,7 @@ class TrainingState:
                 self.best[component] = self._brought(tensors, f"best|{component}|")
         self.settled, self.best_step = about["settled"], about["best_step"]
         self.spent_s = about["spent_s"]
+        self.before, self.look_takes_s = about.get("before", 0.0), about.get("look_takes_s", 0.0)
         self.scores.update({int(step): found for step, found in about.get("scores", {}).items()})
         if about["best_score"] is not None:
             self.best_score = about["best_score"]
