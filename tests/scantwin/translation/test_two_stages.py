@@ -36,7 +36,7 @@ class Prefers:
     """A watcher that looks after every step and likes the weights of one of them best."""
 
     def __init__(self, system, step: int) -> None:
-        self.system, self.step = system, step
+        self.system, self.step, self.takes_s = system, step, 0.0
         self.seen: dict[int, torch.Tensor] = {}
         self.asked: list[int] = []
 
