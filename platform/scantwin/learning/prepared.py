@@ -174,6 +174,12 @@ class PreparedStudy:
         return out
 
 
+def channel(inputs: Tensor, name: str) -> Tensor:
+    """The channel `name` (of INPUTS) of a network's inputs (B, C, D, H, W): (B, 1, D, H, W)."""
+    at = INPUTS.index(name)
+    return inputs[:, at : at + 1]
+
+
 def windows_of(hu: Tensor) -> Tensor:
     """Both CT channels (B, 2, D, H, W), as `PreparedStudy.inputs` has them, of the first (B, 1, D, H, W)."""
     import torch

@@ -12,7 +12,7 @@ from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
-from scantwin.learning.prepared import INPUTS, PreparedStudy, windows_of
+from scantwin.learning.prepared import INPUTS, PreparedStudy, channel, windows_of
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Unpaired
 from scantwin.learning.system import Batch, Prediction
@@ -20,7 +20,6 @@ from scantwin.learning.unet import PatchDiscriminator, UNet
 from scantwin.translation.pix2pix import generator_from_zero
 from scantwin.translation.pool import pooled
 from scantwin.translation.scaling import critic_view, scaled, unscaled
-from scantwin.translation.tissue_curve import channel
 
 _CT: Final = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, INPUTS
+from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, channel
 from scantwin.units import FWHM_TO_SD
 
 TYPICAL: Final = (
@@ -112,9 +112,3 @@ class FromTissueCurve(nn.Module):
         fat = channel(x, "fat").float()
         prior = self.seen_by_camera(self.curve(hu) * (1.0 + self.per_fat * fat).clamp(*_LEANNESS))
         return torch.as_tensor((_NETWORK_UNIT * self.network(x).float() + prior) / self.suv_unit)
-
-
-def channel(x: Tensor, name: str) -> Tensor:
-    """The input channel `name` of x (B, inputs, D, H, W): (B, 1, D, H, W)."""
-    at = INPUTS.index(name)
-    return x[:, at : at + 1]

@@ -7,8 +7,8 @@ from scipy import ndimage
 from torch import nn
 
 from scantwin import systems
-from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, INPUTS
-from scantwin.translation.tissue_curve import TYPICAL, FromTissueCurve, channel
+from scantwin.learning.prepared import FAT_SHARE, HU_SCALE, INPUTS, channel
+from scantwin.translation.tissue_curve import TYPICAL, FromTissueCurve
 from scantwin.units import FWHM_TO_SD
 
 HU, SUV = (np.array(values) for values in zip(*TYPICAL, strict=True))
