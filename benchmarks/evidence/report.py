@@ -33,8 +33,8 @@ training patients, and their uptake by CT number. Aims ask for a smaller MAE tha
 have in the whole body, and than the curve has in lesions; in other figures and regions a reference may be
 better, and the tables show where. The chapters on sampling steps and on CTs have no references. The fourth
 one, a plain 3D U-Net (MONAI's) with L1 for the same wall time, costs as much as a model: it stands beside
-Pix2Pix in the chapter on districts, and beside the models on real patients, and aims ask for less than its
-MAE there, in the body and in lesions.
+the models on real patients, and beside Pix2Pix where the chapter on districts has a row of it; aims ask for
+less than its MAE there, in the body and in lesions.
 
 The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and taken by three sites'
 scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
