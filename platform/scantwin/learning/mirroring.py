@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scantwin.learning.prepared import INPUTS
 from scantwin.learning.recipe_parts import Axis
@@ -41,7 +42,7 @@ def mirrorings(axes: tuple[Axis, ...]) -> list[tuple[Axis, ...]]:
     return [chosen for size in range(len(axes) + 1) for chosen in combinations(axes, size)]
 
 
-def averaged(predict: nn.Module, inputs: Tensor, axes: tuple[Axis, ...]) -> Tensor:
+def averaged(predict: Callable[[Tensor], Tensor], inputs: Tensor, axes: tuple[Axis, ...]) -> Tensor:
     """Mean of `predict` over the mirrorings of `inputs` (B, C, D, H, W), each mirrored back."""
     total: Tensor | None = None
     ways = mirrorings(axes)

@@ -24,11 +24,12 @@ class Optimisers:
         self._made: dict[str, torch.optim.Optimizer] = {}
 
     def of(self, name: str) -> torch.optim.Optimizer:
-        """Adam for component `name`; discriminators have a rate of their own."""
+        """Adam for component `name`; discriminators have their own rate, and a network may be `quicker`."""
         if name not in self._made:
             rules = self._rules
             judges = name.rpartition("/")[2].startswith("discriminator")
             rate = rules.discriminator_rate if judges else rules.learning_rate
+            rate *= getattr(self._networks[name], "quicker", 1.0)
             parameters = self._networks[name].parameters()
             self._made[name] = torch.optim.AdamW(
                 parameters, rate, betas=rules.betas, weight_decay=rules.weight_decay

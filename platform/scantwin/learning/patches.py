@@ -129,7 +129,7 @@ class Sampler:
         at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)
         inputs = study.seen(self.district, images[0] + np.float32(hu_shift), images[1], at)
         suv, weight, lesions = images[2:3], self._heavier(images[3:4], images[4:5]), images[4:5]
-        allowed = rules.flip if study.split else rules.flip_unsplit
+        allowed = rules.mirrored(self.district, split=study.split)
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)

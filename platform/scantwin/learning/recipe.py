@@ -44,13 +44,13 @@ _SECTIONS: Final[dict[str, dict[str, type[Part]]]] = {
 """Sections that belong to one system only: absent elsewhere, defaults where not written."""
 
 _PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
-_CYCLE_ONLY: Final = ("losses.cycle", "losses.identity")
+_CYCLE_ONLY: Final = ("losses.cycle", "losses.identity", "losses.held")
 _CRITIC: Final = ("losses.adversarial", "network.discriminator_channels", "optimisation.discriminator_rate")
 _BY_UPTAKE: Final = ("sampling.lesions", "sampling.hot", "sampling.swap_uptake")
 _UPTAKE_ONLY: Final = (
     "suv_range", "network.start", "network.dropout", "sampling.window", "sampling.overlap", "sampling.hot",
-    "sampling.average_flips", "sampling.swap_uptake", "losses.neighbour", "losses.lesions",
-    "losses.hottest", "losses.uptake",
+    "sampling.average_flips", "sampling.flip_trunk", "sampling.flip_unsplit", "sampling.swap_uptake",
+    "losses.neighbour", "losses.lesions", "losses.hottest", "losses.uptake",
 )  # fmt: skip
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
@@ -133,6 +133,9 @@ class Recipe(Part):
         judged = self.losses.adversarial and "losses.adversarial" not in _NO_USE[self.system]
         if judged and self.sampling.patch < critic:
             raise ValueError(f"the discriminator needs patches of {critic} voxels and more")
+        from_nothing = self.network.start == "zero"
+        if self.unpaired and from_nothing and (self.unpaired.by_place or self.losses.held):
+            raise ValueError("unpaired.by_place and losses.held need network.start = tissue-curve")
         if not self.districts or len(set(self.districts)) != len(self.districts):
             raise ValueError("districts must be named once each, and at least one")
         if self.diffusion and len(self.diffusion.channels) > len(self.network.channels):

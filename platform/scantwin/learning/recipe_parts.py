@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scantwin.imaging.study import District
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Axis = Literal["z", "y", "x"]
+
+_LOPSIDED: Final = ("trunk", "whole-body")
+"""Districts whose left and right are not alike."""
 
 
 class Part(BaseModel):
@@ -50,7 +55,10 @@ class Sampling(Part):
     """Share of patches in which lesions take up as much as a training patient's by chance. What a tumour
     takes up its CT hardly tells: of few patients a network remembers it instead of learning what is usual."""
     flip: tuple[Axis, ...] = ("x",)
-    """Axes that patches are mirrored along at random."""
+    """Axes that patches are mirrored along at random; of a body in districts the head, arms and legs, whose
+    sides are alike."""
+    flip_trunk: tuple[Axis, ...] = ()
+    """The same for the trunk and for whole bodies: a liver belongs on the right, a heart on the left."""
     flip_unsplit: tuple[Axis, ...] = ("x",)
     """The same for studies that could not be split into districts: of a piece of a limb, front and back or
     top and bottom say little, and few studies become many."""
@@ -61,13 +69,25 @@ class Sampling(Part):
     hu_jitter: Weight = 10.0
     """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (TISSUES.md, 4)."""
     average_flips: tuple[Axis, ...] = ()
-    """Axes along which a scan is predicted mirrored as well, and averaged: twice the cost for each."""
+    """Axes along which a scan is predicted mirrored as well, and averaged, where patches were mirrored: twice
+    the cost for each."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.overlap >= self.window:
             raise ValueError("the overlap must be smaller than the window")
         return self
+
+    def mirrored(self, district: District, *, split: bool) -> tuple[Axis, ...]:
+        """Axes that a patch of `district` is mirrored along, of a study that could be split or not."""
+        if not split:
+            return self.flip_unsplit
+        return self.flip_trunk if district in _LOPSIDED else self.flip
+
+    def averaged_over(self, district: District) -> tuple[Axis, ...]:
+        """Axes along which a scan of `district` is averaged: what is scanned as one could not be split."""
+        learnt = self.mirrored(district, split=district != "whole-body")
+        return tuple(axis for axis in self.average_flips if axis in learnt)
 
 
 class Optimisation(Part):
@@ -124,6 +144,8 @@ class Losses(Part):
     it, and a CT by way of its PET as far as `unpaired.ct_again` says."""
     identity: Weight = 5.0
     """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
+    held: Weight = 0.0
+    """Of staying, over neighbourhoods, with what is usual of a CT number at a place, scaled to [-1, 1]."""
     denoising: Weight = 1.0
     """Of the denoiser's error, in units of what it denoises: squared, in volumes absolute."""
 
@@ -133,6 +155,8 @@ class Unpaired(Part):
 
     pool: Annotated[int, Field(ge=0)] = 50
     """Earlier synthetic patches shown to a discriminator again (arXiv 1703.10593, 4); 0 keeps none."""
+    by_place: bool = False
+    """Whether a CT number takes up what PETs take up where it is (`translation/usual_uptake.py`)."""
     ct_again: Share = 0.0
     """How much it counts that a CT comes back from the PET made of it; 1 is arXiv 1703.10593's. A PET does
     not tell its CT: asked to, both generators agree on a code, and what is dense becomes hot

@@ -125,7 +125,7 @@ class CoarseDiffusion(DistrictNetworks):
         name, denoiser = self.all_of(district)
         low, high = self.recipe.suv_range
         with self.arithmetic():
-            raw = averaged(self._networks[name], inputs, self.recipe.sampling.average_flips)
+            raw = averaged(self._networks[name], inputs, self.recipe.sampling.averaged_over(district))
         coarse = unscaled(raw.float() - 1.0, self.recipe).clamp(low, high)
         if noise is None or self.rules.delivered == "coarse":
             return Prediction(coarse)

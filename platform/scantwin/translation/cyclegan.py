@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scantwin.imaging.study import District
 from scantwin.learning.district_networks import DistrictNetworks
 from scantwin.learning.mirroring import averaged
 from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.patches import Sampler
-from scantwin.learning.prepared import INPUTS, PreparedStudy, channel, windows_of
+from scantwin.learning.prepared import INPUTS, PreparedStudy, windows_of
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_parts import Unpaired
 from scantwin.learning.system import Batch, Prediction
@@ -20,13 +22,13 @@ from scantwin.learning.unet import PatchDiscriminator, UNet
 from scantwin.translation.pix2pix import generator_from_zero
 from scantwin.translation.pool import pooled
 from scantwin.translation.scaling import critic_view, scaled, unscaled
+from scantwin.translation.tissue_curve import FromTissueCurve
+from scantwin.translation.usual_uptake import PLACES, UsualUptake, place_of
 
 _CT: Final = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""
-_PLACES: Final = 4
-"""Channels that a critic is told beside an image (`_at`)."""
-_LEAST_HEIGHT: Final = 0.1
-"""Of a district, in the unit of the channels `below-top` and `above-bottom`: one slice has none."""
+_NEIGHBOURHOOD: Final = 4
+"""Edge [voxels] of what is held to what is usual together: its grain is the critic's matter."""
 
 
 class CycleGAN(DistrictNetworks):
@@ -37,17 +39,19 @@ class CycleGAN(DistrictNetworks):
 
     def __init__(self, recipe: Recipe) -> None:
         def build() -> dict[str, nn.Module]:
-            return {
+            made: dict[str, nn.Module] = {
                 "generator-pet": generator_from_zero(recipe),
                 "generator-ct": UNet(
                     len(INPUTS) - _CT + 1, 1, recipe.network.channels, dropout=recipe.network.dropout
                 ),
-                "discriminator-pet": PatchDiscriminator(1 + _PLACES, recipe.network.discriminator_channels),
-                "discriminator-ct": PatchDiscriminator(_CT + _PLACES, recipe.network.discriminator_channels),
+                "discriminator-pet": PatchDiscriminator(1 + PLACES, recipe.network.discriminator_channels),
+                "discriminator-ct": PatchDiscriminator(_CT + PLACES, recipe.network.discriminator_channels),
             }
+            return {**made, "usual": UsualUptake()} if rules.by_place else made
 
+        rules = recipe.unpaired or Unpaired()
         super().__init__(recipe, build)
-        self.rules = recipe.unpaired or Unpaired()
+        self.rules = rules
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
         """3D patches of `district`."""
@@ -56,16 +60,16 @@ class CycleGAN(DistrictNetworks):
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of both generators, then one of both discriminators."""
         del progress
-        to_pet, to_ct, judge_pet, judge_ct = self.components_of(district)
+        to_pet, to_ct, judge_pet, judge_ct, *usual = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         losses, fakes = [], []
-        self._optimisers.clear(to_pet, to_ct)
+        self._optimisers.clear(to_pet, to_ct, *usual)
         with standing_still(self._networks[judge_pet], self._networks[judge_ct]):
             for part in parts:
                 said, fake = self._generate(district, part, len(parts))
                 losses.append(said)
                 fakes.append(fake)
-        self._optimisers.step(to_pet, to_ct, clip=True)
+        self._optimisers.step(to_pet, to_ct, *usual, clip=True)
         if self.recipe.losses.adversarial:
             self._optimisers.clear(judge_pet, judge_ct)
             for part, said, (pet, ct) in zip(parts, losses, fakes, strict=True):
@@ -81,34 +85,41 @@ class CycleGAN(DistrictNetworks):
         self, district: District, part: Batch, parts: int
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The generators' losses, and what they made as the discriminators see it."""
-        to_pet, to_ct, judge_pet, judge_ct = self.components_of(district)
+        _, to_ct, judge_pet, judge_ct, *_ = self.all_of(district)
         weights = self.recipe.losses
         place = _strangers_place(part)
         ct, there, here = part.inputs[:, :_CT], place[:, _CT:], part.inputs[:, _CT:]
         pet = scaled(part.suv, self.recipe)
         in_ct = torch.where(here[:, :1] > 0, 1.0, weights.air)  # there is depth where there is body
-        made_pet = self._pet(to_pet, part.inputs)
+        made_pet = self._pet(district, part.inputs)
         made_ct = self._ct(to_ct, pet, there)
         zero = torch.zeros(())
-        losses = {"cycle": zero, "identity": zero, "adversarial": zero}
+        losses = {"cycle": zero, "identity": zero, "held": zero, "adversarial": zero}
         if weights.cycle:
-            back_pet = self._pet(to_pet, torch.cat([made_ct, there], dim=1))
-            losses["cycle"] = _mean((back_pet - pet).abs(), part.weight)
+            back_pet = self._pet(district, torch.cat([made_ct, there], dim=1))
+            losses["cycle"] = _mean(back_pet - pet, part.weight)
             if self.rules.ct_again:
                 back_ct = self._ct(to_ct, made_pet, here)
-                losses["cycle"] = losses["cycle"] + self.rules.ct_again * _mean((back_ct - ct).abs(), in_ct)
+                losses["cycle"] = losses["cycle"] + self.rules.ct_again * _mean(back_ct - ct, in_ct)
         if weights.identity:
             # A PET in the place of the CT is to stay the PET it is, and the other way round.
-            same_pet = self._pet(to_pet, torch.cat([pet, pet, there], dim=1))
+            same_pet = self._pet(district, torch.cat([pet, pet, there], dim=1))
             same_ct = self._ct(to_ct, ct[:, 1:2], here)
-            losses["identity"] = _mean((same_pet - pet).abs(), part.weight) + _mean(
-                (same_ct - ct).abs(), in_ct
-            )
+            losses["identity"] = _mean(same_pet - pet, part.weight) + _mean(same_ct - ct, in_ct)
+        if weights.held:
+            off = made_pet - scaled(self._typical(district, part.inputs), self.recipe)
+            losses["held"] = _mean(*(F.avg_pool3d(x, _NEIGHBOURHOOD) for x in (off, in_ct)))
         seen = [_at(critic_view(made_pet), part.inputs), _at(made_ct, place)]
         if weights.adversarial:
             judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
             losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
         total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
+        if self.rules.by_place:
+            # Weights of its own, moved by nothing else.
+            losses["usual"] = self._usual(district).error(
+                (place, part.suv, part.weight), (part.inputs, self._prior(district, part.inputs), in_ct)
+            )
+            total = total + losses["usual"]
         backward(total, parts)
         kept = [
             pooled(self.memory, f"{district}/{kind}", image.detach(), self.rules.pool)
@@ -120,14 +131,34 @@ class CycleGAN(DistrictNetworks):
     def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
         """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
         del noise
-        network = self._networks[f"cyclegan/{district}/generator-pet"]
-        with self.arithmetic():
-            raw = averaged(network, inputs, self.recipe.sampling.average_flips)
-        return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
+        axes = self.recipe.sampling.averaged_over(district)
+        pet = averaged(partial(self._pet, district), inputs, axes)
+        return Prediction(unscaled(pet, self.recipe).clamp(*self.recipe.suv_range))
 
-    def _pet(self, generator: str, inputs: Tensor) -> Tensor:
-        """Scaled PET of inputs."""
-        return self._run(generator, inputs) - 1.0
+    def _pet(self, district: District, inputs: Tensor) -> Tensor:
+        """Scaled PET of inputs: what is typical of them, as the generator corrects it."""
+        generator = self._networks[f"cyclegan/{district}/generator-pet"]
+        packed = inputs.contiguous(memory_format=torch.channels_last_3d)
+        with self.arithmetic():
+            if isinstance(generator, FromTissueCurve):
+                out = generator.corrected(self._typical(district, inputs), packed)
+            else:
+                out = generator(packed)
+        return torch.as_tensor(out.float()) - 1.0
+
+    def _typical(self, district: District, inputs: Tensor) -> Tensor:
+        """PET [g/ml] by CT number, and by place where the recipe says so."""
+        prior = self._prior(district, inputs)
+        return prior * self._usual(district).factor(inputs) if self.rules.by_place else prior
+
+    @torch.no_grad()
+    def _prior(self, district: District, inputs: Tensor) -> Tensor:
+        """PET [g/ml] by the tissue curve as published: without pairs nothing tells how to mend it."""
+        curve = cast(FromTissueCurve, self._networks[f"cyclegan/{district}/generator-pet"])
+        return curve.prior(inputs)
+
+    def _usual(self, district: District) -> UsualUptake:
+        return cast(UsualUptake, self._networks[f"cyclegan/{district}/usual"])
 
     def _ct(self, generator: str, pet: Tensor, place: Tensor) -> Tensor:
         """Both windows of the CT of a scaled PET."""
@@ -156,18 +187,13 @@ def _strangers_place(part: Batch) -> Tensor:
 
 
 def _at(image: Tensor, inputs: Tensor) -> Tensor:
-    """An image as a critic sees it: behind it how deep it lies, how high in the district, how far back and
-    left.
+    """An image as a critic sees it: behind it where it lies.
 
-    A skull is as dense as a spine, and what is hot in a head is cold in a chest. Not how fat the patient is,
-    how tall the district or how wide the field of view: a critic that knows by them who has a PET alone need
-    not look at the image.
+    A skull is as dense as a spine, and what is hot in a head is cold in a chest. A critic that knew by the
+    place who has a PET alone need not look at the image.
     """
-    below_top, above_bottom = channel(inputs, "below-top"), channel(inputs, "above-bottom")
-    height = above_bottom / (below_top + above_bottom).clamp(min=_LEAST_HEIGHT)
-    places = [channel(inputs, "skin-depth"), height, channel(inputs, "back"), channel(inputs, "left")]
-    return torch.cat([image, *places], dim=1)
+    return torch.cat([image, place_of(inputs)], dim=1)
 
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:
-    return (error * weight).sum() / (weight.sum() * error.shape[1])
+    return (error.abs() * weight).sum() / (weight.sum() * error.shape[1])

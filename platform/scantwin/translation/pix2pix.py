@@ -80,7 +80,7 @@ class Pix2Pix(DistrictNetworks):
         del noise
         network = self._networks[f"pix2pix/{district}/generator"]
         with self.arithmetic():
-            raw = averaged(network, inputs, self.recipe.sampling.average_flips)
+            raw = averaged(network, inputs, self.recipe.sampling.averaged_over(district))
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
     def _say(self, generator: str, inputs: Tensor) -> Tensor:

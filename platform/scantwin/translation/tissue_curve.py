@@ -106,9 +106,16 @@ class FromTissueCurve(nn.Module):
                 suv = suv + wide.narrow(axis, k, size) * weights[k]
         return suv
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, D, H, W) -> (B, 1, D, H, W)."""
+    def prior(self, x: Tensor) -> Tensor:
+        """PET [g/ml] (B, 1, D, H, W) of a network's inputs (B, inputs, D, H, W) before anything is learnt."""
         hu = channel(x, "hu").float() * HU_SCALE
         fat = channel(x, "fat").float()
-        prior = self.seen_by_camera(self.curve(hu) * (1.0 + self.per_fat * fat).clamp(*_LEANNESS))
+        return self.seen_by_camera(self.curve(hu) * (1.0 + self.per_fat * fat).clamp(*_LEANNESS))
+
+    def corrected(self, prior: Tensor, x: Tensor) -> Tensor:
+        """`prior` [g/ml] as the network corrects it; (B, 1, D, H, W) in units of `suv_unit`."""
         return torch.as_tensor((_NETWORK_UNIT * self.network(x).float() + prior) / self.suv_unit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, D, H, W) -> (B, 1, D, H, W)."""
+        return self.corrected(self.prior(x), x)

@@ -1,0 +1,94 @@
+"""What is usual where: uptake by place in the body, learnt from CTs and PETs of different patients.
+
+Without pairs nobody sees how hot a voxel of a CT is. But PETs tell how hot its place usually is, and CTs what
+tissue usually lies there; each is plain regression and needs no pair. What to expect of a voxel is the uptake
+of its CT number by the tissue curve, times by how much its place is hotter than the curve says of what usually
+lies there: in a brain seven times what its density says (docs/decisions/0010-usual-uptake.md).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scantwin.learning.prepared import channel
+
+PLACES: Final = 4
+"""Channels of `place_of`."""
+
+_LEAST_HEIGHT: Final = 0.1
+"""Of a district, in the unit of the channels `below-top` and `above-bottom`: one slice has none."""
+
+_WIDTH: Final = 48
+_COARSE: Final = 2
+"""Voxels along an axis that share a place: it changes slowly, and all would cost eight times as much."""
+_FAINT_SUV: Final = 0.05
+"""Uptake [g/ml] that is added before logarithms are taken: noise and air have next to none."""
+_MOST: Final = 3.0
+"""Largest logarithm of how much hotter a place may be: twenty times. A bladder has ten times what muscle has
+(TISSUES.md, 1)."""
+
+
+Told = tuple[Tensor, Tensor, Tensor]
+"""A network's inputs (B, C, D, H, W), SUV [g/ml] and weights (B, 1, D, H, W) of patches."""
+
+
+def place_of(inputs: Tensor) -> Tensor:
+    """How deep each voxel of a network's inputs (B, C, D, H, W) lies, how high in the district, how far back
+    and left: (B, 4, D, H, W).
+
+    Not how fat the patient is, how tall the district or how wide the field of view: these tell patients apart.
+    """
+    below_top, above_bottom = channel(inputs, "below-top"), channel(inputs, "above-bottom")
+    height = above_bottom / (below_top + above_bottom).clamp(min=_LEAST_HEIGHT)
+    return torch.cat(
+        [channel(inputs, "skin-depth"), height, channel(inputs, "back"), channel(inputs, "left")], dim=1
+    )
+
+
+class UsualUptake(nn.Module):
+    """Says of a place what its PETs usually take up, and what its CTs would by the tissue curve.
+
+    Both as logarithms, whose medians are the medians' logarithms: a term of absolute errors learns these.
+    """
+
+    quicker = 10.0
+    """How much faster than other weights these move: four numbers in, and nothing to compete with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b)
+            for a, b in zip((PLACES, _WIDTH, _WIDTH, _WIDTH), (_WIDTH, _WIDTH, _WIDTH, 2), strict=True)
+        )
+        last = self.layers[-1]
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of what PETs, and CTs by the curve, usually take up at a place (B, 4, D, H, W): both
+        (B, 1, D, H, W), of [g/ml]."""
+        x = place.movedim(1, -1)
+        for layer in self.layers[:-1]:
+            x = F.silu(layer(x))
+        pets, curve = self.layers[-1](x).movedim(-1, 1).split(1, dim=1)
+        return pets, curve
+
+    def error(self, pets: Told, curve: Told) -> Tensor:
+        """Sum of the mean absolute errors of both logarithms, of what patches tell of either."""
+        total = torch.zeros(())
+        for which, told in enumerate((pets, curve)):
+            inputs, suv, weight = (part[..., ::_COARSE, ::_COARSE, ::_COARSE] for part in told)
+            off = self(place_of(inputs))[which] - (suv.clamp(min=0.0) + _FAINT_SUV).log()
+            total = total + (off.abs() * weight).sum() / weight.sum().clamp(min=_FAINT_SUV)
+        return total
+
+    @torch.no_grad()
+    def factor(self, inputs: Tensor) -> Tensor:
+        """By what the tissue curve is multiplied where `inputs` (B, C, D, H, W) are: (B, 1, D, H, W)."""
+        pets, curve = self(F.avg_pool3d(place_of(inputs), _COARSE, ceil_mode=True))
+        hotter = (pets - curve).clamp(-_MOST, _MOST)
+        return F.interpolate(hotter, size=inputs.shape[-3:], mode="trilinear").exp()
