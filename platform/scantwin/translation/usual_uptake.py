@@ -1,9 +1,9 @@
 """What is usual where: uptake by place in the body, learnt from CTs and PETs of different patients.
 
 Without pairs nobody sees how hot a voxel of a CT is. But PETs tell how hot its place usually is, and CTs what
-tissue usually lies there; each is plain regression and needs no pair. What to expect of a voxel is the uptake
-of its CT number by the tissue curve, times by how much its place is hotter than the curve says of what usually
-lies there: in a brain seven times what its density says (docs/decisions/0010-usual-uptake.md).
+tissue usually lies there; each is plain regression and needs no pair. To be expected of a voxel is the
+uptake of its CT number by the tissue curve, times by how much hotter its place is than the curve says of what
+usually lies there: in a brain seven times what its density tells (docs/decisions/0010-usual-uptake.md).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Told = tuple[Tensor, Tensor, Tensor]
 
 
 def place_of(inputs: Tensor) -> Tensor:
-    """How deep each voxel of a network's inputs (B, C, D, H, W) lies, how high in the district, how far back
-    and left: (B, 4, D, H, W).
+    """How deep each voxel of inputs (B, C, D, H, W) lies, how high in the district, how far back and left:
+    (B, 4, D, H, W).
 
-    Not how fat the patient is, how tall the district or how wide the field of view: these tell patients apart.
+    Not how fat the patient is, how tall the district or how wide the field of view: these tell who it is.
     """
     below_top, above_bottom = channel(inputs, "below-top"), channel(inputs, "above-bottom")
     height = above_bottom / (below_top + above_bottom).clamp(min=_LEAST_HEIGHT)
