@@ -83,3 +83,18 @@ def test_a_turned_patch_says_where_its_voxels_came_from():
     for seed in range(5):
         out, places = warp(own_places, rules, np.random.default_rng(seed))
         assert np.allclose(out, places, atol=1e-3)
+
+
+def test_a_trunk_is_not_mirrored_unless_a_recipe_says_so():
+    assert Sampling().mirrored("legs", split=True) == ("x",)
+    assert Sampling().mirrored("trunk", split=True) == Sampling().mirrored("whole-body", split=True) == ()
+    assert Sampling().mirrored("whole-body", split=False) == ("x",), "a piece of a limb has no sides"
+    assert Sampling(flip_trunk=("y",)).mirrored("trunk", split=True) == ("y",)
+
+
+def test_a_scan_is_averaged_over_what_was_mirrored():
+    rules = Sampling(average_flips=("x", "z"), flip=("x",), flip_trunk=(), flip_unsplit=("z",))
+    assert rules.averaged_over("head") == ("x",)
+    assert rules.averaged_over("trunk") == ()
+    assert rules.averaged_over("whole-body") == ("z",)
+    assert Sampling(average_flips=()).averaged_over("head") == ()

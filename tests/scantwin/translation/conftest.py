@@ -11,7 +11,7 @@ from scantwin.learning.recipe import GENERATORS, Recipe
 
 SPECIAL: dict[str, dict[str, Any]] = {
     "pix2pix": {},
-    "cyclegan": {"unpaired": {"pool": 3, "ct_again": 0.5}},
+    "cyclegan": {"unpaired": {"pool": 3, "ct_again": 0.5, "by_place": True}},
     "coarse-diffusion": {
         "diffusion": {"steps": 20, "channels": [8, 16], "time_features": 8, "start_step": 20,
                       "sample_steps": 2, "samples": 2, "coarse_share": 0.3},
@@ -32,4 +32,5 @@ def recipe(request: pytest.FixtureRequest, tiny_recipe: Recipe) -> Recipe:
         values["losses"] |= {"hottest": 0.5, "uptake": 0.5}
     if request.param == "cyclegan":
         values["optimisation"]["accumulate"] = 2
+        values["losses"]["held"] = 2.0
     return Recipe.read(values, "test")

@@ -64,3 +64,53 @@ def test_a_ct_comes_back_from_its_pet_as_far_as_the_recipe_says(bar_cohort, reci
         cycle.append(system.training_step("trunk", batch)["cycle"])
     assert cycle[2] > cycle[0] > 0, "the PET's own way is always there"
     assert cycle[1] == pytest.approx((cycle[0] + cycle[2]) / 2, rel=1e-4)
+
+
+def changed(recipe, *, by_place, **losses):
+    """The recipe with no adversary or way back but what `losses` say."""
+    none = {"cycle": 0.0, "identity": 0.0, "adversarial": 0.0, "held": 0.0}
+    return recipe.model_copy(
+        update={
+            "losses": recipe.losses.model_copy(update=none | losses),
+            "unpaired": recipe.unpaired.model_copy(update={"by_place": by_place}),
+            "network": recipe.network.model_copy(update={"dropout": 0.0}),
+            "sampling": recipe.sampling.model_copy(update={"average_flips": ()}),
+        }
+    )
+
+
+def said(system, study):
+    """Uptake [g/ml] in the middle of a bar."""
+    inputs = torch.from_numpy(study.inputs("trunk", (20, 4, 6), (16, 16, 16)))[None]
+    return system.predict("trunk", inputs).pet
+
+
+def trained(recipe, studies, steps):
+    system = systems.build(recipe, seed=1)
+    sampler = Sampler(studies, recipe, "trunk", 0)
+    torch.manual_seed(0)
+    for step in range(steps):
+        system.training_step("trunk", sampler.batch(step))
+    return system
+
+
+def test_pets_of_others_tell_how_hot_a_place_is(bar_cohort, recipe):
+    hotter = [replace(study, suv=study.suv * 3) for study in bar_cohort.training]
+    at_first = said(systems.build(recipe, seed=1), bar_cohort.held_out[0]).mean()
+    means = []
+    for studies in (bar_cohort.training, hotter):
+        system = trained(changed(recipe, by_place=True), studies, 120)
+        means.append(said(system, bar_cohort.held_out[0]).mean())
+    assert means[1] / means[0] == pytest.approx(3.0, rel=0.2)
+    alone = trained(changed(recipe, by_place=False, held=1.0), hotter, 10)
+    assert said(alone, bar_cohort.held_out[0]).mean() == pytest.approx(float(at_first), rel=0.05)
+
+
+def test_what_is_made_is_held_to_what_is_usual(bar_cohort, recipe):
+    off = []
+    for held in (0.0, 50.0):
+        rules = changed(recipe, by_place=False, adversarial=1.0, held=held)
+        before = said(systems.build(rules, seed=1), bar_cohort.held_out[0])
+        after = said(trained(rules, bar_cohort.training, 20), bar_cohort.held_out[0])
+        off.append(float((after - before).abs().mean()))
+    assert off[1] < off[0] / 2
