@@ -22,6 +22,10 @@ PLACES: Final = 4
 _LEAST_HEIGHT: Final = 0.1
 """Of a district, in the unit of the channels `below-top` and `above-bottom`: one slice has none."""
 
+_MIDDLE: Final = (0.5, 0.5, 0.0, 0.0)
+_SPREAD: Final = 8.0
+"""What the channels of a place lie about, and what is made of their differences: of numbers between 0 and 1
+smooth units learn a border such as the skull's slowly (docs/decisions/0010-usual-uptake.md)."""
 _WIDTH: Final = 48
 _COARSE: Final = 2
 """Voxels along an axis that share a place: it changes slowly, and all would cost eight times as much."""
@@ -55,8 +59,10 @@ class UsualUptake(nn.Module):
     Both as logarithms, whose medians are the medians' logarithms: a term of absolute errors learns these.
     """
 
-    quicker = 10.0
+    quicker = 20.0
     """How much faster than other weights these move: four numbers in, and nothing to compete with."""
+
+    middle: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +70,7 @@ class UsualUptake(nn.Module):
             nn.Linear(a, b)
             for a, b in zip((PLACES, _WIDTH, _WIDTH, _WIDTH), (_WIDTH, _WIDTH, _WIDTH, 2), strict=True)
         )
+        self.register_buffer("middle", torch.tensor(_MIDDLE), persistent=False)
         last = self.layers[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -71,7 +78,7 @@ class UsualUptake(nn.Module):
     def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of what PETs, and CTs by the curve, usually take up at a place (B, 4, D, H, W): both
         (B, 1, D, H, W), of [g/ml]."""
-        x = place.movedim(1, -1)
+        x = (place.movedim(1, -1) - self.middle) * _SPREAD
         for layer in self.layers[:-1]:
             x = F.silu(layer(x))
         pets, curve = self.layers[-1](x).movedim(-1, 1).split(1, dim=1)
