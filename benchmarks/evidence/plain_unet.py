@@ -2,10 +2,10 @@
 
 None of what the systems are made of is in it: no place in the body, no tissue curve, no adversary, no choice
 of hot spots, no average of weights, no choice of the step. Layers are normalised by instance, as is usual.
-It sees both windows of the CT; its patches come from our sampler, evenly from the body, mirrored where ours
-are and no more. It works in fp32: bf16, which the recipes use where a machine has it, made a step of it a
-fifth shorter, and instance normalisation has no finite gradient in it where a patch is nearly all of one
-value.
+It sees both windows of the CT; its patches come from our sampler, evenly from the body, mirrored where a
+body could not be split, and no more. It works in fp32: bf16, which the recipes use where a machine has it,
+made a step of it a fifth shorter, and instance normalisation has no finite gradient in it where a patch is
+nearly all of one value.
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     if not values["unpaired"]:
         values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
-    values["sampling"]["flip_unsplit"] = []
+    values["sampling"][
+        "flip_unsplit"
+    ] = []  # all bodies can be split: nothing is averaged that was not learnt
     if setting is QUICK:  # a scan takes half the time
         values["sampling"]["average_flips"] = []
     # Many small steps learn more in minutes than few large ones.

@@ -129,7 +129,8 @@ class Sampler:
         at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)
         inputs = study.seen(self.district, images[0] + np.float32(hu_shift), images[1], at)
         suv, weight, lesions = images[2:3], self._heavier(images[3:4], images[4:5]), images[4:5]
-        allowed = rules.mirrored(self.district, split=study.split)
+        # A PET without a CT is not split, and its liver is on the right all the same.
+        allowed = rules.mirrored(self.district, split=study.split or not study.has_ct)
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
         suv, weight, lesions = (image.contiguous().numpy() for image in turned)

@@ -55,10 +55,10 @@ class Sampling(Part):
     """Share of patches in which lesions take up as much as a training patient's by chance. What a tumour
     takes up its CT hardly tells: of few patients a network remembers it instead of learning what is usual."""
     flip: tuple[Axis, ...] = ("x",)
-    """Axes that patches are mirrored along at random; of a body in districts the head, arms and legs, whose
-    sides are alike."""
+    """Axes that patches are mirrored along at random; of the systems that make PET patches of the head, the
+    arms and the legs, whose sides are alike."""
     flip_trunk: tuple[Axis, ...] = ()
-    """The same for the trunk and for whole bodies: a liver belongs on the right, a heart on the left."""
+    """The same for the trunk and for whole bodies that have districts: a liver belongs on the right."""
     flip_unsplit: tuple[Axis, ...] = ("x",)
     """The same for studies that could not be split into districts: of a piece of a limb, front and back or
     top and bottom say little, and few studies become many."""
@@ -85,7 +85,11 @@ class Sampling(Part):
         return self.flip_trunk if district in _LOPSIDED else self.flip
 
     def averaged_over(self, district: District) -> tuple[Axis, ...]:
-        """Axes along which a scan of `district` is averaged: what is scanned as one could not be split."""
+        """Axes along which a scan of `district` is averaged: those that its patches were mirrored along.
+
+        The networks of the whole body serve above all what cannot be split. Where all that they learn from
+        can, `flip_unsplit` is to be empty.
+        """
         learnt = self.mirrored(district, split=district != "whole-body")
         return tuple(axis for axis in self.average_flips if axis in learnt)
 
@@ -145,7 +149,8 @@ class Losses(Part):
     identity: Weight = 5.0
     """Of leaving alone what is of the target modality already (half of lambda: arXiv 1703.10593, 5.2)."""
     held: Weight = 0.0
-    """Of staying, over neighbourhoods, with what is usual of a CT number at a place, scaled to [-1, 1]."""
+    """Of staying, over neighbourhoods, with what a generator starts from: uptake by CT number, and by place
+    with `unpaired.by_place`; both scaled to [-1, 1]."""
     denoising: Weight = 1.0
     """Of the denoiser's error, in units of what it denoises: squared, in volumes absolute."""
 

@@ -40,7 +40,7 @@ class CycleGAN(DistrictNetworks):
     def __init__(self, recipe: Recipe) -> None:
         def build() -> dict[str, nn.Module]:
             made: dict[str, nn.Module] = {
-                "generator-pet": generator_from_zero(recipe),
+                "generator-pet": _as_published(generator_from_zero(recipe)),
                 "generator-ct": UNet(
                     len(INPUTS) - _CT + 1, 1, recipe.network.channels, dropout=recipe.network.dropout
                 ),
@@ -58,7 +58,7 @@ class CycleGAN(DistrictNetworks):
         return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        """One step of both generators, then one of both discriminators."""
+        """One step of both generators and of what is usual, then one of both discriminators."""
         del progress
         to_pet, to_ct, judge_pet, judge_ct, *usual = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
@@ -90,8 +90,10 @@ class CycleGAN(DistrictNetworks):
         place = _strangers_place(part)
         ct, there, here = part.inputs[:, :_CT], place[:, _CT:], part.inputs[:, _CT:]
         pet = scaled(part.suv, self.recipe)
-        in_ct = torch.where(here[:, :1] > 0, 1.0, weights.air)  # there is depth where there is body
-        made_pet = self._pet(district, part.inputs)
+        # There is depth where there is body.
+        in_ct, in_pet = (torch.where(of[:, :1] > 0, 1.0, weights.air) for of in (here, there))
+        typical = self._typical(district, part.inputs)
+        made_pet = self._corrected(district, typical, part.inputs)
         made_ct = self._ct(to_ct, pet, there)
         zero = torch.zeros(())
         losses = {"cycle": zero, "identity": zero, "held": zero, "adversarial": zero}
@@ -106,9 +108,9 @@ class CycleGAN(DistrictNetworks):
             same_pet = self._pet(district, torch.cat([pet, pet, there], dim=1))
             same_ct = self._ct(to_ct, ct[:, 1:2], here)
             losses["identity"] = _mean(same_pet - pet, part.weight) + _mean(same_ct - ct, in_ct)
-        if weights.held:
-            off = made_pet - scaled(self._typical(district, part.inputs), self.recipe)
-            losses["held"] = _mean(*(F.avg_pool3d(x, _NEIGHBOURHOOD) for x in (off, in_ct)))
+        if weights.held and typical is not None:
+            off = F.avg_pool3d(made_pet - scaled(typical.detach(), self.recipe), _NEIGHBOURHOOD)
+            losses["held"] = _mean(off, F.avg_pool3d(in_ct, _NEIGHBOURHOOD))
         seen = [_at(critic_view(made_pet), part.inputs), _at(made_ct, place)]
         if weights.adversarial:
             judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
@@ -116,9 +118,10 @@ class CycleGAN(DistrictNetworks):
         total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
         if self.rules.by_place:
             # Weights of its own, moved by nothing else.
-            losses["usual"] = self._usual(district).error(
-                (place, part.suv, part.weight), (part.inputs, self._prior(district, part.inputs), in_ct)
-            )
+            with torch.no_grad():
+                curve = self._curve(district).prior(part.inputs)
+            told = (place, part.suv, in_pet), (part.inputs, curve, in_ct)
+            losses["usual"] = self._usual(district).error(*told)
             total = total + losses["usual"]
         backward(total, parts)
         kept = [
@@ -136,26 +139,27 @@ class CycleGAN(DistrictNetworks):
         return Prediction(unscaled(pet, self.recipe).clamp(*self.recipe.suv_range))
 
     def _pet(self, district: District, inputs: Tensor) -> Tensor:
+        """Scaled PET of inputs."""
+        return self._corrected(district, self._typical(district, inputs), inputs)
+
+    def _corrected(self, district: District, typical: Tensor | None, inputs: Tensor) -> Tensor:
         """Scaled PET of inputs: what is typical of them, as the generator corrects it."""
         generator = self._networks[f"cyclegan/{district}/generator-pet"]
         packed = inputs.contiguous(memory_format=torch.channels_last_3d)
         with self.arithmetic():
-            if isinstance(generator, FromTissueCurve):
-                out = generator.corrected(self._typical(district, inputs), packed)
-            else:
-                out = generator(packed)
+            out = generator(packed) if typical is None else self._curve(district).corrected(typical, packed)
         return torch.as_tensor(out.float()) - 1.0
 
-    def _typical(self, district: District, inputs: Tensor) -> Tensor:
-        """PET [g/ml] by CT number, and by place where the recipe says so."""
-        prior = self._prior(district, inputs)
+    def _typical(self, district: District, inputs: Tensor) -> Tensor | None:
+        """PET [g/ml] by CT number, and by place where the recipe says so; None where a network starts from
+        nothing."""
+        if self.recipe.network.start == "zero":
+            return None
+        prior = self._curve(district).prior(inputs)
         return prior * self._usual(district).factor(inputs) if self.rules.by_place else prior
 
-    @torch.no_grad()
-    def _prior(self, district: District, inputs: Tensor) -> Tensor:
-        """PET [g/ml] by the tissue curve as published: without pairs nothing tells how to mend it."""
-        curve = cast(FromTissueCurve, self._networks[f"cyclegan/{district}/generator-pet"])
-        return curve.prior(inputs)
+    def _curve(self, district: District) -> FromTissueCurve:
+        return cast(FromTissueCurve, self._networks[f"cyclegan/{district}/generator-pet"])
 
     def _usual(self, district: District) -> UsualUptake:
         return cast(UsualUptake, self._networks[f"cyclegan/{district}/usual"])
@@ -177,6 +181,14 @@ class CycleGAN(DistrictNetworks):
         with self.arithmetic():
             out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
         return torch.as_tensor(out.float())
+
+
+def _as_published(generator: nn.Module) -> nn.Module:
+    """The generator with a tissue curve that stands still: without pairs nothing tells how to mend it."""
+    if isinstance(generator, FromTissueCurve):
+        for learnt in (generator.uptake, generator.per_fat, generator.blur):
+            learnt.requires_grad_(False)
+    return generator
 
 
 def _strangers_place(part: Batch) -> Tensor:

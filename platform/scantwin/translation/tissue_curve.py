@@ -107,7 +107,7 @@ class FromTissueCurve(nn.Module):
         return suv
 
     def prior(self, x: Tensor) -> Tensor:
-        """PET [g/ml] (B, 1, D, H, W) of a network's inputs (B, inputs, D, H, W) before anything is learnt."""
+        """PET [g/ml] (B, 1, D, H, W) of a network's inputs (B, inputs, D, H, W) by the curve as it is now."""
         hu = channel(x, "hu").float() * HU_SCALE
         fat = channel(x, "fat").float()
         return self.seen_by_camera(self.curve(hu) * (1.0 + self.per_fat * fat).clamp(*_LEANNESS))

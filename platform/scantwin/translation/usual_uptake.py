@@ -90,7 +90,7 @@ class UsualUptake(nn.Module):
         for which, told in enumerate((pets, curve)):
             inputs, suv, weight = (part[..., ::_COARSE, ::_COARSE, ::_COARSE] for part in told)
             off = self(place_of(inputs))[which] - (suv.clamp(min=0.0) + _FAINT_SUV).log()
-            total = total + (off.abs() * weight).sum() / weight.sum().clamp(min=_FAINT_SUV)
+            total = total + (off.abs() * weight).sum() / weight.sum().clamp(min=1.0)
         return total
 
     @torch.no_grad()

@@ -50,11 +50,11 @@ def test_what_does_not_count_is_not_learnt_from():
     assert torch.equal(taught(hot, weight).factor(inputs()), taught(HALVES, weight).factor(inputs()))
 
 
-def test_half_of_a_lesion_more_moves_a_median_by_nothing():
+def test_some_hot_voxels_move_a_median_by_little():
     few = HALVES.clone()
-    few[:, :, :3, :3] = 15.0  # of a thirtieth of the voxels
+    few[:, :, :6, :6, :8] = 15.0  # an eighth of the cold half; its mean would be five times as much
     factor = taught(few, torch.ones_like(few)).factor(inputs())
-    assert factor[..., :6].median() == pytest.approx(2.0, rel=0.2)
+    assert factor[..., :6].median() < 1.2 / 0.5
 
 
 def test_the_place_counts_and_not_what_lies_there_or_who_it_is():
@@ -69,9 +69,15 @@ def test_the_place_counts_and_not_what_lies_there_or_who_it_is():
     assert not torch.allclose(usual.factor(other), usual.factor(here), rtol=0.1)
 
 
-@pytest.mark.parametrize("size", [5, 8, 9])
-def test_windows_of_any_size_have_a_factor_for_each_voxel(size):
-    assert taught(HALVES, HALVES).factor(inputs(size)).shape == (1, 1, size, size, size)
+def test_windows_of_any_size_have_a_factor_for_each_voxel():
+    usual = taught(HALVES, torch.ones_like(HALVES))
+    whole = usual.factor(inputs())
+    for size in (15, 9, 8):
+        part = usual.factor(inputs()[..., :size, :size, :size])
+        assert part.shape == (1, 1, size, size, size)
+        # But for the last voxel of a cut window, which has no neighbour.
+        inside = slice(0, size - 2)
+        assert torch.allclose(part[..., inside], whole[..., :size, :size, inside], rtol=0.05)
 
 
 def test_one_slice_has_a_place():
