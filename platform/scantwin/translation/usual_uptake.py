@@ -98,4 +98,6 @@ class UsualUptake(nn.Module):
         """By what the tissue curve is multiplied where `inputs` (B, C, D, H, W) are: (B, 1, D, H, W)."""
         pets, curve = self(F.avg_pool3d(place_of(inputs), _COARSE, ceil_mode=True))
         hotter = (pets - curve).clamp(-_MOST, _MOST)
-        return F.interpolate(hotter, size=inputs.shape[-3:], mode="trilinear").exp()
+        fine = F.interpolate(hotter, scale_factor=float(_COARSE), mode="trilinear")
+        depth, height, width = inputs.shape[-3:]
+        return fine[..., :depth, :height, :width].exp()
