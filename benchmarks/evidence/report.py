@@ -33,15 +33,16 @@ training patients, and their uptake by CT number. Aims ask for a smaller MAE tha
 have in the whole body, and than the curve has in lesions; in other figures and regions a reference may be
 better, and the tables show where. The chapters on sampling steps and on CTs have no references. The fourth
 one, a plain 3D U-Net (MONAI's) with L1 for the same wall time, costs as much as a model: it stands beside
-the models on real patients, and beside Pix2Pix where the chapter on districts has a row of it; aims ask for
-less than its MAE there, in the body and in lesions.
+the models on real patients, and beside Pix2Pix in the chapter on districts; aims ask for less than its MAE
+there, in the body and in lesions.
 
 The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and taken by three sites'
 scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
 losses, what coarse-diffusion delivers, the weight of mean uptake) were chosen on held-out phantoms that
 figures are taken on: the quick setting's ten, which are among the full one's, and for CycleGAN eight of
-those. The real scans are sarcoma patients cropped around the tumour, where place in the crop tells more than
-it would in a whole body.
+those; what is usual at a place, and that trunks are not mirrored, on eight of the training patients that were
+left out for it. The real scans are sarcoma patients cropped around the tumour, where place in the crop tells
+more than it would in a whole body.
 """
 
 
