@@ -56,7 +56,7 @@ def starter_recipe(system: str) -> Recipe:
     # A phantom's lesions are nodes and nodules, few in a body, and of phantoms there are enough.
     values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
-    values["sampling"]["flip_trunk"] = ["x"]  # they have learnt so, and are scanned so
+    values["sampling"]["flip_trunk"] = ["x"]  # as the shipped ones learnt; drop it with new ones
     return Recipe.read(
         {**values, "name": f"starter-{system}", "spacing_mm": [5.0] * 3, "shares": _SHARES}, "the starter's"
     )

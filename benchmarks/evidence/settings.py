@@ -60,9 +60,8 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     if not values["unpaired"]:
         values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
-    values["sampling"][
-        "flip_unsplit"
-    ] = []  # all bodies can be split: nothing is averaged that was not learnt
+    # All bodies can be split: a scan must not average what no patch taught.
+    values["sampling"]["flip_unsplit"] = []
     if setting is QUICK:  # a scan takes half the time
         values["sampling"]["average_flips"] = []
     # Many small steps learn more in minutes than few large ones.

@@ -55,8 +55,8 @@ class Sampling(Part):
     """Share of patches in which lesions take up as much as a training patient's by chance. What a tumour
     takes up its CT hardly tells: of few patients a network remembers it instead of learning what is usual."""
     flip: tuple[Axis, ...] = ("x",)
-    """Axes that patches are mirrored along at random; of the systems that make PET patches of the head, the
-    arms and the legs, whose sides are alike."""
+    """Axes that patches are mirrored along at random. In systems that make PET only those of head, arms and
+    legs, whose sides are alike."""
     flip_trunk: tuple[Axis, ...] = ()
     """The same for the trunk and for whole bodies that have districts: a liver belongs on the right."""
     flip_unsplit: tuple[Axis, ...] = ("x",)

@@ -116,12 +116,12 @@ class CycleGAN(DistrictNetworks):
             judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
             losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
         total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
-        if self.rules.by_place:
-            # Weights of its own, moved by nothing else.
+        if self.rules.by_place:  # of weights of its own, which nothing else moves
             with torch.no_grad():
                 curve = self._curve(district).prior(part.inputs)
-            told = (place, part.suv, in_pet), (part.inputs, curve, in_ct)
-            losses["usual"] = self._usual(district).error(*told)
+            losses["usual"] = self._usual(district).error(
+                pets=(place, part.suv, in_pet), curve=(part.inputs, curve, in_ct)
+            )
             total = total + losses["usual"]
         backward(total, parts)
         kept = [

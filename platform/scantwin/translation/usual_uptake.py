@@ -86,12 +86,12 @@ class UsualUptake(nn.Module):
 
     def error(self, pets: Told, curve: Told) -> Tensor:
         """Sum of the mean absolute errors of both logarithms, of what patches tell of either."""
-        total = torch.zeros(())
+        errors = []
         for which, told in enumerate((pets, curve)):
             inputs, suv, weight = (part[..., ::_COARSE, ::_COARSE, ::_COARSE] for part in told)
             off = self(place_of(inputs))[which] - (suv.clamp(min=0.0) + _FAINT_SUV).log()
-            total = total + (off.abs() * weight).sum() / weight.sum().clamp(min=1.0)
-        return total
+            errors.append((off.abs() * weight).sum() / weight.sum().clamp(min=1.0))
+        return errors[0] + errors[1]
 
     @torch.no_grad()
     def factor(self, inputs: Tensor) -> Tensor:
