@@ -86,7 +86,7 @@ class UsualUptake(nn.Module):
 
     def error(self, pets: Told, curve: Told) -> Tensor:
         """Sum of the mean absolute errors of both logarithms, of what patches tell of either."""
-        errors = []
+        errors: list[Tensor] = []
         for which, told in enumerate((pets, curve)):
             inputs, suv, weight = (part[..., ::_COARSE, ::_COARSE, ::_COARSE] for part in told)
             off = self(place_of(inputs))[which] - (suv.clamp(min=0.0) + _FAINT_SUV).log()
