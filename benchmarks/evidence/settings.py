@@ -55,10 +55,6 @@ def translation_recipe(setting: Setting, name: str, **changes: Any) -> Recipe:
     values["districts"] = list(DISTRICTS[:-1])
     values["shares"] = {d: share for d, share in values["shares"].items() if d != "whole-body"}
     values["sampling"]["patch"] = setting.pick(24, 32)
-    # A phantom's lesions are nodes and nodules, few in a body; the recipes' values were chosen on sarcomas.
-    # An unpaired recipe has no values for them.
-    if not values["unpaired"]:
-        values["sampling"]["lesions"], values["losses"]["lesions"] = 0.4, 0.8
     values["network"]["dropout"] = 0.0
     # All bodies can be split: a scan must not average what no patch taught.
     values["sampling"]["flip_unsplit"] = []

@@ -23,8 +23,9 @@ from scantwin.units import AIR_HU
 _MOST_SWAPPED = 5.0
 """Largest factor by which a lesion's uptake is changed: beyond it noise would be made signal."""
 
-_HEAVIEST = 100.0
-"""Largest weight that a voxel of a lesion gets beside its body's: a patch's cut edge of a node is noise."""
+_HEAVIEST = 10.0
+"""Largest weight that a voxel of a lesion gets beside its body's: what a node takes up its CT hardly tells,
+and with a hundred nothing else was learnt (docs/decisions/0012-what-was-not-heard.md)."""
 
 Kinds = dict[str, Places]
 """The voxels of each kind: body, hot, lesions."""

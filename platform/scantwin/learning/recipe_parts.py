@@ -136,8 +136,8 @@ class Losses(Part):
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
     lesions: Weight = 0.0
     """How much more the lesions of a patch weigh wherever its voxels are weighed, all together, as a share of
-    the patch's weight; at most a hundred voxels' for each of theirs. A node is a thousandth of a patch, a
-    sarcoma a fifth: docs/decisions/0006-few-patients.md."""
+    the patch's weight; at most ten voxels' for each of theirs. A node is a thousandth of a patch, a sarcoma a
+    fifth: docs/decisions/0006-few-patients.md."""
     hottest: Weight = 0.0
     """SUV-aware: of the error of the hottest spot [g/ml], a soft mean over the hottest voxels of the
     lesions in a patch, or of its body where it has none."""

@@ -32,6 +32,25 @@ def test_what_was_kept_at_full_resolution_is_seen_at_the_end():
     assert here > 10 * far
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_what_lies_deep_is_heard_before_anything_is_learnt(dimensions):
+    """Signals keep their size through all levels, to an order; torch's own start leaves a sixtieth."""
+    torch.manual_seed(0)
+    network = UNet(9, 1, (12, 24, 48, 64), dimensions=dimensions)
+    sizes: list[float] = []
+    for block in [*network.down, *reversed(network.up)]:
+        block.register_forward_hook(
+            lambda _block, _seen, said: sizes.append(float(said.square().mean() ** 0.5))
+        )
+    image = torch.randn(2, 9, *[4] * dimensions)
+    for axis in range(2, 2 + dimensions):  # alike over eight voxels: of white noise pooling leaves little
+        image = image.repeat_interleave(8, axis)
+    with torch.no_grad():
+        network(image)
+    assert len(sizes) == 7
+    assert 0.1 < min(sizes) <= max(sizes) < 10.0, sizes
+
+
 def test_channels_are_left_out_only_while_gradients_are_taken():
     network = UNet(1, 1, (4, 8, 8), dropout=0.5)
     image = torch.randn(1, 1, 8, 8, 8)
