@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-starter: install ## trains the starter models that ship with the package again, about 25 minutes
+starter: install ## trains the starter models that ship with the package again, about half an hour
 	$(BIN)/python -m benchmarks.starter $(ARGS)
 
 proto: install ## regenerates the gRPC stubs
