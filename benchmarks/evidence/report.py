@@ -40,9 +40,9 @@ The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md))
 scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
 losses, what coarse-diffusion delivers, the weight of mean uptake) were chosen on held-out phantoms that
 figures are taken on: the quick setting's ten, which are among the full one's, and for CycleGAN eight of
-those; what is usual at a place, and that trunks are not mirrored, on eight of the training patients that were
-left out for it. The real scans are sarcoma patients cropped around the tumour, where place in the crop tells
-more than it would in a whole body.
+those; what is usual at a place, that trunks are not mirrored, how networks are started and what a node weighs
+were chosen on eight of the training patients that were left out for it. The real scans are sarcoma patients
+cropped around the tumour, where place in the crop tells more than it would in a whole body.
 """
 
 
