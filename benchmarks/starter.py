@@ -28,6 +28,7 @@ _WORKERS: Final = 2
 _STEPS: Final = {"pix2pix": 8000, "coarse-diffusion": 13_000}
 """As many of the coarse predictor as of Pix2Pix; its denoiser learns in the rest. Steps, not minutes: other
 programs that run beside it take nothing away."""
+_DEFAULT: Final = ", ".join(f"{steps} of {system}" for system, steps in _STEPS.items())
 
 _CHANGES: Final[dict[str, dict[str, Any]]] = {
     "pix2pix": {"network": {"channels": [8, 16, 32, 48], "discriminator_channels": [8, 16, 32]}},
@@ -96,8 +97,7 @@ def make(
 def starter(
     only: Annotated[str | None, typer.Option(help="One of: " + ", ".join(STARTERS))] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Steps of each training (default: 8000, and 13000 with a diffusion)."),
+        int | None, typer.Option(min=1, help=f"Steps of each training (default: {_DEFAULT}).")
     ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder of the phantoms (default: scantwin's home / starter).")

@@ -295,7 +295,7 @@ def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
             words = f"of one sample {words}"
         for metric in ("mae", "suvmax", "suvpeak"):
             over = Ratio.of(getattr(few, metric), getattr(many, metric))
-            aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{metric} error {words}", *TRIED))
+            aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{metric} error {words}"))
         distance = distance_over(few.features, many.features, few.true)
         aims.append(Aim.at_most(f"{name}/frechet", distance, _TOLERANCE, f"Frechet distance {words}", *TRIED))
     return tuple(aims)

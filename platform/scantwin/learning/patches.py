@@ -25,7 +25,7 @@ _MOST_SWAPPED = 5.0
 
 _HEAVIEST = 10.0
 """Largest weight that a voxel of a lesion gets beside its body's: what a node takes up its CT hardly tells,
-and with a hundred nothing else was learnt (docs/decisions/0012-what-was-not-heard.md)."""
+and with a hundred no organ was learnt (docs/decisions/0012-what-was-not-heard.md)."""
 
 Kinds = dict[str, Places]
 """The voxels of each kind: body, hot, lesions."""

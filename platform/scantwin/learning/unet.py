@@ -66,8 +66,9 @@ class UNet(nn.Module):
         )
         self.up = nn.ModuleList(Block(a, a, features, dimensions) for a in channels[:-1])
         self.head = _CONVOLUTION[dimensions](channels[0], outputs, 1)
-        for part in (self.down, self.narrow, self.up):
-            _enliven(part, slope=1.0 if part is self.narrow else _SLOPE)
+        _enliven(self.down, _SLOPE)
+        _enliven(self.narrow, 1.0)
+        _enliven(self.up, _SLOPE)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(B, inputs, D, H, W) -> (B, outputs, D, H, W), in 2D without D; divisible by 2 ** (levels - 1)."""

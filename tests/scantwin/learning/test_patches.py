@@ -89,7 +89,7 @@ def test_lesions_weigh_as_the_recipe_says_however_a_patch_is_turned(bar_cohort, 
 
 
 def test_a_node_does_not_outweigh_the_organs_around_it(bar_cohort, tiny_recipe):
-    """What it takes up its CT hardly tells: with a hundred times their weight nothing else was learnt."""
+    """What it takes up its CT hardly tells: with a hundred times their weight these were not learnt."""
     study = with_lesions(bar_cohort.training[0], 4.0, reach=1)
     batch = Sampler([study], lesion_recipe(tiny_recipe), "whole-body", seed=1).batch(0)
     assert bool(batch.lesions.any())
