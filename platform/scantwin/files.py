@@ -45,6 +45,24 @@ def whole_file(path: Path | str) -> Iterator[Path]:
             aside.unlink()
 
 
+def require_ours(folder: Path, mark: str, *reads: Path) -> None:
+    """Refuses, with `InputError`, a folder that a result must not replace as a whole.
+
+    It may be new, empty, or an earlier result of the kind that has a file named `mark` in it; but nothing of
+    what the command `reads`, nor where the command runs, may lie in it. To be asked before the work.
+    """
+    hint = "Choose a new or empty folder with --out."
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, no folder.", hint=hint)
+    for lost in (Path.cwd(), *reads):
+        if lost.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{lost} lies in {folder}, which would be replaced.", hint=hint)
+    if any(folder.iterdir()) and not (folder / mark).is_file():
+        raise InputError(f"{folder} is not empty, and has no {mark} of an earlier result.", hint=hint)
+
+
 @contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Gives a folder beside `path` to fill; it replaces `path` when the block ends well."""

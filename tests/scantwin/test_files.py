@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from scantwin.errors import InputError, ResourceError
-from scantwin.files import claimed_folder, whole_file
+from scantwin.files import claimed_folder, require_ours, whole_file
 
 
 def test_a_full_disk_is_an_os_error_that_says_where_whoever_writes(tmp_path):
@@ -47,3 +48,24 @@ def test_an_order_of_which_nothing_was_made_gives_way(tmp_path):
         raise KeyError
     with claimed_folder(tmp_path, {"seed": 2}):
         assert json.loads((tmp_path / "order.json").read_text()) == {"seed": 2}
+
+
+def test_only_ours_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    require_ours(tmp_path / "new", "model.json")
+    for name in ("empty", "ours", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ours" / "model.json").touch()
+    (tmp_path / "theirs" / "ct.nii.gz").touch()
+    require_ours(tmp_path / "empty", "model.json")
+    require_ours(tmp_path / "ours", "model.json", tmp_path / "theirs")
+    with pytest.raises(InputError, match=r"theirs is not empty, and has no model\.json"):
+        require_ours(tmp_path / "theirs", "model.json")
+    with pytest.raises(InputError, match="is a file"):
+        require_ours(tmp_path / "theirs" / "ct.nii.gz", "model.json")
+    for read in (tmp_path / "ours", tmp_path / "ours" / "data", tmp_path / "theirs" / ".." / "ours" / "data"):
+        with pytest.raises(InputError, match="which would be replaced"):
+            require_ours(tmp_path / "ours", "model.json", read)
+    monkeypatch.chdir(tmp_path / "ours")
+    for here in (Path(), Path("../ours"), tmp_path / "ours"):
+        with pytest.raises(InputError, match="which would be replaced"):
+            require_ours(here, "model.json")

@@ -9,6 +9,7 @@ import typer
 
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
+from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, out, progress_bar
 
 Where = Literal["inside", "outside"]
@@ -56,6 +57,7 @@ def organs(
     if odd := [name for name in asked if name not in ORGAN_CLASSES]:
         raise InputError(f"There is no organ class {odd[0]}.", hint=f"Known: {', '.join(ORGAN_CLASSES)}.")
     wanted = [name for name in ORGAN_CLASSES if name in asked]
+    require_ours(out_dir, "manifest.json", ct, Path(model))
     use_machine(threads, device)
     system, version = inpainting_model(model)
     painted_by = chosen_method(system, method)

@@ -10,6 +10,7 @@ import typer
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
+from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def cohort(
 
 @app.command()
 def qc(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole.")],
     kind: Annotated[str, typer.Option("--kind", help="cylinder or spheres")] = "cylinder",
     site: Site = "university",
     seed: Seed = 0,
@@ -112,6 +113,7 @@ def qc(
     _known(form, FORMS, "form")
     _known(kind, ("cylinder", "spheres"), "kind")
     day = _day(when)
+    require_ours(out_dir, "truth.json")
     if kind == "cylinder":
         scan = uniform_cylinder(scanner, seed=seed, when=day)
         measured = measure_cylinder(scan.pet, scan.ct)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from scantwin import NOTICE
 from scantwin.cli.machine_options import Device, Threads, use_machine
+from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, err, out, progress_bar
 
 Steps = Annotated[
@@ -57,6 +58,7 @@ def scan(
     from scantwin.translation.outputs import write_scan
     from scantwin.translation.variants import as_asked, sampling_of, sampling_warning
 
+    require_ours(out_dir, "manifest.json", ct, Path(model))
     chosen, version = choose_model(model)
     used = as_asked(chosen, steps=steps, samples=samples)
     use_machine(threads, device)

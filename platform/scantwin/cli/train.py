@@ -13,6 +13,7 @@ from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
+from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _MANY_STEPS = 100_000
 
 def train(
     data: Annotated[Path, typer.Option(help="Folder of studies (DICOM or NIfTI).")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the model; complete in itself.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder of the model; complete in itself, replaced whole.")
+    ],
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
     budget: Annotated[str | None, typer.Option(help="Stop training after this long: 90s, 5m, 1h.")] = None,
     steps: Annotated[
@@ -68,6 +71,7 @@ def train(
     from scantwin.learning.training import train as run
     from scantwin.learning.weights import Model, system_arrays
 
+    require_ours(out_dir, "model.json", data)
     plan = Recipe.load(recipe)
     limit = None if budget is None else seconds_of(budget)
     often = 0.0 if pictures.strip("0smh. ") == "" else seconds_of(pictures)
