@@ -15,10 +15,10 @@ from scantwin import NOTICE
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import REASONS, code_of, reject, warn
+from scantwin.imaging.said_safely import said_safely
 from scantwin.imaging.study import Study
 from scantwin.terminal import Advance, silent
 from scantwin_clients.catalogue import STATUSES, Catalogue, Entry, Status
-from scantwin_clients.messages import said_safely
 from scantwin_clients.reading_pool import ReadingPool
 
 

@@ -18,10 +18,10 @@ from pydicom.dataelem import DataElement
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.reasons import REASONS
+from scantwin.imaging.said_safely import said_safely
 from scantwin.imaging.volume import Volume
 from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.ingest import ingest
-from scantwin_clients.messages import said_safely
 from scantwin_clients.pseudonyms import digest, study_pseudonym
 from scantwin_clients.site import Site
 

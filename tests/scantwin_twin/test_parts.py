@@ -217,3 +217,12 @@ def test_the_generated_code_is_what_the_proto_says(tmp_path):
     )  # fmt: skip
     for made in (tmp_path / "scantwin_twin" / "v1").iterdir():
         assert made.read_text() == (PACKAGE / "v1" / made.name).read_text(), f"run `make proto`: {made.name}"
+
+
+def test_a_small_share_is_not_said_to_be_none() -> None:
+    sure = _volume(0.1, (8, 8, 8))
+    array = np.array(sure.array)
+    array.flat[0] = 9.0
+    one_wide = sure.with_array(array, "SUV")
+    reasons = triage(_volume(2.0, sure.shape), one_wide, warnings=[], districts=1).reasons
+    assert any("The error bar of less than 1% of the voxels" in reason for reason in reasons)

@@ -17,6 +17,7 @@ from scantwin import NOTICE
 from scantwin.errors import InputError, ServiceError
 from scantwin.store.models import AuditEntry
 from scantwin_twin import messages
+from scantwin_twin.client import TwinClient
 from scantwin_twin.v1 import twin_pb2 as pb
 
 
@@ -227,3 +228,55 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_scan_replaces_another_ones_files_and_nothing_else(service, done, ct_file, tmp_path):
+    """Two patients' files in one folder would be taken for one scan."""
+    out = tmp_path / "scan"
+    service.client.export(done[0].id, out)
+    (out / "dicom-extra").mkdir(exist_ok=True)
+    (out / "dicom-extra" / "seg.dcm").write_text("lesions of the patient before")
+    contract = service.client.export(done[0].id, out)
+    assert not (out / "dicom-extra" / "seg.dcm").exists()
+    named = [contract["pet_nifti"], contract["manifest"], *contract["pictures"], contract["pet_dicom"]]
+    assert all(str(path).startswith(str(out)) for path in named)
+    assert len(list((out / "dicom").iterdir())) > 1 and not (out / "dicom.zip").exists()
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("Dear colleague")
+    with pytest.raises(InputError, match="is not empty"):
+        service.client.export(done[0].id, tmp_path / "letters")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["letter.txt"]
+
+
+def test_what_a_zip_calls_its_files_is_not_kept(service, ct_series, tmp_path):
+    """A refusal stands in the database and on pages without login; a file may be named after a patient."""
+    broken = tmp_path / "ct.zip"
+    with zipfile.ZipFile(broken, "w") as archive:
+        for path in sorted(ct_series.iterdir()):
+            data = path.read_bytes()
+            archive.writestr(f"DOE^JANE_4711/{path.name}", data[: len(data) // 2])
+    with pytest.raises(InputError) as caught:
+        service.client.wait(service.client.submit(broken, model="tiny", twin="patient-9").id)
+    assert "DOE" not in caught.value.message and "4711" not in caught.value.message
+    (failed,) = service.client.scans(twin="patient-9").scans
+    assert "DOE" not in str(failed) and "4711" not in str(failed)
+
+
+def test_two_calls_at_once_with_one_key_and_two_cts_are_not_one_scan(service, ct_file, monkeypatch):
+    jobs = service.server.jobs
+    first = service.client.submit(ct_file, model="tiny", twin="p", key="k2")
+    found = jobs.find
+    answers = iter([None])  # the look before the upload came too early
+    monkeypatch.setattr(jobs, "find", lambda scan: next(answers, None) or found(scan))
+    with pytest.raises(InputError, match="used before"):
+        service.client.submit(ct_file, model="tiny", twin="p", seed=1, key="k2")
+    service.client.cancel(first.id)
+
+
+def test_no_proxy_comes_between_this_machine_and_itself(service, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with TwinClient(service.server.address) as client:
+        assert [model.version for model in client.models().models] == [service.model]

@@ -22,7 +22,7 @@ import grpc
 
 from scantwin import NOTICE
 from scantwin.errors import InputError, ServiceError
-from scantwin.files import whole_file, whole_folder
+from scantwin.files import require_ours, whole_file, whole_folder
 from scantwin.terminal import Advance, silent
 from scantwin_twin import PORT, messages
 from scantwin_twin.catalogue import from_detail, from_rpc
@@ -39,6 +39,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_reconnect_backoff_ms", 3_000),  # a service that was started again is found soon
 )
+_NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
+"""To this very machine: a proxy of the environment would see the CT and the token in plain."""
 _SHORT_S: Final = 30.0
 """Deadline of a call that moves no file."""
 _PATIENCE_S: Final = 60.0
@@ -60,7 +62,7 @@ class TwinClient:
         self.address = address
         local = is_loopback(split(address)[0])
         if local and ca is None:
-            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(address, options=(*_OPTIONS, _NO_PROXY))
         else:
             credentials = grpc.ssl_channel_credentials(None if ca is None else ca.read_bytes())
             self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
@@ -195,20 +197,25 @@ class TwinClient:
         return target
 
     def export(self, scan_id: str, out: Path, *, advance: Advance = silent) -> dict[str, Any]:
-        """All results of a done scan in `out`; gives the JSON contract of `scantwin scan` and the id."""
+        """All results of a done scan in `out`; gives the JSON contract of `scantwin scan` and the id.
+
+        `out` appears whole and replaces an earlier scan's: two patients' files never lie in one folder.
+        """
+        require_ours(out, "manifest.json")
         scan = self.get(scan_id)
-        found: dict[str, list[str]] = {}
-        for result in scan.results:
-            target = inside(out, result.name)
-            self.fetch(scan_id, result.name, target, advance=advance)
-            if result.name == DICOM_ZIP:
-                target = _unpack(target, out / "dicom")
-            found.setdefault(result.kind, []).append(str(target))
-        if not found:
+        if not scan.results:
             word = messages.WORD.get(scan.status, "unknown")
             raise InputError(
                 f"The scan {scan_id} is {word}: it has no results.", hint="Wait, or submit again."
             )
+        found: dict[str, list[str]] = {}
+        with whole_folder(out) as aside:
+            for result in scan.results:
+                target = inside(aside, result.name)
+                self.fetch(scan_id, result.name, target, advance=advance)
+                if result.name == DICOM_ZIP:
+                    target = _unpack(target, aside / "dicom")
+                found.setdefault(result.kind, []).append(str(out / target.relative_to(aside)))
         shown = messages.plain(scan)
         one = {kind: paths[0] for kind, paths in found.items()}
         return {
@@ -244,7 +251,6 @@ def _upload(metadata: pb.ScanMetadata, path: Path, advance: Advance) -> Iterator
 
 
 def _unpack(archive: Path, folder: Path) -> Path:
-    with whole_folder(folder) as aside:
-        unzip_series(archive, aside)
+    unzip_series(archive, folder)
     archive.unlink()
     return folder

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from scantwin import NOTICE
 from scantwin.errors import InputError, MissingExtra
+from scantwin.files import require_ours
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out, progress_bar
 from scantwin_twin import PORT
@@ -86,7 +87,9 @@ def serve(
 def submit(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder or zip.")],
     model: Annotated[str, typer.Option(help="Version or name of a model of the service.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results.", file_okay=False)],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; replaced whole.", file_okay=False)
+    ],
     twin: Annotated[
         str, typer.Option(help="Pseudonym of the patient (else one made from the CT's bytes).")
     ] = "",
@@ -101,6 +104,7 @@ def submit(
     \b
     scantwin twin submit ct.nii.gz --model pix2pix --out scan/ --twin patient-7
     """
+    require_ours(out_dir, "manifest.json", ct)
     with _client(address, token_file, ca) as client:
         with progress_bar("sending", quiet=as_json) as advance:
             scan = client.submit(ct, model=model, twin=twin, seed=seed, advance=advance)
@@ -158,7 +162,9 @@ def list_scans(
 @app.command()
 def export(
     scan: Annotated[str, typer.Argument(metavar="ID", help="The scan's id.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results.", file_okay=False)],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; replaced whole.", file_okay=False)
+    ],
     address: Address = _LOCAL,
     token_file: TokenFile = None,
     ca: Authority = None,

@@ -106,7 +106,8 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
                         scan_id, twin=metadata.twin, model=version, folder=f"scans/{scan_id}",
                         request=request, actor=actor(context), place=lambda: _place(aside, kept),
                     )  # fmt: skip
-        return messages.scan(state)
+        # Another call with this key may have come first, with another CT.
+        return messages.scan(_same(state, version, request))
 
     @contextmanager
     def _kept_with_its_row(self, scan_id: str, kept: Path) -> Iterator[None]:

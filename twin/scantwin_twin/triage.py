@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scantwin.imaging.volume import Volume
 
@@ -54,11 +55,16 @@ def triage(pet: Volume, std: Volume, *, warnings: Sequence[str], districts: int)
         unknown = np.isnan(error[seen])
         wide = error[seen] > WIDE * suv[seen]  # False where unknown
         if unknown.any():
-            reasons.append(f"The error of {np.mean(unknown):.0%} {above} was never measured.")
+            reasons.append(f"The error of {_share(unknown)} {above} was never measured.")
         if wide.any():
-            reasons.append(f"The error bar of {np.mean(wide):.0%} {above} is more than half of the SUV.")
+            reasons.append(f"The error bar of {_share(wide)} {above} is more than half of the SUV.")
     if districts == 0:
         reasons.append("No part of a body was found in the CT.")
     if warnings:
         reasons.append(f"The scan carries {len(warnings)} warning(s): read them first.")
     return Triage(CANNOT_TELL, tuple(reasons))
+
+
+def _share(of: NDArray[np.bool_]) -> str:
+    share = float(np.mean(of))
+    return f"{share:.0%}" if share >= 0.005 else "less than 1%"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from scantwin.errors import InputError, ScanTwinError, from_os_error, short_of_memory
+from scantwin.errors import InputError, Rejection, ScanTwinError, from_os_error, short_of_memory
 from scantwin.learning.machine import between_jobs
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class _Shelf:
 
 
 def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
-    """What the one who asked may know: our sentences, without the service's paths, and no traceback."""
+    """What may be kept and shown: our sentences, without the service's paths or texts from the CT's files."""
     if isinstance(error, OSError):
         bare = from_os_error(OSError(error.errno, error.strerror))
         error = ScanTwinError(
@@ -150,6 +150,8 @@ def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
             "There is not enough memory for this CT.", hint="Choose a smaller CT.", code="memory"
         )
     if isinstance(error, ScanTwinError):
+        from scantwin.imaging.said_safely import said_safely
+
         shown: dict[str, Any] = {**error.as_json(), "bad_input": isinstance(error, InputError)}
         for path, word in (
             (work["ct"], "the CT"),
@@ -157,6 +159,8 @@ def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
             (work["out"], "the results"),
         ):
             shown["message"] = shown["message"].replace(path, word)
+        if isinstance(error, Rejection):  # it may quote a header, or the name of a file in a zip
+            shown["message"] = said_safely(error.code, error.message)
         return shown
     log.error("scan %s failed\n%s", work["scan"], "".join(traceback.format_exception(error)))
     return {

@@ -1,4 +1,4 @@
-"""What the catalogue of studies may say: sentences of the catalogue of reasons, without texts from the file.
+"""What may be kept and shown of a refusal: sentences of the catalogue of reasons, without texts of a file.
 
 A sentence may quote a header field, and a header field may hold anything: a name, a number of the hospital,
 a date. So a sentence is taken apart along its template, and each quoted part is kept only if it is a plain
