@@ -20,9 +20,9 @@ from scantwin.federation.codec import (
     with_header,
 )
 from scantwin.federation.exchange import REFUSED_BY_SITE
-from scantwin.federation.wire import Parts
+from scantwin.federation.wire import MOST_SAMPLES, Parts
+from scantwin.imaging.said_safely import said_safely
 from scantwin.learning.recipe import Recipe
-from scantwin_clients.messages import said_safely
 from scantwin_clients.outbox import Outbox
 from scantwin_clients.policy import check_job
 from scantwin_clients.pseudonyms import patient_of
@@ -139,6 +139,9 @@ def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
 
 
 def _with_samples(reply: Parts, samples: WaitingSamples) -> Parts:
-    """The reply with the samples that wait now: those of a reply from the outbox may be old."""
-    header = reply_header(reply).model_copy(update={"calibration": samples.waiting()})
+    """The reply with the samples that wait now: those of a reply from the outbox may be old.
+
+    The others go with the next reply, when these are confirmed.
+    """
+    header = reply_header(reply).model_copy(update={"calibration": samples.waiting()[:MOST_SAMPLES]})
     return with_header(reply, header)

@@ -112,13 +112,14 @@ def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_it_answers(child: subprocess.Popen[bytes], url: str) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
         if child.poll() is not None:
             raise ResourceError(
                 f"Streamlit ended at once with code {child.returncode}.", hint="Its last words are above."
             )
-        with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:  # noqa: S310
+        with suppress(OSError), direct.open(f"{url}/_stcore/health", timeout=2) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,16 @@ from scantwin.calibration.samples import CalibrationSample
 from scantwin.federation.codec import encode_job, from_record, to_record
 from scantwin.federation.exchange import REFUSED_BY_SITE
 from scantwin.federation.validation import Expected, read_reply
-from scantwin.federation.wire import Components, Job, JobHeader, Limits, Phase, SiteReply, spec_of
+from scantwin.federation.wire import (
+    MOST_SAMPLES,
+    Components,
+    Job,
+    JobHeader,
+    Limits,
+    Phase,
+    SiteReply,
+    spec_of,
+)
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import system_arrays
 from scantwin.systems import build
@@ -152,6 +161,21 @@ def test_waiting_samples_travel_and_go_when_confirmed(
     confirmed = job(tiny, components, confirmed=[one.id])
     assert reply_of(say(site, confirmed), components).header.calibration == []
     assert waiting.waiting() == []
+
+
+def test_years_of_samples_go_bit_by_bit(site: Site, tiny: Recipe, components: Components) -> None:
+    """A reply has room for so many: one with more would be refused, and none ever confirmed."""
+    waiting = WaitingSamples(site.calibration)
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    for day in range(MOST_SAMPLES + 5):
+        waiting.add(
+            CalibrationSample(kind="cylinder", measured_at=begin + timedelta(days=day), bias=0.0, n=5000)
+        )
+    first = reply_of(say(site, job(tiny, components)), components).header.calibration
+    assert len(first) == MOST_SAMPLES
+    confirmed = job(tiny, components, confirmed=[one.id for one in first])
+    rest = reply_of(say(site, confirmed), components).header.calibration
+    assert len(rest) == 5 and not {one.id for one in rest} & {one.id for one in first}
 
 
 def test_refusals_are_one_sentence(site: Site, tiny: Recipe, components: Components) -> None:

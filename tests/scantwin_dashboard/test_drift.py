@@ -172,3 +172,6 @@ def test_the_query_knows_the_site_that_drifts(filled) -> None:
         found = queries.site_alerts(session)
     assert found and found == in_order(found)
     assert {alert.kind for alert in found} <= set(queries.PHANTOMS)
+    assert {alert.site for alert in found if alert.state == "open"} == {"Klinik Passau", "Lusaka West"}, (
+        "drifts, and is low"
+    )

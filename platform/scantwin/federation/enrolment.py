@@ -6,7 +6,7 @@ import re
 import sqlite3
 import tempfile
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -84,15 +84,15 @@ def readmit(database: Database, name: str, reason: str) -> Site:
 def log_event(database: Database, name: str, event: str, on: date | None, reason: str) -> date:
     """Notes what makes a site's control charts start anew: one of `RESTARTS`, from the day it was done.
 
-    Without `on` it is now: what was measured earlier today lies before it. Returns the day, by the calendar
-    of this machine.
+    Without `on` it is now: what was measured earlier today lies before it. Days are those of this machine's
+    calendar; returns the day.
     """
     if event not in RESTARTS:
         raise InputError(
             f"{event!r} is nothing that is logged of a site.", hint=f"Use one of {', '.join(RESTARTS)}."
         )
     now = datetime.now(UTC)
-    at = now if on is None else datetime(on.year, on.month, on.day, tzinfo=UTC)
+    at = now if on is None else _begin_of(on)
     day = on or now.astimezone().date()
     if day > (now + FIRST_ZONE).date():
         raise InputError(f"{day} has not come yet.", hint="Give the day on which it was done with --on.")
@@ -100,6 +100,14 @@ def log_event(database: Database, name: str, event: str, on: date | None, reason
         _known(session, name)
         audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
     return day
+
+
+def _begin_of(day: date) -> datetime:
+    """When `day` began by this machine's calendar: before all that was measured on it."""
+    midnight = datetime.combine(day, time()).astimezone(UTC)
+    # A scan of another day than today is put at that day's noon, UTC (`scantwin site qc --when`): where days
+    # begin first, that of the day before lies behind this midnight.
+    return max(midnight, datetime.combine(day, time(12, 30), UTC) - timedelta(days=1))
 
 
 def _known(session: Session, name: str) -> Site:

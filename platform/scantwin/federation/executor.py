@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scantwin.federation.flower import TASK_POLL_S
+from scantwin.federation.flower import TASK_POLL_S, may_pass
 
 Handle = Callable[[str], None]
 """Called with a task's token; what it raises ends the executor."""
@@ -23,8 +23,9 @@ def runtime_client(
 ) -> Any:
     """A client of the Runtime API at `address` (host:port); without `ca` it is plain HTTP on loopback.
 
-    It tries again about every second while nothing answers, for ever or for `give_up_s`. Flower's own waits
-    up to 20 s between tries, and interrupts its own process when the server does not know its token.
+    It tries again about every second while nothing answers or the server fails, for ever or for `give_up_s`.
+    Flower's own waits up to 20 s between tries, and interrupts its own process when the server does not know
+    its token.
     """
     import httpx
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -36,7 +37,9 @@ def runtime_client(
         insecure=ca is None,
         root_certificates=None if ca is None else ca.read_bytes(),
         interceptors=[RuntimeVersionHttpInterceptor(component_name=component), interceptor],
-        retry_invoker=RetryInvoker(lambda: constant(1.0), httpx.TransportError, None, give_up_s),
+        retry_invoker=RetryInvoker(
+            lambda: constant(1.0), httpx.HTTPError, None, give_up_s, should_giveup=lambda e: not may_pass(e)
+        ),
     )
 
 

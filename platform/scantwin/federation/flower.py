@@ -35,12 +35,19 @@ _BEATING = (
 
 _CALL_TIMEOUT_S = 180.0
 
+_HERE = "127.0.0.1,localhost,::1"
+"""What no proxy may come between: Flower's programs talk to each other over loopback."""
+
 
 def flower_env(flower_home: Path) -> dict[str, str]:
     """The environment of a Flower program: our own folder, nothing sent, nothing installed at run time."""
     flower_home.mkdir(parents=True, exist_ok=True)
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    direct = f"{direct},{_HERE}" if direct else _HERE
     return {
         **os.environ,
+        "no_proxy": direct,
+        "NO_PROXY": direct,
         # Flower starts its helpers by name: they must be those beside our interpreter.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "FLWR_HOME": str(flower_home),
@@ -72,6 +79,18 @@ def beat_faster() -> None:
         module = importlib.import_module(name)
         assert hasattr(module, "HEARTBEAT_DEFAULT_INTERVAL"), name  # noqa: S101 - another Flower
         vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = HEARTBEAT_S
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a call that failed so may succeed when it is made again: no answer, or the server's own fault.
+
+    Flower answers 500 to whatever it did not foresee, such as a database that was locked for five seconds.
+    """
+    from httpx import HTTPStatusError, TransportError
+
+    if isinstance(error, HTTPStatusError):
+        return error.response.is_server_error
+    return isinstance(error, TransportError)
 
 
 def write_connection(flower_home: Path, address: str, ca: Path) -> None:

@@ -29,6 +29,7 @@ class Logbook:
     def __init__(self, database: Database, run_id: str) -> None:
         self.database = database
         self.run_id = run_id
+        self._flower_run_id: str | None = None
 
     def begin(self, flower_run_id: str) -> Run:
         """Marks the run as running. Raises `FederationError` when it is unknown or over."""
@@ -41,6 +42,7 @@ class Logbook:
                 )
             transition(run, "running")
             run.flower_run_id, run.error = flower_run_id, None
+            self._flower_run_id = flower_run_id
             return run
 
     def members(self) -> tuple[dict[str, int], list[str]]:
@@ -131,12 +133,14 @@ class Logbook:
                 transition(row, "evaluated")
 
     def end_early(self, status: Literal["failed", "stopped"], reason: str, number: int) -> None:
-        """The run, and the round it was in, failed or was stopped."""
+        """The run, and the round it was in, failed or was stopped; not if another process has resumed it."""
         with self.database.session() as session:
+            run = session.get(Run, self.run_id)
+            if run is not None and run.flower_run_id != self._flower_run_id:
+                return
             row = self._round(session, number)
             if row is not None and row.status in ("running", "aggregated"):
                 transition(row, "failed")
-            run = session.get(Run, self.run_id)
             if run is not None and run.status in ("created", "running"):
                 transition(run, status)
                 run.error = reason[:2000]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from scantwin.federation.exchange import Link
+from scantwin.federation.flower import may_pass
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -26,7 +27,7 @@ log = logging.getLogger("scantwin.federation")
 
 
 class PatientLink:
-    """`Link` whose calls are tried again while the SuperLink cannot be reached.
+    """`Link` whose calls are tried again while the SuperLink cannot be reached or fails.
 
     A job that was pushed twice is done once: the site answers the second time from its outbox.
     """
@@ -49,14 +50,12 @@ class PatientLink:
         return self._try(lambda: list(self._link.pull_messages(kept)))
 
     def _try(self, call: Callable[[], Answer]) -> Answer:
-        from httpx import TransportError
-
         end = time.monotonic() + self._patience_s
         while True:
             try:
                 return call()
-            except TransportError as error:
-                if time.monotonic() > end:
+            except Exception as error:
+                if not may_pass(error) or time.monotonic() > end:
                     raise
-                log.warning("the SuperLink cannot be reached, trying again: %s", error)
+                log.warning("the SuperLink does not answer as it should, trying again: %s", error)
                 time.sleep(self._pause_s)

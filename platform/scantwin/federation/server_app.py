@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,23 @@ from flwr.serverapp import ServerApp
 
 from scantwin.errors import FederationError, ScanTwinError
 from scantwin.federation.aggregation import Contribution, aggregate, patches_per_component
-from scantwin.federation.codec import encode_job
+from scantwin.federation.codec import encode_job, with_header
 from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_for_sites
 from scantwin.federation.judgement import judge, suspended
 from scantwin.federation.logbook import Logbook
 from scantwin.federation.merging import Merged, add_statistics, merge
 from scantwin.federation.patient_link import PatientLink
 from scantwin.federation.ticket import Ticket, ticket_from_config
-from scantwin.federation.wire import Job, JobHeader, Limits, Phase, SiteReply, Statistics, spec_of
+from scantwin.federation.wire import (
+    Job,
+    JobHeader,
+    Limits,
+    Parts,
+    Phase,
+    SiteReply,
+    Statistics,
+    spec_of,
+)
 from scantwin.learning.weights import Model
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
@@ -119,9 +129,8 @@ class _State:
         # Later rounds do not wait for a site that was away in the round before.
         grace_s = 0.0 if self.confirmed else GRACE_S
         wait_for_sites(self.link, members, quorum=quorum, wait_s=self.ticket.gather_s, grace_s=grace_s)
-        jobs = {site: encode_job(self.job(phase, site)) for site in members}
         answers = exchange(
-            self.link, members, jobs, kind="train" if phase == "train" else "evaluate",
+            self.link, members, self.jobs(phase, members), kind="train" if phase == "train" else "evaluate",
             group=str(self.number), deadline_s=self.ticket.deadline_s, on_answer=_tell,
         )  # fmt: skip
         recipe = self.model.recipe
@@ -145,14 +154,19 @@ class _State:
                 )
         return accepted
 
-    def job(self, phase: Phase, site: str) -> Job:
-        """What a site is asked for in this exchange."""
-        header = JobHeader(
-            run=self.ticket.run, round=self.number, rounds=self.ticket.rounds, phase=phase, site=site,
-            seed=self.ticket.seed, recipe=self.ticket.recipe, patches=self.patches,
-            confirmed=self.confirmed.get(site, []),
-        )  # fmt: skip
-        return Job(header, self.model.components, self.references() if phase == "final" else {})
+    def jobs(self, phase: Phase, sites: Iterable[str]) -> dict[str, Parts]:
+        """What each site is asked for in this exchange; the arrays are packed once, and are all sites'."""
+        headers = {
+            site: JobHeader(
+                run=self.ticket.run, round=self.number, rounds=self.ticket.rounds, phase=phase, site=site,
+                seed=self.ticket.seed, recipe=self.ticket.recipe, patches=self.patches,
+                confirmed=self.confirmed.get(site, []),
+            )
+            for site in sites
+        }  # fmt: skip
+        statistics = self.references() if phase == "final" else {}
+        shared = encode_job(Job(next(iter(headers.values())), self.model.components, statistics))
+        return {site: with_header(shared, header) for site, header in headers.items()}
 
     def learn(self, replies: list[SiteReply]) -> None:
         """Merges the sites' deltas into the model."""

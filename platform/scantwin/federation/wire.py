@@ -28,6 +28,9 @@ HEADER = "header"
 ARRAYS = "arrays"
 """The part that holds all arrays in one blob: Flower makes several requests for each blob."""
 
+MOST_SAMPLES: Final = 1_000
+"""Calibration samples in one reply."""
+
 Components = dict[str, dict[str, NDArray[np.generic]]]
 """Component name -> tensor name -> array, the shapes being the network's own."""
 
@@ -82,7 +85,7 @@ class ReplyHeader(BaseModel):
     patches: dict[_Name, _Count] = Field(default_factory=dict, max_length=1_000)
     losses: dict[_Name, _Measure] = Field(default_factory=dict, max_length=1_000)
     metrics: dict[_Name, _Measure] = Field(default_factory=dict, max_length=20_000)
-    calibration: list[CalibrationSample] = Field(default_factory=list, max_length=1_000)
+    calibration: list[CalibrationSample] = Field(default_factory=list, max_length=MOST_SAMPLES)
     seconds: dict[_Name, _Seconds] = Field(default_factory=dict, max_length=64)
 
 

@@ -22,7 +22,7 @@ from scantwin.federation.certificates import read_site_key, write_site_key
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.enrolment import enrol, log_event
 from scantwin.store.database import Database
-from scantwin.store.models import Site
+from scantwin.store.models import AuditEntry, Site
 
 
 @pytest.fixture
@@ -93,3 +93,34 @@ def test_today_is_that_of_the_people_who_log(database: Database) -> None:
     assert log_event(database, "rural-1", "repair", today, "a detector") == today
     with pytest.raises(InputError, match="2026-11-30 has not come yet"):
         log_event(database, "rural-1", "repair", date(2026, 11, 30), "a detector")
+
+
+@pytest.mark.parametrize(
+    ("zone", "before", "after"),
+    [
+        # Measured at half past eight on the day in Tokyo, and at five the evening before in Los Angeles.
+        ("JST-9", None, datetime(2026, 11, 2, 23, 30, tzinfo=UTC)),
+        ("PST8", datetime(2026, 11, 3, 1, 0, tzinfo=UTC), None),
+        # Scans of other days are put at noon, UTC, of their day: also where days begin first and last.
+        ("NZDT-13", datetime(2026, 11, 2, 12, 0, 5, tzinfo=UTC), datetime(2026, 11, 3, 12, 0, 5, tzinfo=UTC)),
+        ("AoE12", datetime(2026, 11, 2, 12, 0, 5, tzinfo=UTC), datetime(2026, 11, 3, 12, 0, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_day_is_before_all_that_was_measured_on_it(
+    zone: str, before: datetime | None, after: datetime | None, database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with database.session() as session:
+        session.add(Site(name="coast", kind="rural"))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        log_event(database, "coast", "recalibration", date(2026, 11, 3), "new factor")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    with database.session() as session:
+        entry = session.query(AuditEntry).filter_by(action="site.recalibration").one()
+        began = datetime.fromisoformat(entry.detail["on"])
+    assert before is None or before < began
+    assert after is None or began <= after

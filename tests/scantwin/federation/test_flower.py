@@ -6,8 +6,12 @@ import importlib
 import inspect
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from scantwin.errors import FederationError
@@ -73,3 +77,70 @@ def test_a_superlink_that_does_not_answer_is_one_sentence(tmp_path: Path) -> Non
     with pytest.raises(FederationError, match="flwr list failed") as caught:
         call_flwr(home, "list", "consortium")
     assert "consortium start" in caught.value.hint
+
+
+def test_no_proxy_comes_between_flowers_own_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hospital's machine has one in its environment; httpx knows no exception for loopback."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.example.org:3128")
+    for before in (None, "pacs.example.org"):
+        if before:
+            monkeypatch.setenv("NO_PROXY", before)
+        env = flower_env(tmp_path / "flwr-home")
+        with monkeypatch.context() as inside:
+            for name in ("no_proxy", "NO_PROXY"):
+                inside.setenv(name, env[name])
+            client = httpx.Client()
+            through = {
+                host: client._transport_for_url(httpx.URL(f"https://{host}:9443")) is not client._transport
+                for host in ("127.0.0.1", "localhost", "pet.example.org")
+            }
+            client.close()
+        assert through == {"127.0.0.1": False, "localhost": False, "pet.example.org": True}
+        assert not before or before in env["no_proxy"].split(",")
+
+
+def test_a_superlink_that_fails_is_asked_again_and_one_that_refuses_is_not() -> None:
+    """Of what Flower did not foresee, a locked database say, it says 500; of a bad token 401."""
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
+
+    from scantwin.federation.executor import runtime_client
+
+    class Waves:
+        def intercept(self, context: Any, call_next: Any) -> Any:
+            return call_next(context)
+
+    answers = [500, 503, 200]
+    asked: list[int] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(answers[len(asked)])
+            body = AcquireTaskResponse().SerializeToString() if asked[-1] == 200 else b"{}"
+            self.send_response(asked[-1])
+            self.send_header("content-type", "application/protobuf")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            client = runtime_client(
+                f"127.0.0.1:{server.server_port}", None, component="SuperExec", interceptor=Waves()
+            )
+            client.AcquireTask(AcquireTaskRequest())
+            assert asked == [500, 503, 200]
+            asked.clear()
+            answers[0] = 401
+            with pytest.raises(httpx.HTTPStatusError):
+                client.AcquireTask(AcquireTaskRequest())
+            assert asked == [401]
+            client.close()
+        finally:
+            server.shutdown()

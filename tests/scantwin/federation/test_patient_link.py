@@ -56,3 +56,27 @@ def test_it_ends_when_patience_does_and_other_errors_at_once() -> None:
 
     with pytest.raises(ValueError, match="not the link"):
         PatientLink(Broken(0)).get_node_ids()
+
+
+def failing(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "https://127.0.0.1:9443")
+    return httpx.HTTPStatusError("it failed", request=request, response=httpx.Response(status))
+
+
+def test_a_fault_of_the_superlink_may_pass_and_a_refusal_does_not() -> None:
+    class Locked(Shaky):
+        def __init__(self, status: int) -> None:
+            super().__init__(0)
+            self.calls, self.status = 0, status
+
+        def get_node_ids(self) -> Iterable[int]:
+            self.calls += 1
+            if self.calls < 3:
+                raise failing(self.status)
+            return [7]
+
+    assert list(PatientLink(Locked(500), pause_s=0.0).get_node_ids()) == [7]
+    refused = Locked(401)
+    with pytest.raises(httpx.HTTPStatusError):
+        PatientLink(refused, pause_s=0.0).get_node_ids()
+    assert refused.calls == 1
