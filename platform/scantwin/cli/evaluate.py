@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from scantwin import NOTICE
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.cli.scan import Samples, Steps
 from scantwin.errors import InputError, Rejection
-from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
+from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.evaluation.frechet import Extractor
@@ -78,10 +79,19 @@ def _of_pet(
 
     scanner = scanner_for(model)
     prepared = _prepared(data, model.recipe, quiet=quiet)
-    folders = {study.name: folder for study, folder in prepared}
+    known = [(study, folder) for study, folder in prepared if scanner.can_scan(study)]
+    if not known:
+        raise InputError(
+            f"This model has not learnt what the {len(prepared)} studies of {data} show.",
+            hint=f"Its districts are {', '.join(model.recipe.districts)}.",
+        )
+    if len(known) < len(prepared):
+        left_out = [study.name for study, _ in prepared if not scanner.can_scan(study)]
+        err.print(f"[yellow]Left out, not learnt by this model:[/yellow] {escape(', '.join(left_out))}")
+    folders = {study.name: folder for study, folder in known}
     with progress_bar("measuring", quiet=quiet) as advance:
         report = evaluate_studies(
-            scanner, [study for study, _ in prepared], model.statistics or None, seed=seed,
+            scanner, [study for study, _ in known], model.statistics or None, seed=seed,
             organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
         )  # fmt: skip
     return {"seed": seed, "sampling": sampling_of(model.recipe), **report}

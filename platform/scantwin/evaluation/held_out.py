@@ -110,12 +110,14 @@ def measure(
 ) -> Measured:
     """Scans each study and compares with its PET; with `references` also the simple references.
 
+    A study of which nobody has learnt a part (a leg alone, by a model of trunks) is left out.
     `trained` counts the patches behind each component; without it every component is taken as trained.
     So many bodies as `unsplit` says (all without it), the smallest, are scanned again as ones that could not
     be split: the error bar there is that of the whole body's own networks.
     """
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
+    studies = [study for study in studies if scanner.can_scan(study)]
     metrics: dict[str, float] = {}
     statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}
     statistics |= {ratio_key(d): np.zeros(RATIO_SHAPE) for d in DISTRICTS}

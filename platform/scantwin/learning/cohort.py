@@ -85,9 +85,11 @@ class Cohort:
             raise InputError("No study with a CT was found.", hint="Training needs CTs.")
         elif not prepared:
             raise InputError("No study with both a CT and a PET was found.", hint="Training needs pairs.")
-        complete = [(patient, study) for patient, study in prepared if _complete(study, recipe)]
+        complete = [pair for pair in prepared if _complete(pair[1], recipe) and _shown(pair[1], recipe)]
         earlier = Assigned.read(assigned)
         kept = earlier.held_out_of({patient for patient, _ in complete}, held_out, salt)
+        # Who was held out and lacks a PET today may have one tomorrow, and be measured on.
+        kept |= {patient for patient, _ in prepared} & set(earlier.held_out)
         if assigned:
             earlier.keep(assigned, {patient for patient, _ in prepared} - kept, kept)
         training = [study for patient, study in prepared if patient not in kept]
@@ -97,6 +99,11 @@ class Cohort:
 def _complete(study: PreparedStudy, recipe: Recipe) -> bool:
     """Whether the study has all that a model of `recipe` is measured on."""
     return study.has_ct and (recipe.makes_ct or study.suv is not None)
+
+
+def _shown(study: PreparedStudy, recipe: Recipe) -> bool:
+    """Whether the study shows any of the districts of `recipe`: else nothing can be measured on it."""
+    return not study.boxes.keys().isdisjoint(recipe.districts)
 
 
 def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:

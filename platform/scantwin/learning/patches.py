@@ -119,9 +119,10 @@ class Sampler:
         suv = empty if study.suv is None else cut(study.suv, start, shape, 0.0)
         if rules.swap_uptake and random.random() < rules.swap_uptake:
             suv = np.where(lesions > 0.5, suv * self._swapped(study, random), suv)
+        own = self._own(study, start, shape)
         images = np.stack([
             cut(study.hu, start, shape, AIR_HU), cut(study.depth, start, shape, 0.0),
-            np.clip(suv, low, high), self._weight(study, start, shape), lesions,
+            np.clip(suv, low, high), self._weight(study, own, start, shape), lesions * own,
         ])  # fmt: skip
         if around:
             images, places = warp(images, rules, random)
@@ -156,16 +157,23 @@ class Sampler:
         other = known[int(random.integers(len(known)))]
         return np.float32(np.clip(other / max(own, 1e-3), 1 / _MOST_SWAPPED, _MOST_SWAPPED))
 
-    def _weight(
+    def _own(
         self, study: PreparedStudy, start: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.bool_]:
+        """Where a window (z, y, x) shows the district's own body: a lesion elsewhere is its neighbour's."""
+        if self.district == "whole-body":
+            return np.asarray(cut(study.body, start, shape, 0.0) > 0.5)
+        return np.asarray(cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district])
+
+    def _weight(
+        self, study: PreparedStudy, own: NDArray[np.bool_], start: tuple[int, int, int],
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:  # fmt: skip
         """How much each voxel of a window counts in the loss (z, y, x): the district, its neighbours, air."""
         losses = self.recipe.losses
         body = cut(study.body, start, shape, 0.0) > 0.5
-        weight = np.where(body, np.float32(1.0), np.float32(losses.air))
-        if self.district != "whole-body":
-            own = cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district]
-            weight[body & ~own] = losses.neighbour
+        weight = np.where(body, np.float32(losses.neighbour), np.float32(losses.air))
+        weight[own] = 1.0
         return weight
 
     def _heavier(self, weight: NDArray[np.float32], lesions: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "cyclegan": (*_PAIRED_ONLY, *_BY_UPTAKE, "losses.denoising"),
     "coarse-diffusion": (*_CYCLE_ONLY, *_CRITIC),
     "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
-    "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "sampling.turn_deg"),
+    "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "network.channels", "sampling.turn_deg"),
 }
 """Values of the recipe and its common sections that a system does not read: writing them is a mistake."""
 
@@ -105,10 +105,18 @@ class Recipe(Part):
         """Whether its system makes CT: it learns from CT and organ classes and needs no PET."""
         return self.system in GENERATORS
 
+    def used(self) -> dict[str, Any]:
+        """Its values as JSON has them, without those that its system does not read."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        for path in _NO_USE[self.system]:
+            section, _, key = path.rpartition(".")
+            del (values[section] if section else values)[key]
+        return values
+
     @model_validator(mode="before")
     @classmethod
     def _sections(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("system") not in _SECTIONS:
+        if not isinstance(values, dict) or values.get("system") not in [*_SECTIONS]:  # may be of any type
             return values
         own = _SECTIONS[values["system"]]
         every = {name for sections in _SECTIONS.values() for name in sections}
@@ -127,8 +135,8 @@ class Recipe(Part):
         if not all(_FINEST_MM <= edge < math.inf for edge in self.spacing_mm):
             raise ValueError(f"voxels have edges of at least {_FINEST_MM:g} mm")
         low, high = self.suv_range
-        if not (0 <= low < high < math.inf):
-            raise ValueError("suv_range is a lower and a higher SUV, 0 or more")
+        if low or not 0 < high <= SUV_RANGE[1]:
+            raise ValueError(f"suv_range is from 0 to {SUV_RANGE[1]:g} at most: errors are measured there")
         critic = 2 ** len(self.network.discriminator_channels)
         judged = self.losses.adversarial and "losses.adversarial" not in _NO_USE[self.system]
         if judged and self.sampling.patch < critic:
@@ -156,22 +164,24 @@ class Recipe(Part):
             path = Path(text)
             if not path.is_file():
                 raise InputError(f"There is no recipe file {path}.", hint="Check the path.")
-            source, data = str(path), path.read_text()
+            source, data = str(path), path.read_bytes()
         elif (shipped / f"{text}.toml").is_file():
-            source, data = text, (shipped / f"{text}.toml").read_text()
+            source, data = text, (shipped / f"{text}.toml").read_bytes()
         else:
             raise InputError(
                 f"There is no recipe called {text!r}.", hint=f"Known: {', '.join(shipped_recipes())}."
             )
         try:
-            values = tomllib.loads(data)
-        except tomllib.TOMLDecodeError as error:
+            values = tomllib.loads(data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"The recipe {source} is not TOML: {error}.", hint="Mend the file.") from None
-        for place in _NO_USE.get(values.get("system", ""), ()):
+        system = values.get("system")
+        for place in _NO_USE.get(system, ()) if isinstance(system, str) else ():
             *section, key = place.split(".")
-            if key in (values.get(section[0], {}) if section else values):
+            part = values.get(section[0]) if section else values
+            if isinstance(part, dict) and key in part:
                 raise InputError(
-                    f"The recipe {source} sets {place}, which a {values['system']} recipe does not use.",
+                    f"The recipe {source} sets {place}, which a {system} recipe does not use.",
                     hint="Take it out.",
                 )
         return cls.read({"name": Path(text).stem, **values}, source)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scantwin.learning.recipe_parts import Part, Positive, Share
+from scantwin.learning.recipe_parts import Channels, Part, Positive, Share
 
 _Even = Annotated[int, Field(gt=0, multiple_of=2)]
 _GridSize = Annotated[int, Field(ge=3, le=255)]
@@ -17,7 +17,7 @@ class Inpainting(Part):
 
     steps: Positive = 200
     """Noise levels in training; as many as coarse-diffusion has."""
-    channels: tuple[Positive, ...] = (24, 48, 64, 96)
+    channels: Channels = (24, 48, 64, 96)
     """Channels of the denoiser's 2D U-Net, finest level first."""
     time_features: _Even = 32
     """Width of the embedding of the noise level."""
@@ -67,7 +67,7 @@ class Volumes(Part):
     latent_gain: Annotated[float, Field(gt=0)] = 3.0
     """What latents are multiplied by for the diffusion: within [-1, 1] their channels have SDs of 0.2-0.36
     (phantoms), and noise has 1. A denoiser that is shown mostly noise learns mostly noise."""
-    channels: tuple[Positive, ...] = (16, 48, 96, 96)
+    channels: Channels = (16, 48, 96, 96)
     """Channels of the denoiser's 3D U-Net on the latent grid, finest level first. Few at the finest: half of
     the time goes there, and in minutes more steps teach more than wider ones."""
     draws: Positive = 2

@@ -11,6 +11,9 @@ from scantwin.imaging.study import District
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Little = Annotated[float, Field(ge=0, lt=1)]
+"""Less than a voxel of the district's own body weighs, which is how that is told (`Batch.body`)."""
+Channels = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Axis = Literal["z", "y", "x"]
 
 _LOPSIDED: Final = ("trunk", "whole-body")
@@ -26,14 +29,14 @@ class Part(BaseModel):
 class Network(Part):
     """The networks of one district."""
 
-    channels: tuple[Positive, ...] = (16, 32, 64)
+    channels: Channels = (16, 32, 64)
     """Channels of the generator's U-Net, finest level first; each level halves the resolution."""
     start: Literal["tissue-curve", "zero"] = "tissue-curve"
     """What the untrained generator says: typical uptake by CT number, or nothing."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the generator's channels below full resolution that a training step does without (arXiv
     1411.4280): twenty patients are known by heart within two hundred steps."""
-    discriminator_channels: tuple[Positive, ...] = (16, 32, 64)
+    discriminator_channels: Channels = (16, 32, 64)
     """Channels of the patch discriminator; each layer halves the resolution."""
 
 
@@ -129,10 +132,10 @@ class Losses(Part):
     """Of the mean absolute error of the PET scaled to [-1, 1] (lambda of arXiv 1611.07004)."""
     adversarial: Weight = 1.0
     """Of the least-squares adversarial term (arXiv 1611.04076)."""
-    neighbour: Share = 0.1
+    neighbour: Little = 0.1
     """Weight of the body's voxels outside the district: a patch of an arm that hangs down is half trunk, and
     the model of the arms need only know how the trunk begins."""
-    air: Share = 0.05
+    air: Little = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
     lesions: Weight = 0.0
     """How much more the lesions of a patch weigh wherever its voxels are weighed, all together, as a share of
@@ -175,7 +178,7 @@ class Diffusion(Part):
     """Noise levels in training (issue 4)."""
     predicts: Literal["v", "x0"] = "v"
     """What the denoiser says: the velocity (arXiv 2202.00512) or the clean residual."""
-    channels: tuple[Positive, ...] = (16, 32, 64)
+    channels: Channels = (16, 32, 64)
     """Channels of the denoiser's U-Net, finest level first."""
     time_features: Annotated[int, Field(gt=0, multiple_of=2)] = 32
     """Width of the embedding of the noise level."""

@@ -19,10 +19,8 @@ from typing import Protocol, TypeVar
 import torch
 
 from scantwin.errors import InputError
-from scantwin.imaging.study import District
 from scantwin.learning.drawing_ahead import drawn_ahead
 from scantwin.learning.machine import drawers
-from scantwin.learning.optimising import rate_factor
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import Movable, System
 from scantwin.learning.training_state import TrainingState
@@ -125,7 +123,6 @@ def train(
                 if watcher and step and scored != step:
                     _look(watcher, state, step)
                 state.settle()
-            _set_rates(system, district, rate_factor(recipe.optimisation, progress))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
                 batch = next(batches).to(system.device)
@@ -206,10 +203,3 @@ def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
 
 def _fraction(step: int, steps: int, elapsed_s: float, budget_s: float | None) -> float:
     return step / steps if budget_s is None else max(step / steps, elapsed_s / budget_s)
-
-
-def _set_rates(system: System, district: District, factor: float) -> None:
-    for optimiser in system.optimisers(district).values():
-        for group in optimiser.param_groups:
-            group.setdefault("full_rate", group["lr"])
-            group["lr"] = group["full_rate"] * factor

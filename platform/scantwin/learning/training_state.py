@@ -129,8 +129,11 @@ class TrainingState:
                 for slot, value in slots.items():
                     tensors[f"optimiser|{component}|{index}|{slot}"] = torch.as_tensor(value)
         tensors |= {f"memory|{key}": value for key, value in self.system.memory.items()}
+        # Not in the header, which may not be large: a long training has millions of them.
+        for name, losses in self.losses.items():
+            tensors[f"losses|{name}"] = torch.tensor(losses, dtype=torch.float64)
         about = {
-            "step": step, "patches": self.patches, "updates": self.updates, "losses": self.losses,
+            "step": step, "patches": self.patches, "updates": self.updates,
             "best": bool(self.best), "settled": self.settled, "best_step": self.best_step,
             "spent_s": self.spent_s, "scores": self.scores, "before": self.before,
             "look_takes_s": self.look_takes_s,
@@ -189,8 +192,9 @@ class TrainingState:
             if slots:
                 optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(slots)})
         self.system.memory.update(self._brought(tensors, "memory|"))
-        for name in ("patches", "updates", "losses"):
-            getattr(self, name).update(about[name])
+        self.patches.update(about["patches"])
+        self.updates.update(about["updates"])
+        self.losses.update({name: v.tolist() for name, v in _under(tensors, "losses|").items()})
         return int(about["step"])
 
     def _brought(self, tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ class CycleGAN(DistrictNetworks):
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of both generators and of what is usual, then one of both discriminators."""
-        del progress
+        self._pace(self.all_of(district), progress)
         to_pet, to_ct, judge_pet, judge_ct, *usual = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         losses, fakes = [], []
@@ -79,6 +79,8 @@ class CycleGAN(DistrictNetworks):
                 said["discriminator"] = said["discriminator"] + self._doubt(judge_ct, real_ct, ct)
                 backward(said["discriminator"], len(parts))
             self._optimisers.step(judge_pet, judge_ct)
+        else:  # what judges nothing has not learnt
+            self._moved[district] = (to_pet, to_ct, *usual)
         return mean_of(losses)
 
     def _generate(
@@ -124,8 +126,9 @@ class CycleGAN(DistrictNetworks):
             )
             total = total + losses["usual"]
         backward(total, parts)
+        pool = self.rules.pool if weights.adversarial else 0
         kept = [
-            pooled(self.memory, f"{district}/{kind}", image.detach(), self.rules.pool)
+            pooled(self.memory, f"{district}/{kind}", image.detach(), pool)
             for kind, image in zip(("pet", "ct"), seen, strict=True)
         ]
         return losses, kept

@@ -43,7 +43,7 @@ class Pix2Pix(DistrictNetworks):
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """One step of the discriminator and one of the generator."""
-        del progress
+        self._pace(self.all_of(district), progress)
         generator, critic = f"pix2pix/{district}/generator", f"pix2pix/{district}/discriminator"
         parts = batch.parts(self.recipe.optimisation.accumulate)
         weights = self.recipe.losses

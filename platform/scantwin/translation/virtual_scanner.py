@@ -142,6 +142,11 @@ class VirtualScanner:
         spread_there = np.where(inside, drawn / safe, 0.0).astype(np.float32) if self.system.samples else None
         return Synthesis(whole, std, warnings, spread_there)
 
+    def can_scan(self, study: PreparedStudy) -> bool:
+        """Whether somebody has learnt every part of `study` that is scanned; else `synthesise` raises."""
+        everywhere = self.speaks("whole-body")
+        return everywhere or all(self.speaks(d) for d in districts_to_scan(study, self.system.recipe))
+
     def speaks(self, district: District) -> bool:
         """Whether networks of its own have learnt `district`."""
         return district in self.system.recipe.districts and self.model.trained(district)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from scantwin.cli.evaluate import evaluate
 from scantwin.cli.train import train
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
 
@@ -54,3 +57,36 @@ def test_cyclegan_learns_from_cts_and_pets_of_different_patients(strangers, caps
 def test_a_paired_system_refuses_them(strangers):
     with pytest.raises(InputError, match="No study with both a CT and a PET"):
         run(strangers, "pix2pix")
+
+
+def test_a_model_replaces_no_patients(strangers):
+    """Before anything is learnt: whoever trains for hours must not find out at the end."""
+    before = sorted(strangers.rglob("*"))
+    for out in (strangers, strangers.parent):
+        with pytest.raises(InputError, match="which would be replaced"):
+            train(strangers, out, "no-such-recipe-is-read", threads=1)
+    with pytest.raises(InputError, match=r"is not empty, and has no model\.json"):
+        train(strangers.parent / "elsewhere", strangers, "no-such-recipe-is-read", threads=1)
+    assert sorted(strangers.rglob("*")) == before
+
+
+def test_a_held_out_patient_without_the_recipes_districts_ends_nothing(tmp_path, make_bar, capsys):
+    """A piece of a leg, with a recipe of trunks: nobody can scan it, so nothing is measured on it."""
+    for number in range(4):
+        bar = make_bar(number)
+        folder = tmp_path / "data" / f"p{number}"
+        folder.mkdir(parents=True)
+        legs = np.where(np.asarray(bar.districts.array) > 0, DISTRICT_LABEL["legs"], 0).astype(np.uint8)
+        districts = bar.districts if number < 2 else bar.districts.with_array(legs, "label")
+        for image, name in ((bar.ct, "CT"), (bar.pet, "SUV"), (districts, "districts")):
+            write_nifti(image, folder / f"{name}.nii.gz")
+    recipe = tmp_path / "trunks.toml"
+    recipe.write_text('districts = ["trunk"]\n' + RECIPE.format(system="pix2pix"))
+    options = {"budget": None, "steps": 12, "held_out": 0.5, "threads": 1, "pictures": "0", "as_json": True}
+    train(tmp_path / "data", tmp_path / "model", str(recipe), **options)
+    said = json.loads(capsys.readouterr().out)
+    assert said["studies"]["held_out"] == 1 and said["chosen_step"], "of the two with a trunk"
+    evaluate(str(tmp_path / "model"), tmp_path / "data", threads=1, as_json=True)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["n"] == 2
+    assert "Left out" in shown.err and "p3" in shown.err

@@ -95,3 +95,24 @@ def everything(edge: int, spacing_mm: tuple[float, float, float], *, makes_ct: b
         depth=image, organs=marked if makes_ct else None, lesions=marked,
         suv=None if makes_ct else image, pet=None if makes_ct else Volume(image, spacing_mm, unit="SUV"),
     )  # fmt: skip
+
+
+def test_who_was_held_out_is_not_learnt_from_while_a_pet_is_missing(make_bar, tiny_recipe, tmp_path):
+    """It may come later, and the patient is measured on then."""
+    unpaired = Recipe.load("cyclegan").model_copy(
+        update={"districts": tiny_recipe.districts, "spacing_mm": tiny_recipe.spacing_mm}
+    )
+
+    def cohort(without_pet):
+        named = [(f"bar-{k}", lambda k=k: make_bar(k, with_pet=k != without_pet)) for k in range(4)]
+        version = str(without_pet)
+        return Cohort.prepare(
+            named, unpaired, tmp_path / "cache", assigned=tmp_path / "held-out.json",
+            version_of=lambda _: version,
+        )  # fmt: skip
+
+    (held_out,) = cohort(None).held_out
+    number = int(held_out.name[-1])
+    later = cohort(number)
+    assert held_out.name not in {study.name for study in (*later.training, *later.held_out)}
+    assert [study.name for study in cohort(None).held_out] == [held_out.name]

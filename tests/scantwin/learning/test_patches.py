@@ -94,3 +94,17 @@ def test_a_node_does_not_outweigh_the_organs_around_it(bar_cohort, tiny_recipe):
     batch = Sampler([study], lesion_recipe(tiny_recipe), "whole-body", seed=1).batch(0)
     assert bool(batch.lesions.any())
     assert float(batch.weight[batch.lesions > 0].max()) == pytest.approx(11.0), "its own and ten more"
+
+
+def test_a_neighbours_lesion_is_no_lesion_of_the_district(bar_cohort, tiny_recipe):
+    """Its voxels would weigh more than the district's own, and count as its body."""
+    recipe = lesion_recipe(tiny_recipe)
+    study = bar_cohort.training[0]  # its lesion is in the trunk
+    batches = [Sampler([study], recipe, "legs", seed=1).batch(step) for step in range(30)]
+    assert any(bool((batch.suv > 7.0).any()) for batch in batches), "some patches show it"
+    for batch in batches:
+        assert not batch.lesions.any()
+        assert float(batch.weight.max()) == 1.0
+        assert not (batch.body & (batch.suv > 7.0)).any()
+    trunk = [Sampler([study], recipe, "trunk", seed=1).batch(step) for step in range(5)]
+    assert all(bool(batch.lesions.any()) for batch in trunk)

@@ -34,6 +34,13 @@ def test_pix2pix_is_the_published_one():
         ("system = 'pix2pix'\n[network]\ndiscriminator_channels = [1, 2, 3, 4, 5, 6]", "discriminator"),
         ("system = 'pix2pix'\ndistricts = ['trunk', 'trunk']", "once each"),
         ("system = 'pix2pix'\n[sampling]\noverlap = 200", "overlap"),
+        ("system = 'pix2pix'\nsuv_range = [1.0, 20.0]", "suv_range"),
+        ("system = 'pix2pix'\nsuv_range = [0.0, 40.0]", "suv_range"),
+        ("system = 'pix2pix'\nlosses = 3", "losses"),
+        ("system = ['pix2pix']", "system"),
+        ("system = 'pix2pix'\n[network]\nchannels = []", "channels"),
+        ("system = 'pix2pix'\n[losses]\nneighbour = 1.0", "neighbour"),
+        ("system = 'low-resource-3d'\n[network]\nchannels = [32, 64]", "network.channels"),
         ("system =", "not TOML"),
         ("system = 'pix2pix'\n[diffusion]\nsteps = 9", r"no section \[diffusion\]"),
         ("system = 'pix2pix'\n[losses]\ncycle = 3.0", "losses.cycle"),
@@ -54,6 +61,21 @@ def test_a_wrong_recipe_is_one_sentence(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         Recipe.load(path)
+
+
+def test_a_file_that_is_no_text_is_one_sentence(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes("system = 'pix2pix' # gr\u00f6\u00dfer".encode("latin-1"))
+    with pytest.raises(InputError, match="not TOML"):
+        Recipe.load(path)
+
+
+def test_what_is_used_has_nothing_that_a_system_refuses():
+    for name in shipped_recipes():
+        used = Recipe.load(name).used()
+        assert Recipe.read(used, name) == Recipe.load(name)
+    assert "flip_trunk" in Recipe.load("pix2pix").used()["sampling"]
+    assert "flip_trunk" not in Recipe.load("ct-inpainting").used()["sampling"]
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -12,6 +12,7 @@ from scantwin import systems
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.patches import Sampler
 from scantwin.learning.prepared import INPUTS
+from scantwin.learning.training import train
 from scantwin.learning.weights import system_arrays
 
 pytestmark = pytest.mark.parametrize("recipe", ["cyclegan"], indirect=True)
@@ -145,3 +146,14 @@ def test_a_pet_without_a_ct_is_mirrored_as_a_body_that_could_be_split(bar_cohort
         sampler = Sampler([whole, alone], recipe.model_copy(update={"sampling": rules}), "whole-body", 3)
         drawn.append([sampler.batch(step).suv for step in range(6)])
     assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
+
+
+def test_critics_that_judge_nothing_have_not_learnt(bar_cohort, recipe):
+    values = recipe.model_dump(mode="json")
+    values["losses"]["adversarial"] = 0.0
+    without = type(recipe).read(values, "test")
+    system = systems.build(without, seed=1)
+    result = train(system, bar_cohort.training, steps=4, seed=1)
+    taught = {name.rpartition("/")[2] for name, count in result.patches.items() if count}
+    assert "generator-pet" in taught and not any(part.startswith("discriminator") for part in taught)
+    assert not system.memory, "no pool is kept for them"
