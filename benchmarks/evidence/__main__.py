@@ -10,6 +10,7 @@ import typer
 
 from scantwin.cores import share_cores
 from scantwin.errors import ScanTwinError
+from scantwin.interrupts import end_on_signals
 from scantwin.learning.machine import use_threads
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, err, out
@@ -30,7 +31,8 @@ def evidence(
 ) -> None:
     """Train and measure every system on phantoms and on real patients; write evidence.md and evidence.json.
 
-    Interrupted, it goes on where it was. Experiments that are not run keep the chapter they have.
+    Interrupted, it goes on where it was; rounds and the plain U-Net begin anew. Experiments that are not run
+    keep the chapter they have.
 
     \b
     python -m benchmarks.evidence --quick
@@ -64,6 +66,7 @@ def evidence(
 
 def main() -> None:
     """Entry point; an error is a sentence and an exit code."""
+    end_on_signals()  # else `kill` would leave a training that was started on patients
     try:
         typer.run(evidence)
     except ScanTwinError as error:

@@ -79,8 +79,8 @@ class Kept:
 
 
 def values_of(recipe: str) -> str | None:
-    """A name of the shipped recipe's values; None where there is no such recipe."""
-    return key_of(Recipe.load(recipe).model_dump(mode="json")) if recipe in shipped_recipes() else None
+    """A name of the shipped recipe's values that its system reads; None where there is no such recipe."""
+    return key_of(Recipe.load(recipe).used()) if recipe in shipped_recipes() else None
 
 
 def chosen(only: str | None) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.evidence.findings import Picture, Workshop
 from benchmarks.evidence.measuring import Measurer, Scan
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from scantwin.imaging.picture_marks import panel, scale_bar
 from scantwin.imaging.pictures import (
@@ -63,7 +64,9 @@ def slices(
 
 def most_lesions(measurer: Measurer) -> int:
     """Place of the held-out patient with the most lesions."""
-    counts = [0 if s.pet_lesions is None else int(s.pet_lesions.max()) for s in measurer.studies]
+    marked = [s.pet_lesions for s in measurer.studies]
+    touching = ndimage.generate_binary_structure(3, 2)  # a lesion is 18-connected, as where it is measured
+    counts = [0 if one is None else ndimage.label(one, touching)[1] for one in marked]
     return int(np.argmax(counts))
 
 

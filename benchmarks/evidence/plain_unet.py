@@ -45,8 +45,7 @@ _LESS: Final = 0.25
 
 def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s: float) -> Standing:
     """Of the network that learnt from the training phantoms for `budget_s` seconds; its weights are kept."""
-    nothing_more = {"sampling.lesions": 0.0, "losses.lesions": 0.0}
-    recipe = translation_recipe(setting, L1_ALONE, districts=["whole-body"], shares={}, **nothing_more)
+    recipe = translation_recipe(setting, L1_ALONE, districts=["whole-body"], shares={})
     whose = [study.name for study in measurer.training]
     key = key_of(recipe.model_dump(mode="json"), budget_s, setting.seed, setting.spacing_mm, whose)
     path = workshop.folder / "models" / f"plain-unet-{key}.safetensors"

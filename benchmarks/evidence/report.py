@@ -40,9 +40,11 @@ The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md))
 scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
 losses, what coarse-diffusion delivers, the weight of mean uptake) were chosen on held-out phantoms that
 figures are taken on: the quick setting's ten, which are among the full one's, and for CycleGAN eight of
-those; what is usual at a place, that trunks are not mirrored, how networks are started and what a node weighs
-were chosen on eight of the training patients that were left out for it. The real scans are sarcoma patients
-cropped around the tumour, where place in the crop tells more than it would in a whole body.
+those; the noise levels of samples on the windows of the chapter on sampling steps, and how much texture
+inpainting draws on the full setting's held-out patients; what is usual at a place, that trunks are not
+mirrored, how networks are started and what a node weighs were chosen on eight of the training patients that
+were left out for it. The real scans are sarcoma patients cropped around the tumour, where place in the crop
+tells more than it would in a whole body.
 """
 
 
@@ -131,7 +133,7 @@ def _chapter(one: Kept) -> str:
     how = (
         f"`{one.command}`: {setting['name']} setting ({setting['training']} training and "
         f"{setting['held_out']} held-out phantom patients at {setting['spacing_mm']:g} mm), {one.machine}, "
-        f"{one.at[:10]}, {one.seconds:.0f} s."
+        f"{one.at[:10]}, {one.seconds:.0f} s without models that were there already."
     )
     if one.changed:
         how += f" Since then other values of {', '.join(one.changed)} are shipped (docs/decisions)."

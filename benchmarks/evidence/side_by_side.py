@@ -88,8 +88,8 @@ def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator
     said: Queue[_Words] = context.Queue()
     threads = max(1, len(os.sched_getaffinity(0)) // len(rows))
     latest: dict[str, str] = {}
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
             waiting = {}
             with starting_workers():
                 for row in rows:
@@ -105,9 +105,9 @@ def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator
                     yield name, future.result()
                 latest |= _heard(said, set(waiting.values()))
                 advance(every - len(waiting), every, "; ".join(latest.values()))
-    except BaseException:
-        end_workers()
-        raise
+        except BaseException:
+            end_workers()  # before the pools are left, which wait for all that they were given
+            raise
 
 
 def _heard(said: Queue[_Words], of: set[str]) -> dict[str, str]:

@@ -8,8 +8,8 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from benchmarks.evidence import (  # noqa: E402
 )
 from benchmarks.evidence.findings import Findings, Setting  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
-from benchmarks.evidence.pictures import curves  # noqa: E402
+from benchmarks.evidence.pictures import curves, most_lesions  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
 from benchmarks.evidence.settings import (  # noqa: E402
     FULL,
@@ -260,3 +260,16 @@ def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None
     assert inside.sum() / voxels.sum() == pytest.approx(standing.covered[0])
     off = np.clip(scans[0].pet, 0, 20) - np.clip(measurer.studies[0].suv, 0, 20)  # type: ignore[arg-type]
     assert squares.sum() == pytest.approx(2 * float((off[body] ** 2).sum()), rel=1e-4)
+
+
+def test_the_picture_is_of_who_has_the_most_lesions() -> None:
+    def study(*places: tuple[int, int, int]) -> SimpleNamespace:
+        marked = np.zeros((9, 9, 9), np.uint8)
+        for place in places:
+            marked[place] = 1
+        return SimpleNamespace(pet_lesions=marked)
+
+    three = study((1, 1, 1), (4, 4, 4), (7, 7, 7))
+    one = study((1, 1, 1), (1, 1, 2), (1, 2, 2), (2, 2, 2))
+    nobody = SimpleNamespace(pet_lesions=None)
+    assert most_lesions(cast(Measurer, SimpleNamespace(studies=[nobody, one, three]))) == 2

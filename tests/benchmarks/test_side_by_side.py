@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,14 @@ def test_one_that_fails_ends_all_and_says_why(tmp_path: Path) -> None:
         # A module of the package that is no experiment.
         list(side_by_side._run_rows([["findings"], ["nowhere"]], order, lambda *_: None))
     assert not multiprocessing.active_children()
+
+
+def test_one_that_fails_does_not_wait_for_the_others(tmp_path: Path) -> None:
+    """What was at work, or waited for its turn, would take hours."""
+    order = Order(QUICK, tmp_path / "work", tmp_path / "pictures", again=False)
+    began = time.monotonic()
+    with pytest.raises(AttributeError, match="run"):
+        # A whole chapter, which begins with making phantoms: minutes.
+        list(side_by_side._run_rows([["findings"], ["diffusion", "volumes"]], order, lambda *_: None))
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - began < 60.0
