@@ -41,7 +41,7 @@ def notices(
     at = now or datetime.now(UTC)
     sites = list(sites)
     found = [n for site in sites if (n := _calibration(site, at)) is not None]
-    far = {site.name for site in sites if site.bias is not None and zone(site.bias) == "beyond"}
+    far = {n.subject for n in found if n.level == "act"}
     found += _drifts([alert for alert in drifts if alert.state == "open" and alert.site not in far])
     found += [
         Notice("look", s.name, "is suspended: its updates are left out.", "Explain why, then resume it.")
@@ -88,9 +88,12 @@ def _when(run: RunRow) -> str:
 
 def _calibration(site: SiteRow, now: datetime) -> Notice | None:
     if site.bias is None or site.measured_at is None:
+        return Notice("look", site.name, "has measured no uniform cylinder yet.", "Scan a uniform cylinder.")
+    if site.worked_on:
         return Notice(
-            "look", site.name, "has measured no calibration phantom yet.", "Scan a uniform cylinder."
-        )
+            "look", site.name, "was recalibrated, repaired or updated since its newest cylinder.",
+            "Scan the cylinder.",
+        )  # fmt: skip
     where = zone(site.bias)
     reads = f"reads {percent(site.bias)} on its newest cylinder ({ago(site.measured_at, now)})"
     if where == "beyond":

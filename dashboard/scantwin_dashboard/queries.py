@@ -34,6 +34,8 @@ class SiteRow:
     bias: float | None
     """The newest bias of a uniform cylinder, a fraction; None before the first."""
     measured_at: datetime | None
+    worked_on: bool = False
+    """Whether something that makes its charts start anew was logged since then."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,10 @@ def sites(session: Session) -> list[SiteRow]:
         )
     }
     rows = []
+    logged = _events(session).groupby("site")["at"].max().to_dict()
     for site in session.scalars(select(Site).order_by(Site.id)):
         sample = measured.get(site.id)
+        worked_on = sample is not None and site.name in logged and logged[site.name] > sample.measured_at
         accepted, refused, missing = (
             counts.get((site.id, status), 0) for status in ("accepted", "refused", "missing")
         )
@@ -156,6 +160,7 @@ def sites(session: Session) -> list[SiteRow]:
             SiteRow(
                 site.id, site.name, site.kind, site.status, site.enrolled_at, accepted, refused, missing,
                 heard.get(site.id), sample.bias if sample else None, sample.measured_at if sample else None,
+                worked_on,
             )
         )  # fmt: skip
     return rows
@@ -255,14 +260,15 @@ def updates_frame(session: Session, *, run_id: str | None = None, site_id: int |
 
 
 def patches_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
-    """Patches behind accepted updates: round, site, district, patches, held_out (patients)."""
-    query = select(Round.number, Site.name, Update.patches, Update.metrics).where(Update.status == "accepted")
+    """Patches behind accepted updates: update, round, site, district, patches, held_out (patients)."""
+    told = (Update.id, Round.number, Site.name, Update.patches, Update.metrics)
+    query = select(*told).where(Update.status == "accepted")
     rows = [
-        (number, site, district, count, _held_out(metrics, district))
-        for number, site, patches, metrics in session.execute(_of(query, run_id, site_id))
+        (update, number, site, district, count, _held_out(metrics, district))
+        for update, number, site, patches, metrics in session.execute(_of(query, run_id, site_id))
         for district, count in _by_district(patches).items()
     ]
-    frame = pd.DataFrame(rows, columns=["round", "site", "district", "patches", "held_out"])
+    frame = pd.DataFrame(rows, columns=["update", "round", "site", "district", "patches", "held_out"])
     return frame.astype({"held_out": float})
 
 

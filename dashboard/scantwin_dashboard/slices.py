@@ -59,7 +59,7 @@ class ScanVolumes:
     pet: Volume
     """Synthetic PET [SUV]."""
     std: Volume | None
-    """Its standard deviation [SUV]."""
+    """Its standard deviation [SUV], not-a-number where none is known; None where it is known nowhere."""
     districts: Volume | None
     """District labels."""
 
@@ -86,6 +86,11 @@ class ScanVolumes:
         return max(_SMALLEST_TOP, float(np.ceil(2 * np.percentile(inside, 99.5)) / 2))
 
     @cached_property
+    def partly_unknown(self) -> bool:
+        """Whether the standard deviation is not known everywhere."""
+        return self.std is not None and bool(np.isnan(self.std.array).any())
+
+    @cached_property
     def planes(self) -> tuple[Plane, ...]:
         """The planes that can be seen: a few slices are a line from the side, and their notice hides it."""
         seen = tuple(p for p in PLANES if sorted(slice_frame(self.pet, p).shape)[1] >= _FLAT)
@@ -106,17 +111,13 @@ def load(folder: Path) -> ScanVolumes:
             hint="Open the dashboard where the twin service keeps its scans, or scan again.",
         )
     std, districts = folder / "std.nii.gz", folder / "districts.nii.gz"
+    spread = read_nifti(std, "SUV").canonical() if std.is_file() else None
     return ScanVolumes(
         ct=read_nifti(folder / "ct.nii.gz", "HU").canonical(),
         pet=read_nifti(folder / "pet.nii.gz", "SUV").canonical(),
-        std=_known(read_nifti(std, "SUV")).canonical() if std.is_file() else None,
+        std=None if spread is None or not (np.asarray(spread.array) > 0).any() else spread,
         districts=read_nifti(districts, "label").canonical() if districts.is_file() else None,
     )
-
-
-def _known(std: Volume) -> Volume:
-    """The standard deviation [SUV] with zero where none is known (not-a-number in the file)."""
-    return std.with_array(np.nan_to_num(np.asarray(std.array, np.float32)))
 
 
 def count(volumes: ScanVolumes, plane: Plane) -> int:

@@ -71,8 +71,7 @@ def told(page: Callable[Given, None]) -> Callable[Given, None]:
 
 def tell(error: ScanTwinError) -> None:
     """Shows an error: what and where, then what to do."""
-    missing = "unable to open database file" in error.message or "does not have the tables" in error.message
-    if missing:
+    if database().is_missing or "does not have the tables" in error.message:
         st.info(
             f"There is nothing to show yet: {database().place} does not exist or is empty.",
             icon=":material/potted_plant:",

@@ -39,7 +39,8 @@ def test_zones(bias: float, expected: str) -> None:
         (replace(SITE, bias=0.11), "act", "beyond"),
         (replace(SITE, bias=-0.07), "look", "more than 5"),
         (replace(SITE, measured_at=NOW - timedelta(days=93)), "look", "93 d ago"),
-        (replace(SITE, bias=None, measured_at=None), "look", "no calibration phantom"),
+        (replace(SITE, bias=None, measured_at=None), "look", "no uniform cylinder"),
+        (replace(SITE, bias=-0.15, worked_on=True), "look", "since its newest cylinder"),
         (replace(SITE, status="suspended"), "look", "suspended"),
     ],
 )

@@ -175,3 +175,28 @@ def test_the_query_knows_the_site_that_drifts(filled) -> None:
     assert {alert.site for alert in found if alert.state == "open"} == {"Klinik Passau", "Lusaka West"}, (
         "drifts, and is low"
     )
+
+
+def test_a_site_that_was_recalibrated_is_asked_for_a_cylinder(empty) -> None:
+    database = Database.from_settings()
+    now = datetime.now(UTC)
+    with database.session() as session:
+        site = Site(name="rural-1", kind="rural")
+        old = now - timedelta(days=20)
+        session.add_all(
+            [
+                site,
+                CalibrationSample(site=site, kind="cylinder", measured_at=old, bias=-0.15, sd=0.01, n=5000),
+            ]
+        )
+    log_event(database, "rural-1", "recalibration", now.date() - timedelta(days=10), "new factor")
+    with database.session() as session:
+        (row,) = queries.sites(session)
+    assert row.worked_on and row.bias == -0.15
+    with database.session() as session:
+        session.add(
+            CalibrationSample(site_id=row.id, kind="cylinder", measured_at=now, bias=0.01, sd=0.01, n=5000)
+        )
+    with database.session() as session:
+        (row,) = queries.sites(session)
+    assert not row.worked_on and row.bias == 0.01

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
 from scantwin.store.database import Database
-from scantwin.store.models import Run, Scan, Site
+from scantwin.store.models import ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard import queries, state
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
@@ -154,7 +155,7 @@ def test_a_site_that_has_only_enrolled(empty: Path) -> None:
     for name in ("sites", "overview"):
         page = _page(name)
         assert not page.exception
-        assert "measured nothing yet" in _words(page) or "no calibration phantom yet" in _words(page)
+        assert "measured nothing yet" in _words(page) or "no uniform cylinder yet" in _words(page)
 
 
 @pytest.mark.parametrize(("name", "key"), [("rounds", "run"), ("sites", "site"), ("scans", "scan")])
@@ -264,3 +265,30 @@ def test_no_page_imports_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_database_that_cannot_be_opened_is_not_said_to_be_missing(home: Path) -> None:
+    """Who runs the dashboard from another account is not told to begin anew."""
+    (home / "scantwin.db").mkdir(parents=True)
+    page = _page("overview")
+    assert not page.exception
+    assert "does not exist" not in _words(page) and "scantwin demo" not in _words(page)
+    assert page.warning
+
+
+def test_the_cohort_is_that_of_one_round(filled: Path) -> None:
+    """A district that was trained long ago, and held-out patients of another round, are not the newest."""
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    with Database.from_settings().session() as session:
+        site = session.query(Site).filter_by(name="Tromsø").one()
+        base = session.scalars(select(ModelVersion.id)).first()
+        run = Run(
+            name="spring", system="pix2pix", status="running", rounds_planned=3, base_version=base, seed=1,
+            started_at=soon,
+        )  # fmt: skip
+        now = Round(number=1, status="aggregated", run=run, started_at=soon)
+        session.add(Update(round=now, site=site, status="accepted", patches={"pix2pix/trunk/generator": 7}))
+    (table,) = [f.value for f in _page("sites", site="Tromsø").dataframe if "Held-out patients" in f.value]
+    assert list(table["District"]) == ["trunk"]
+    assert list(table["Patches, newest round"]) == [7]
+    assert list(table["Held-out patients"]) == ["–"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scantwin.errors import InputError
+from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin_dashboard import slices
 from scantwin_dashboard.slices import ScanVolumes
 
@@ -58,10 +59,18 @@ def test_a_brighter_scale_changes_the_pet_and_not_the_ct(volumes: ScanVolumes) -
     assert (seen("PET", 5.0) != seen("PET", 10.0)).any()
 
 
-def test_unknown_deviation_counts_as_none(volumes: ScanVolumes) -> None:
-    assert volumes.std is not None
-    assert np.isfinite(volumes.std.array).all()
+def test_an_unknown_deviation_is_grey_and_not_the_lowest(volumes: ScanVolumes, filled: Path) -> None:
+    assert volumes.std is not None and volumes.partly_unknown
     assert volumes.spread_top == 1.0  # 0.1 + 0.12 * 7.5 SUV in the brain
+    index = volumes.first["coronal"]
+    assert np.isnan(np.asarray(volumes.std.array)[:, index]).any(), "its conftest leaves some unknown"
+    grey = (np.asarray(slices.slice_image(volumes, "Uncertainty", "coronal", index, 10.0)) == 110).all(axis=2)
+    assert grey.any()
+    folder = filled / "scans" / "done"
+    std = read_nifti(folder / "std.nii.gz", "SUV")
+    nowhere = np.where(np.asarray(std.array) > 0, np.nan, std.array).astype(np.float32)
+    write_nifti(std.with_array(nowhere), folder / "std.nii.gz")
+    assert "Uncertainty" not in slices.load(folder).layers, "where it is known nowhere there is no picture"
 
 
 def test_a_scan_without_deviation_and_districts_shows_the_rest(filled: Path) -> None:

@@ -133,6 +133,8 @@ def _slices(folder: Path) -> None:
             column.markdown(f"**{layer}**")
             picture = slices.slice_image(volumes, layer, plane, index, top)
             column.image(picture, alt=f"{layer}, {plane} slice {index + 1}")
+    if "Uncertainty" in shown and volumes.partly_unknown:
+        st.caption("Grey in Uncertainty: the model's error was never measured there.")
 
 
 def _projections(folder: Path) -> None:

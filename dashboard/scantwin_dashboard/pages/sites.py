@@ -50,7 +50,7 @@ def show() -> None:
     spread = _spread(samples, events)
     facts(
         [
-            ("SUV bias now", percent(site.bias), _ZONE[zone(site.bias)] if site.bias is not None else ""),
+            ("SUV bias now", percent(site.bias), _bias_words(site)),
             ("Measured", ago(site.measured_at), "The newest uniform cylinder."),
             (
                 "Spread",
@@ -65,6 +65,14 @@ def show() -> None:
     _calibration(site, samples, events, colour)
     _cohort(site, colour)
     _updates(site)
+
+
+def _bias_words(site: queries.SiteRow) -> str:
+    if site.bias is None:
+        return ""
+    return (
+        "From before what was logged last: scan the cylinder." if site.worked_on else _ZONE[zone(site.bias)]
+    )
 
 
 def _spread(samples: pd.DataFrame, events: pd.DataFrame) -> float | None:
@@ -124,7 +132,7 @@ def _cohort(site: queries.SiteRow, colour: str) -> None:
         empty("No update of this site was accepted yet, so its cohort is not known here.")
         return
     left, right = st.columns([4, 5], gap="large")
-    newest = patches.groupby("district", as_index=False).last()
+    newest = patches[patches["update"] == patches["update"].iloc[-1]]  # of one round, not of several
     with left:
         rows = [
             {

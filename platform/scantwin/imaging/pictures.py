@@ -42,6 +42,9 @@ _SIDES: Final[dict[str, tuple[str, str]]] = {
     "anterior": ("R", "L"),
     "lateral": ("A", "P"),
 }
+_UNKNOWN: Final = (110, 110, 110)
+"""Grey of a standard deviation that nobody knows: in no palette's scale of it."""
+
 _DISTRICT_COLOURS: Final = np.array(
     [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66)], np.uint8
 )
@@ -91,9 +94,13 @@ def pet_slice_image(
     frame: Volume | None = None,
     synthetic: bool = True,
 ) -> Image.Image:
-    """A PET [SUV] slice from 0 to `top`; with the palette `spread`, a picture of its standard deviation."""
+    """A PET [SUV] slice from 0 to `top`; with the palette `spread`, a picture of its standard deviation, grey
+    where that is not known (not-a-number)."""
     frame = frame or slice_frame(pet, plane, at_mm)
     rgb = _coloured(_on(pet, frame, 0.0), top, palette)
+    if palette == "spread":
+        unknown = pet.with_array(np.isnan(pet.array).astype(np.uint8), "label")
+        rgb[_on(unknown, frame, 0.0, "nearest") > 0.5] = _UNKNOWN
     return _marked(rgb, _plane_of(frame), synthetic)
 
 
@@ -209,7 +216,8 @@ def study_pictures(
         )
         error = pet_slice_image(std, frame=frame, top=top, palette="spread", synthetic=synthetic)
         bars = scale_bar(error.height, top, "spread", "SD SUV")
-        picture = panel([[seen, suv, error, bars]], columns=(name, "", "standard deviation", ""), title=title)
+        what = "standard deviation" + (" (grey: unknown)" if np.isnan(spread).any() else "")
+        picture = panel([[seen, suv, error, bars]], columns=(name, "", what, ""), title=title)
         made.append(save_png(picture, folder / "uncertainty.png"))
     return made
 

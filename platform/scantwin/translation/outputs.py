@@ -60,10 +60,9 @@ def write_scan(
         series = write_pet_series(
             result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed
         )
-        known = result.std.with_array(np.nan_to_num(result.std.array).astype(np.float32))
         # The picture's CT keeps its own sharpness; the rest is on the working grid.
         shown = resample_like(ct.canonical(), result.pet, how="linear", outside=-1000.0)
-        pictures = study_pictures(shown, result.pet, aside / "pictures", std=known, title=f"{model_version}")
+        pictures = study_pictures(shown, result.pet, aside / "pictures", std=result.std, title=f"{model_version}")
         names = [f"pictures/{path.name}" for path in pictures]
         candidates = lesion_candidates(result.pet)
         page = scan_page(result, candidates, model_version, seed, pictures)
