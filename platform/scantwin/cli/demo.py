@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +66,9 @@ def demo(
         if not as_json:
             out.print(closing_table(result))
             out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
-            out.print(f"Look at it again: scantwin dashboard --home {folder}/state", soft_wrap=True)
+            # The demo's state is all in its folder, whatever the environment says of databases.
+            bare = "env -u SCANTWIN_DATABASE_URL " if "SCANTWIN_DATABASE_URL" in os.environ else ""
+            out.print(f"Look at it again: {bare}scantwin dashboard --home {folder}/state", soft_wrap=True)
         if serve:
             ready = runner.serve("service-dashboard", "dashboard", "--port", str(port))
             err.print(f"\nThe dashboard is at [bold]{ready['url']}[/bold], the twin is up. Ctrl-C ends both.")

@@ -13,8 +13,14 @@ from scantwin.demo.plan import DemoOptions
 from scantwin.errors import InputError, MissingExtra, Rejection, ResourceError
 from scantwin.terminal import say_rejection
 
-Groups = list[tuple[str, list[Path]]]
-"""Sites by name, each with the folders of its studies; the largest first."""
+Patient = list[Path]
+"""The folders of one patient's studies."""
+
+Groups = list[tuple[str, list[Patient]]]
+"""Sites by name, each with its patients; the one with most patients first."""
+
+_FEWEST: Final = 2
+"""Patients of a site: with fewer a site refuses to train (`SitePolicy.min_studies`)."""
 
 _PARTS: Final = ("torch", "monai", "flwr", "grpc", "grpc_health", "psutil", "safetensors")
 _SERVED: Final = ("streamlit", "altair")
@@ -45,7 +51,7 @@ def _real_sites(data: Path, sites: int) -> Groups:
 
     if not data.is_dir():
         raise InputError(f"There is no folder {data}.", hint="Check --data.")
-    groups: dict[tuple[float, ...], list[Path]] = defaultdict(list)
+    groups: dict[tuple[float, ...], dict[str, Patient]] = defaultdict(dict)
     without_pet = 0
     for source in find_studies(data):
         try:
@@ -56,20 +62,34 @@ def _real_sites(data: Path, sites: int) -> Groups:
         if study.pet is None:
             without_pet += 1
         elif source.kind == "nifti":
-            groups[tuple(round(s, 2) for s in study.pet.spacing)].append(source.path)
-    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:sites]
-    found = sum(len(paths) for _, paths in largest)
-    if found < len(largest) + 2:
-        ct_only = f", {without_pet} more have no PET" if without_pet else ""
+            place = tuple(round(s, 2) for s in study.pet.spacing)
+            groups[place].setdefault(source.patient or str(source.path), []).append(source.path)
+    # The new patient is one of the largest's, and what is known of a patient elsewhere is not new.
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    largest = [group for k, group in enumerate(ordered) if len(group[1]) >= _FEWEST + (k == 0)][:sites]
+    if not largest:
+        ct_only = f"; {without_pet} studies have no PET" if without_pet else ""
+        most = max((len(patients) for patients in groups.values()), default=0)
         raise InputError(
-            f"{data} holds too few studies for a demo: {found} with CT and PET as NIfTI{ct_only}.",
-            hint="Two more than sites are the fewest: one new patient, and one site with two.",
+            f"{data} holds too few patients for a demo: {most} of one scanner with CT and PET as "
+            f"NIfTI{ct_only}.",
+            hint="A site trains on two patients or more, and one more is scanned.",
         )
-    return [(f"site-{spacing[-1]:.2f}mm".replace(".", "-"), paths) for spacing, paths in largest]
+    names = _names([spacing for spacing, _ in largest])
+    return [(name, [*patients.values()]) for name, (_, patients) in zip(names, largest, strict=True)]
+
+
+def _names(spacings: list[tuple[float, ...]]) -> list[str]:
+    """Names of sites by their PETs' voxels (z, y, x) [mm]: by their width where that tells them apart."""
+    by_width = [f"site-{spacing[-1]:.2f}mm" for spacing in spacings]
+    whole = ["site-" + "x".join(f"{edge:.2f}" for edge in reversed(spacing)) + "mm" for spacing in spacings]
+    found = by_width if len(set(by_width)) == len(spacings) else whole
+    return [name.replace(".", "-") for name in found]
 
 
 def _size(groups: Groups) -> float:
-    files = (file for _, paths in groups for path in paths for file in path.rglob("*") if file.is_file())
+    paths = (path for _, patients in groups for patient in patients for path in patient)
+    files = (file for path in paths for file in path.rglob("*") if file.is_file())
     return float(sum(file.stat().st_size for file in files))
 
 

@@ -66,4 +66,5 @@ def _means(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _database(home: Path) -> Database:
-    return Database(load_settings(home=home).database)
+    # What the environment says of a database is not the demo's, whose programs do not see it either.
+    return Database(load_settings(home=home, database_url=None).database)

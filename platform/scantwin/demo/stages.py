@@ -84,16 +84,20 @@ def _real(groups: Groups, options: DemoOptions, story: Story) -> tuple[list[Demo
     # The new patient is nobody's: the last of the largest site, taken out before anyone trains.
     (_, largest), *_rest = groups
     new, sites = largest[-1], []
-    for name, paths in groups:
-        kept = [path for path in paths if path != new]
-        for number, path in enumerate(kept):
-            twice = [other.name for other in kept].count(path.name) > 1
-            folder = f"{number}-{path.name}" if twice else path.name
-            shutil.copytree(path, options.out / "studies" / name / folder)
+    for name, patients in groups:
+        kept = [patient for patient in patients if patient is not new]
+        for number, path in enumerate(path for patient in kept for path in patient):
+            shutil.copytree(path, options.out / "studies" / name / _whose(path, number))
         sites.append(DemoSite(name=name, preset="", patients=len(kept)))
     story.say(", ".join(f"{site.name}: {site.patients}" for site in sites))
-    shutil.copytree(new, options.out / "new-patient" / "patient")
+    shutil.copytree(new[-1], options.out / "new-patient" / "patient")
     return sites, _only_ct(options.out / "new-patient" / "patient")
+
+
+def _whose(path: Path, number: int) -> Path:
+    """Where the copy of a study goes: below a folder that says whose it is, as in FDG-PET-CT-Lesions."""
+    whose = next((part for part in reversed(path.parts[:-1]) if part.startswith("PETCT_")), "")
+    return Path(whose) / f"{number:04d}-{path.name}"
 
 
 def _only_ct(folder: Path) -> Path:

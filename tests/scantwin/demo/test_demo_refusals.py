@@ -42,12 +42,14 @@ def test_data_that_is_not_there(demo, tmp_path, studies):
 def test_studies_without_pet_and_damaged_ones(demo, tmp_path):
     for name in "abc":
         study(tmp_path / "data" / name, pet=False)
-    assert "0 with CT and PET as NIfTI, 3 more have no PET" in refused(demo, "--data", str(tmp_path / "data"))
+    assert "0 of one scanner with CT and PET as NIfTI; 3 studies have no PET" in refused(
+        demo, "--data", str(tmp_path / "data")
+    )
     for name in "de":
         study(tmp_path / "data" / name)
     study(tmp_path / "data" / "f")
     (tmp_path / "data" / "f" / "CT.nii.gz").write_bytes(b"not what it was")
-    assert "2 with CT and PET" in refused(demo, "--data", str(tmp_path / "data"))
+    assert "2 of one scanner" in refused(demo, "--data", str(tmp_path / "data"))
 
 
 def study(folder, *, pet: bool = True) -> None:

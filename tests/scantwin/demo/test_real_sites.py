@@ -1,0 +1,63 @@
+"""Real studies become the demo's sites: whose they are, and what the sites are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scantwin.demo.beforehand import _real_sites
+from scantwin.demo.plan import DemoOptions
+from scantwin.demo.progress import _database
+from scantwin.demo.stages import _real
+from scantwin.demo.story import Story
+from scantwin.errors import InputError
+from scantwin.imaging.nifti import write_nifti
+from scantwin.imaging.reading import find_studies
+
+
+def study(folder: Path, make_bar, slice_mm: float = 8.0) -> None:
+    bar = make_bar(1)
+    folder.mkdir(parents=True)
+    for image, name in ((bar.ct, "CT"), (bar.pet, "SUV")):
+        moved = image.with_array(image.array)
+        write_nifti(
+            type(moved)(moved.array, (slice_mm, 8.0, 8.0), unit=moved.unit), folder / f"{name}.nii.gz"
+        )
+
+
+def test_sites_that_differ_in_their_slices_alone_have_names_of_their_own(tmp_path, make_bar):
+    for number in range(6):
+        study(tmp_path / f"s{number}", make_bar, 8.0 if number < 4 else 6.0)
+    groups = _real_sites(tmp_path, 3)
+    assert [name for name, _ in groups] == ["site-8-00x8-00x8-00mm", "site-8-00x8-00x6-00mm"]
+    (alone,) = _real_sites(tmp_path, 1)
+    assert alone[0] == "site-8-00mm" and len(alone[1]) == 4
+
+
+def test_a_site_has_two_patients_and_the_new_one_is_in_none(tmp_path, make_bar):
+    """Of FDG-PET-CT-Lesions a patient has several studies, in a folder of their own."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    for whose, count in (("PETCT_a", 1), ("PETCT_b", 2), ("PETCT_c", 2)):
+        for number in range(count):
+            study(data / whose / f"visit-{number}", make_bar)
+    study(data / "PETCT_d" / "visit-0", make_bar, 6.0)  # a scanner with one patient: no site
+    groups = _real_sites(data, 3)
+    assert [len(patients) for _, patients in groups] == [3]
+    sites, ct = _real(groups, DemoOptions(out=out, data=data), Story(quiet=True))
+    assert [site.patients for site in sites] == [2] and ct.is_file()
+    copied = find_studies(out / "studies" / sites[0].name)
+    assert sorted(source.patient for source in copied) == ["PETCT_a", "PETCT_b", "PETCT_b"]
+
+
+def test_one_patient_with_three_studies_is_too_few(tmp_path, make_bar):
+    for number in range(3):
+        study(tmp_path / "PETCT_a" / f"visit-{number}", make_bar)
+    with pytest.raises(InputError, match="too few patients for a demo: 1 of one scanner"):
+        _real_sites(tmp_path, 3)
+
+
+def test_the_demos_database_is_its_own(tmp_path, monkeypatch):
+    """Whoever leads a consortium has another one in the environment."""
+    monkeypatch.setenv("SCANTWIN_DATABASE_URL", "postgresql://a:b@db/prod")
+    assert str(tmp_path) in _database(tmp_path / "state").place
