@@ -98,29 +98,3 @@ def cusum(
     bound = np.full(z.shape, float(limit))
     statistic = np.where(high >= low, high, -low)
     return Chart("cusum", statistic, bound, -bound, np.maximum(high, low) > limit)
-
-
-def run_lengths(name: ChartName, z: Floats, *, limit: float | None = None) -> NDArray[np.int64]:
-    """Samples until the first signal of many series at once: `z` has axes (series, sample), in sigma; a
-    series without a signal gets its length + 1."""
-    count, length = z.shape
-    result = np.full(count, length + 1, np.int64)
-    level = (
-        {"shewhart": SHEWHART_LIMIT, "ewma": EWMA_LIMIT, "cusum": CUSUM_LIMIT}[name]
-        if limit is None
-        else limit
-    )
-    up, down = np.zeros(count), np.zeros(count)
-    for t in range(length):
-        if name == "shewhart":
-            out = np.abs(z[:, t]) > level
-        elif name == "ewma":
-            up = (1 - EWMA_LAMBDA) * up + EWMA_LAMBDA * z[:, t]
-            shrink = 1 - (1 - EWMA_LAMBDA) ** (2 * (t + 1))
-            out = np.abs(up) > level * np.sqrt(EWMA_LAMBDA / (2 - EWMA_LAMBDA) * shrink)
-        else:
-            up = np.maximum(0, up + z[:, t] - CUSUM_SLACK)
-            down = np.maximum(0, down - z[:, t] - CUSUM_SLACK)
-            out = np.maximum(up, down) > level
-        result[out & (result > length)] = t + 1
-    return result

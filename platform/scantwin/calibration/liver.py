@@ -1,7 +1,8 @@
 """The liver as a calibration sample: mean SUV of a 3 cm sphere in its right lobe.
 
 A single liver varies by 22 % between patients, so it takes 35-50 of them to see a drift of 10 %: a second
-opinion beside the phantoms, on a chart of its own, as log(SUV / 2.1).
+opinion beside the phantoms, on a chart of its own. No command measures it yet: one patient's liver is that
+patient's, and what may leave a site of it is still to be decided.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _SOFT_HU: Final = (15.0, 190.0)
 def measure_liver(pet: Volume, ct: Volume) -> Measurement:
     """SUVmean [g/ml] of the 3 cm sphere deepest in the right lobe; the bias is against 2.1.
 
-    The lobe is the thickest soft tissue on the patient's right within 15 cm below the dome of the right lung
-    that is hotter than the body's soft tissue. Raises `InputError` where there is none.
+    The lobe is the thickest soft tissue on the patient's right, 9 cm above to 11 cm below the lower end of
+    the right lung, that is hotter than the body's soft tissue. Raises `InputError` where there is none.
     """
-    ct = ct.canonical()
+    ct, pet = ct.canonical(), pet.canonical()
     grid = grid_over(ct, (_VOXEL_MM, _VOXEL_MM, _VOXEL_MM))
     body = np.asarray(resample_like(ct.with_array(body_mask(ct), "label"), grid, how="nearest").array) > 0
     hu = np.asarray(resample_like(ct, grid, how="area", outside=AIR_HU).array, np.float32)
-    suv = np.asarray(resample_like(pet.canonical(), grid, how="area").array, np.float32)
+    suv = np.asarray(resample_like(pet, grid, how="area").array, np.float32)
     if not body.any():
         raise InputError("There is no patient in this CT.", hint="Give the CT of the same study.")
     lobe = _right_lobe(hu, suv, body)
@@ -57,16 +58,13 @@ def measure_liver(pet: Volume, ct: Volume) -> Measurement:
             "No liver is found in this study.", hint="Use a scan that shows the whole right lobe."
         )
     world = grid.world(np.array(centre))
-    z, y, x = (
-        o + np.arange(n) * s
-        for o, n, s in zip(pet.canonical().origin[::-1], pet.shape, pet.canonical().spacing, strict=True)
-    )
+    z, y, x = (o + np.arange(n) * s for o, n, s in zip(pet.origin[::-1], pet.shape, pet.spacing, strict=True))
     away2 = (
         (z[:, None, None] - world[2]) ** 2
         + (y[None, :, None] - world[1]) ** 2
         + (x[None, None, :] - world[0]) ** 2
     )
-    values = pet.canonical().array[away2 <= (SPHERE_MM / 2) ** 2].astype(np.float64)
+    values = pet.array[away2 <= (SPHERE_MM / 2) ** 2].astype(np.float64)
     mean = float(values.mean())
     detail = {
         "mean_suv": mean,
@@ -89,7 +87,7 @@ def _right_lobe(
         raise InputError("No lung is found in this CT.", hint="Use a scan that shows the lower chest.")
     largest = labels == int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
     levels = np.flatnonzero(largest.any(axis=(1, 2)))
-    # The dome reaches up into the lung: look from a little above the lung's lower end to 15 cm below.
+    # The dome reaches up into the lung.
     high, low = levels[0] + round(90 / _VOXEL_MM), levels[0] - round(110 / _VOXEL_MM)
     near = np.zeros_like(body)
     near[max(low, 0) : high] = True

@@ -133,13 +133,18 @@ def _prepared(data: Path, recipe: Recipe, *, quiet: bool) -> list[tuple[Prepared
     return found
 
 
+_NO_ORGANS = ("air-outside", "lesion")
+"""Labels of a phantom that are none of its organs; lesions are measured by themselves."""
+
+
 def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
     """The organs of a phantom's folder (`truth/organs.nii.gz`); None for a patient."""
     from scantwin.imaging.nifti import read_nifti
     from scantwin.phantoms.tissues import ORGANS
 
     path = folder / "truth" / "organs.nii.gz"
-    return (read_nifti(path, "label"), dict(ORGANS)) if path.is_file() else None
+    organs = {name: label for name, label in ORGANS.items() if name not in _NO_ORGANS}
+    return (read_nifti(path, "label"), organs) if path.is_file() else None
 
 
 def _people(said: dict[str, Any]) -> None:

@@ -94,8 +94,9 @@ def lesions(
     )  # fmt: skip
     with progress_bar("making cases", quiet=as_json) as advance:
         said = make_lesion_data(
-            system, _scenes(sources), _masks(masks, drawing, sources, donors), order, out_dir, advance=advance
-        )
+            system, _scenes(sources), _masks(masks, drawing, sources, donors), order, out_dir,
+            refused=say_rejection, advance=advance,
+        )  # fmt: skip
     emit(said, as_json, lambda: _people(said))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
+from scantwin.errors import InputError, Rejection
 from scantwin.files import claimed_folder, write_json
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.lesion_cases import Found, case_files, write_case
@@ -45,14 +45,16 @@ def make_lesion_data(
     order: Order,
     out: Path,
     *,
+    refused: Callable[[Rejection], None] | None = None,
     advance: Advance = silent,
 ) -> dict[str, Any]:
     """Writes the data set and says what is in it and where; cases that are there already are kept.
 
-    Case k is made of CT k, k + n, ..; where that CT lacks the organ, of the next that has it.
+    Case k is made of CT k, k + n, ..; where that CT lacks the organ, or cannot be read, of the next. One
+    that cannot be read goes to `refused`, once; without it the `Rejection` is raised.
     """
     with claimed_folder(out, order.told()):
-        shelf = _Shelf(scenes)
+        shelf = _Shelf(scenes, refused)
         plan = order.plan()
         cases = []
         for number, wanted in enumerate(plan):
@@ -78,17 +80,30 @@ def make_lesion_data(
 class _Shelf:
     """The CTs, of which the last one used is kept in memory."""
 
-    def __init__(self, scenes: Sequence[Callable[[], Scene]]) -> None:
-        self._scenes = list(scenes)
+    def __init__(
+        self, scenes: Sequence[Callable[[], Scene]], refused: Callable[[Rejection], None] | None
+    ) -> None:
+        self._scenes: list[Callable[[], Scene] | None] = list(scenes)
+        self._refused = refused
         self._last: tuple[int, Scene] | None = None
 
     def __len__(self) -> int:
         return len(self._scenes)
 
-    def get(self, index: int) -> Scene:
-        """The scene of a CT."""
+    def get(self, index: int) -> Scene | None:
+        """The scene of a CT; None where it cannot be read."""
+        read = self._scenes[index]
+        if read is None:
+            return None
         if self._last is None or self._last[0] != index:
-            self._last = index, self._scenes[index]()
+            try:
+                self._last = index, read()
+            except Rejection as rejection:
+                if self._refused is None:
+                    raise
+                self._refused(rejection)
+                self._scenes[index] = None
+                return None
         return self._last[1]
 
 
@@ -99,6 +114,8 @@ def _make_case(
     healthy = wanted == [NONE]
     for turn in range(len(shelf)):
         scene = shelf.get((number + turn) % len(shelf))
+        if scene is None:
+            continue
         random = np.random.default_rng([order.seed, number, turn])
         organs = [one for one in LESION_ORGANS if one in wanted for _ in range(wanted.count(one))]
         if healthy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scantwin.phantoms.anatomy_body import breast
 from scantwin.phantoms.anatomy_trunk import cavity, diaphragm, spine_y
@@ -118,7 +117,7 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
         f.at(6, -6, 0.814),
         f.at(18, 18, 0.811),
     ]
-    # The aorta widens with age: about 0.12 mm a year of radius from 50 (assumed).
+    # Aortas differ in width by 5 % (assumed).
     wide = s * (1.0 + 0.05 * float(f.wobble("aorta", 1)[0]))
     canvas.paint("blood", tube(arch, np.array([14, 15, 14.5, 13, 12.5]) * wide), only=(*free, "heart-wall"))
     canvas.paint("blood", tube(descending, np.linspace(12.0, 9.0, 16) * wide), only=free)
@@ -143,8 +142,3 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
         canvas.paint("vessels", tube(neck, np.array([6, 4.5, 3.5]) * s), only=free)
         jugular = [f.at(side * 16, -24, 0.815), f.at(side * 35, -4, 0.848), f.at(side * 36, 8, 0.905)]
         canvas.paint("vessels", tube(jugular, np.array([7, 6, 4.5]) * s), only=free)
-
-
-def hila(f: Frame) -> list[NDArray[np.float64]]:
-    """Where the vessels enter the lungs, left and right [mm]."""
-    return [f.at(side * 46, 14, 0.772) for side in (1, -1)]

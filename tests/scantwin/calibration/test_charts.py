@@ -2,8 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from scantwin.calibration.charts import cusum, ewma, run_lengths, shewhart, standardise
+from scantwin.calibration.charts import (
+    CUSUM_LIMIT,
+    CUSUM_SLACK,
+    EWMA_LAMBDA,
+    EWMA_LIMIT,
+    SHEWHART_LIMIT,
+    ChartName,
+    Floats,
+    cusum,
+    ewma,
+    shewhart,
+    standardise,
+)
 
 # Published average run lengths (METRICS.md). Length of the simulated series: long enough that a series
 # without a signal is rare, or counts for little.
@@ -12,6 +25,28 @@ CASES = [
     ("ewma", 0.0, 500.0, 4500), ("ewma", 0.5, 41.8, 500), ("ewma", 1.0, 10.5, 120),
     ("cusum", 0.0, 465.0, 4500), ("cusum", 0.5, 38.0, 500), ("cusum", 1.0, 10.4, 120),
 ]  # fmt: skip
+
+
+def run_lengths(name: ChartName, z: Floats) -> NDArray[np.int64]:
+    """Samples until the first signal of many series at once: `z` has axes (series, sample), in sigma; a
+    series without a signal gets its length + 1."""
+    count, length = z.shape
+    result = np.full(count, length + 1, np.int64)
+    level = {"shewhart": SHEWHART_LIMIT, "ewma": EWMA_LIMIT, "cusum": CUSUM_LIMIT}[name]
+    up, down = np.zeros(count), np.zeros(count)
+    for t in range(length):
+        if name == "shewhart":
+            out = np.abs(z[:, t]) > level
+        elif name == "ewma":
+            up = (1 - EWMA_LAMBDA) * up + EWMA_LAMBDA * z[:, t]
+            shrink = 1 - (1 - EWMA_LAMBDA) ** (2 * (t + 1))
+            out = np.abs(up) > level * np.sqrt(EWMA_LAMBDA / (2 - EWMA_LAMBDA) * shrink)
+        else:
+            up = np.maximum(0, up + z[:, t] - CUSUM_SLACK)
+            down = np.maximum(0, down - z[:, t] - CUSUM_SLACK)
+            out = np.maximum(up, down) > level
+        result[out & (result > length)] = t + 1
+    return result
 
 
 @pytest.mark.parametrize(("name", "shift", "published", "length"), CASES)

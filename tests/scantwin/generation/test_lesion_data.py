@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
+from scantwin.errors import InputError, Rejection
 from scantwin.generation.lesion_data import make_lesion_data
 from scantwin.generation.lesion_masks import drawn, shapes_of
 from scantwin.generation.lesion_orders import Order
@@ -313,3 +313,18 @@ def test_a_drawing_is_kept_once_whatever_it_holds_and_hundreds_of_specks_are_ref
     specks[::2, ::2, ::2] = 1
     with pytest.raises(InputError, match="parts, and each would be a lesion"):
         drawn(scene, scene.ct.with_array(specks, "label"))
+
+
+def test_a_ct_that_cannot_be_read_is_left_out_and_said_once(painter, scenes, tmp_path):
+    def damaged():
+        raise Rejection("The file is cut short.", code="nifti.unreadable")
+
+    said, order = [], Order(4, {"liver": 1.0})
+    made = make_lesion_data(
+        painter, [damaged, *scenes], Sampled(), order, tmp_path / "made", refused=said.append
+    )
+    assert made["cases"] == 4 and made["cts"] == 2 and len(said) == 1
+    with pytest.raises(Rejection):
+        make_lesion_data(painter, [damaged, *scenes], Sampled(), order, tmp_path / "other")
+    with pytest.raises(InputError, match="None of the 1 CTs"):
+        make_lesion_data(painter, [damaged], Sampled(), order, tmp_path / "none", refused=said.append)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from scantwin.errors import InputError
@@ -90,3 +93,16 @@ def test_a_recipe_survives_being_written_and_read(name):
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
     assert (recipe.unpaired is not None) == (recipe.system == "cyclegan")
     assert (recipe.diffusion is not None) == (recipe.system == "coarse-diffusion")
+
+
+def test_the_recipe_of_the_docs_differs_from_the_shipped_one_where_it_says_so(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "translation.md").read_text()
+    block = text.partition("## A recipe of your own")[2].partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "mine.toml").write_text(block)
+    Recipe.load(tmp_path / "mine.toml")
+    shipped = (files("scantwin.learning") / "recipes" / "coarse-diffusion.toml").read_text()
+    lines = {line for line in shipped.splitlines() if "=" in line and not line.startswith("#")}
+    own = [line for line in block.splitlines() if "=" in line]
+    assert {line for line in own if "# changed" not in line} <= lines
+    left_out = {line.split(" ")[0] for line in lines} - {line.split(" ")[0] for line in own}
+    assert left_out == {"trunk", "average_flips"}, "of one district, which is not mirrored"
