@@ -87,15 +87,14 @@ def _answer(work: dict[str, Any], shelf: _Shelf, reports: TextIO) -> None:
 
 def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
     """Reads the CT, scans it, writes the results whole; gives the summary that the service keeps."""
-    from scantwin.imaging.ct_header import ct_header
-    from scantwin.imaging.reading import read_ct
+    from scantwin.imaging.reading import read_ct_and_header
     from scantwin.translation.outputs import write_scan
     from scantwin_twin.results import listing
     from scantwin_twin.triage import triage
 
     say(0.0, "reading the CT")
     ct_file, out, seed = Path(work["ct"]), Path(work["out"]), int(work["seed"])
-    ct = read_ct(ct_file)
+    ct, header = read_ct_and_header(ct_file)
     say(_READ, "loading the model")
     model, scanner = shelf.take(Path(work["model"]))
     say(_LOADED, "preparing the CT")
@@ -108,7 +107,7 @@ def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
 
     result = scanner.scan(ct, seed=seed, advance=advance)
     say(_SCANNED, "writing the results")
-    contract = write_scan(result, ct, model, work["version"], out, seed=seed, like=ct_header(ct_file))
+    contract = write_scan(result, ct, model, work["version"], out, seed=seed, like=header)
     look = triage(result.pet, result.std, warnings=result.warnings, districts=len(result.present))
     return {
         "results": listing(contract, out),

@@ -51,8 +51,7 @@ def scan(
     scantwin scan ct.nii.gz --model model/ --out scan/
     scantwin scan ct.nii.gz --model starter-diffusion --steps 2 --samples 1 --out scan/
     """
-    from scantwin.imaging.ct_header import ct_header
-    from scantwin.imaging.reading import read_ct
+    from scantwin.imaging.reading import read_ct_and_header
     from scantwin.systems import scanner_for
     from scantwin.translation.choosing import choose_model
     from scantwin.translation.outputs import write_scan
@@ -62,12 +61,12 @@ def scan(
     chosen, version = choose_model(model)
     used = as_asked(chosen, steps=steps, samples=samples)
     use_machine(threads, device)
-    volume = read_ct(ct)
+    volume, header = read_ct_and_header(ct)
     with progress_bar("scanning", quiet=as_json) as advance:
         result = scanner_for(used).scan(volume, seed=seed, advance=advance)
     if (warning := sampling_warning(chosen, used)) is not None:
         result.warnings.append(warning)
-    said = write_scan(result, volume, used, version, out_dir, seed=seed, like=ct_header(ct))
+    said = write_scan(result, volume, used, version, out_dir, seed=seed, like=header)
     said["sampling"] = sampling_of(used.recipe)
     emit(said, as_json, lambda: _people(said))
 

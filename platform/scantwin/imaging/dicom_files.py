@@ -126,14 +126,20 @@ def _damaged(shown: str, error: Exception) -> Exception:
 
 
 def files_under(path: Path) -> Iterator[FileRef]:
-    """All files below a folder or in a zip, sorted; hidden ones and links that lead outside are left out."""
+    """All files below a folder or in a zip, sorted; hidden ones and links that lead outside are left out.
+
+    A folder below it that cannot be looked into is given as if it were a file: who opens it says so.
+    """
     if path.is_dir():
         root = path.resolve()
         for child in sorted(path.iterdir()):
             if child.name.startswith(".") or (child.is_symlink() and root not in child.resolve().parents):
                 continue
             if child.is_dir() and not child.is_symlink():
-                yield from files_under(child)
+                try:
+                    yield from files_under(child)
+                except OSError:
+                    yield FileRef(child)
             elif child.is_file():
                 yield FileRef(child)
     else:
@@ -146,11 +152,14 @@ def leads_outside(path: Path) -> bool:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether this file is a zip by its name or its first bytes."""
+    """Whether this file is a zip by its name or its first bytes; one that cannot be opened is none."""
     if path.suffix.lower() == ".zip":
         return True
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def zip_members(path: Path) -> list[FileRef]:
@@ -179,15 +188,16 @@ def _hidden(name: str) -> bool:
 
 @lru_cache(maxsize=2)
 def _opened(path: Path, _size: int, _mtime: int) -> zipfile.ZipFile:
-    if excess := directory_excess(path, MAX_MEMBERS):
-        raise reject("zip.bomb", path=path, found=excess)
     try:
-        archive = zipfile.ZipFile(path)
-    except OSError:
-        raise
+        excess = directory_excess(path, MAX_MEMBERS)
+        archive = None if excess else zipfile.ZipFile(path)
+    except OSError as error:
+        raise reject("zip.unreadable", path=path, found=error.strerror or type(error).__name__) from None
     except Exception as error:
         # What zipfile raises on damaged directories is not listed anywhere: struct.error, UnicodeError, ..
         raise reject("zip.unreadable", path=path, found=type(error).__name__) from None
+    if archive is None:
+        raise reject("zip.bomb", path=path, found=excess)
     _check(archive, path)
     return archive
 

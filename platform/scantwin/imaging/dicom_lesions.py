@@ -7,7 +7,7 @@ contour stands for a slab as thick as the distance to its neighbours; each CT sl
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,9 +18,11 @@ from pydicom.dataset import Dataset
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import frames_of, opened, reading
+from scantwin.imaging.dicom_kinds import is_made
+from scantwin.imaging.dicom_pixels import PixelReader
 from scantwin.imaging.dicom_read import plane_of
 from scantwin.imaging.limits import check_bytes
-from scantwin.imaging.reasons import warn
+from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
 from scantwin.imaging.world import volume_from_affine
@@ -39,26 +41,54 @@ words are modalities, `PET-GTV`)."""
 _NO_LESION_TYPES: Final = ("ORGAN", "AVOIDANCE", "EXTERNAL", "CTV", "PTV", "SUPPORT")
 """RTROIInterpretedType of what is no lesion, whatever its name."""
 _MAX_POINTS: Final = 2_000_000
-"""Contour points of one structure set."""
+"""Contour points of the lesions of one structure set."""
 
 
-def read_lesions(refs: list[FileRef], grid: Volume) -> tuple[Volume | None, list[str]]:
-    """Labels 0, 1, 2, .. on the voxels of `grid`, or None; regions that are not lesions are left out."""
+def read_lesions(
+    refs: list[FileRef], grid: Volume, frames_of_reference: frozenset[str] = frozenset()
+) -> tuple[Volume | None, list[str]]:
+    """Labels 0, 1, 2, .. on the voxels of `grid`, or None, and warnings of what was left out.
+
+    `frames_of_reference` are those of the study's images, whose coordinates `grid` has; with none, regions
+    are taken wherever they were drawn.
+    """
     labels = np.zeros(grid.shape, np.uint16)
-    notes: list[str] = []
+    left_out: Counter[str] = Counter()
     found = 0
-    for ref in refs:
-        with reading(ref), opened(ref) as stream:
-            dataset = pydicom.dcmread(stream, force=True)
-            is_seg = str(dataset.get("Modality")) == "SEG"
-            masks = _segments(dataset, grid, ref) if is_seg else _contours(dataset, grid)
-            for mask in masks:
-                if mask is None:
-                    notes.append(warn("lesions.left-out", found="organ, margin or empty region"))
-                elif mask.any():
-                    found += 1
-                    labels[mask & (labels == 0)] = min(found, 65535)
-    return (grid.with_array(labels, "label") if found else None), sorted(set(notes))
+    with PixelReader() as reader:
+        for ref in refs:
+            with reading(ref), opened(ref) as stream:
+                dataset = pydicom.dcmread(stream, force=True)
+                if code := _why_left_out(dataset, frames_of_reference):
+                    left_out[code] += 1
+                    continue
+                is_seg = str(dataset.get("Modality")) == "SEG"
+                masks = _segments(dataset, grid, ref, reader) if is_seg else _contours(dataset, grid, ref)
+                for mask in masks:
+                    if mask is None:
+                        left_out["lesions.left-out"] += 1
+                    elif mask.any():
+                        found += 1
+                        labels[mask & (labels == 0)] = min(found, 65535)
+    notes = [warn(code, found=count) for code, count in sorted(left_out.items())]
+    return (grid.with_array(labels, "label") if found else None), notes
+
+
+def _why_left_out(dataset: Dataset, frames_of_reference: frozenset[str]) -> str:
+    """The code of the reason why a SEG or RTSTRUCT is left out as a whole; "" if it is read."""
+    if is_made(dataset):
+        return "lesions.synthetic"
+    if str(dataset.get("SegmentationType")) == "LABELMAP":
+        return "lesions.labelmap"
+    named = {str(dataset.get("FrameOfReferenceUID") or "")}
+    # Planning systems give a structure set a frame of its own and name that of the images within.
+    named |= {
+        str(item.get("FrameOfReferenceUID") or "")
+        for item in dataset.get("ReferencedFrameOfReferenceSequence") or []
+    }
+    named.discard("")
+    elsewhere = bool(named) and bool(frames_of_reference) and not named & frames_of_reference
+    return "lesions.other-frame" if elsewhere else ""
 
 
 def is_lesion(name: str, kind: str = "") -> bool:
@@ -68,7 +98,7 @@ def is_lesion(name: str, kind: str = "") -> bool:
     return bool(_LESION.search(f"{name} {kind}"))
 
 
-def _contours(dataset: Dataset, grid: Volume) -> Iterator[NDArray[np.bool_] | None]:
+def _contours(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[np.bool_] | None]:
     """One mask on `grid` for each region, one at a time; None for what is left out."""
     names = {
         int(roi.ROINumber): str(roi.get("ROIName", ""))
@@ -78,16 +108,28 @@ def _contours(dataset: Dataset, grid: Volume) -> Iterator[NDArray[np.bool_] | No
         int(o.ReferencedROINumber): str(o.get("RTROIInterpretedType") or "")
         for o in dataset.get("RTROIObservationsSequence") or []
     }
+    points_left = _MAX_POINTS
     for roi in dataset.get("ROIContourSequence") or []:
         number = int(roi.ReferencedROINumber)
         polygons = []
         if is_lesion(names.get(number, ""), kinds.get(number, "")):
             for contour in roi.get("ContourSequence") or []:
                 if str(contour.get("ContourGeometricType")) in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
+                    points_left -= _points_of(contour)
+                    if points_left < 0:
+                        found = f"more than {_MAX_POINTS} contour points"
+                        raise reject("dicom.too-large", path=ref.shown, found=found)
                     points = np.asarray([float(v) for v in contour.ContourData]).reshape(-1, 3)
-                    if 3 <= len(points) <= _MAX_POINTS and np.isfinite(points).all():
+                    if len(points) >= 3 and np.isfinite(points).all():
                         polygons.append(grid.index(points))
         yield rasterise(polygons, grid.shape) if polygons else None
+
+
+def _points_of(contour: Dataset) -> int:
+    """How many points a contour has, without making numbers of its text."""
+    element = contour.get_item("ContourData")
+    value = None if element is None else element.value
+    return (value.count(b"\\") + 1) // 3 if isinstance(value, bytes) else len(value or ()) // 3
 
 
 def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> NDArray[np.bool_] | None:
@@ -129,7 +171,9 @@ def fill_polygon(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArra
     return inside
 
 
-def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[np.bool_] | None]:
+def _segments(
+    dataset: Dataset, grid: Volume, ref: FileRef, reader: PixelReader
+) -> Iterator[NDArray[np.bool_] | None]:
     """The same for the segments of a SEG."""
     names = {}
     for segment in dataset.get("SegmentSequence") or []:
@@ -141,8 +185,6 @@ def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[
         names[int(segment.SegmentNumber)] = " ".join([str(segment.get("SegmentLabel", "")), *kinds])
     headers = frames_of(dataset)
     check_bytes(int(dataset.Rows) * int(dataset.Columns) * len(headers), ref.shown)
-    pixels = dataset.pixel_array
-    pixels = pixels[None] if pixels.ndim == 2 else pixels
     groups: dict[int, list[int]] = defaultdict(list)
     for i, groups_of_frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         groups[int(groups_of_frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(i)
@@ -153,7 +195,8 @@ def _segments(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[
             continue
         mask = np.zeros(grid.shape, bool)
         for i in frames:
-            _add_slab(mask, pixels[i] >= least, headers[i], i, grid, ref)
+            inside = np.greater_equal(reader.frame(dataset, i, ref), least)
+            _add_slab(mask, inside, headers[i], i, grid, ref)
         yield mask
 
 

@@ -111,7 +111,7 @@ def _kinds(refs: Sequence[FileRef], report: StoreReport) -> dict[FileRef, tuple[
             with reading(ref):
                 if not may_be_dicom(ref):
                     continue
-                with ref.open() as stream:
+                with opened(ref) as stream:
                     head = dcmread(stream, specific_tags=list(_KIND), stop_before_pixels=True, force=True)
                 if not all(head.get(name) for name in _KIND):
                     report.failed.append({"file": ref.shown, "why": "It has no SOP class or instance."})

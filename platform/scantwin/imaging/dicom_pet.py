@@ -31,6 +31,7 @@ from pydicom.valuerep import format_number_as_ds
 from scantwin import __version__
 from scantwin.files import whole_folder
 from scantwin.imaging.dicom_headers import BROKEN
+from scantwin.imaging.dicom_kinds import MACHINE, METHOD
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.volume import Volume
 from scantwin.units import F18_HALF_LIFE_S
@@ -157,7 +158,7 @@ def _common(
     _isotope(ds)
     _posture(ds, str(like.get("PatientPosition") or "") if like is not None else "HFS")
     ds.Manufacturer = "ScanTwin"
-    ds.ManufacturerModelName = "ScanTwin virtual scanner"
+    ds.ManufacturerModelName = MACHINE
     ds.SoftwareVersions = [f"scantwin {__version__}", version[:64]]
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.BurnedInAnnotation = "NO"
@@ -224,7 +225,7 @@ def _pet_series(ds: Dataset, slices: int, std: bool) -> None:
     ds.SeriesType = ["STATIC", "IMAGE"]
     ds.NumberOfSlices = slices
     ds.CollimatorType = "NONE"
-    ds.ReconstructionMethod = "SYNTHETIC"
+    ds.ReconstructionMethod = METHOD
     ds.FrameReferenceTime = "0"
     ds.ActualFrameDuration = None
     ds.DoseCalibrationFactor = None

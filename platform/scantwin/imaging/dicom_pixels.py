@@ -8,10 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, ImplicitVRLittleEndian, RLELossless
 
 from scantwin.errors import Rejection
+from scantwin.imaging.codestreams import claimed_size
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import BROKEN, in_short
 from scantwin.imaging.jpeg_apart import OLD_JPEG, JpegApart
@@ -20,7 +22,7 @@ from scantwin.imaging.reasons import reject
 _DECODER: Final = {
     **{f"1.2.840.10008.1.2.4.{k}": "pyjpegls" for k in (80, 81)},
     **{f"1.2.840.10008.1.2.4.{k}": "pylibjpeg" for k in (90, 91, 201, 202, 203)},
-    "1.2.840.10008.1.2.5": "pydicom",
+    RLELossless: "pydicom",
 }
 """Transfer syntax (JPEG-LS, JPEG 2000 and its high-throughput form, RLE) -> the one decoder that is used.
 pydicom would go on to others when one fails, and GDCM ends the process on some damaged files."""
@@ -51,12 +53,12 @@ class PixelReader:
         syntax = _syntax(dataset, ref)
         packed = syntax.is_compressed and not syntax.is_deflated
         if not packed:
-            need = shape[0] * shape[1] * frames * int(dataset.get("BitsAllocated") or 16) // 8
+            need = -(-shape[0] * shape[1] * frames * int(dataset.get("BitsAllocated") or 16) // 8)
             if len(dataset.PixelData) < need:
                 found = f"{len(dataset.PixelData)} of {need} bytes"
                 raise reject("dicom.truncated", path=ref.shown, found=found)
         try:
-            stored = self._stored(dataset, number, frames, syntax if packed else None, ref)
+            stored = self._stored(dataset, number, syntax if packed else None, ref)
         except Rejection:
             raise
         except BROKEN as error:
@@ -71,19 +73,52 @@ class PixelReader:
             raise reject("dicom.truncated", path=ref.shown, found=found)
         return stored
 
-    def _stored(
-        self, dataset: Dataset, number: int, frames: int, packed: UID | None, ref: FileRef
-    ) -> NDArray[np.generic]:
-        index = number if frames > 1 else None
+    def _stored(self, dataset: Dataset, number: int, packed: UID | None, ref: FileRef) -> NDArray[np.generic]:
+        if packed is None and int(dataset.get("BitsAllocated") or 16) == 1:
+            return _bits(dataset, number)
         if packed is None:
-            return np.asarray(pixel_array(dataset, index=index, raw=True))
+            return np.asarray(pixel_array(dataset, index=number, raw=True))
+        if packed not in OLD_JPEG and packed not in _DECODER:
+            raise reject("dicom.compressed", path=ref.shown, found=packed.name)
+        if packed != RLELossless:  # which claims no size of its own
+            _check_claim(dataset, number, packed, ref)
         if packed in OLD_JPEG:
             with ref.open() as stream:
                 return self._apart.decode(stream.read(), number)
-        if packed not in _DECODER:
-            raise reject("dicom.compressed", path=ref.shown, found=packed.name)
-        # `raw`: no colour or window is applied to stored values.
-        return np.asarray(pixel_array(dataset, index=index, raw=True, decoding_plugin=_DECODER[packed]))
+        # `raw`: no colour or window is applied to stored values. `index` even for an only frame: without it
+        # pydicom goes on to frames beyond NumberOfFrames, whose claim nobody has looked at.
+        return np.asarray(pixel_array(dataset, index=number, raw=True, decoding_plugin=_DECODER[packed]))
+
+
+def _check_claim(dataset: Dataset, number: int, packed: UID, ref: FileRef) -> None:
+    """Raises `dicom.compressed` if the codestream of a frame claims another size than the image has."""
+    claimed = claimed_size(_codestream(dataset, number))
+    size = int(dataset.Rows), int(dataset.Columns), 1
+    if claimed != size:
+        said = "nothing" if claimed is None else " x ".join(map(str, claimed))
+        found = f"{packed.name}, whose codestream claims {said} instead of {' x '.join(map(str, size))}"
+        raise reject("dicom.compressed", path=ref.shown, found=found)
+
+
+def _codestream(dataset: Dataset, number: int) -> bytes:
+    """The bytes of one compressed frame, found as pydicom finds what it decodes."""
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    # pydicom ignores tables that do not belong together.
+    tables = (offsets, lengths) if offsets and lengths and len(offsets) == len(lengths) else None
+    return get_frame(dataset.PixelData, number, number_of_frames=frames, extended_offsets=tables)
+
+
+def _bits(dataset: Dataset, number: int) -> NDArray[np.uint8]:
+    """A frame of single bits (rows, columns); frames follow each other without a gap, also within a byte.
+
+    pydicom reads too few bytes where a frame begins late in one.
+    """
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    first = number * rows * columns
+    stored = np.frombuffer(dataset.PixelData, np.uint8)[first // 8 : -(-(first + rows * columns) // 8)]
+    bits = np.unpackbits(stored, bitorder="little")[first % 8 :]
+    return bits[: rows * columns].reshape(rows, columns)
 
 
 def _syntax(dataset: Dataset, ref: FileRef) -> UID:

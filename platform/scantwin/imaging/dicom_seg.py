@@ -17,6 +17,7 @@ from pydicom.uid import SegmentationStorage, generate_uid
 from scantwin import NOTICE, __version__
 from scantwin.files import whole_file
 from scantwin.imaging.dicom_beside import beside, with_meta
+from scantwin.imaging.dicom_kinds import MACHINE
 from scantwin.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write_seg(
         source_images=slices, pixel_array=masks, segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=said, series_instance_uid=base.SeriesInstanceUID, series_number=SERIES_NUMBER,
         sop_instance_uid=base.SOPInstanceUID, instance_number=1, manufacturer="ScanTwin",
-        manufacturer_model_name="ScanTwin virtual scanner", software_versions=f"scantwin {__version__}",
+        manufacturer_model_name=MACHINE, software_versions=f"scantwin {__version__}",
         device_serial_number="0", content_label="CANDIDATES", content_description=NOTICE,
         series_description=str(base.SeriesDescription), omit_empty_frames=True,
     )  # fmt: skip

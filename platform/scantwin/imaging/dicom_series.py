@@ -19,20 +19,11 @@ from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef, may_be_dicom
 from scantwin.imaging.dicom_geometry import Plane
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, opened, quiet, read_header
+from scantwin.imaging.dicom_kinds import image_modality
 from scantwin.imaging.dicom_read import Frame, plane_of
 
 WANTED: Final = ("CT", "PT", "RTSTRUCT", "SEG")
 """Modalities that are read; dose reports, MR, secondary captures and the like are passed over."""
-
-_IMAGE_CLASSES: Final = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.128": "PT",
-    "1.2.840.10008.5.1.4.1.1.128.1": "PT",
-    "1.2.840.10008.5.1.4.1.1.130": "PT",
-}
-"""SOP classes of CT and PET images: classic, enhanced, legacy converted (Part 4, B.5)."""
 
 _NOT_ORIGINAL: Final = re.compile(
     r"LOCALIZER|SCOUT|TOPOGRAM|MPR|MIP|MINIP|PROJECTION|SCREEN|REFORMAT|VRT|VOLREND|3D|FUSION|DOSE|RGB|CURVED"
@@ -105,7 +96,11 @@ def index_file(ref: FileRef) -> IndexEntry | None:
     try:
         if not may_be_dicom(ref):
             return None
-    except (Rejection, *BROKEN):
+    except (Rejection, FileNotFoundError):
+        return None
+    except OSError:  # what cannot be opened may be a slice: reading the study says that it was left out
+        return IndexEntry(ref, "", "", "", "", "", readable=False)
+    except BROKEN:
         return None
     try:
         with quiet(), opened(ref) as stream:
@@ -187,7 +182,7 @@ def list_series(refs: Iterable[FileRef]) -> tuple[list[Series], list[FileRef], i
     for ref in refs:
         try:
             header = read_header(ref)
-            modality = _IMAGE_CLASSES.get(_text(header, "SOPClassUID"), "")
+            modality = image_modality(header)
             if _text(header, "Modality") in ("RTSTRUCT", "SEG"):
                 drawn.append(ref)
             instance = _text(header, "SOPInstanceUID") or ref.shown

@@ -82,8 +82,7 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         answer = io.BytesIO()
         try:
             dataset = dcmread(io.BytesIO(source.read(size)), force=True)
-            index = number if int(dataset.get("NumberOfFrames") or 1) > 1 else None
-            np.save(answer, pixel_array(dataset, index=index, raw=True, decoding_plugin="gdcm"))
+            np.save(answer, pixel_array(dataset, index=number, raw=True, decoding_plugin="gdcm"))
         except Exception:
             answer = io.BytesIO()
         target.write(_SIZE.pack(len(answer.getvalue())) + answer.getvalue())

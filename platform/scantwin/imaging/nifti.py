@@ -25,6 +25,7 @@ from scantwin.imaging.world import LPS_RAS, volume_from_affine
 from scantwin.units import Unit
 
 _HEADERS: Final = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+"""By the header's size [bytes]."""
 _TO_MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 """NIfTI-1 standard, xyzt_units; unknown is taken as mm, as every reader does."""
 _PLAUSIBLE_VOXEL_MM: Final = (0.05, 60.0)
@@ -101,7 +102,9 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
     check_bytes(count * max(dtype.itemsize, 4), shown)
     if not 0 <= offset <= MAX_VOXEL_BYTES:
         raise reject("nifti.unreadable", path=shown, found=f"the data begin at byte {offset}")
-    stream.seek(offset)
+    # In a single file the voxels follow the header, at byte 352 or 544 at the earliest; some writers leave
+    # the offset at 0. What begins before that ends early, and is refused for it.
+    stream.seek(max(offset, header.single_vox_offset))
     data = _read_exactly(stream, count * dtype.itemsize, shown)
     stored = np.frombuffer(data, dtype).reshape(shape[::-1])  # (k, j, i): Fortran order of (i, j, k)
     return volume_from_affine(_scaled(stored, slope, inter), _lps(affine, header, shown), unit, shown)

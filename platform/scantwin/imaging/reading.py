@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
+
+from pydicom.dataset import Dataset
 
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.dicom_files import FileRef, files_under, is_zip, leads_outside, zip_members
@@ -98,10 +100,12 @@ def find_studies(
     others = [ref for ref in refs if ref not in taken]
     entries = index(others) if index is not None else map(index_file, others)
     organs = [ref for ref in refs if ref.name == ORGAN_FILE]
-    for key, group in group_studies(entry for entry in entries if entry is not None).items():
+    groups = group_studies(entry for entry in entries if entry is not None)
+    said = _descriptions(groups, others, [source.path / source.place for source in found])
+    for key, group in groups.items():
         wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
         place = _common(group, root)
-        wanted += tuple(r for r in others if r.name == DESCRIPTION and r.folder == str(place))
+        wanted += said[key]
         wanted += _organ_files(organs, str(place))
         patient = next((e.patient for e in group if e.patient), "")
         kinds = {e.modality for e in group}
@@ -141,6 +145,15 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
 
 def read_ct(path: Path | str) -> Volume:
     """The CT [HU], canonical, of an image file, a DICOM folder, a zip or a study folder, without any PET."""
+    return read_ct_and_header(path)[0]
+
+
+def read_ct_and_header(path: Path | str) -> tuple[Volume, Dataset | None]:
+    """The same, and the header of one of its slices; None where it is no DICOM.
+
+    What is made from the CT joins the patient's study by this header, so it must be of the very series that
+    was read: another one may have another frame of reference.
+    """
     path = Path(path)
     sources = find_studies(path)
     if len(sources) > 1:
@@ -150,8 +163,8 @@ def read_ct(path: Path | str) -> Volume:
         if source.kind == "dicom":
             return read_dicom_ct(path, source.files)
         if source.kind == "nifti":
-            return read_file_ct(path, source.files)
-        return read_study(source).ct
+            return read_file_ct(path, source.files), None
+        return read_study(source).ct, None
 
 
 def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
@@ -231,6 +244,33 @@ def _common(group: list[IndexEntry], root: Path) -> Path:
     return parents[0] if parents else root
 
 
+def _descriptions(
+    groups: dict[str, list[IndexEntry]], refs: list[FileRef], elsewhere: list[Path]
+) -> dict[str, tuple[FileRef, ...]]:
+    """The study.json among `refs` of each group, in the folder that holds all of the group's files.
+
+    Or else in the folder above (`p1/study.json` of `p1/DICOM/*`), if neither another group nor one of the
+    folders `elsewhere` lies below that, which it could speak of as well.
+    """
+    homes = {
+        key: Path(os.path.commonpath({_folder(entry.ref) for entry in group}))
+        for key, group in groups.items()
+    }
+    below = Counter(folder for home in (*homes.values(), *elsewhere) for folder in (home, *home.parents))
+    known = {_folder(ref): ref for ref in refs if ref.name == DESCRIPTION}
+    said: dict[str, tuple[FileRef, ...]] = {}
+    for key, home in homes.items():
+        above = known.get(home.parent) if below[home.parent] == 1 else None
+        ref = known.get(home, above)
+        said[key] = () if ref is None else (ref,)
+    return said
+
+
+def _folder(ref: FileRef) -> Path:
+    """The folder that a file lies in; a zip is a folder, too."""
+    return ref.path / PurePosixPath(ref.member).parent if ref.member else ref.path.parent
+
+
 def _name(key: str) -> str:
     return "study-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
@@ -248,12 +288,3 @@ class _only_rejections:  # noqa: N801 - reads as a statement
             return  # a bug of ours would hide behind the word "damaged"
         if isinstance(error, BROKEN) and not isinstance(error, InputError):
             raise reject("study.unreadable", path=self.path, found=in_short(error)) from error
-
-
-def iter_studies(path: Path | str) -> Iterator[Study]:
-    """All studies below a path that can be read, one at a time; the refused are passed over."""
-    for source in find_studies(path):
-        try:
-            yield read_study(source)
-        except Rejection:
-            continue

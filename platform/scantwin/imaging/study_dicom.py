@@ -13,6 +13,7 @@ from scantwin.errors import Rejection
 from scantwin.imaging.beds import join_beds, stitch
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import BROKEN
+from scantwin.imaging.dicom_kinds import is_made
 from scantwin.imaging.dicom_lesions import read_lesions
 from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
 from scantwin.imaging.dicom_series import Series, list_series
@@ -34,9 +35,6 @@ _VENDORS: Final = (
     "HITACHI",
 )
 """Only names of this list leave the header: a free text could hold a patient's name."""
-
-_MADE: Final = "SYNTHETIC"
-"""ReconstructionMethod of a PET that a model made (`dicom_pet`)."""
 
 
 def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False) -> Study:
@@ -65,7 +63,8 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str, *, pet_alon
         if has_ct:
             notes += check_series(cts.series[0], pet_series) + check_pair(ct, pet)
         source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": str(len(pets.series))}
-    lesions, lesion_notes = read_lesions(drawn, ct) if drawn else (None, [])
+    frames_of_reference = _frames_of_reference(cts.series[0] if has_ct else None, pet_series)
+    lesions, lesion_notes = read_lesions(drawn, ct, frames_of_reference) if drawn else (None, [])
     return Study(
         str(said.get("name") or name), ct, pet, lesions, condition=said.get("condition", "unknown"),
         warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source, has_ct=has_ct,
@@ -73,20 +72,21 @@ def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str, *, pet_alon
 
 
 def _is_alone(series: list[Series], pet_header: Dataset | None) -> bool:
-    """Whether there is a PET that a scanner took, and no CT at all, not even a scout.
-
-    A model must not learn from what a model made.
-    """
-    if pet_header is None or pet_header.get("ReconstructionMethod") == _MADE:
-        return False
-    return all(one.modality != "CT" for one in series)
+    """Whether there is a PET, and no CT at all, not even a scout."""
+    return pet_header is not None and all(one.modality != "CT" for one in series)
 
 
-def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> Volume:
-    """The CT alone [HU], canonical."""
+def _frames_of_reference(*series: Series | None) -> frozenset[str]:
+    """Those that the images of a study lie in; none if one of them does not name its own."""
+    named = frozenset(one.frame_of_reference for one in series if one is not None)
+    return frozenset() if "" in named else named
+
+
+def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> tuple[Volume, Dataset]:
+    """The CT alone [HU], canonical, and the header of one of its slices."""
     series, _, _ = _look(path, refs)
-    ct, _, _ = _read_ct(path, series, choose_ct(series, None).series)
-    return ct
+    ct, header, _ = _read_ct(path, series, choose_ct(series, None).series)
+    return ct, header
 
 
 def vendor(header: Dataset) -> str:
@@ -99,12 +99,21 @@ def vendor(header: Dataset) -> str:
 
 
 def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileRef], list[str]]:
+    """The measured CT and PET series, the files with drawn lesions, and what was left out."""
     files = [ref for ref in refs if ref.name != DESCRIPTION]
     stored, drawn, damaged = list_series(files)
-    series = join_beds(stored)
     if damaged and damaged == len(files):
-        raise reject("dicom.unreadable", path=path, found=f"all {damaged} files are damaged")
-    return series, drawn, [warn("dicom.file-left-out", found=damaged)] if damaged else []
+        raise reject("dicom.unreadable", path=path, found=f"all {damaged} files are damaged or closed")
+    measured = [one for one in stored if not _is_synthetic(one)]
+    notes = [warn("dicom.file-left-out", found=damaged)] if damaged else []
+    if len(measured) < len(stored):
+        notes.append(warn("pet.synthetic", found=len(stored) - len(measured)))
+    return join_beds(measured), drawn, notes
+
+
+def _is_synthetic(series: Series) -> bool:
+    """Whether it is a PET that a model made: none may learn from it, nor be measured by it."""
+    return series.modality == "PT" and any(is_made(frame.header) for frame in series.frames)
 
 
 def _read_ct(path: Path, series: list[Series], cts: Sequence[Series]) -> tuple[Volume, Dataset, list[str]]:

@@ -158,10 +158,12 @@ def description(files: Sequence[FileRef]) -> dict[str, Any]:
     ref = next((r for r in files if r.name == DESCRIPTION), None)
     if ref is None:
         return {}
-    with ref.open() as stream:
-        text = stream.read(_MAX_JSON)
     try:
+        with ref.open() as stream:
+            text = stream.read(_MAX_JSON)
         said = json.loads(text)
+    except OSError as error:
+        raise reject("study.bad-json", path=ref.shown, found=error.strerror) from None
     except (ValueError, RecursionError) as error:
         raise reject("study.bad-json", path=ref.shown, found=str(error)[:100]) from None
     if not isinstance(said, dict):

@@ -24,17 +24,12 @@ from scantwin.imaging.dicom_files import (
     zip_members,
 )
 from scantwin.imaging.dicom_headers import BROKEN, frames_of, opened, read_header, reading
+from scantwin.imaging.dicom_kinds import image_modality
 from scantwin.imaging.pet_header import PetHeader, header_of, headers_of_dump
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.suv import SuvFactors, activity_scales, suv_factors
 from scantwin.imaging.suv_body import SuvType
 
-_PET_CLASSES: Final = (
-    "1.2.840.10008.5.1.4.1.1.128",
-    "1.2.840.10008.5.1.4.1.1.128.1",
-    "1.2.840.10008.5.1.4.1.1.130",
-)
-"""SOP classes of PET images: classic, legacy converted, enhanced (Part 4, B.5)."""
 _LAST_TAG: Final = BaseTag(0x00080060)
 """Modality: what a file is can be told without reading on."""
 MAX_DUMP_BYTES: Final = 64 << 20
@@ -130,9 +125,7 @@ def _is_pet(ref: FileRef) -> bool:
             return False
         with opened(ref) as stream:
             start = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_TAG, force=True)
-        # Some exports say PT with a private or missing SOP class; a raw data object says PT too.
-        kind = str(start.get("SOPClassUID") or "")
-        return kind in _PET_CLASSES or (not kind and str(start.get("Modality")) == "PT")
+        return image_modality(start) == "PT"
 
 
 def _add(series: dict[str, PetSeries], seen: set[str], ref: FileRef) -> None:

@@ -158,15 +158,6 @@ class Volume:
         # A cosine like 1e-308 makes ITK's singular value decomposition fail, and the image is lost.
         return [float(d) if abs(d) > 1e-12 else 0.0 for d in rows]
 
-    @classmethod
-    def from_sitk(cls, image: sitk.Image, unit: Unit) -> Volume:
-        """The volume of a 3D SimpleITK image."""
-        direction = np.asarray(image.GetDirection()).reshape(3, 3)[:, ::-1].copy()
-        spacing = _triple(np.asarray(image.GetSpacing())[::-1])
-        return cls(
-            sitk.GetArrayFromImage(image), spacing, _triple(np.asarray(image.GetOrigin())), direction, unit
-        )
-
 
 def _triple(values: NDArray[np.generic]) -> tuple[float, float, float]:
     a, b, c = (float(v) for v in values)

@@ -8,12 +8,15 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
+from scantwin.errors import Rejection
 from scantwin.imaging import dicom_lesions
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_lesions import is_lesion, read_lesions
+from scantwin.imaging.jpeg_apart import JpegApart
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.volume import Volume
 
@@ -26,7 +29,7 @@ GRID = Volume(np.zeros((40, 16, 18), np.int16), (3.0, 2.0, 1.5), (-15.0, -10.0, 
         ("GTV_Mass_PET", "GTV"), ("GTV-1", ""), ("GTVp", ""), ("left", "GTV"), ("Lung mass", ""),
         ("mass_2", ""), ("Masses", ""), ("Tumor", ""), ("Brain_mets", ""), ("Liver metastasis", ""),
         ("PET-GTV", ""), ("Non-Hodgkin lymphoma", ""),
-        ("Candidate 1 Lesion Morphologically Abnormal Structure", ""),
+        ("Segment 1 Lesion Morphologically Abnormal Structure", ""),
     ],
 )  # fmt: skip
 def test_lesions(region: tuple[str, str]) -> None:
@@ -47,9 +50,9 @@ def test_organs_and_margins_that_name_a_lesion_are_none(region: tuple[str, str])
     assert not is_lesion(*region)
 
 
-def part10(path: Path, fields: dict, sop_class: str) -> FileRef:
+def part10(path: Path, fields: dict, sop_class: str, syntax: str = ExplicitVRLittleEndian) -> FileRef:
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(sop_class)
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, UID(sop_class)
     meta.MediaStorageSOPInstanceUID = UID("1.2.7.7.7")
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SOPClassUID, ds.SOPInstanceUID = UID(sop_class), UID("1.2.7.7.7")
@@ -66,7 +69,9 @@ def item(**fields: object) -> Dataset:
     return ds
 
 
-def segmentation(path: Path, labels: list[str], pixels: np.ndarray, **fields: object) -> FileRef:
+def segmentation(
+    path: Path, labels: list[str], pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **fields: object
+) -> FileRef:
     """A SEG of one byte a voxel: the frames of each label lie on the slices 5, 6, .. of the grid."""
     frames = []
     for number in range(len(labels)):
@@ -90,8 +95,26 @@ def segmentation(path: Path, labels: list[str], pixels: np.ndarray, **fields: ob
         "SharedFunctionalGroupsSequence": Sequence([shared]),
         "PerFrameFunctionalGroupsSequence": Sequence(frames), **fields,
     }  # fmt: skip
-    said["PixelData"] = pixels.astype(np.uint8).tobytes()
-    return part10(path, said, "1.2.840.10008.5.1.4.1.1.66.4")
+    said.setdefault("PixelData", pixels.astype(np.uint8).tobytes())
+    return part10(path, said, "1.2.840.10008.5.1.4.1.1.66.4", syntax)
+
+
+def structure_set(path: Path, regions: dict[str, str], **fields: object) -> FileRef:
+    """A RTSTRUCT of one square for each region, by name -> RTROIInterpretedType."""
+    square = [-6.0, -2.0, 1.0, 0.0, -2.0, 1.0, 0.0, 4.0, 1.0, -6.0, 4.0, 1.0]
+    contour = item(ContourGeometricType="CLOSED_PLANAR", ContourData=square)
+    numbered = list(enumerate(regions.items(), 1))
+    said = {
+        "Modality": "RTSTRUCT", **fields,
+        "ROIContourSequence": Sequence(
+            [item(ReferencedROINumber=k, ContourSequence=Sequence([contour])) for k, _ in numbered]
+        ),
+        "StructureSetROISequence": Sequence([item(ROINumber=k, ROIName=name) for k, (name, _) in numbered]),
+        "RTROIObservationsSequence": Sequence(
+            [item(ReferencedROINumber=k, RTROIInterpretedType=kind) for k, (_, kind) in numbered]
+        ),
+    }  # fmt: skip
+    return part10(path, said, "1.2.840.10008.5.1.4.1.1.481.3")
 
 
 def test_of_fractions_half_and_more_is_inside(tmp_path: Path) -> None:
@@ -133,20 +156,7 @@ def test_only_lesions_are_drawn_and_only_around_themselves(
     assert len(made) == 2
     assert max(shape[0] for shape in made) <= 5
     made.clear()
-    square = [-6.0, -2.0, 1.0, 0.0, -2.0, 1.0, 0.0, 4.0, 1.0, -6.0, 4.0, 1.0]
-    drawn = [
-        item(ReferencedROINumber=k, ContourSequence=Sequence(
-            [item(ContourGeometricType="CLOSED_PLANAR", ContourData=square)]))
-        for k in (1, 2)
-    ]  # fmt: skip
-    fields = {
-        "Modality": "RTSTRUCT", "ROIContourSequence": Sequence(drawn),
-        "StructureSetROISequence": Sequence(
-            [item(ROINumber=k, ROIName=name) for k, name in ((1, "Lungs-GTV"), (2, "GTV"))]
-        ),
-        "RTROIObservationsSequence": Sequence([item(ReferencedROINumber=1, RTROIInterpretedType="ORGAN")]),
-    }  # fmt: skip
-    labels, notes = read_lesions([part10(tmp_path / "r", fields, "1.2.840.10008.5.1.4.1.1.481.3")], GRID)
+    labels, notes = read_lesions([structure_set(tmp_path / "r", {"Lungs-GTV": "ORGAN", "GTV": ""})], GRID)
     assert labels is not None
     assert np.unique(np.nonzero(labels.array)[0]).tolist() == [7]
     assert [code_of(note) for note in notes] == ["lesions.left-out"]
@@ -157,3 +167,90 @@ def test_a_segmentation_beside_the_grid_leaves_it_empty(tmp_path: Path) -> None:
     far = GRID.crop((20, 0, 0), (40, 16, 18))
     ref = segmentation(tmp_path / "s", ["GTV"], np.ones((2, 16, 18), np.uint8), SegmentationType="BINARY")
     assert read_lesions([ref], far) == (None, [])
+
+
+def test_what_is_left_out_is_counted_and_said_once(tmp_path: Path) -> None:
+    pixels = np.ones((3, 16, 18), np.uint8)
+    refs = [
+        segmentation(tmp_path / "s", ["Liver", "Lungs-GTV", "GTV"], pixels, SegmentationType="BINARY"),
+        structure_set(tmp_path / "r", {"Heart": "ORGAN"}),
+    ]
+    labels, (note,) = read_lesions(refs, GRID)
+    assert labels is not None
+    assert (
+        note
+        == "lesions.left-out: 3 drawn regions were left out: organs, margins, or not drawn along the slices."
+    )
+
+
+def test_regions_of_another_frame_of_reference_are_left_out(tmp_path: Path) -> None:
+    """The numbers of another patient position fit the grid just as well, and mean another place."""
+    seg = segmentation(
+        tmp_path / "s", ["GTV"], np.ones((2, 16, 18), np.uint8), FrameOfReferenceUID="1.2.3",
+        SegmentationType="BINARY",
+    )  # fmt: skip
+    within = Sequence([item(FrameOfReferenceUID="1.2.4")])
+    drawn = structure_set(
+        tmp_path / "r", {"GTV": ""}, FrameOfReferenceUID="1.2.5", ReferencedFrameOfReferenceSequence=within
+    )
+    silent = structure_set(tmp_path / "n", {"GTV": ""})
+    for frames, read in (
+        (frozenset(), [seg, drawn, silent]), (frozenset({"1.2.3"}), [seg, silent]),
+        (frozenset({"1.2.4"}), [drawn, silent]), (frozenset({"1.2.3", "1.2.4"}), [seg, drawn, silent]),
+    ):  # fmt: skip
+        for ref in (seg, drawn, silent):
+            labels, notes = read_lesions([ref], GRID, frames)
+            assert (labels is not None) == (ref in read)
+            assert [code_of(note) for note in notes] == ([] if ref in read else ["lesions.other-frame"])
+
+
+def test_a_label_map_is_left_out_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    pixels = np.ones((2, 16, 18), np.uint8)
+    mapped = segmentation(tmp_path / "m", ["GTV"], pixels, SegmentationType="LABELMAP")
+    dataset = pydicom.dcmread(mapped.path)
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        del groups.SegmentIdentificationSequence
+    dataset.save_as(mapped.path)
+    other = segmentation(tmp_path / "s", ["GTV"], pixels, SegmentationType="BINARY")
+    labels, notes = read_lesions([mapped, other], GRID)
+    assert labels is not None and labels.array.max() == 1
+    assert [code_of(note) for note in notes] == ["lesions.labelmap"]
+
+
+def test_frames_of_single_bits_may_begin_within_a_byte(tmp_path: Path) -> None:
+    masks = np.random.default_rng(0).integers(0, 2, (9, 5, 7), np.uint8)
+    ref = segmentation(
+        tmp_path / "s", ["GTV"], masks, SegmentationType="BINARY", BitsAllocated=1, BitsStored=1, HighBit=0,
+        PixelData=np.packbits(masks.ravel(), bitorder="little").tobytes(),
+    )  # fmt: skip
+    labels, notes = read_lesions([ref], GRID)
+    assert labels is not None and notes == []
+    np.testing.assert_array_equal(labels.array[5:14, :5, :7] > 0, masks > 0)
+
+
+def test_lossless_jpeg_is_decoded_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDCM ends its process on some damaged files."""
+    masks = np.random.default_rng(0).integers(0, 2, (2, 16, 18), np.uint8)
+    header = bytes.fromhex("ffd8 ffc3 000b 08 0010 0012 01 01 11 00")
+    ref = segmentation(
+        tmp_path / "s", ["GTV"], masks, JPEGLosslessSV1, SegmentationType="BINARY",
+        PixelData=encapsulate([header, header]),
+    )  # fmt: skip
+    monkeypatch.setattr(JpegApart, "decode", lambda self, file, number: masks[number])
+    labels, _ = read_lesions([ref], GRID)
+    assert labels is not None
+    np.testing.assert_array_equal(labels.array[5:7, :16, :18] > 0, masks > 0)
+
+
+def test_a_structure_set_of_too_many_points_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = structure_set(tmp_path / "r", {"GTV 1": "", "Liver": "ORGAN", "GTV 2": ""})
+    monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 8)
+    assert read_lesions([ref], GRID)[0] is not None, "two squares; what is no lesion does not count"
+    monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 7)
+    with pytest.raises(Rejection) as caught:
+        read_lesions([ref], GRID)
+    assert caught.value.code == "dicom.too-large"

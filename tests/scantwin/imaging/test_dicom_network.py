@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from scantwin.errors import InputError, ResourceError, ServiceError
+from scantwin.imaging import limits
 from scantwin.imaging.dicom_network import store
 from scantwin.imaging.dicom_pet import write_pet_series
 from scantwin.imaging.dicom_receiver import VERIFICATION, Receiver
@@ -77,6 +79,26 @@ def test_damaged_files_are_told_and_the_others_go(series: Path, receiver: Receiv
     report = send(receiver, series)
     assert report.sent == 4
     assert [Path(one["file"]).name for one in report.failed] == [files[0].name]
+
+
+def test_a_small_file_that_inflates_to_a_giant_is_told_and_not_inflated(
+    series: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    giant = sorted(series.iterdir())[0]
+    ds = pydicom.dcmread(giant)
+    ds.PixelData = bytes(40 << 20)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(giant)
+    del ds
+    monkeypatch.setattr(limits, "MAX_INFLATED_BYTES", 10 << 20)
+    tracemalloc.start()
+    report = send(receiver, series)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.sent == 4
+    assert [Path(one["file"]).name for one in report.failed] == [giant.name]
+    assert "inflates to more than" in report.failed[0]["why"]
+    assert peak < 20 << 20
 
 
 def test_one_file_and_a_zip_can_be_sent(series: Path, receiver: Receiver, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.suv import suv_factors
 from scantwin.imaging.volume import Volume
 
+from .sitk_volumes import from_sitk
+
 VERSION = "coarse-diffusion-0123456789ab"
 
 
@@ -82,7 +84,7 @@ def test_simpleitk_reads_the_same_suv_and_place(pet: Volume, tmp_path: Path) -> 
     write(pet, tmp_path / "pet")
     reader = ImageSeriesReader()
     reader.SetFileNames(ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "pet")))
-    other = Volume.from_sitk(reader.Execute(), "SUV")
+    other = from_sitk(reader.Execute(), "SUV")
     assert other.same_grid(pet)
     assert other.origin == pytest.approx(pet.origin, abs=1e-6)
     assert other.spacing == pytest.approx(pet.spacing, abs=1e-6)

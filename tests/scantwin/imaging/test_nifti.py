@@ -17,6 +17,8 @@ from scantwin.imaging.images import read_image
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.volume import Volume
 
+from .sitk_volumes import from_sitk
+
 AXCODES = ["RAS", "LPS", "LAS", "RPI", "ASR", "SRA", "PIL"]
 
 
@@ -37,7 +39,7 @@ def test_orientations_lie_where_simpleitk_puts_them(codes, tmp_path):
     turned = image().as_reoriented(nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], wanted))
     nib.save(turned, tmp_path / "x.nii.gz")
     ours = read_nifti(tmp_path / "x.nii.gz", "HU")
-    theirs = Volume.from_sitk(sitk.ReadImage(str(tmp_path / "x.nii.gz")), "HU")
+    theirs = from_sitk(sitk.ReadImage(str(tmp_path / "x.nii.gz")), "HU")
     assert ours.same_grid(theirs)
     np.testing.assert_array_equal(ours.array, theirs.array)
     nib.save(image(), tmp_path / "plain.nii.gz")
@@ -119,6 +121,20 @@ def test_big_endian_and_nifti_2_are_read(tmp_path):
         read = read_nifti(tmp_path / name, "HU").array
         np.testing.assert_array_equal(read, array.transpose(2, 1, 0))
         assert read.dtype == np.int16
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_header_is_never_read_as_voxels(kind, tmp_path):
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    content = bytearray(kind(array, np.eye(4)).to_bytes())
+    place, value = (slice(108, 112), "<f4") if kind is nib.Nifti1Image else (slice(168, 176), "<i8")
+    for offset in (0, 100):
+        content[place] = np.array([offset], value).tobytes()
+        (tmp_path / "x.nii").write_bytes(bytes(content))
+        read = read_nifti(tmp_path / "x.nii", "HU").array
+        np.testing.assert_array_equal(read, array.transpose(2, 1, 0))
+    (tmp_path / "x.nii").write_bytes(bytes(content[:-4]))
+    assert rejected(tmp_path / "x.nii") == "nifti.unreadable"
 
 
 def test_a_sheared_affine_is_straightened_by_the_reader_of_studies(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 import zipfile
@@ -17,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.nifti import read_nifti, write_nifti
-from scantwin.imaging.reading import find_studies, read_ct, read_study
+from scantwin.imaging.reading import find_studies, read_ct, read_ct_and_header, read_study
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.volume import Volume
@@ -133,6 +134,81 @@ def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(Rejection) as caught:
         find_studies(tmp_path / "nowhere")
     assert caught.value.code == "study.not-found"
+
+
+def test_a_study_is_described_in_the_folder_above_its_series(tmp_path, ct_maker, pet_maker):
+    for k in (1, 2):
+        for maker in (ct_maker, pet_maker):
+            made = maker(study=f"1.2.3.{k}", frame=f"1.2.4.{k}", fields={"PatientID": f"P{k}"})
+            made.write(tmp_path / f"p{k}" / "DICOM")
+        (tmp_path / f"p{k}" / "study.json").write_text(json.dumps({"name": f"n{k}"}))
+    (tmp_path / "study.json").write_text(json.dumps({"name": "both"}))
+    assert [read_study(s).name for s in find_studies(tmp_path)] == ["n1", "n2"]
+    assert one(tmp_path / "p1").name == "n1"
+    assert one(zipped(tmp_path / "p1", tmp_path / "p1.zip")).name == "n1"
+    (tmp_path / "p1" / "DICOM" / "study.json").write_text(json.dumps({"name": "nearer"}))
+    assert one(tmp_path / "p1").name == "nearer"
+
+
+def test_a_description_that_could_speak_of_two_studies_speaks_of_none(tmp_path, ct_maker):
+    for k in (1, 2):
+        ct_maker(study=f"1.2.3.{k}", frame=f"1.2.4.{k}").write(tmp_path / f"p{k}")
+    (tmp_path / "study.json").write_text(json.dumps({"name": "which"}))
+    assert all(read_study(s).name.startswith("study-") for s in find_studies(tmp_path))
+    ct_maker().write(tmp_path / "mixed" / "DICOM")
+    nifti_study(tmp_path / "mixed" / "files")
+    (tmp_path / "mixed" / "study.json").write_text(json.dumps({"name": "which"}))
+    assert "which" not in {read_study(s).name for s in find_studies(tmp_path / "mixed")}
+
+
+@pytest.fixture
+def close(monkeypatch):
+    """Makes files and folders such that they cannot be opened, also for root."""
+    closed: set[Path] = set()
+
+    def guarded(method):
+        def call(self, *args, **kwargs):
+            if self in closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(self))
+            return method(self, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", guarded(Path.open))
+    monkeypatch.setattr(Path, "iterdir", guarded(Path.iterdir))
+    return closed.add
+
+
+def test_a_file_that_cannot_be_opened_is_left_out_and_said(pair, close):
+    files = sorted((pair / "DICOM" / "A1").iterdir(), key=lambda p: pydicom.dcmread(p).InstanceNumber)
+    close(files[5])
+    (pair / "notes.txt").write_text("closed")
+    close(pair / "notes.txt")
+    study = one(pair)
+    assert {"dicom.file-left-out", "geometry.missing-slices"} <= set(codes(study))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused_and_the_others_are_read(pair, close, ct_maker):
+    close(ct_maker(study="1.2.3.9", frame="1.2.4.9").write(pair / "DICOM" / "closed"))
+    (pair / "closed.zip").write_bytes(b"PK")
+    close(pair / "closed.zip")
+    said = {}
+    for source in find_studies(pair):
+        try:
+            said[source.kind] = read_study(source).pet is not None
+        except Rejection as refusal:
+            said[refusal.code] = True
+    assert said == {"dicom": True, "dicom.unreadable": True, "zip.unreadable": True}
+
+
+def test_a_description_that_cannot_be_opened_refuses_its_study(tmp_path, close):
+    close(nifti_study(tmp_path / "a", said={}) / "study.json")
+    nifti_study(tmp_path / "b")
+    first, second = find_studies(tmp_path)
+    with pytest.raises(Rejection) as caught:
+        read_study(first)
+    assert caught.value.code == "study.bad-json"
+    assert read_study(second).pet is not None
 
 
 # --- archives
@@ -310,6 +386,16 @@ def test_read_ct_passes_over_a_pet_that_would_be_refused(pair, pet_maker, tmp_pa
     assert read_ct(folder).unit == "HU"
 
 
+def test_the_header_is_of_the_ct_that_was_read(tmp_path, ct_maker):
+    """What is made from the CT gets its frame of reference from this header."""
+    ct_maker(series="1.2.9.1", slices=3, frame="1.2.3.4.5").write(tmp_path / "a short one")
+    ct_maker(series="1.2.9.2").write(tmp_path / "b")
+    ct, header = read_ct_and_header(tmp_path)
+    assert ct.shape[0] == 12
+    assert (header.SeriesInstanceUID, header.FrameOfReferenceUID) == ("1.2.9.2", "1.2.826.0.1.77.9")
+    assert read_ct_and_header(nifti_study(tmp_path / "files"))[1] is None
+
+
 # --- drawn lesions
 
 
@@ -367,6 +453,25 @@ def test_contours_become_labels_and_organs_are_left_out(pair, ct_maker):
     expected = (distance < 6.2) & (z >= 3) & (z <= 6) & ~((distance < 2.2) & (z == 4))
     np.testing.assert_array_equal(study.lesions.array > 0, expected)
     assert study.lesions.unit == "label"
+
+
+def test_contours_of_another_patient_position_are_left_out(pair, ct_maker, pet_maker):
+    ds = structure_set(ct_maker(), {"GTV": [(i, (-3.0, 0.0), 6.2) for i in range(3, 7)]})
+    for frame, own in (("1.2.3.4.5", False), ("1.2.826.0.1.77.9", True)):
+        ds.FrameOfReferenceUID = frame
+        pydicom.dcmwrite(pair / "RS", ds, enforce_file_format=True)
+        study = one(pair)
+        assert (study.lesions is not None, "lesions.other-frame" in codes(study)) == (own, not own)
+    # Drawn on the PET, which the study takes as it lies.
+    pet_maker(frame="1.2.3.4.5").write(pair / "DICOM" / "A2")
+    ds.FrameOfReferenceUID = "1.2.3.4.5"
+    pydicom.dcmwrite(pair / "RS", ds, enforce_file_format=True)
+    assert one(pair).lesions is not None
+    # Of a CT that does not name its own, nobody knows.
+    ct_maker(frame="").write(pair / "DICOM" / "A1")
+    ds.FrameOfReferenceUID = "1.2.3.4.6"
+    pydicom.dcmwrite(pair / "RS", ds, enforce_file_format=True)
+    assert one(pair).lesions is not None
 
 
 def test_segmentation_objects_become_labels(pair, ct_maker):

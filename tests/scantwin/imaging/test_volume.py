@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from scantwin.imaging.volume import CANONICAL, Volume
 
+from .sitk_volumes import from_sitk
+
 
 @st.composite
 def volumes(draw, *, oblique: bool = True) -> Volume:
@@ -72,7 +74,7 @@ def test_simpleitk_agrees_about_every_place(volume):
         theirs = image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
         np.testing.assert_allclose(volume.world(index), theirs, atol=1e-6)
         assert image.GetPixel([int(i) for i in index[::-1]]) == volume.array[index]
-    again = Volume.from_sitk(image, "HU")
+    again = from_sitk(image, "HU")
     assert again.same_grid(volume)
     np.testing.assert_array_equal(again.array, volume.array)
 
