@@ -118,6 +118,11 @@ class Catalogue:
         with Session(self._engine) as session:
             return [_entry(row) for row in session.scalars(query)]
 
+    def below(self, folder: Path | str) -> list[Entry]:
+        """The entries of the studies at or below `folder`, which need not be there any more."""
+        root = _plain(folder)
+        return [entry for entry in self.entries() if _plain(entry.path).is_relative_to(root)]
+
     def counts(self) -> dict[str, int]:
         """Number of studies by status."""
         found = [entry.status for entry in self.entries()]
@@ -170,6 +175,11 @@ class Catalogue:
     def close(self) -> None:
         """Lets go of the file."""
         self._engine.dispose()
+
+
+def _plain(path: Path | str) -> Path:
+    """The path from the root on, without `..`. Links are left: what they led to may be gone."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def _entry(row: _Row) -> Entry:

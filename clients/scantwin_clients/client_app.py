@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
 
-from scantwin.errors import FederationError, Rejection, ScanTwinError
+from scantwin.errors import FederationError, InputError, Rejection, ScanTwinError
 from scantwin.federation.codec import (
     PartsError,
     decode_job,
@@ -24,7 +24,7 @@ from scantwin.federation.wire import MOST_SAMPLES, Parts
 from scantwin.imaging.said_safely import said_safely
 from scantwin.learning.recipe import Recipe
 from scantwin_clients.outbox import Outbox
-from scantwin_clients.policy import check_job
+from scantwin_clients.policy import check_job, check_patients
 from scantwin_clients.pseudonyms import patient_of
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
@@ -122,20 +122,47 @@ def _patients(studies: list[Named]) -> int:
 
 
 def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
-    from scantwin.learning.cohort import Cohort
-
     taken_in = (site.folder / "catalogue.db").stat().st_mtime_ns
     key = (str(site.folder), str(taken_in), recipe.model_dump_json(), *(name for name, _ in studies))
-    if key not in _cohorts:
+    cohort = _cohorts.get(key)
+    if cohort is None:
         _cohorts.clear()
-        _cohorts[key] = Cohort.prepare(
-            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of,
-            assigned=site.held_out_patients,
-        )  # fmt: skip
-    cohort = _cohorts[key]
+        cohort, refusals = _prepared(site, recipe, studies)
+        if refusals:  # not kept: what could not be read is tried again with the next job
+            check_patients(site, _patients_in(cohort, recipe))
+        else:
+            _cohorts[key] = cohort
     if not cohort.training:
         raise FederationError("This site has no study to train on.", hint="Take in more studies.")
     return cohort
+
+
+def _prepared(site: Site, recipe: Recipe, studies: list[Named]) -> tuple[Cohort, list[Rejection]]:
+    """The site's cohort without the studies that could not be read, and why those could not."""
+    from scantwin.learning.cohort import Cohort
+
+    refusals: list[Rejection] = []
+    try:
+        cohort = Cohort.prepare(
+            studies, recipe, site.cache, held_out=site.config.held_out, salt=site.name, patient_of=patient_of,
+            assigned=site.held_out_patients, refused=refusals.append,
+        )  # fmt: skip
+    except InputError as error:
+        # Where too little could be read, why it could not says more.
+        raise (refusals[0] if refusals else error) from None
+    for refusal in refusals:
+        log.warning("left out: %s", refusal.message)
+    return cohort, refusals
+
+
+def _patients_in(cohort: Cohort, recipe: Recipe) -> int:
+    """The patients behind a cohort, counted as `_learning_from` counts those of the catalogue."""
+    studies = [*cohort.training, *cohort.held_out]
+    if recipe.unpaired is None:
+        return len({patient_of(study.name) for study in studies})
+    with_ct = {patient_of(study.name) for study in studies if study.has_ct}
+    with_pet = {patient_of(study.name) for study in studies if study.suv is not None}
+    return min(len(with_ct), len(with_pet))
 
 
 def _with_samples(reply: Parts, samples: WaitingSamples) -> Parts:

@@ -96,6 +96,33 @@ def ingest(
 
 
 @app.command()
+def forget(
+    folder: Annotated[Path, typer.Argument(help="The folder that was taken in; it need not be there now.")],
+    site: SiteName = None,
+    as_json: Json = False,
+) -> None:
+    """Takes the studies below a folder out of the catalogue, with what was prepared of them for training.
+
+    For studies that were moved or deleted, or whose patients withdrew. The studies themselves are not
+    touched; pictures of trainings stay until they are deleted.
+    Example: scantwin site forget /data/petct --site rural-1
+    """
+    from scantwin_clients.ingest import forget as take_out
+    from scantwin_clients.site import Site
+
+    opened = Site.open(site)
+    data = take_out(opened.folder, folder)
+
+    def people() -> None:
+        left = data["counts"]["accepted"] + data["counts"]["warned"]
+        out.print(f"{data['forgotten']} studies are forgotten; {left} usable ones are left.")
+        if any(opened.pictures.iterdir()):
+            out.print(f"Pictures of trainings may show them: {opened.pictures}", markup=False)
+
+    emit({**data, "site": opened.name, "notice": NOTICE}, as_json, people)
+
+
+@app.command()
 def qc(
     path: Annotated[Path, typer.Argument(help="The QC scan: a folder with PET and CT, DICOM or NIfTI.")],
     site: SiteName = None,

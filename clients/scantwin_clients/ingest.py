@@ -17,6 +17,7 @@ from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import REASONS, code_of, reject, warn
 from scantwin.imaging.said_safely import said_safely
 from scantwin.imaging.study import Study
+from scantwin.learning.cohort import forget_prepared
 from scantwin.terminal import Advance, silent
 from scantwin_clients.catalogue import STATUSES, Catalogue, Entry, Status
 from scantwin_clients.reading_pool import ReadingPool
@@ -47,18 +48,20 @@ def ingest(
     Raises `InputError` if there is no such folder or nothing in it.
     """
     root = Path(folder).absolute()
-    if not root.exists():
-        raise InputError(f"There is no such file or folder: {folder}.", hint="Check the path.")
     catalogue = Catalogue(site_folder)
     pool = ReadingPool(_cores() if workers is None else workers, read_one, _crashed())
     try:
-        sources = _find(root, pool)
+        if not root.exists():
+            hint = _how_to_forget(catalogue, root) or "Check the path."
+            raise InputError(f"There is no such file or folder: {folder}.", hint=hint)
+        sources = _find(root, pool, catalogue)
         known = {entry.study: entry for entry in catalogue.entries()}
         named = {catalogue.pseudonym(source): source for source in sources}
         marks = {name: catalogue.mark(source) for name, source in named.items()}
         waiting = {n: s for n, s in named.items() if n not in known or known[n].fingerprint != marks[n]}
         gone = [n for n, e in known.items() if n not in named and Path(e.path).is_relative_to(root)]
-        _forget_prepared(catalogue.folder, [n for n in (*waiting, *gone) if n in known])
+        # Prepared studies are named by pseudonym, not by content.
+        forget_prepared(catalogue.folder / "cache", [n for n in (*waiting, *gone) if n in known])
         catalogue.forget(gone)
         done = len(named) - len(waiting)
         advance(done, len(named))
@@ -79,6 +82,28 @@ def ingest(
         "counts": {**counts, "total": len(entries), "read": len(waiting)},
         "notice": NOTICE,
     }
+
+
+def forget(site_folder: Path | str, folder: Path | str) -> dict[str, Any]:
+    """Takes the studies at or below `folder` out of the catalogue, and what was prepared of them.
+
+    The folder need not be there any more; the studies themselves are not touched. Gives their pseudonyms, and
+    the counts of those that are left. Raises `InputError` if none was taken in from there.
+    """
+    catalogue = Catalogue(site_folder)
+    try:
+        studies = [entry.study for entry in catalogue.below(folder)]
+        if not studies:
+            raise InputError(
+                f"No study was taken in from {folder}.",
+                hint="Give the folder, or one above it, as scantwin site ingest was given it.",
+            )
+        # The entries last: an interrupted forgetting can be repeated.
+        forget_prepared(catalogue.folder / "cache", studies)
+        catalogue.forget(studies)
+        return {"forgotten": len(studies), "studies": studies, "counts": catalogue.counts()}
+    finally:
+        catalogue.close()
 
 
 def read_one(source: StudySource) -> Reading:
@@ -132,17 +157,17 @@ def _entry_of(name: str, source: StudySource, mark: str, reading: Reading) -> En
     )  # fmt: skip
 
 
-def _find(root: Path, pool: ReadingPool[StudySource, Reading]) -> list[StudySource]:
+def _find(root: Path, pool: ReadingPool[StudySource, Reading], catalogue: Catalogue) -> list[StudySource]:
     try:
         return find_studies(root, index=pool.index, pets_alone=True)
     except Rejection as refusal:
         if refusal.code == "study.empty-folder":
-            raise InputError(refusal.message, hint=refusal.hint) from None
+            hint = _how_to_forget(catalogue, root) or refusal.hint
+            raise InputError(refusal.message, hint=hint) from None
         raise
 
 
-def _forget_prepared(folder: Path, studies: list[str]) -> None:
-    """Drops the prepared studies when one of them changed: they are named by pseudonym, not by content."""
-    if studies:
-        for path in (folder / "cache").glob("*.safetensors"):
-            path.unlink(missing_ok=True)
+def _how_to_forget(catalogue: Catalogue, root: Path) -> str:
+    """A hint where studies of a folder that has none now are still used; "" where there are none."""
+    known = len(catalogue.below(root))
+    return f"Studies that were taken in from it: {known}; scantwin site forget {root}" if known else ""

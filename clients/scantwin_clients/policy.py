@@ -29,9 +29,15 @@ def check_job(job: JobHeader, recipe: Recipe, site: Site, patients: int) -> None
             f"{policy.max_steps_per_round}.",
             hint="Use fewer steps per round, or ask the site to raise max_steps_per_round.",
         )
-    if patients < policy.min_studies:
+    check_patients(site, patients)
+
+
+def check_patients(site: Site, patients: int) -> None:
+    """Raises `FederationError` when the site has studies of too few patients for anything to leave it."""
+    least = site.config.policy.min_studies
+    if patients < least:
         # Fail closed: with so few patients even sums would speak of single ones.
         raise FederationError(
-            f"This site has usable studies of fewer patients than the {policy.min_studies} of its policy.",
+            f"This site has usable studies of fewer patients than the {least} of its policy.",
             hint="Take in studies of more patients with scantwin site ingest.",
         )

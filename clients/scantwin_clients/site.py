@@ -20,11 +20,11 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scantwin.errors import InputError
+from scantwin.federation.kinds import SiteKind
 from scantwin.files import write_json, write_private
 from scantwin.settings import load_settings
 
@@ -59,7 +59,7 @@ class SiteConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: Literal["hospital", "rural-clinic", "imaging-centre"] = "hospital"
+    kind: SiteKind = "hospital"
     threads: int = Field(default=1, ge=1, le=256)
     """Threads of torch. One by default: bitwise repeatable, and fair between sites on one machine."""
 

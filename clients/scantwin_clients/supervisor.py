@@ -5,12 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from scantwin.errors import InputError, ResourceError
-from scantwin.federation.flower import flower_env
+from scantwin.federation.certificates import check_host, require_certificate
+from scantwin.federation.complaints import complaint
+from scantwin.federation.flower import flower_env, through_proxy
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
 from scantwin.files import lock, write_private
@@ -25,7 +29,24 @@ NODE_POLL_S = 0.5
 WORKER_POLL_S = 0.1
 """How often the worker asks the SuperNode, on loopback [s]."""
 
+NOT_CONNECTED_S = 10.0
+"""A site that is not connected after this long says why [s]; starting takes about three."""
+
+_ANSWER_S = 5.0
+"""How long a host may take to answer [s]."""
+
 _CONNECTED = "SuperNode ID:"
+
+_QUESTIONS: Final = {
+    "Failed to activate SuperNode": (
+        "Is the site enrolled, with this key? After a crash its key is refused for up to a minute."
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "Is --ca the ca.crt of this consortium, and its server certificate for this host?"
+    ),
+    "WRONG_VERSION_NUMBER": "Is it the consortium that listens there?",
+}
+"""Flower's words and what is mostly behind them."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +65,8 @@ def on_duty(
     duty: Duty, *, report: Callable[[str, str], None], ready: Callable[[dict[str, object]], None]
 ) -> None:
     """Keeps the site in the consortium until SIGINT or SIGTERM; `ready` is called when it is connected."""
-    if not duty.ca.is_file():
-        raise InputError(
-            f"There is no certificate {duty.ca}.",
-            hint="Ask the consortium for its ca.crt and give it with --ca.",
-        )
+    superlink_address(duty.superlink)
+    require_certificate(duty.ca)
     require_free_port(HOST, duty.port, what="The SuperNode")
     hint = "End the other scantwin site run first."
     busy = ResourceError(f"The site {duty.site.name} is on duty already.", hint=hint)
@@ -58,22 +76,68 @@ def on_duty(
 
 
 def _keep(duty: Duty, report: Callable[[str, str], None], ready: Callable[[dict[str, object]], None]) -> None:
-    supervisor = Supervisor(children(duty), report)
+    told: set[str] = set()
+
+    def say(child: str, what: str) -> None:
+        told.add(child)
+        report(child, what + _question(what))
+
+    supervisor = Supervisor(children(duty), say)
     node, worker = supervisor.children
-    told = False
 
     def tell_when_ready() -> None:
-        nonlocal told
-        if not told and _CONNECTED in node.output() and READY in worker.output():
-            told = True
+        if "ready" not in told and _CONNECTED in node.output() and READY in worker.output():
+            told.add("ready")
             ready({"site": duty.site.name, "node_id": _node_id(node.output()), "port": duty.port})
 
+    def tell_if_not_connected() -> None:
+        if node.name not in told and _CONNECTED not in node.output():
+            why = _why_not_connected(duty, node)
+            say(node.name, f"is not connected yet: {why}; it goes on trying (log {node.log})")
+
+    # A thread: looking up a host's name may take long, and nothing interrupts it.
+    late = threading.Timer(NOT_CONNECTED_S, tell_if_not_connected)
+    late.daemon = True
     with stop_on_signals() as stop:
         try:
             supervisor.start()
+            late.start()
             watch(supervisor, stop, tell_when_ready)
         finally:
+            late.cancel()
             supervisor.end()
+
+
+def superlink_address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT. Raises `InputError`: Flower's own program would end again and again."""
+    host, _, port = text.rpartition(":")
+    hint = "Give it as HOST:PORT, for example pet.example.org:443."
+    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+        raise InputError(f"{text!r} is not the address of a consortium.", hint=hint)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        return check_host(host), int(port)
+    except InputError as error:
+        raise InputError(f"{text!r} is not the address of a consortium: {error.message}", hint=hint) from None
+
+
+def _why_not_connected(duty: Duty, node: Child) -> str:
+    """What the SuperNode complains of; it keeps silent where nothing answers, so that is tried here."""
+    if words := complaint(node.output()):
+        return words
+    host, port = superlink_address(duty.superlink)
+    if through_proxy(host):
+        return f"no answer from {duty.superlink} through the proxy of the environment"
+    try:
+        socket.create_connection((host, port), timeout=_ANSWER_S).close()
+    except OSError as error:
+        return f"nothing answers at {duty.superlink} ({(error.strerror or 'timed out').lower()})"
+    return f"{duty.superlink} answers, but has not let it in"
+
+
+def _question(what: str) -> str:
+    """What a person may look at, behind words of Flower's that do not say it."""
+    return next((f". {ask}" for words, ask in _QUESTIONS.items() if words in what), "")
 
 
 def children(duty: Duty) -> list[Child]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scantwin.errors import InputError
+
+_PREFIX: Final = "SCANTWIN_"
+
+_OTHERS: Final = ("DEBUG",)
+"""Variables that are read where they are needed: no settings. Without the prefix."""
+
+_OF_OTHERS: Final = ("TEST_", "SERVICE_", "PORT")
+"""Begins of variables, behind the prefix, that only tests and benchmarks read, or that Kubernetes sets
+for a service called scantwin."""
 
 
 class Settings(BaseSettings):
@@ -21,13 +32,21 @@ class Settings(BaseSettings):
     `SCANTWIN_TWIN_TOKEN`: the token that the twin service asks for when it is not on loopback.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SCANTWIN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Path = Field(default_factory=lambda: Path.home() / ".scantwin")
     database_url: SecretStr | None = None
     registry_url: str | None = None
     device: str = "cpu"
     twin_token: SecretStr | None = None
+
+    @field_validator("home")
+    @classmethod
+    def _expanded(cls, home: Path) -> Path:
+        try:
+            return home.expanduser()
+        except RuntimeError:
+            raise ValueError(f"there is no user of {home.parts[0]}") from None
 
     @cached_property
     def database(self) -> str:
@@ -47,12 +66,33 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of the environment, with overrides. Raises `InputError` on a bad value."""
+    """The settings of the environment, with overrides; an empty variable is none.
+
+    Raises `InputError` on a bad value, and on a variable that nothing reads: it would be taken for set.
+    """
+    _refuse_unknown()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "SCANTWIN_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InputError(
-            f"The setting {name} is not usable: {first['msg']}.", hint="Unset or mend it."
-        ) from None
+        name = _PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        why = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"The setting {name} is not usable: {why}.", hint="Unset or mend it.") from None
+
+
+def _refuse_unknown() -> None:
+    known = [*(name.upper() for name in Settings.model_fields), *_OTHERS]
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(_PREFIX)  # pydantic-settings does not mind the case either
+        if name != variable.upper() and name not in known and not name.startswith(_OF_OTHERS):
+            hint = f"{_nearest(name, known)} Mend its name, or unset it."
+            raise InputError(f"There is no setting {variable}.", hint=hint)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """Which of the `known` names may be meant."""
+    from difflib import get_close_matches  # not before it is wanted: every command reads settings
+
+    near = get_close_matches(name, known, n=1)
+    every = ", ".join(_PREFIX + one for one in known)
+    return f"Is it {_PREFIX}{near[0]}?" if near else f"Known are {every}."

@@ -36,7 +36,7 @@ from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 from scantwin_clients.site_round import training_seed
 
-from .conftest import write_studies
+from .conftest import write_studies, write_study
 
 RUN = "ab" * 16
 
@@ -285,3 +285,41 @@ def test_a_pet_alone_that_cannot_be_read_is_told_without_its_folder(tmp_path: Pa
         path.write_bytes(b"nothing")
     message = say(site, job(unpaired, system_arrays(build(unpaired, seed=3))))
     assert message.error.reason == "The study cannot be read as NIfTI: (see the file)."
+
+
+def test_a_study_that_is_gone_is_left_out_and_logged(
+    tmp_path: Path, tiny: Recipe, components: Components, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site.create("city", tmp_path)
+    studies = write_studies(tmp_path / "DOE^JANE", 4)
+    ingest(site.folder, studies, workers=0)
+    shutil.rmtree(studies / "study-2")
+    with caplog.at_level(logging.WARNING):
+        reply = reply_of(say(site, job(tiny, components)), components)
+    assert reply.deltas and reply.statistics
+    assert "left out" in caplog.text and "study-2" in caplog.text
+    write_study((studies / "study-2"), 2)  # a share that was away for a moment
+    caplog.clear()
+    forget(site)
+    reply_of(say(site, job(tiny, components)), components)
+    assert "left out" not in caplog.text
+
+
+def test_fewer_patients_than_the_policy_are_counted_by_what_could_be_read(
+    tmp_path: Path, tiny: Recipe, components: Components
+) -> None:
+    site = Site.create("city", tmp_path)
+    studies = write_studies(tmp_path / "studies", 3)
+    ingest(site.folder, studies, workers=0)
+    for number in (1, 2):
+        shutil.rmtree(studies / f"study-{number}")
+    for _ in range(2):
+        message = say(site, job(tiny, components))
+        assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)
+
+
+def test_cts_and_pets_that_could_be_read_are_counted_apart(tmp_path: Path, unpaired: Recipe) -> None:
+    site = strangers(tmp_path, 2, 2)
+    shutil.rmtree(tmp_path / "DOE^JANE" / "study-3")
+    message = say(site, job(unpaired, system_arrays(build(unpaired, seed=3))))
+    assert message.error.code == REFUSED_BY_SITE and "fewer patients" in str(message.error.reason)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
 import scantwin_clients.ingest as ingesting
 from scantwin.errors import InputError
@@ -15,7 +18,8 @@ from scantwin.imaging.reading import find_studies
 from scantwin.imaging.reasons import REASONS
 from scantwin.imaging.volume import Volume
 from scantwin_clients.catalogue import Catalogue
-from scantwin_clients.ingest import ingest
+from scantwin_clients.commands import app
+from scantwin_clients.ingest import forget, ingest
 from scantwin_clients.reading_pool import ReadingPool
 from scantwin_clients.site import Site
 
@@ -169,3 +173,58 @@ def test_a_pet_that_a_former_version_refused_is_read_again(site, data, monkeypat
     assert now["counts"] == {"accepted": 4, "warned": 1, "rejected": 0, "total": 5, "read": 1}
     (warned,) = (s for s in now["studies"] if s["status"] == "warned")
     assert (warned["study"], warned["codes"]) == (refused["study"], ["study.pet-only"])
+
+
+def prepared(site: Site, *names: str) -> list[Path]:
+    """Cached files of these studies, as far as they say whose they are."""
+    paths = [site.cache / f"{number:024x}.9.safetensors" for number, _ in enumerate(names)]
+    for path, name in zip(paths, names, strict=True):
+        save_file({"hu": np.zeros(3, np.float32)}, path, metadata={"study": json.dumps({"name": name})})
+    return paths
+
+
+def test_what_is_gone_can_be_forgotten(site, data, tmp_path):
+    ingest(site.folder, data, workers=0)
+    other = ingest(site.folder, nifti_study(tmp_path / "more" / "q", 5).parent, workers=0)
+    (kept,) = (one["study"] for one in other["studies"])
+    names = [entry.study for entry in Catalogue(site.folder).entries() if entry.study != kept]
+    paths = prepared(site, kept, names[0])
+    data.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="no such file or folder") as caught:
+        ingest(site.folder, data, workers=0)
+    assert f"4; scantwin site forget {data}" in caught.value.hint
+    said = forget(site.folder, data.parent / "more" / ".." / "data")
+    assert said["forgotten"] == 4 and said["studies"] == names
+    assert said["counts"] == {"accepted": 1, "warned": 0, "rejected": 0}
+    assert [path.exists() for path in paths] == [True, False]
+    with pytest.raises(InputError, match="No study was taken in from"):
+        forget(site.folder, data)
+
+
+def test_the_last_study_of_a_folder_can_be_forgotten(site, data):
+    ingest(site.folder, data / "p1", workers=0)
+    for path in (data / "p1").iterdir():
+        path.unlink()
+    with pytest.raises(InputError) as caught:
+        ingest(site.folder, data / "p1", workers=0)
+    assert "site forget" in caught.value.hint
+    assert forget(site.folder, data / "p1")["forgotten"] == 1
+
+
+def test_of_what_was_prepared_only_the_changed_is_dropped(site, data):
+    names = [one["study"] for one in ingest(site.folder, data, workers=0)["studies"]]
+    paths = prepared(site, *names)
+    changed = next(e.study for e in Catalogue(site.folder).entries() if e.path.endswith("p1"))
+    nifti_study(data / "p1", 77)
+    ingest(site.folder, data, workers=0)
+    assert [path.exists() for path in paths] == [name != changed for name in names]
+
+
+def test_the_command_says_how_many_are_forgotten(site, data):
+    ingest(site.folder, data, workers=0)
+    said = CliRunner().invoke(app, ["forget", str(data / "p1"), "--json"])
+    assert json.loads(said.stdout)["forgotten"] == 1
+    (site.pictures / "run").mkdir()
+    told = " ".join(CliRunner().invoke(app, ["forget", str(data)]).stdout.split())
+    assert "3 studies are forgotten; 0 usable ones are left." in told and "Pictures" in told
+    assert CliRunner().invoke(app, ["forget", str(data)]).exit_code != 0

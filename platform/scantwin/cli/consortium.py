@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,12 @@ from scantwin.terminal import Json, emit, err, out
 if TYPE_CHECKING:
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.launching import Order
+    from scantwin.learning.recipe import Recipe
+    from scantwin.store.models import ModelVersion
     from scantwin.store.registry import Registry
+
+_ROUNDS, _SEED = 4, 0
+"""What a new run has when nothing is said."""
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Lead a consortium: enrol sites, train models in rounds."
@@ -73,7 +77,7 @@ def start(as_json: Json = False) -> None:
     _warn_of_the_end(consortium)
 
     def report(child: str, what: str) -> None:
-        err.print(f"[yellow]{child}[/yellow] {what}", markup=not as_json)
+        err.print(f"{child} {what}", markup=False)
 
     supervisor = Supervisor(consortium.children(), report)
     with stop_on_signals() as stop:
@@ -98,10 +102,13 @@ def start(as_json: Json = False) -> None:
 def enrol(
     site: Annotated[str, typer.Argument(help="The site's name.")],
     key: Annotated[Path, typer.Option(help="The site's key.pub.")],
-    kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
+    kind: Annotated[
+        str | None,
+        typer.Option(help="hospital, rural-clinic or imaging-centre (default: as before, else hospital)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Lets a site take part. The consortium must be running.
+    """Lets a site take part. The consortium must be running. Once more with another --kind corrects that.
 
     Example: scantwin consortium enrol rural-1 --key key.pub --kind rural-clinic
     """
@@ -110,8 +117,10 @@ def enrol(
     from scantwin.store.database import Database
 
     row = enrol_site(Consortium.open(), Database.from_settings().migrate(), site, key, kind=kind)
-    data = {"site": row.name, "node_id": row.node_id, "status": row.status, "notice": NOTICE}
-    emit(data, as_json, lambda: out.print(f"{row.name} is enrolled (node {row.node_id})."))
+    data = {
+        "site": row.name, "kind": row.kind, "node_id": row.node_id, "status": row.status, "notice": NOTICE,
+    }  # fmt: skip
+    emit(data, as_json, lambda: out.print(f"{row.name} is enrolled as a {row.kind} (node {row.node_id})."))
 
 
 @app.command()
@@ -176,10 +185,17 @@ def log(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
-    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How many rounds.")] = 4,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A shipped recipe's name, or a TOML file (default: the base's, else pix2pix)."),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help=f"How many rounds (default: {_ROUNDS}).")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help=f"The same seed gives the same run (default: {_SEED}).")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
     min_sites: Annotated[
         int | None, typer.Option(min=1, help="A round with fewer updates fails (default: 1).")
@@ -205,11 +221,20 @@ def train(
     from scantwin.cli.consortium_view import LiveRun, run_as_json, say_end
     from scantwin.cli.durations import seconds_of
     from scantwin.federation.consortium import Consortium
-    from scantwin.federation.launching import Order, create_run, follow, order_again, submit
-    from scantwin.learning.recipe import Recipe
+    from scantwin.federation.launching import (
+        Order,
+        check_run_name,
+        create_run,
+        default_run_name,
+        follow,
+        order_again,
+        submit,
+    )
     from scantwin.store.database import Database
     from scantwin.store.registry import Registry
 
+    if resume is not None:
+        _refuse_beside_resume(recipe=recipe, rounds=rounds, base=base, seed=seed, name=name)
     consortium = Consortium.open()
     consortium.require_running()
     database = Database.from_settings().migrate()
@@ -221,18 +246,12 @@ def train(
     if resume is not None:
         run_id, order = order_again(consortium, database, resume, waiting)
     else:
-        chosen = Recipe.load(recipe)
-        called = name or f"{chosen.name or chosen.system}-{secrets.token_hex(3)}"
-        order = Order(chosen, rounds, seed, called, **waiting)
         registry = Registry.from_settings(database)
-        version = registry.find(base) if base else None
-        if version is not None and version.recipe.get("system") != chosen.system:
-            raise InputError(
-                f"The version {version.id} is a {version.system}, the recipe a {chosen.system}.",
-                hint="Choose a base of the same system.",
-            )
-        base_id = version.id if version is not None else _initial(registry, order)
-        run_id = create_run(database, order, base_id)
+        version = registry.find(base) if base is not None else None
+        chosen = _recipe_of(registry, version, recipe)
+        called = default_run_name(chosen) if name is None else check_run_name(name)
+        order = Order(chosen, rounds or _ROUNDS, seed or _SEED, called, **waiting)
+        run_id = create_run(database, order, version.id if version else _initial(registry, order))
     flower_run_id = submit(consortium, database, run_id, order)
     try:
         with LiveRun(order.rounds, quiet=as_json) as live:
@@ -354,6 +373,54 @@ def _links(consortium: Consortium) -> dict[str, str]:
 
     nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
     return {str(node["node-id"]): str(node["status"]) for node in nodes}
+
+
+def _refuse_beside_resume(**given: object) -> None:
+    """Raises `InputError` for an option of a new run: it would be ignored."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(
+                "--resume goes on with the run as it was ordered.", hint=f"Leave out --{option}."
+            )
+
+
+def _recipe_of(registry: Registry, base: ModelVersion | None, wanted: str | None) -> Recipe:
+    """What a run is trained by: the recipe `wanted`, else its base's.
+
+    Raises `InputError` where the base's weights do not fit the recipe.
+    """
+    from scantwin.learning.recipe import Recipe
+
+    if base is None:
+        return Recipe.load(wanted or "pix2pix")
+    if wanted is None:
+        return Recipe.read(base.recipe, f"of the version {base.id}")
+    recipe = Recipe.load(wanted)
+    if base.system != recipe.system:
+        raise InputError(
+            f"The version {base.id} is a {base.system}, the recipe a {recipe.system}.",
+            hint="Choose a base of the same system.",
+        )
+    _require_fit(registry, base, recipe)
+    return recipe
+
+
+def _require_fit(registry: Registry, base: ModelVersion, recipe: Recipe) -> None:
+    """Raises `InputError` unless a system of the recipe can take the weights of the base."""
+    import tempfile
+
+    from scantwin.learning.weights import Model, load_arrays
+    from scantwin.systems import build
+
+    with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
+        model = Model.load(registry.fetch(base.id, folder))
+    try:
+        load_arrays(build(recipe, seed=0), model.components)
+    except InputError as error:
+        raise InputError(
+            f"The recipe does not fit the version {base.id}: {error.message}",
+            hint="Leave out --recipe to train by the base's own, or choose another base.",
+        ) from None
 
 
 def _initial(registry: Registry, order: Order) -> str:

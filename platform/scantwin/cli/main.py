@@ -13,6 +13,8 @@ from scantwin.cores import share_cores
 from scantwin.interrupts import Ended, end_on_signals, signalled
 
 if TYPE_CHECKING:
+    from click import ClickException
+
     from scantwin.errors import ScanTwinError
 
 
@@ -34,7 +36,7 @@ def _run(as_json: bool) -> int:
     import click
 
     from scantwin.cli.commands import cli, missing_extra
-    from scantwin.errors import InputError, ScanTwinError, from_os_error, short_of_memory
+    from scantwin.errors import ScanTwinError, from_os_error, short_of_memory
 
     try:
         code = cli.main(standalone_mode=False)
@@ -47,7 +49,7 @@ def _run(as_json: bool) -> int:
         _say(_interrupted(), as_json)
         return 130 if number is None else 128 + number
     except click.ClickException as error:
-        return _say(InputError(error.format_message(), hint="See --help."), as_json)
+        return _say_of_words(error, as_json)
     except ModuleNotFoundError as error:
         # Heavy parts are imported when they are needed, so a missing extra may show as late as here.
         if (error.name or "").startswith("scantwin"):
@@ -67,6 +69,19 @@ def _run(as_json: bool) -> int:
         hint = "Choose a smaller input, in training a smaller batch, or --device cpu instead of a GPU."
         return _say(ScanTwinError("There is not enough memory for this.", hint=hint), as_json)
     return code if isinstance(code, int) else 0  # a number is what typer.Exit said
+
+
+def _say_of_words(error: ClickException, as_json: bool) -> int:
+    """Says what is wrong with the words of a command; one without any gets its help, and no error."""
+    from click.exceptions import NoArgsIsHelpError
+
+    from scantwin.errors import InputError
+
+    if isinstance(error, NoArgsIsHelpError):
+        if text := error.format_message():  # typer has printed its own where it made it
+            sys.stdout.write(f"{text}\n")
+        return error.exit_code
+    return _say(InputError(error.format_message(), hint="See --help."), as_json)
 
 
 def _interrupted() -> ScanTwinError:

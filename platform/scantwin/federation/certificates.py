@@ -97,6 +97,17 @@ def check_host(host: str) -> str:
     return host
 
 
+def require_certificate(path: Path) -> None:
+    """Raises `InputError` unless `path` is a certificate as sites need it to trust the consortium."""
+    hint = "Ask the consortium for its ca.crt and give it with --ca."
+    if not path.is_file():
+        raise InputError(f"There is no certificate {path}.", hint=hint)
+    try:
+        x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path} is not a certificate (PEM).", hint=hint) from None
+
+
 def server_hosts(folder: Path) -> tuple[str, ...]:
     """The names and addresses that the folder's server certificate is for."""
     names = _server_certificate(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -19,6 +19,7 @@ from scantwin.errors import FederationError, InputError
 from scantwin.federation.certificates import pem_of, read_site_key
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.flower import CONNECTION, call_flwr
+from scantwin.federation.kinds import KINDS
 from scantwin.store import audit
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
@@ -34,10 +35,11 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def enrol(
-    consortium: Consortium, database: Database, name: str, key: Path, *, kind: str = "hospital"
+    consortium: Consortium, database: Database, name: str, key: Path, *, kind: str | None = None
 ) -> Site:
     """Enrols a site by its public key. The same site with the same key is enrolled once.
 
+    `kind` is one of `KINDS`, and may be another than before; None leaves it, a new site is a hospital then.
     Raises `InputError` when the name or the key is another site's.
     """
     if not _NAME.fullmatch(name):
@@ -45,6 +47,8 @@ def enrol(
             f"{name!r} cannot be the name of a site.",
             hint="Use 1 to 32 small letters, digits and hyphens, for example rural-1.",
         )
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"{kind!r} is no kind of site.", hint=f"Use one of {', '.join(KINDS)}.")
     public = read_site_key(key)
     with database.session() as session:
         known: list[Site] = [
@@ -53,7 +57,7 @@ def enrol(
     for site in known:
         same = site.name == name and site.public_key == public and site.node_id
         if same and _is_registered(consortium, str(site.node_id)):
-            return site
+            return _of_kind(database, site, kind)
         if site.name != name:
             raise InputError(
                 f"This key belongs to the site {site.name}.", hint="Each site has a key of its own."
@@ -65,10 +69,21 @@ def enrol(
     node_id = _node_of(consortium, public)
     with database.session() as session:
         row = session.scalars(select(Site).where(Site.name == name)).one_or_none() or Site(name=name)
-        row.kind, row.node_id, row.public_key = kind, node_id, public
+        row.kind, row.node_id, row.public_key = kind or row.kind or KINDS[0], node_id, public
         session.add(row)
         audit.record(session, "consortium", "site.enrolled", name, {"node_id": node_id})
     return row
+
+
+def _of_kind(database: Database, site: Site, kind: str | None) -> Site:
+    """The site, which is of this kind from now on."""
+    if kind is None or kind == site.kind:
+        return site
+    with database.session() as session:
+        row = session.get_one(Site, site.id)
+        audit.record(session, "consortium", "site.kind", row.name, {"before": row.kind, "now": kind})
+        row.kind = kind
+        return row
 
 
 def suspend(database: Database, name: str, reason: str) -> Site:

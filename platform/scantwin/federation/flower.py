@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 from scantwin.errors import FederationError
 from scantwin.federation.processes import program
@@ -58,6 +59,12 @@ def flower_env(flower_home: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
     }
+
+
+def through_proxy(host: str) -> bool:
+    """Whether Flower's programs, as we start them, call `host` through a proxy of the environment."""
+    proxies = getproxies().keys() & {"https", "all"}
+    return bool(proxies) and host not in _HERE.split(",") and not proxy_bypass(host)
 
 
 def wait_less() -> None:

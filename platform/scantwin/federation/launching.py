@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Callable
@@ -47,6 +48,8 @@ _UNKNOWN_RUN: Final = "Run ID not found"
 _WAITING: Final = ("min_sites", "deadline_s", "gather_s")
 """What a run waits for; a database has no columns for it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
+_STEM: Final = 40
+"""Letters of a recipe's name that stand in a run's: with what comes behind they are fewer than a run's 48."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,25 @@ def publish_initial(registry: Registry, recipe: Recipe, components: Any, *, name
         return registry.publish(saved, name=f"{name}-initial", actor="consortium").id
 
 
-def create_run(database: Database, order: Order, base_version: str) -> str:
-    """Writes the run's row; returns its id."""
-    if not _NAME.fullmatch(order.name):
+def check_run_name(name: str) -> str:
+    """The name, if a run may be called so: it becomes the name of model versions."""
+    if not _NAME.fullmatch(name):
         raise InputError(
-            f"{order.name!r} cannot be the name of a run.",
+            f"{name!r} cannot be the name of a run.",
             hint="Use 1 to 48 of a-z, 0-9, dot, dash and underscore, beginning with a letter or digit.",
         )
+    return name
+
+
+def default_run_name(recipe: Recipe) -> str:
+    """A name for a run that was given none: that of its recipe, as far as it may be, and something random."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", recipe.name.lower()).strip("._-")[:_STEM]
+    return f"{plain or recipe.system}-{secrets.token_hex(3)}"
+
+
+def create_run(database: Database, order: Order, base_version: str) -> str:
+    """Writes the run's row; returns its id."""
+    check_run_name(order.name)
     with database.session() as session:
         run = Run(
             name=order.name, system=order.recipe.system, recipe=order.recipe.model_dump(mode="json"),

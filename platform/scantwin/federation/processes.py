@@ -72,11 +72,12 @@ class Child:
         """The exit code when it has ended; negative for a signal."""
         return None if self.process is None else self.process.poll()
 
-    def output(self) -> str:
-        """What this start has written so far."""
+    def output(self, last: int | None = None) -> str:
+        """What this start has written so far, or the `last` bytes of it."""
         try:
             with self.log.open("rb") as log:
-                log.seek(self.log_start)
+                size = log.seek(0, os.SEEK_END)
+                log.seek(self.log_start if last is None else max(self.log_start, size - last))
                 return log.read().decode(errors="replace")
         except FileNotFoundError:
             return ""

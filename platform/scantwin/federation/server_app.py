@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from scantwin.federation.wire import (
     Statistics,
     spec_of,
 )
+from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
@@ -110,9 +111,11 @@ class _State:
     confirmed: dict[str, list[str]] = field(default_factory=dict)
 
     def load(self, version: str) -> None:
-        """Starts from this version of the registry."""
+        """Starts from the weights of this version of the registry, with the run's own recipe."""
         with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
-            self.model = Model.load(self.registry.fetch(version, folder))
+            base = Model.load(self.registry.fetch(version, folder))
+        # Sites train by the ticket: what is published must say so, also when its base had another recipe.
+        self.model = replace(base, recipe=Recipe.read(self.ticket.recipe, f"of the run {self.name}"))
         self.version = version
         self.patches = {k: int(v) for k, v in self.model.record.get("patches", {}).items()}
         self.history = list(self.model.record.get("held_out_by_round", []))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from scantwin.federation.complaints import complaint
 from scantwin.federation.processes import Child, end_all
 from scantwin.interrupts import ending_signals
 
@@ -23,6 +24,8 @@ STEADY_S = 60.0
 """A child that ran this long has recovered: its next restart is prompt again [s]."""
 
 _LOOK_EVERY_S = 0.2
+_HEARD_BYTES = 64_000
+"""Of the end of a child's log, when it is asked why it ended."""
 
 Report = Callable[[str, str], None]
 """Called with a child's name and what happened to it."""
@@ -59,7 +62,7 @@ class Supervisor:
             if state.restart_at is None:
                 if now - state.started > STEADY_S:
                     state.delay = self.first_delay_s
-                self.report(child.name, f"ended with code {child.exit_code}; restart in {state.delay:g} s")
+                self.report(child.name, f"{_end_of(child)}; restart in {state.delay:g} s (log {child.log})")
                 state.restart_at = now + state.delay
                 state.delay = min(2 * state.delay, LONGEST_DELAY_S)
             elif now >= state.restart_at:
@@ -75,6 +78,13 @@ class Supervisor:
         child.start()
         state = self._states.setdefault(child.name, _State(self.first_delay_s))
         state.started, state.restart_at = time.monotonic(), None
+
+
+def _end_of(child: Child) -> str:
+    """How a child ended, and why as far as it said so; what was killed said nothing of its end."""
+    code = child.exit_code or 0
+    why = complaint(child.output(_HEARD_BYTES)) if code > 0 else ""
+    return f"ended with code {code}" + (f": {why}" if why else "")
 
 
 def watch(supervisor: Supervisor, stop: threading.Event, each_look: Callable[[], None] | None = None) -> None:

@@ -123,6 +123,23 @@ def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:
         )
 
 
+def forget_prepared(cache: Path, studies: Iterable[str]) -> None:
+    """Deletes from the cache what was prepared of these studies, and what cannot be told whose it is."""
+    gone = set(studies)
+    for path in cache.glob("*.safetensors"):
+        whose = _whose(path)
+        if whose is None or whose in gone:
+            path.unlink(missing_ok=True)
+
+
+def _whose(path: Path) -> str | None:
+    """The name of the study that a cached file was prepared of; None where the file does not tell."""
+    try:
+        return str(json.loads(mapped(path)[0]["study"])["name"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _drop_older(cache: Path) -> None:
     """Deletes what an older ScanTwin prepared, and nobody will ask for."""
     for path in cache.glob("*.safetensors"):

@@ -62,7 +62,9 @@ def write_scan(
         )
         # The picture's CT keeps its own sharpness; the rest is on the working grid.
         shown = resample_like(ct.canonical(), result.pet, how="linear", outside=-1000.0)
-        pictures = study_pictures(shown, result.pet, aside / "pictures", std=result.std, title=f"{model_version}")
+        pictures = study_pictures(
+            shown, result.pet, aside / "pictures", std=result.std, title=f"{model_version}"
+        )
         names = [f"pictures/{path.name}" for path in pictures]
         candidates = lesion_candidates(result.pet)
         page = scan_page(result, candidates, model_version, seed, pictures)

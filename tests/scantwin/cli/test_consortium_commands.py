@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from scantwin.cli.consortium import app
-from scantwin.errors import ResourceError
+from scantwin.errors import InputError, ResourceError
 from scantwin.federation import certificates, launching
 from scantwin.federation.consortium import Consortium
 from scantwin.interrupts import Ended
@@ -74,3 +74,92 @@ def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.
     ended = invoke("train", "--resume", "first")
     assert ended.exit_code != 0
     assert f"first is stopped; scantwin consortium train --resume {'ab' * 16}" in ended.stderr
+
+
+SMALL = """
+system = "pix2pix"
+districts = ["trunk"]
+spacing_mm = [8.0, 8.0, 8.0]
+steps_per_round = {steps}
+network.channels = [{channels}]
+network.discriminator_channels = [4]
+sampling.patch = 16
+sampling.window = 32
+sampling.overlap = 8
+"""
+
+
+@pytest.fixture
+def ordered(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[launching.Order]:
+    """What `train` ordered of a consortium that runs; each run is interrupted at once."""
+    orders: list[launching.Order] = []
+
+    def submit(_consortium: Consortium, _database: Database, _run: str, order: launching.Order) -> str:
+        orders.append(order)
+        return "42"
+
+    def follow(*_: object, **__: object) -> Run:
+        raise Ended(2)
+
+    Consortium.create("Test")
+    monkeypatch.setattr(Consortium, "require_running", lambda _self: None)
+    monkeypatch.setattr(launching, "submit", submit)
+    monkeypatch.setattr(launching, "follow", follow)
+    return orders
+
+
+def recipe_file(folder: Path, name: str = "small", steps: int = 4, channels: str = "4, 8") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(SMALL.format(steps=steps, channels=channels))
+    return str(path)
+
+
+def versions() -> list[str]:
+    with Database.from_settings().migrate().session() as session:
+        return [one.id for one in session.query(ModelVersion)]
+
+
+def test_a_run_takes_the_recipe_of_its_base(ordered: list[launching.Order], tmp_path: Path) -> None:
+    invoke("train", "--recipe", recipe_file(tmp_path), "--name", "first")
+    (base,) = versions()
+    invoke("train", "--base", base)
+    assert ordered[1].recipe == ordered[0].recipe
+    assert (ordered[1].rounds, ordered[1].seed, ordered[1].min_sites) == (4, 0, 1)
+    assert ordered[1].name.startswith("small-")
+    assert versions() == [base]
+
+
+def test_another_recipe_is_taken_if_it_fits_the_base(ordered: list[launching.Order], tmp_path: Path) -> None:
+    invoke("train", "--recipe", recipe_file(tmp_path), "--name", "first")
+    (base,) = versions()
+    invoke("train", "--base", base, "--recipe", recipe_file(tmp_path, "longer", steps=9))
+    assert ordered[1].recipe.steps_per_round == 9
+    for recipe, words in (
+        (recipe_file(tmp_path, "wider", channels="8, 16"), "does not fit the version"),
+        ("coarse-diffusion", "is a pix2pix, the recipe a coarse-diffusion"),
+    ):
+        refused = invoke("train", "--base", base, "--recipe", recipe)
+        assert isinstance(refused.exception, InputError) and words in str(refused.exception)
+    assert len(ordered) == 2
+
+
+@pytest.mark.parametrize(
+    "option", [("--rounds", "4"), ("--recipe", "pix2pix"), ("--base", "v"), ("--seed", "0"), ("--name", "x")]
+)
+def test_a_run_that_goes_on_takes_no_new_order(home: Path, option: tuple[str, str]) -> None:
+    refused = invoke("train", "--resume", "first", *option).exception
+    assert isinstance(refused, InputError) and "as it was ordered" in str(refused)
+    assert option[0] in refused.hint
+
+
+def test_a_recipe_may_have_any_file_name(ordered: list[launching.Order], tmp_path: Path) -> None:
+    invoke("train", "--recipe", recipe_file(tmp_path, "My Recipe"))
+    assert ordered[0].name.startswith("my-recipe-")
+
+
+def test_an_odd_name_is_refused_before_anything_is_published(
+    ordered: list[launching.Order], tmp_path: Path
+) -> None:
+    refused = invoke("train", "--recipe", recipe_file(tmp_path), "--name", "My Run").exception
+    assert isinstance(refused, InputError) and "'My Run' cannot be the name of a run" in str(refused)
+    assert versions() == [] and ordered == []

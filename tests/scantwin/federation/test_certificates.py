@@ -17,6 +17,7 @@ from scantwin.errors import InputError
 from scantwin.federation.certificates import (
     ends_soon,
     read_site_key,
+    require_certificate,
     server_certificate_ends,
     write_authority,
     write_server_certificate,
@@ -121,3 +122,13 @@ def test_a_pair_that_cannot_be_written_leaves_the_former_one(
         disk.setattr(Path, "write_bytes", full)
         write_server_certificate(tmp_path)
     assert handshake(tmp_path, tmp_path / "ca.crt", "localhost") == "TLSv1.3"
+
+
+def test_what_sites_trust_is_a_certificate(folder: Path, tmp_path: Path) -> None:
+    require_certificate(folder / "ca.crt")
+    (tmp_path / "other.crt").write_text("hello")
+    for path in (tmp_path / "other.crt", folder / "ca.key"):
+        with pytest.raises(InputError, match="not a certificate"):
+            require_certificate(path)
+    with pytest.raises(InputError, match="no certificate"):
+        require_certificate(tmp_path / "none.crt")

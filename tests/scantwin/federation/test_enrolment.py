@@ -124,3 +124,23 @@ def test_a_day_is_before_all_that_was_measured_on_it(
         began = datetime.fromisoformat(entry.detail["on"])
     assert before is None or before < began
     assert after is None or began <= after
+
+
+def test_the_kind_of_a_site_is_checked_and_can_be_corrected(
+    consortium: Consortium, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = write_site_key(tmp_path / "key", comment="site")
+    monkeypatch.setattr(enrolment, "_node_of", lambda *_: "77")
+    monkeypatch.setattr(enrolment, "_is_registered", lambda *_: True)
+    with pytest.raises(InputError, match="'clinic' is no kind of site") as caught:
+        enrol(consortium, database, "coast", key, kind="clinic")
+    assert "rural-clinic" in caught.value.hint
+    kinds = [
+        enrol(consortium, database, "coast", key, kind=kind).kind
+        for kind in (None, "rural-clinic", "rural-clinic", None)
+    ]
+    assert kinds == ["hospital", "rural-clinic", "rural-clinic", "rural-clinic"]
+    with database.session() as session:
+        assert session.query(Site).filter_by(name="coast").one().kind == "rural-clinic"
+        (entry,) = session.query(AuditEntry).filter_by(action="site.kind")
+        assert entry.detail == {"before": "hospital", "now": "rural-clinic"}

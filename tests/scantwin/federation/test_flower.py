@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from scantwin.errors import FederationError
-from scantwin.federation.flower import call_flwr, flower_env, wait_less, write_connection
+from scantwin.federation.flower import call_flwr, flower_env, through_proxy, wait_less, write_connection
 
 
 def test_the_names_that_we_reach_for_are_there() -> None:
@@ -144,3 +144,13 @@ def test_a_superlink_that_fails_is_asked_again_and_one_that_refuses_is_not() -> 
             client.close()
         finally:
             server.shutdown()
+
+
+def test_a_proxy_is_between_us_and_others_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not through_proxy("pet.example.org")
+    monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
+    assert through_proxy("pet.example.org") and not through_proxy("127.0.0.1")
+    monkeypatch.setenv("no_proxy", "pet.example.org")
+    assert not through_proxy("pet.example.org")

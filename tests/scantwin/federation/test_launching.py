@@ -18,7 +18,9 @@ from scantwin.federation.consortium import Consortium
 from scantwin.federation.launching import (
     NEWEST_FIRST,
     Order,
+    check_run_name,
     create_run,
+    default_run_name,
     follow,
     order_again,
     publish_initial,
@@ -317,3 +319,14 @@ def test_the_newest_run_is_first_on_every_database(
 def base_of(database: Database, run_id: str) -> str:
     with database.session() as session:
         return session.get_one(Run, run_id).base_version
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "stem"),
+    [("pix2pix", "pix2pix"), ("My Recipe", "my-recipe"), ("Zürich_2", "z-rich_2"), ("-é-", "pix2pix"),
+     ("", "pix2pix"), ("x" * 90, "x" * 40)],
+)  # fmt: skip
+def test_the_default_name_may_be_the_name_of_a_run(recipe_name: str, stem: str) -> None:
+    name = default_run_name(Recipe.model_validate({"system": "pix2pix", "name": recipe_name}))
+    assert check_run_name(name) == name
+    assert name.rpartition("-")[0] == stem

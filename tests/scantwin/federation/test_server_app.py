@@ -287,3 +287,22 @@ def test_an_unknown_run_is_refused(database: Database, registry: Registry, order
     )
     with pytest.raises(FederationError, match="no run"):
         conduct(three(), ticket, database, registry, flower_run_id="42")
+
+
+def test_what_is_published_has_the_recipe_that_was_trained(
+    database: Database, registry: Registry, order: Order
+) -> None:
+    """The base of the run has another one, with networks of the same shapes."""
+    other = order.recipe.model_copy(update={"name": "other", "steps_per_round": 1})
+    base = publish_initial(registry, other, small_components(), name="other", seed=5)
+    run_id = create_run(database, order, base)
+    recipe = order.recipe.model_dump(mode="json")
+    ticket = Ticket(run=run_id, rounds=2, seed=5, recipe=recipe, deadline_s=2, min_sites=2)
+    full = 20 * 4  # patches of a round by the run's recipe, not by the base's
+    link = three(*(lambda job: honest(job, patches=full) for _ in range(3)))
+    conduct(link, ticket, database, registry, flower_run_id="42")
+    run = read(database, run_id)
+    assert run.status == "finished"
+    for version in (str(run.rounds[0].model_version), str(run.final_version)):
+        assert model_of(registry, version).recipe == order.recipe
+    assert {outcome for outcome, _ in outcomes(run, 1).values()} == {"accepted"}

@@ -36,7 +36,7 @@ def test_a_child_that_ends_is_started_again_with_growing_delays(tmp_path: Path) 
     finally:
         supervisor.end(grace_s=1)
     ends = [line for line in said if "ended with code 7" in line]
-    assert [line.rsplit(" ", 2)[1] for line in ends[:3]] == ["0.2", "0.4", "0.8"]
+    assert [line.partition("restart in ")[2].split()[0] for line in ends[:3]] == ["0.2", "0.4", "0.8"]
     assert (tmp_path / "log").read_text().count("here") >= 3
 
 
@@ -69,3 +69,28 @@ def test_under_nohup_a_hangup_does_not_end_the_watch() -> None:
             assert not stop.is_set() and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_an_end_is_told_with_its_reason_and_its_log(tmp_path: Path) -> None:
+    supervisor, said = supervised(tmp_path, "print('INFO :  begun', flush=True); open('/no/such/file')")
+    supervisor.first_delay_s = 60.0
+    try:
+        supervisor.start()
+        run_for(supervisor, 1.0)
+    finally:
+        supervisor.end(grace_s=1)
+    assert said == [
+        "child ended with code 1: FileNotFoundError: [Errno 2] No such file or directory: '/no/such/file'; "
+        f"restart in 60 s (log {tmp_path / 'log'})"
+    ]
+
+
+def test_what_was_killed_said_nothing_of_its_end(tmp_path: Path) -> None:
+    script = "import os; print('ERROR :  of yesterday', flush=True); os.kill(os.getpid(), 9)"
+    supervisor, said = supervised(tmp_path, script)
+    try:
+        supervisor.start()
+        run_for(supervisor, 0.8)
+    finally:
+        supervisor.end(grace_s=1)
+    assert said[0].startswith("child ended with code -9; restart")
