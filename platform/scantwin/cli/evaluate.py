@@ -118,7 +118,7 @@ def _prepared(data: Path, recipe: Recipe, *, quiet: bool) -> list[tuple[Prepared
         for number, source in enumerate(sources):
             advance(number, len(sources))
             try:
-                study = read_study(source)
+                study = read_study(source, with_pet=not recipe.makes_ct)
                 if recipe.makes_ct:
                     split = recipe.districts != ("whole-body",)
                     found.append((prepare_ct(study, recipe.spacing_mm, districts=split), source.path))

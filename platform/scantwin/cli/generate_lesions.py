@@ -159,7 +159,7 @@ def _scenes(sources: list[StudySource]) -> list[Callable[[], Scene]]:
     from scantwin.imaging.reading import read_study
 
     def read(source: StudySource) -> Scene:
-        return Scene.of(read_study(source))
+        return Scene.of(read_study(source, with_pet=False))
 
     return [partial(read, source) for source in sources]
 
@@ -208,7 +208,7 @@ def _from_patients(sources: list[StudySource], donors: list[StudySource]) -> Fro
     shapes, patients = [], defaultdict(set)
     for source in donors:
         try:
-            study = read_study(source)
+            study = read_study(source, with_pet=False)
         except Rejection as rejection:
             say_rejection(rejection)
             continue

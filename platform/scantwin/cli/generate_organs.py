@@ -64,7 +64,7 @@ def organs(
     sources = find_studies(ct)
     if len(sources) > 1:
         raise InputError(f"{ct} holds {len(sources)} studies.", hint="Point to one of them.")
-    scene = Scene.of(read_study(sources[0]))
+    scene = Scene.of(read_study(sources[0], with_pet=False))
     with progress_bar("painting", quiet=as_json) as advance:
         said = make_organs(
             system, scene, wanted, out_dir, outside_mm=margin_mm if where == "outside" else None,

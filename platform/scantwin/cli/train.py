@@ -130,7 +130,7 @@ def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet
         raise InputError(f"There is no study in {data}.", hint="A study is a folder with CT and PET.")
     patients = {source.key: source.patient for source in sources}
     versions = {source.key: source.fingerprint() for source in sources}
-    named = [(source.key, partial(read_study, source)) for source in sources]
+    named = [(source.key, partial(read_study, source, with_pet=not recipe.makes_ct)) for source in sources]
     with progress_bar("preparing", quiet=quiet) as advance:
         return Cohort.prepare(
             named, recipe, cache, held_out=held_out, advance=advance, refused=say_rejection,

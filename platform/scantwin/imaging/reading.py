@@ -120,11 +120,12 @@ def find_studies(
     return sorted(found, key=lambda source: (str(source.path), source.key))
 
 
-def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
+def read_study(source: StudySource, *, need_pet: bool = False, with_pet: bool = True) -> Study:
     """The study, canonical: CT [HU], PET [g/ml] if there is one, lesions. Raises `Rejection`.
 
     A PET that is there but cannot become SUV refuses the study, since its reason is what the site must know;
-    `read_ct` takes the CT alone. With `need_pet` a study without PET is refused too.
+    `read_ct` takes the CT alone. With `need_pet` a study without PET is refused too. Without `with_pet` the
+    PET is not looked at, for who makes CTs of CTs and labels.
     """
     with _only_rejections(source.path):
         if source.kind == "archive":
@@ -134,10 +135,14 @@ def read_study(source: StudySource, *, need_pet: bool = False) -> Study:
             ct, notes = as_ct(read_image(source.path, "HU"), source.path)
             study = Study(endless(source.path.name), ct, warnings=tuple(notes), source={"format": "image"})
         elif source.kind == "nifti":
-            read = read_file_pet if source.pet_alone else read_file_study
-            study = read(source.path, source.files)
+            if source.pet_alone:
+                study = read_file_pet(source.path, source.files)
+            else:
+                study = read_file_study(source.path, source.files, with_pet=with_pet)
         else:
-            study = read_dicom_study(source.path, source.files, _name(source.key), pet_alone=source.pet_alone)
+            study = read_dicom_study(
+                source.path, source.files, _name(source.key), pet_alone=source.pet_alone, with_pet=with_pet
+            )
         if need_pet and study.pet is None:
             raise reject("study.no-pet", path=source.path)
         return replace(study, organs=organ_file(source.files, description(source.files)))

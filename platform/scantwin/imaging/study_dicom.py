@@ -37,11 +37,13 @@ _VENDORS: Final = (
 """Only names of this list leave the header: a free text could hold a patient's name."""
 
 
-def read_dicom_study(path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False) -> Study:
-    """The study in these files. With `pet_alone` it needs no CT. Raises `Rejection`."""
+def read_dicom_study(
+    path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False, with_pet: bool = True
+) -> Study:
+    """The study in these files, its PET only `with_pet`; with `pet_alone` it needs no CT. Raises `Rejection`."""
     said = description(refs)
     series, drawn, notes = _look(path, refs)
-    pets = choose_pet(series)
+    pets = choose_pet(series if with_pet else [])
     pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets.series)
     cts = choose_ct(series, pet_series)
     source = {"format": "dicom"}

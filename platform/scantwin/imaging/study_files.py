@@ -44,12 +44,12 @@ def endless(name: str) -> str:
     return next((name[: -len(end)] for end in _ENDINGS if name.lower().endswith(end)), name)
 
 
-def read_file_study(path: Path, files: Sequence[FileRef]) -> Study:
-    """The study of these files. Raises `Rejection`."""
+def read_file_study(path: Path, files: Sequence[FileRef], *, with_pet: bool = True) -> Study:
+    """The study of these files, its PET only `with_pet`. Raises `Rejection`."""
     said = description(files)
     ref, ct, notes = _read_ct(path, files)
     pet = None
-    if (pet_ref := _first(files, PET_NAMES)) is not None:
+    if with_pet and (pet_ref := _first(files, PET_NAMES)) is not None:
         pet, more = as_suv(read_image(pet_ref, "SUV"), pet_ref.shown)
         notes += more + check_pair(ct, pet)
     return _study(path, files, said, ref, Study("", ct, pet, warnings=tuple(notes)))

@@ -386,6 +386,22 @@ def test_read_ct_passes_over_a_pet_that_would_be_refused(pair, pet_maker, tmp_pa
     assert read_ct(folder).unit == "HU"
 
 
+def test_who_makes_cts_is_not_stopped_by_a_pet_that_would_be_refused(pair, pet_maker, tmp_path):
+    no_dose = pet_maker(fields={"CorrectedImage": ["DECY"]})
+    no_dose.write(tmp_path / "only" / "A2")
+    for path in (pair / "DICOM" / "A2").iterdir():
+        path.unlink()
+    no_dose.write(pair / "DICOM" / "A2")
+    assert rejected(pair).startswith("pet.")
+    study = one(pair, with_pet=False)
+    assert study.pet is None and study.has_ct and study.ct.unit == "HU"
+    assert rejected(tmp_path / "only", with_pet=False) == "study.no-ct"
+    folder = nifti_study(tmp_path / "files")
+    (folder / "SUV.nii.gz").write_bytes(b"damaged")
+    study = one(folder, with_pet=False)
+    assert study.pet is None and study.lesions is not None and study.lesions.same_grid(study.ct)
+
+
 def test_the_header_is_of_the_ct_that_was_read(tmp_path, ct_maker):
     """What is made from the CT gets its frame of reference from this header."""
     ct_maker(series="1.2.9.1", slices=3, frame="1.2.3.4.5").write(tmp_path / "a short one")
