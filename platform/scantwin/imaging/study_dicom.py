@@ -40,7 +40,7 @@ _VENDORS: Final = (
 def read_dicom_study(
     path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False, with_pet: bool = True
 ) -> Study:
-    """The study in these files, its PET only `with_pet`; with `pet_alone` it needs no CT. Raises `Rejection`."""
+    """The study in these files; its PET only `with_pet`, its CT not `pet_alone`. Raises `Rejection`."""
     said = description(refs)
     series, drawn, notes = _look(path, refs)
     pets = choose_pet(series if with_pet else [])

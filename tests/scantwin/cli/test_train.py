@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scantwin.cli.evaluate import evaluate
-from scantwin.cli.train import train
+from scantwin.cli.train import cohort_of, train
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import DISTRICT_LABEL
@@ -90,3 +90,35 @@ def test_a_held_out_patient_without_the_recipes_districts_ends_nothing(tmp_path,
     shown = capsys.readouterr()
     assert json.loads(shown.out)["n"] == 2
     assert "Left out" in shown.err and "p3" in shown.err
+
+
+def test_nothing_is_learnt_from_held_out_patients(tmp_path, make_bar):
+    """With three times their uptake no weight is another; their errors are."""
+    data, recipe = tmp_path / "data", tmp_path / "tiny.toml"
+    tiny = RECIPE.format(system="pix2pix").replace("batch = 2", "batch = 8")
+    recipe.write_text('districts = ["whole-body"]\n' + tiny)
+    for number in range(4):
+        bar, folder = make_bar(number), data / f"p{number}"
+        folder.mkdir(parents=True)
+        for image, name in ((bar.ct, "CT"), (bar.pet, "SUV"), (bar.districts, "districts")):
+            write_nifti(image, folder / f"{name}.nii.gz")
+    held = cohort_of(data, Recipe.load(str(recipe)), tmp_path / "cache", 0.5, quiet=True).held_out
+
+    def trained(out: str) -> Model:
+        # One step: there is none to choose by how it does on them.
+        options = {"steps": 1, "held_out": 0.5, "seed": 0, "threads": 1, "pictures": "0", "as_json": True}
+        train(data, tmp_path / out, str(recipe), budget=None, **options)
+        return Model.load(tmp_path / out)
+
+    before = trained("before")
+    for study in held:
+        hotter = study.pet.with_array(3 * np.asarray(study.pet.array))
+        write_nifti(hotter, data / study.name / "SUV.nii.gz")
+    after = trained("after")
+    assert len(held) == 2 and before.record["metrics"] != after.record["metrics"], "they are measured on"
+    assert any(before.record["patches"].values())
+    for name, arrays in before.components.items():
+        assert all(np.array_equal(array, after.components[name][key]) for key, array in arrays.items()), name
+    learnt = [name for name in before.statistics if name.startswith(("curve/", "sum/", "suv/"))]
+    assert learnt
+    assert all(np.array_equal(before.statistics[name], after.statistics[name]) for name in learnt)

@@ -7,11 +7,11 @@ import pytest
 
 from scantwin import systems
 from scantwin.errors import InputError
-from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.held_out import case_of, compare, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
 from scantwin.evaluation.report import evaluate_studies
 from scantwin.evaluation.tally import Tally
+from scantwin.learning.prepared import prepare
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, load_arrays, system_arrays
 from scantwin.translation.uncertainty import key
@@ -149,8 +149,14 @@ def test_lesion_figures_have_their_spread_over_lesions(trained, bar_cohort, tiny
     assert both["sd"]["mae"] > 0
 
 
-def test_metrics_are_taken_on_the_pets_own_grid(bar_cohort):
-    study = bar_cohort.held_out[0]
+@pytest.mark.parametrize("spacing", [(8.0, 4.0, 4.0), (16.0, 16.0, 16.0)])
+def test_metrics_are_taken_on_the_pets_own_grid(make_bar, spacing):
+    """Else a coarser recipe would be measured against a smoother PET, and do better."""
+    bar = make_bar(3)
+    study = prepare(bar, spacing)
     case = case_of(study)
-    assert case.grid.spacing == study.pet.spacing
-    assert im.mae(case.true, case.true, case.body) == 0
+    assert study.grid.spacing == spacing and case.grid.spacing == bar.pet.spacing
+    own, body = bar.pet.array, np.asarray(bar.districts.array) > 0
+    assert np.array_equal(case.true, case.grid.array)
+    assert case.true[case.body].max() == own[body].max() and np.isin(case.true, own).all()
+    assert case.body.sum() == pytest.approx(body.sum(), rel=0.2), "as many voxels as the PET's body has"

@@ -5,6 +5,7 @@ import pytest
 
 from scantwin.evaluation.held_out import Case
 from scantwin.evaluation.tally import Tally, spread
+from scantwin.evaluation.uptake import lesion_figures
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.imaging.volume import Volume
 
@@ -72,3 +73,20 @@ def test_lesions_know_whose_they_are():
 def test_a_spread_says_of_how_many():
     assert spread([1.0, 3.0]) == {"mean": 2.0, "sd": pytest.approx(2**0.5), "n": 2}
     assert spread([1.0]) == {"mean": 1.0, "sd": 0.0, "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "inside"),
+    [(6.5, 1.0), (10.5, 1.0), (5.5, 0.0), (11.0, 0.0)],  # 25 % less than 8 is 6, 33 % more is 10.64
+)
+def test_a_lesions_figures_are_what_was_said_less_what_is_true(said, inside):
+    case = patient(lesion=True)
+    predicted = case.true.copy()
+    predicted[LESION] = said
+    (figures,) = lesion_figures(predicted, case)
+    off = said - 8.0
+    assert figures["suvmean_bias"] == pytest.approx(off), "negative where too little is said"
+    assert figures["mae"] == figures["suvmax_error"] == pytest.approx(abs(off))
+    # A sphere of a millilitre fits into a lesion of 30 mm.
+    assert figures["suvpeak_error"] == pytest.approx(abs(off), rel=1e-3)
+    assert figures["inside_limits"] == figures["suvmean_inside"] == figures["suvpeak_inside"] == inside

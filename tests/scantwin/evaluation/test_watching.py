@@ -30,12 +30,22 @@ def watch_over(system, cohort, **values):
     return Watch(system, cohort.held_out, training, shown=cohort.held_out[0], **values)
 
 
+def score_of(told):
+    """What a step is chosen by: its error in the body, and what it pays for lesions beyond 0.92."""
+    return told["body"] + max(0.0, told["lesions"] - 0.92)
+
+
 def test_the_step_with_the_smallest_error_is_delivered(bar_cohort, tiny_recipe):
     system = systems.build(tiny_recipe, seed=1)
     watch = watch_over(system, bar_cohort)
+    untrained = watch.look(0)
+    assert watch.scores[0]["lesions"] > 0.92, "it pays"
+    assert untrained == pytest.approx(score_of(watch.scores.pop(0)))
     result = train(system, bar_cohort.training, steps=40, seed=2, watcher=watch)
     assert 9 <= len(watch.scores) <= 11, "ten looks over a training, the last at its end"
-    assert result.chosen_step in watch.scores and 40 in watch.scores
+    assert 40 in watch.scores
+    assert result.chosen_step == min(watch.scores, key=lambda step: score_of(watch.scores[step]))
+    assert score_of(watch.scores[result.chosen_step]) < untrained
     # What was delivered scores as it did when it was chosen.
     assert watch.look(99) == pytest.approx(watch.look(100))
     chosen, now = watch.scores[result.chosen_step], watch.scores[99]

@@ -116,3 +116,12 @@ def test_who_was_held_out_is_not_learnt_from_while_a_pet_is_missing(make_bar, ti
     later = cohort(number)
     assert held_out.name not in {study.name for study in (*later.training, *later.held_out)}
     assert [study.name for study in cohort(None).held_out] == [held_out.name]
+
+
+def test_recipes_of_other_voxels_share_no_prepared_study(bars, tiny_recipe, tmp_path):
+    """A site's cache outlives a training: the next model may have other voxels."""
+    finer = tiny_recipe.model_copy(update={"spacing_mm": (8.0, 4.0, 4.0)})
+    for recipe in (tiny_recipe, finer, tiny_recipe):
+        cohort = Cohort.prepare(bars, recipe, tmp_path)
+        for study in (*cohort.training, *cohort.held_out):
+            assert study.grid.spacing == recipe.spacing_mm and study.hu.shape == study.grid.shape

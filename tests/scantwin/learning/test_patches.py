@@ -9,6 +9,7 @@ import pytest
 
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.patches import Sampler
+from scantwin.learning.prepared import HU_SCALE, INPUTS
 from scantwin.learning.recipe import Recipe
 
 
@@ -108,3 +109,20 @@ def test_a_neighbours_lesion_is_no_lesion_of_the_district(bar_cohort, tiny_recip
         assert not (batch.body & (batch.suv > 7.0)).any()
     trunk = [Sampler([study], recipe, "trunk", seed=1).batch(step) for step in range(5)]
     assert all(bool(batch.lesions.any()) for batch in trunk)
+
+
+@pytest.mark.parametrize("warped", [{}, {"turn_deg": 10.0, "stretch": 0.1}])
+@pytest.mark.parametrize("district", ["trunk", "legs", "whole-body"])
+def test_a_patchs_ct_and_pet_are_turned_alike(bar_cohort, tiny_recipe, district, warped):
+    """A PET that is the CT on another scale, in the air too, stays that however both are turned."""
+    values = tiny_recipe.model_dump(mode="json")
+    every = {name: ["z", "y", "x"] for name in ("flip", "flip_trunk", "flip_unsplit")}
+    values["sampling"] |= {**every, "hu_jitter": 0.0, **warped}
+    bar = bar_cohort.training[0]
+    hu = np.random.default_rng(5).uniform(-900.0, 1000.0, bar.hu.shape).astype(np.float32)
+    study = replace(bar, hu=hu, suv=hu / 200 + 5)
+    sampler = Sampler([study], Recipe.read(values, "test"), district, seed=3)
+    for step in range(4):
+        batch = sampler.batch(step)
+        ct = batch.inputs[:, INPUTS.index("hu")] * HU_SCALE
+        assert np.allclose(batch.suv[:, 0], ct / 200 + 5, atol=1e-3)

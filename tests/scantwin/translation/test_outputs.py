@@ -51,3 +51,13 @@ def test_a_hot_spot_is_a_candidate_and_a_segment(bar_model, new_bar, tmp_path):
     assert said["candidates"] >= 1 and said["lesions_dicom"] is not None
     seg = pydicom.dcmread(said["lesions_dicom"])
     assert len(seg.SegmentSequence) == said["candidates"]
+
+
+def test_the_pet_and_its_error_bar_are_what_their_names_say(bar_model, new_bar, tmp_path):
+    result = scanner_for(bar_model).scan(new_bar.ct)
+    write_scan(result, new_bar.ct, bar_model, "pix2pix-test", tmp_path / "scan")
+    assert not np.allclose(result.pet.array, result.std.array, equal_nan=True)
+    for name, image in (("pet", result.pet), ("std", result.std)):
+        written = read_nifti(tmp_path / "scan" / f"{name}.nii.gz", "SUV").canonical()
+        assert written.same_grid(image)
+        assert np.allclose(written.array, image.array, atol=1e-4, equal_nan=True), name

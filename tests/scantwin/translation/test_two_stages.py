@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -144,3 +147,26 @@ def test_a_scan_holds_the_samples_slow_part_to_the_mean_uptake(recipe, bar_cohor
         level, _ = system._left_over(DENOISER, system.predict("trunk", inputs).pet)
         means.append(float((said[0] - level[0, 0])[body].mean()))
     assert abs(means[0]) < 0.1 and means[1] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("predicts", ["v", "x0"])
+def test_a_denoiser_adds_what_the_coarse_prediction_lacks(recipe, bar_cohort, predicts):
+    """And does not take it away: what is hot by its CT is drawn hotter than what is cold by it."""
+    values = recipe.model_dump(mode="json")
+    values["network"]["start"] = "zero"
+    values["diffusion"] |= {"predicts": predicts, "delivered": "mean", "anchor": 0.0}
+    values["sampling"] |= {"hot": 0.0, "lesions": 0.0, "hu_jitter": 0.0}
+    bar, steps = bar_cohort.training[0], 100
+    blocks = np.random.default_rng(4).random([n // 4 for n in bar.hu.shape]) > 0.5
+    dense = np.kron(blocks, np.ones((4, 4, 4))) > 0
+    hu, suv = (np.where(dense, *said).astype(np.float32) for said in ((900, -500), (3, 1)))
+    system = systems.build(Recipe.read(values, "test"), seed=1)
+    sampler = system.sampler([replace(bar, hu=hu, suv=suv, lesions=None)], "trunk", 5)
+    for step in range(steps):
+        system.training_step("trunk", sampler.batch(step), progress=SETTLES)  # the coarse one says 0 for ever
+    batch = sampler.batch(steps)
+    noise = torch.randn((4, *batch.suv.shape[1:]), generator=torch.Generator().manual_seed(6))
+    said = system.predict("trunk", batch.inputs[:1], noise).pet[0]
+    own = batch.weight[0] > 0
+    hot, cold = (said[own & (batch.suv[0] == uptake)].mean() for uptake in (3, 1))
+    assert hot > cold + 1, "half of what they differ by"

@@ -9,6 +9,7 @@ import torch
 
 from scantwin import systems
 from scantwin.errors import InputError
+from scantwin.evaluation.held_out import measure
 from scantwin.imaging.study import DISTRICT_LABEL, Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import prepare
@@ -18,7 +19,14 @@ from scantwin.learning.weights import Model
 from scantwin.systems import scanner_for
 from scantwin.translation import windows
 from scantwin.translation.noise import NoiseField
-from scantwin.translation.uncertainty import EDGES, key, residual_sums, standard_deviation
+from scantwin.translation.uncertainty import (
+    EDGES,
+    key,
+    ratio_counts,
+    ratio_key,
+    residual_sums,
+    standard_deviation,
+)
 from scantwin.translation.virtual_scanner import Cancelled, VirtualScanner
 
 
@@ -277,3 +285,41 @@ def test_the_error_bar_is_the_root_mean_square_seen_at_that_uptake():
     # Within a bin the spread itself changes by half the bin's width times 0.2.
     assert found == pytest.approx(0.1 + 0.2 * asked, abs=0.2 * np.diff(EDGES)[:9].max() / 2)
     assert standard_deviation(asked, sums, "head") is None
+
+
+def drawing(tiny_recipe, **sampling):
+    """A system of coarse-diffusion that looks at a voxel alone: 2 g/ml and what it makes of the noise there."""
+    recipe = variant(tiny_recipe, "coarse-diffusion", start="zero")
+    rules = recipe.diffusion.model_copy(update={"predicts": "v", "anchor": 0.0})
+    cut = recipe.sampling.model_copy(update=sampling)
+    recipe = recipe.model_copy(update={"diffusion": rules, "sampling": cut})
+    return saying(recipe, dict.fromkeys(recipe.districts, 2.0))
+
+
+def test_where_samples_disagree_the_error_bar_is_wider(tiny_recipe, bar_cohort):
+    """Where it is measured and where it is stated: else intervals are calibrated for others than are told."""
+    system, study = drawing(tiny_recipe), bar_cohort.held_out[0]
+    statistics = measure(system, [study]).statistics
+    record = {"patches": dict.fromkeys(system.components(), 1)}
+    pet, std, _, spread = VirtualScanner(Model(system.recipe, {}, record, statistics), system).synthesise(
+        study
+    )
+    for district, other in (("trunk", "legs"), ("legs", "trunk")):
+        own = study.mask(district)
+        counted = ratio_counts(pet[own], study.suv[own], spread[own])
+        assert np.array_equal(statistics[ratio_key(district)], counted), "the same seed draws the same"
+        own &= windows.reach(study.mask(other), system.recipe.spacing_mm) == 0  # where it alone has a say
+        told, without = (standard_deviation(pet[own], statistics, district, s) for s in (spread[own], None))
+        assert std[own] == pytest.approx(told, rel=1e-5)
+        assert np.max(told / without) > 1.1, "samples do disagree"
+
+
+def test_how_far_samples_differ_does_not_depend_on_the_windows_they_are_drawn_in(tiny_recipe):
+    """All windows share the noise, so a voxel that lies in three of them differs as one that lies in one."""
+    both = [drawing(tiny_recipe, window=window, overlap=8) for window in (16, 64)]
+    study = uniform(block(), both[0].recipe.spacing_mm)
+    record = {"patches": dict.fromkeys(both[0].components(), 1)}
+    small, large = (VirtualScanner(Model(s.recipe, {}, record), s).synthesise(study, seed=4) for s in both)
+    assert large.spread[study.body].min() > 0
+    assert small.spread == pytest.approx(large.spread, rel=1e-3, abs=1e-6)
+    assert small.pet == pytest.approx(large.pet, rel=1e-3, abs=1e-5)
