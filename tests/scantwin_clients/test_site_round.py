@@ -61,7 +61,7 @@ def test_what_a_site_sends_is_added_to_what_it_was_sent(cohort, recipe, componen
     """The model errs less then on what was taught, and more if it went the other way."""
     deltas = take_part(cohort, recipe, job(recipe, components)).deltas
     # It began where it was told to: Adam moves a weight by at most (1 - b1) / sqrt(1 - b2) of its rate in a
-    # step (arXiv 1412.6980, 2.1), here by five times the rate. Other weights are as far apart as they are large.
+    # step (arXiv 1412.6980, 2.1), here by five times the rate. Weights of another start differ by their size.
     assert max(np.abs(array).max() for of in deltas.values() for array in of.values()) < 5 * STEPS * RATE
     errors = []
     for sign in (1, 0, -1):

@@ -288,7 +288,7 @@ def test_the_error_bar_is_the_root_mean_square_seen_at_that_uptake():
 
 
 def drawing(tiny_recipe, **sampling):
-    """A system of coarse-diffusion that looks at a voxel alone: 2 g/ml and what it makes of the noise there."""
+    """A coarse-diffusion that looks at a voxel alone: 2 g/ml and what it makes of the noise there."""
     recipe = variant(tiny_recipe, "coarse-diffusion", start="zero")
     rules = recipe.diffusion.model_copy(update={"predicts": "v", "anchor": 0.0})
     cut = recipe.sampling.model_copy(update=sampling)
