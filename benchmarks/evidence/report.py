@@ -133,7 +133,7 @@ def _chapter(one: Kept) -> str:
     how = (
         f"`{one.command}`: {setting['name']} setting ({setting['training']} training and "
         f"{setting['held_out']} held-out phantom patients at {setting['spacing_mm']:g} mm), {one.machine}, "
-        f"{one.at[:10]}, {one.seconds:.0f} s without models that were there already."
+        f"{one.at[:10]}, {one.seconds:.0f} s, not counting models that were there already."
     )
     if one.changed:
         how += f" Since then other values of {', '.join(one.changed)} are shipped (docs/decisions)."

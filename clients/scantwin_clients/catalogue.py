@@ -24,6 +24,7 @@ from scantwin.errors import InputError
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
+from scantwin.imaging.study_files import DESCRIPTION
 from scantwin.store.database import explain
 from scantwin_clients.pseudonyms import digest, study_pseudonym
 
@@ -139,10 +140,11 @@ class Catalogue:
 
     def read(self, entry: Entry) -> Study:
         """The study of an entry; its name is the pseudonym. Raises `Rejection`."""
-        if entry.path not in self._found:
+        start = _search_from(entry)
+        if start not in self._found:
             # The index of one folder is kept: reading all studies of a mixed export looks it through once.
-            self._found = {entry.path: find_studies(entry.path, pets_alone=True)}
-        for source in self._found[entry.path]:
+            self._found = {start: find_studies(start, pets_alone=True)}
+        for source in self._found[start]:
             same_place = (
                 source.kind != "dicom" and source.path == Path(entry.path) and source.place == entry.place
             )
@@ -175,6 +177,12 @@ class Catalogue:
     def close(self) -> None:
         """Lets go of the file."""
         self._engine.dispose()
+
+
+def _search_from(entry: Entry) -> str:
+    """Where a study is found with all that was found of it: a study.json may lie above its DICOM series."""
+    above = Path(entry.path).parent
+    return str(above) if entry.kind == "dicom" and (above / DESCRIPTION).is_file() else entry.path
 
 
 def _plain(path: Path | str) -> Path:

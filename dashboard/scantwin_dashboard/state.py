@@ -71,7 +71,7 @@ def told(page: Callable[Given, None]) -> Callable[Given, None]:
 
 def tell(error: ScanTwinError) -> None:
     """Shows an error: what and where, then what to do."""
-    if database().is_missing or "does not have the tables" in error.message:
+    if _is_missing() or "does not have the tables" in error.message:
         st.info(
             f"There is nothing to show yet: {database().place} does not exist or is empty.",
             icon=":material/potted_plant:",
@@ -80,6 +80,14 @@ def tell(error: ScanTwinError) -> None:
         st.code(_FIRST_STEPS, None)
     else:
         st.warning(f"{plain(error.message)}  \n{plain(error.hint)}", icon=":material/warning:")
+
+
+def _is_missing() -> bool:
+    """Whether nobody has made the database yet, as far as that can be seen."""
+    try:
+        return database().is_missing
+    except (ScanTwinError, OSError):
+        return False
 
 
 @st.fragment(run_every=WATCH_S)

@@ -45,13 +45,20 @@ def whole_file(path: Path | str) -> Iterator[Path]:
             aside.unlink()
 
 
-def require_ours(folder: Path, mark: str, *reads: Path) -> None:
-    """Refuses, with `InputError`, a folder that a result must not replace as a whole.
+def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) -> None:
+    """Refuses, with `InputError`, a folder that a result must not replace as a whole, or cannot.
 
     It may be new, empty, or an earlier result of the kind that has a file named `mark` in it; but nothing of
-    what the command `reads`, nor where the command runs, may lie in it. To be asked before the work.
+    what the command `reads`, nor where the command runs, may lie in it. To be asked before the work. What is
+    written `in_place` and not beside it (`whole_folder`) may be a mount point.
     """
     hint = "Choose a new or empty folder with --out."
+    above = next(one for one in folder.absolute().parents if one.exists())
+    if not in_place and (folder.is_mount() or not os.access(above, os.W_OK)):
+        raise InputError(
+            f"{folder} cannot be replaced: it is a mount point, or nothing can be written in {above}.",
+            hint="Choose a new folder with --out, below one that you may write in.",
+        )
     if not folder.exists():
         return
     if not folder.is_dir():

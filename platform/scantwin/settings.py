@@ -17,9 +17,9 @@ _PREFIX: Final = "SCANTWIN_"
 _OTHERS: Final = ("DEBUG",)
 """Variables that are read where they are needed: no settings. Without the prefix."""
 
-_OF_OTHERS: Final = ("TEST_", "SERVICE_", "PORT")
-"""Begins of variables, behind the prefix, that only tests and benchmarks read, or that Kubernetes sets
-for a service called scantwin."""
+_NEAR: Final = 0.75
+"""How like a setting's name (share of letters in common, `difflib`) a variable is that was meant for it:
+DATABSE_URL is 0.96, TWIN_PORT and VERSION, which a deployment may have for itself, are below 0.7."""
 
 
 class Settings(BaseSettings):
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """The settings of the environment, with overrides; an empty variable is none.
 
-    Raises `InputError` on a bad value, and on a variable that nothing reads: it would be taken for set.
+    Raises `InputError` on a bad value, and on a variable that is nearly one of ours, which would seem set.
     """
     _refuse_unknown()
     try:
@@ -84,15 +84,15 @@ def _refuse_unknown() -> None:
     known = [*(name.upper() for name in Settings.model_fields), *_OTHERS]
     for variable in sorted(os.environ):
         name = variable.upper().removeprefix(_PREFIX)  # pydantic-settings does not mind the case either
-        if name != variable.upper() and name not in known and not name.startswith(_OF_OTHERS):
-            hint = f"{_nearest(name, known)} Mend its name, or unset it."
-            raise InputError(f"There is no setting {variable}.", hint=hint)
+        if name != variable.upper() and name not in known and (meant := _nearest(name, known)):
+            raise InputError(
+                f"There is no setting {variable}.",
+                hint=f"Is it {_PREFIX}{meant}? Mend its name, or unset it.",
+            )
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Which of the `known` names may be meant."""
+    """Which of the `known` names is meant; "" where none is near."""
     from difflib import get_close_matches  # not before it is wanted: every command reads settings
 
-    near = get_close_matches(name, known, n=1)
-    every = ", ".join(_PREFIX + one for one in known)
-    return f"Is it {_PREFIX}{near[0]}?" if near else f"Known are {every}."
+    return next(iter(get_close_matches(name, known, n=1, cutoff=_NEAR)), "")

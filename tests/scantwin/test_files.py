@@ -65,6 +65,9 @@ def test_only_ours_is_replaced_as_a_whole(tmp_path, monkeypatch):
     for read in (tmp_path / "ours", tmp_path / "ours" / "data", tmp_path / "theirs" / ".." / "ours" / "data"):
         with pytest.raises(InputError, match="which would be replaced"):
             require_ours(tmp_path / "ours", "model.json", read)
+    with pytest.raises(InputError, match="mount point"):
+        require_ours(Path("/proc"), "version")
+    require_ours(Path("/proc"), "version", in_place=True)
     monkeypatch.chdir(tmp_path / "ours")
     for here in (Path(), Path("../ours"), tmp_path / "ours"):
         with pytest.raises(InputError, match="which would be replaced"):

@@ -184,3 +184,19 @@ def test_nothing_in_the_catalogue_identifies_a_patient(site, tmp_path, monkeypat
     for part in (SECRET, SECRET[:6], "1.2.826.0.1", "20200101", "2020-01-01", "Test^One"):
         assert part.encode() not in content, part
     assert all(site.secret.hex() not in text for text in (content.hex(), content.decode("latin-1")))
+
+
+def test_a_study_is_read_with_what_stands_above_its_series(site, tmp_path):
+    """As it was taken in: its condition, and whose organ labels stand beside it."""
+    SeriesMaker = series_maker()
+    wide = {"modality": "PT", "slices": 9, "shape": (8, 9), "spacing": (4, 3.5, 3), "origin": (-14, -9, -19)}
+    for number in range(2):
+        uid = f"1.2.826.0.1.98.{number}"
+        for kind, extra in (("CT", {}), ("PT", wide)):
+            maker = SeriesMaker(study=uid, frame=f"{uid}.9", **extra)
+            maker.write(tmp_path / "data" / f"p{number}" / "DICOM" / kind)
+        (tmp_path / "data" / f"p{number}" / "study.json").write_text('{"condition": "lymphoma"}')
+    ingest(site.folder, tmp_path / "data", workers=0)
+    catalogue = Catalogue(site.folder)
+    assert {entry.condition for entry in catalogue.entries()} == {"lymphoma"}
+    assert [read().condition for _, read in catalogue.usable()] == ["lymphoma", "lymphoma"]

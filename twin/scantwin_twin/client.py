@@ -65,7 +65,8 @@ class TwinClient:
             self._channel = grpc.insecure_channel(address, options=(*_OPTIONS, _NO_PROXY))
         else:
             credentials = grpc.ssl_channel_credentials(None if ca is None else ca.read_bytes())
-            self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+            options = (*_OPTIONS, _NO_PROXY) if local else _OPTIONS
+            self._channel = grpc.secure_channel(address, credentials, options=options)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._calls = twin_pb2_grpc.TwinServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -201,7 +202,7 @@ class TwinClient:
 
         `out` appears whole and replaces an earlier scan's: two patients' files never lie in one folder.
         """
-        require_ours(out, "manifest.json")
+        require_ours(out, "pet.nii.gz")
         scan = self.get(scan_id)
         if not scan.results:
             word = messages.WORD.get(scan.status, "unknown")

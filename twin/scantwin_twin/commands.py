@@ -104,7 +104,7 @@ def submit(
     \b
     scantwin twin submit ct.nii.gz --model pix2pix --out scan/ --twin patient-7
     """
-    require_ours(out_dir, "manifest.json", ct)
+    require_ours(out_dir, "pet.nii.gz", ct)
     with _client(address, token_file, ca) as client:
         with progress_bar("sending", quiet=as_json) as advance:
             scan = client.submit(ct, model=model, twin=twin, seed=seed, advance=advance)

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from scantwin import NOTICE
-from scantwin.errors import InputError, ResourceError
-from scantwin.files import lock
+from scantwin.errors import ResourceError
+from scantwin.files import lock, require_ours
 from scantwin.terminal import Json, emit, err, out
 
 
@@ -58,7 +58,8 @@ def demo(
     )  # fmt: skip
     if serve:
         require_free_port("127.0.0.1", port, what="The dashboard")
-    _require_ours(options.out)
+    reads = [] if options.data is None else [options.data]
+    require_ours(options.out, _MARK, *reads, in_place=True)
     groups = check(options)
     with _own_folder(options.out) as folder, Runner(folder / "state", folder / "logs") as runner:
         with Story(quiet=as_json) as story:
@@ -79,13 +80,6 @@ def demo(
 _MARK = ".scantwin-demo"
 
 
-def _require_ours(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, no folder.", hint="Choose a new or empty folder with --out.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
-        raise InputError(f"{folder} is not empty.", hint="Choose a new or empty folder with --out.")
-
-
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[Path]:
     """A folder of the demo's own: new, empty, or that of an earlier demo, which is replaced.
@@ -94,7 +88,7 @@ def _own_folder(folder: Path) -> Iterator[Path]:
     while a demo works there.
     """
     folder = folder.absolute()
-    _require_ours(folder)
+    require_ours(folder, _MARK, in_place=True)
     mark = folder / _MARK
     folder.mkdir(parents=True, exist_ok=True)
     hint = "Wait for it, end it, or choose another --out."

@@ -57,7 +57,7 @@ def organs(
     if odd := [name for name in asked if name not in ORGAN_CLASSES]:
         raise InputError(f"There is no organ class {odd[0]}.", hint=f"Known: {', '.join(ORGAN_CLASSES)}.")
     wanted = [name for name in ORGAN_CLASSES if name in asked]
-    require_ours(out_dir, "manifest.json", ct, Path(model))
+    require_ours(out_dir, "region.nii.gz", ct, *([Path(model)] if Path(model).is_dir() else []))
     use_machine(threads, device)
     system, version = inpainting_model(model)
     painted_by = chosen_method(system, method)

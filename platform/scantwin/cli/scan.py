@@ -57,7 +57,7 @@ def scan(
     from scantwin.translation.outputs import write_scan
     from scantwin.translation.variants import as_asked, sampling_of, sampling_warning
 
-    require_ours(out_dir, "manifest.json", ct, Path(model))
+    require_ours(out_dir, "pet.nii.gz", ct, *([Path(model)] if Path(model).is_dir() else []))
     chosen, version = choose_model(model)
     used = as_asked(chosen, steps=steps, samples=samples)
     use_machine(threads, device)

@@ -64,17 +64,20 @@ def _real_sites(data: Path, sites: int) -> Groups:
         elif source.kind == "nifti":
             place = tuple(round(s, 2) for s in study.pet.spacing)
             groups[place].setdefault(source.patient or str(source.path), []).append(source.path)
-    # The new patient is one of the largest's, and what is known of a patient elsewhere is not new.
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    largest = [group for k, group in enumerate(ordered) if len(group[1]) >= _FEWEST + (k == 0)][:sites]
-    if not largest:
+    most = len(ordered[0][1]) if ordered else 0
+    if most <= _FEWEST:
         ct_only = f"; {without_pet} studies have no PET" if without_pet else ""
-        most = max((len(patients) for patients in groups.values()), default=0)
         raise InputError(
             f"{data} holds too few patients for a demo: {most} of one scanner with CT and PET as "
             f"NIfTI{ct_only}.",
             hint="A site trains on two patients or more, and one more is scanned.",
         )
+    # The last of the largest site is the new patient, who was at no other scanner.
+    new = list(ordered[0][1])[-1]
+    for _, patients in ordered[1:]:
+        patients.pop(new, None)
+    largest = [group for group in ordered if len(group[1]) >= _FEWEST][:sites]
     names = _names([spacing for spacing, _ in largest])
     return [(name, [*patients.values()]) for name, (_, patients) in zip(names, largest, strict=True)]
 

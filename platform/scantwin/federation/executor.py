@@ -7,12 +7,18 @@ which looks into the bundle first. See docs/decisions/0003-job-ticket.md.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scantwin.federation.flower import TASK_POLL_S, may_pass
+
+_TELL_EVERY = 60
+"""Tries, of one a second."""
+
+log = logging.getLogger("scantwin.federation")
 
 Handle = Callable[[str], None]
 """Called with a task's token; what it raises ends the executor."""
@@ -38,9 +44,20 @@ def runtime_client(
         root_certificates=None if ca is None else ca.read_bytes(),
         interceptors=[RuntimeVersionHttpInterceptor(component_name=component), interceptor],
         retry_invoker=RetryInvoker(
-            lambda: constant(1.0), httpx.HTTPError, None, give_up_s, should_giveup=lambda e: not may_pass(e)
+            lambda: constant(1.0),
+            httpx.HTTPError,
+            None,
+            give_up_s,
+            on_backoff=_tell,
+            should_giveup=lambda e: not may_pass(e),
         ),
     )
+
+
+def _tell(state: Any) -> None:
+    """Logs that a call is tried again: the first time, and about once a minute."""
+    if state.tries % _TELL_EVERY == 1:
+        log.warning("the server does not answer as it should, trying again: %s", state.exception)
 
 
 def take_tasks(

@@ -141,6 +141,10 @@ class Recipe(Part):
         judged = self.losses.adversarial and "losses.adversarial" not in _NO_USE[self.system]
         if judged and self.sampling.patch < critic:
             raise ValueError(f"the discriminator needs patches of {critic} voxels and more")
+        weights = self.losses
+        if (self.diffusion or weights.hottest or weights.uptake) and 1 in (weights.air, weights.neighbour):
+            # What weighs as much as the district's own body is taken for it (`Batch.body`).
+            raise ValueError("losses.air and losses.neighbour must be below 1: a body is told by its weight")
         from_nothing = self.network.start == "zero"
         if self.unpaired and from_nothing and (self.unpaired.by_place or self.losses.held):
             raise ValueError("unpaired.by_place and losses.held need network.start = tissue-curve")

@@ -11,8 +11,6 @@ from scantwin.imaging.study import District
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Little = Annotated[float, Field(ge=0, lt=1)]
-"""Less than a voxel of the district's own body weighs, which is how that is told (`Batch.body`)."""
 Channels = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Axis = Literal["z", "y", "x"]
 
@@ -132,10 +130,10 @@ class Losses(Part):
     """Of the mean absolute error of the PET scaled to [-1, 1] (lambda of arXiv 1611.07004)."""
     adversarial: Weight = 1.0
     """Of the least-squares adversarial term (arXiv 1611.04076)."""
-    neighbour: Little = 0.1
+    neighbour: Share = 0.1
     """Weight of the body's voxels outside the district: a patch of an arm that hangs down is half trunk, and
     the model of the arms need only know how the trunk begins."""
-    air: Little = 0.05
+    air: Share = 0.05
     """Weight of voxels outside the body in the L1 term; inside it is 1."""
     lesions: Weight = 0.0
     """How much more the lesions of a patch weigh wherever its voxels are weighed, all together, as a share of

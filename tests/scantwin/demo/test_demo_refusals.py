@@ -81,6 +81,15 @@ def test_a_typo_does_not_cost_the_demo_of_yesterday(demo, tmp_path):
     assert run.returncode == 2 and (demo.out / "demo.json").read_text() == "yesterday"
 
 
+def test_the_studies_are_not_cleared_away_with_an_earlier_demo(demo):
+    (demo.out / "real").mkdir(parents=True)
+    (demo.out / ".scantwin-demo").touch()
+    run = demo.start("--data", str(demo.out / "real"), "--json")
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 2 and "would be replaced" in json.loads(said)["error"]["message"]
+    assert (demo.out / "real").is_dir()
+
+
 def test_two_demos_do_not_share_a_folder(demo):
     demo.out.mkdir()
     with (demo.out / ".scantwin-demo").open("w") as mark:

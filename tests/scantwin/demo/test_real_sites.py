@@ -57,6 +57,21 @@ def test_one_patient_with_three_studies_is_too_few(tmp_path, make_bar):
         _real_sites(tmp_path, 3)
 
 
+def test_two_scanners_with_two_patients_each_are_too_few(tmp_path, make_bar):
+    for number in range(4):
+        study(tmp_path / f"s{number}", make_bar, 8.0 if number % 2 else 6.0)
+    with pytest.raises(InputError, match="too few patients for a demo: 2 of one scanner"):
+        _real_sites(tmp_path, 3)
+
+
+def test_the_new_patient_is_learnt_from_at_no_other_scanner(tmp_path, make_bar):
+    for whose, slices in (("a", 8.0), ("b", 8.0), ("c", 8.0), ("c", 6.0), ("d", 6.0), ("e", 6.0)):
+        study(tmp_path / f"PETCT_{whose}" / f"of-{slices:.0f}", make_bar, slices)
+    (_, first), (_, second) = _real_sites(tmp_path, 2)
+    assert first[-1][0].parent.name == "PETCT_c"
+    assert [patient[0].parent.name for patient in second] == ["PETCT_d", "PETCT_e"]
+
+
 def test_the_demos_database_is_its_own(tmp_path, monkeypatch):
     """Whoever leads a consortium has another one in the environment."""
     monkeypatch.setenv("SCANTWIN_DATABASE_URL", "postgresql://a:b@db/prod")
