@@ -54,7 +54,7 @@ def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) 
     """
     hint = "Choose a new or empty folder with --out."
     above = next(one for one in folder.absolute().parents if one.exists())
-    if not in_place and (folder.is_mount() or not os.access(above, os.W_OK)):
+    if not in_place and (folder.resolve().is_mount() or not os.access(above, os.W_OK)):
         raise InputError(
             f"{folder} cannot be replaced: it is a mount point, or nothing can be written in {above}.",
             hint="Choose a new folder with --out, below one that you may write in.",
