@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scantwin import NOTICE
-from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, err, out
 
 if TYPE_CHECKING:
     from scantwin.federation.consortium import Consortium
-    from scantwin.federation.launching import Order
-    from scantwin.learning.recipe import Recipe
-    from scantwin.store.models import ModelVersion
-    from scantwin.store.registry import Registry
 
 _ROUNDS, _SEED = 4, 0
 """What a new run has when nothing is said."""
@@ -218,6 +213,7 @@ def train(
     scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
     scantwin consortium train --resume first
     """
+    from scantwin.cli.consortium_orders import initial_version, recipe_of, refuse_beside_resume
     from scantwin.cli.consortium_view import LiveRun, run_as_json, say_end
     from scantwin.cli.durations import seconds_of
     from scantwin.federation.consortium import Consortium
@@ -234,7 +230,7 @@ def train(
     from scantwin.store.registry import Registry
 
     if resume is not None:
-        _refuse_beside_resume(recipe=recipe, rounds=rounds, base=base, seed=seed, name=name)
+        refuse_beside_resume(recipe=recipe, rounds=rounds, base=base, seed=seed, name=name)
     consortium = Consortium.open()
     consortium.require_running()
     database = Database.from_settings().migrate()
@@ -248,10 +244,10 @@ def train(
     else:
         registry = Registry.from_settings(database)
         version = registry.find(base) if base is not None else None
-        chosen = _recipe_of(registry, version, recipe)
+        chosen = recipe_of(registry, version, recipe)
         called = default_run_name(chosen) if name is None else check_run_name(name)
         order = Order(chosen, rounds or _ROUNDS, seed or _SEED, called, **waiting)
-        run_id = create_run(database, order, version.id if version else _initial(registry, order))
+        run_id = create_run(database, order, version.id if version else initial_version(registry, order))
     flower_run_id = submit(consortium, database, run_id, order)
     try:
         with LiveRun(order.rounds, quiet=as_json) as live:
@@ -373,61 +369,3 @@ def _links(consortium: Consortium) -> dict[str, str]:
 
     nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
     return {str(node["node-id"]): str(node["status"]) for node in nodes}
-
-
-def _refuse_beside_resume(**given: object) -> None:
-    """Raises `InputError` for an option of a new run: it would be ignored."""
-    for option, value in given.items():
-        if value is not None:
-            raise InputError(
-                "--resume goes on with the run as it was ordered.", hint=f"Leave out --{option}."
-            )
-
-
-def _recipe_of(registry: Registry, base: ModelVersion | None, wanted: str | None) -> Recipe:
-    """What a run is trained by: the recipe `wanted`, else its base's.
-
-    Raises `InputError` where the base's weights do not fit the recipe.
-    """
-    from scantwin.learning.recipe import Recipe
-
-    if base is None:
-        return Recipe.load(wanted or "pix2pix")
-    if wanted is None:
-        return Recipe.read(base.recipe, f"of the version {base.id}")
-    recipe = Recipe.load(wanted)
-    if base.system != recipe.system:
-        raise InputError(
-            f"The version {base.id} is a {base.system}, the recipe a {recipe.system}.",
-            hint="Choose a base of the same system.",
-        )
-    _require_fit(registry, base, recipe)
-    return recipe
-
-
-def _require_fit(registry: Registry, base: ModelVersion, recipe: Recipe) -> None:
-    """Raises `InputError` unless a system of the recipe can take the weights of the base."""
-    import tempfile
-
-    from scantwin.learning.weights import Model, load_arrays
-    from scantwin.systems import build
-
-    with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
-        model = Model.load(registry.fetch(base.id, folder))
-    try:
-        load_arrays(build(recipe, seed=0), model.components)
-    except InputError as error:
-        raise InputError(
-            f"The recipe does not fit the version {base.id}: {error.message}",
-            hint="Leave out --recipe to train by the base's own, or choose another base.",
-        ) from None
-
-
-def _initial(registry: Registry, order: Order) -> str:
-    """The version id of a freshly built model of the order's recipe."""
-    from scantwin.federation.launching import publish_initial
-    from scantwin.learning.weights import system_arrays
-    from scantwin.systems import build
-
-    components = system_arrays(build(order.recipe, seed=order.seed))
-    return publish_initial(registry, order.recipe, components, name=order.name, seed=order.seed)

@@ -146,3 +146,11 @@ def pet_maker() -> Callable[..., SeriesMaker]:
         "origin": (-14.0, -9.0, -19.0),
     }  # fmt: skip
     return lambda **changes: SeriesMaker(**{**wide, **changes})
+
+
+@pytest.fixture
+def pair(tmp_path, ct_maker, pet_maker) -> Path:
+    """A folder with a CT and a PET of one study."""
+    ct_maker().write(tmp_path / "export" / "DICOM" / "A1")
+    pet_maker().write(tmp_path / "export" / "DICOM" / "A2")
+    return tmp_path / "export"
