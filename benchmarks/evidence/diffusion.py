@@ -104,5 +104,9 @@ def _against_coarse(measurer: Measurer, coarse: Standing, delivered: Standing) -
 
 def _coverage(delivered: Standing) -> Aim:
     return Aim.between(
-        "coverage/coarse-diffusion", Ratio.of(delivered.covered), 0.75, 0.85, f"{COVERED}: 0.75 to 0.85"
+        "coverage/coarse-diffusion",
+        Ratio.of(delivered.intervals.voxels),
+        0.75,
+        0.85,
+        f"{COVERED}: 0.75 to 0.85",
     )

@@ -19,49 +19,34 @@ from safetensors.numpy import load_file, save_file
 
 from scantwin import systems
 from scantwin.evaluation import frechet
-from scantwin.evaluation.held_out import case_of, say_reference
+from scantwin.evaluation.held_out import case_of, on_pet, organ_masks, say_reference
+from scantwin.evaluation.intervals import Intervals
 from scantwin.evaluation.references import REFERENCES, Reference, training_statistics
 from scantwin.evaluation.tally import Tally
 from scantwin.files import whole_file
 from scantwin.imaging.nifti import read_nifti
-from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICTS
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
-from scantwin.phantoms.tissues import ORGANS
+from scantwin.phantoms.tissues import AGREED_ORGANS, ORGANS
 from scantwin.terminal import Advance, silent
-from scantwin.translation.uncertainty import DEVIATES, ratio_counts, ratio_key, standard_deviation
+from scantwin.translation.uncertainty import ratio_counts, ratio_key, standard_deviation
 from scantwin.units import SUV_RANGE
 
 Image = NDArray[np.float32]
-
-AGREED_ORGANS: Final = (
-    "grey-matter", "myocardium", "blood", "liver", "spleen", "kidney-cortex", "pancreas", "lung", "muscle",
-    "vertebral-marrow", "subcutaneous-fat", "bladder",
-)  # fmt: skip
-"""Organs whose mean uptake is compared: those that a reader looks at, by the phantoms' own names."""
 
 COVERED: Final = (
     "cross-calibrated share of voxels inside the 80 % interval (each patient's interval from the other "
     "held-out patients)"
 )
-"""What `Standing.covered` is, in words."""
+"""What `Standing.intervals` holds of voxels, in words."""
 CROSS_CALIBRATED: Final = (
     "Coverage is cross-calibrated: each patient's interval comes from the other held-out patients. A mean "
     "near 0.80 follows nearly from that; what it tells is how far patients differ. The coverage of what a "
     "scan states, on patients never seen, stands in the chapter on sarcoma."
 )
 """What a chapter says of it."""
-
-SIGMAS: Final = np.array([0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
-"""Where bins of the stated SD begin [g/ml]; the last is open."""
-
-_WHOLLY: Final = 0.99
-"""Of a voxel whose interval is known, when moved to the PET's grid: less has a neighbour without one."""
-
-_FEWEST_VOXELS: Final = 5
-"""Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +71,8 @@ class Standing:
     """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
     features: list[frechet.Gaussian] = field(default_factory=list)
     """Of the slices, by patient."""
-    covered: list[float] = field(default_factory=list)
-    """Per patient: share of voxels whose true SUV lies in an 80 % interval from the other patients."""
-    organs_covered: list[float] = field(default_factory=list)
-    """Per patient: share of `AGREED_ORGANS` whose true mean lies in an 80 % interval about the mean that was
-    said, as wide as those of its voxels: what is wrong with an organ is wrong with all of it."""
-    by_sigma: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, len(SIGMAS))))
-    """By the stated SD (bins from each of `SIGMAS` on): voxels, sum of squared errors, voxels inside."""
+    intervals: Intervals = field(default_factory=Intervals)
+    """Each patient's from the other patients; organs are `AGREED_ORGANS`."""
     seconds: list[float] = field(default_factory=list)
     """Per patient: time of a scan [s]."""
 
@@ -108,7 +88,7 @@ class Standing:
     def lesion(self, name: str) -> Spread | None:
         """Of a figure over lesions: `mae`, `suvmax_error`, `suvpeak_error`, `suvmean_error`, ..."""
         if name == "suvmean_error":
-            return Spread.of([abs(said - true) for said, true in self.tally.pairs["lesions"]])
+            return Spread.of([abs(said - true) for said, true in self.tally.pairs.get("lesions", ())])
         return Spread.of(self.tally.lesions[name])
 
     def mean(self, region: str, metric: str) -> float:
@@ -151,7 +131,7 @@ class Measurer:
         key = key_of(model.record, recipe.model_dump(mode="json"))
         if key not in self._standings:
             scans = self.scans(model, variant, advance)
-            standing = self._stand([self._moved(n, scan.pet) for n, scan in enumerate(scans)])
+            standing = self._stand([self._on_pet(n, scan.pet) for n, scan in enumerate(scans)])
             self._cover(standing, scans, recipe)
             standing.seconds = [scan.seconds for scan in scans]
             self._standings[key] = standing
@@ -160,7 +140,7 @@ class Measurer:
     def of_pets(self, name: str, say: Callable[[PreparedStudy], Image]) -> Standing:
         """Of what `say` makes of each patient [g/ml] on the working grid; measured once by that name."""
         if name not in self._standings:
-            pets = [self._moved(number, say(study)) for number, study in enumerate(self.studies)]
+            pets = [self._on_pet(number, say(study)) for number, study in enumerate(self.studies)]
             self._standings[name] = self._stand(pets)
         return self._standings[name]
 
@@ -198,14 +178,12 @@ class Measurer:
     @cached_property
     def organs(self) -> list[dict[str, NDArray[np.bool_]]]:
         """Of each patient: the true organs on the case's grid, `AGREED_ORGANS` only."""
-        found = []
         folders = {path.parent.parent.name: path for path in self.cohort.rglob("truth/organs.nii.gz")}
-        for study, case in zip(self.studies, self.cases, strict=True):
-            volume = read_nifti(folders[study.name], "label").canonical()
-            labels = np.rint(resample_like(volume, case.grid, how="nearest").array).astype(int)
-            masks = {name: (labels == ORGANS[name]) & case.body for name in AGREED_ORGANS}
-            found.append({name: mask for name, mask in masks.items() if mask.sum() >= _FEWEST_VOXELS})
-        return found
+        wanted = {name: ORGANS[name] for name in AGREED_ORGANS}
+        return [
+            organ_masks(read_nifti(folders[study.name], "label").canonical(), wanted, case)
+            for study, case in zip(self.studies, self.cases, strict=True)
+        ]
 
     @cached_property
     def true_features(self) -> list[frechet.Gaussian]:
@@ -231,20 +209,19 @@ class Measurer:
             frechet.gather(into, pet, case.body, SUV_RANGE, self.extractor, every)
         return gathered
 
-    def _moved(self, number: int, pet: Image) -> Image:
-        study, case = self.studies[number], self.cases[number]
-        return resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
+    def _on_pet(self, number: int, image: Image) -> Image:
+        return on_pet(self.studies[number], image, self.cases[number])
 
     def _intervals(self, scans: list[Scan], recipe: Recipe) -> Iterator[Image]:
         """Per patient: the stated SD [g/ml] of each voxel that all the other patients calibrated, NaN where
-        none is known."""
+        none is known, 0 outside the body."""
         parts = [d for d in DISTRICTS if d in recipe.districts and any(d in s.boxes for s in self.studies)]
         counts = [
             {d: _ratio(scan, study, study.mask(d)) for d in parts if d in study.boxes}
             for scan, study in zip(scans, self.studies, strict=True)
         ]
         for number, (scan, study) in enumerate(zip(scans, self.studies, strict=True)):
-            bar = np.full(study.body.shape, np.nan, np.float32)
+            bar = np.where(study.body, np.float32(np.nan), np.float32(0.0))
             for district, own in counts[number].items():
                 others = [one[district] for k, one in enumerate(counts) if k != number and district in one]
                 mask = study.mask(district)
@@ -256,28 +233,10 @@ class Measurer:
             yield bar
 
     def _cover(self, standing: Standing, scans: list[Scan], recipe: Recipe) -> None:
-        """Whether intervals hold what they say, patient by patient, of voxels and of organ means."""
+        """Whether intervals hold what they say, patient by patient."""
         for number, bar in enumerate(self._intervals(scans, recipe)):
-            known = np.isfinite(bar)
-            error = np.abs(scans[number].pet - _truth(self.studies[number]))
-            inside = error[known] <= DEVIATES * bar[known]
-            standing.covered.append(float(inside.mean()) if known.any() else float("nan"))
-            bins = np.searchsorted(SIGMAS, bar[known], side="right") - 1
-            for place, values in enumerate((np.ones_like(error[known]), error[known] ** 2, inside)):
-                standing.by_sigma[place] += np.bincount(bins, values, len(SIGMAS))
-            standing.organs_covered.append(self._organs_inside(number, scans[number].pet, bar))
-
-    def _organs_inside(self, number: int, pet: Image, bar: Image) -> float:
-        """Share of a patient's organs whose mean lies in its interval; NaN where none has one."""
-        there = self._moved(number, np.isfinite(bar).astype(np.float32))
-        off = self._moved(number, pet) - np.clip(self.cases[number].true, *SUV_RANGE)
-        width = DEVIATES * self._moved(number, np.nan_to_num(bar))
-        inside = [
-            abs(float(off[mask].mean())) <= float(width[mask].mean())
-            for mask in self.organs[number].values()
-            if (there[mask] > _WHOLLY).all()
-        ]
-        return float(np.mean(inside)) if inside else float("nan")
+            pet, std = (self._on_pet(number, image) for image in (scans[number].pet, bar))
+            standing.intervals.add(pet, std, self.cases[number], self.organs[number])
 
 
 def _ratio(scan: Scan, study: PreparedStudy, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from scantwin.cli.durations import seconds_of
 from scantwin.errors import ScanTwinError
-from scantwin.evaluation.held_out import Case, case_of, compare, say_reference
+from scantwin.evaluation.held_out import Case, case_of, compare, on_pet, say_reference
 from scantwin.evaluation.references import REFERENCES
-from scantwin.evaluation.uptake import lesion_figures
+from scantwin.evaluation.uptake import compare_lesions
 from scantwin.files import whole_file, write_json
 from scantwin.imaging.reading import find_studies, read_study
-from scantwin.imaging.resampling import resample_like
 from scantwin.learning.prepared import PreparedStudy, prepare
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.weights import Model
@@ -280,7 +279,7 @@ def _figures_of_plain(
     figures = []
     for study in _studies(unseen, plan):
         case = case_of(study)
-        figures.append(_of_one(_on_pet(plain_unet.say(network, study, plan), study, case), case))
+        figures.append(_of_one(on_pet(study, plain_unet.say(network, study, plan), case), case))
     return figures
 
 
@@ -293,7 +292,7 @@ def _figures(model: Model, folders: Sequence[Path]) -> dict[str, list[Figures]]:
     for study in _studies(folders, model.recipe):
         case = case_of(study)
         made = {who: scanner.synthesise(study) for who, scanner in scanners.items()}
-        said = {who: _on_pet(one.pet, study, case) for who, one in made.items()}
+        said = {who: on_pet(study, one.pet, case) for who, one in made.items()}
         for name in REFERENCES:
             constant = say_reference(name, model.statistics, case)
             if constant is not None:
@@ -311,11 +310,6 @@ def _studies(folders: Sequence[Path], recipe: Recipe) -> Iterator[PreparedStudy]
             yield prepare(read_study(source), recipe.spacing_mm)
 
 
-def _on_pet(pet: NDArray[np.float32], study: PreparedStudy, case: Case) -> NDArray[np.float32]:
-    """A PET [g/ml] of the working grid on the PET's own, cropped as the case is (z, y, x)."""
-    return resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
-
-
 def _covered(made: Synthesis, study: PreparedStudy) -> float:
     """Share of the body's voxels whose true SUV lies in the stated 80 % interval; of an unknown one, none."""
     assert study.suv is not None
@@ -328,7 +322,8 @@ def _of_one(pet: NDArray[np.float32], case: Case) -> Figures:
     found = dict(regions["whole-body"])
     if "lesions" in regions:
         found["lesion-mae"] = regions["lesions"]["mae"]
-    lesions = lesion_figures(pet, case)
+    compared = compare_lesions(pet, case.true, case.lesions_in_body, case.grid.spacing)
+    lesions = [lesion.figures() for lesion in compared]
     for name in ("suvmax_error", "suvpeak_error", "suvmean_bias", "inside_limits"):
         if lesions:
             found[name] = float(np.mean([one[name] for one in lesions]))

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.evidence import tables
-from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Table, Workshop
-from benchmarks.evidence.measuring import (
-    AGREED_ORGANS,
-    COVERED,
-    CROSS_CALIBRATED,
-    Measurer,
-    Standing,
-)
+from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Workshop
+from benchmarks.evidence.measuring import COVERED, CROSS_CALIBRATED, Measurer, Standing
 from benchmarks.evidence.pictures import curves
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
@@ -74,7 +68,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             "least 1.15", *TRIED,
         ),
         Aim.between(
-            "coverage/pix2pix", Ratio.of(who["pix2pix"].covered), 0.75, 0.85,
+            "coverage/pix2pix", Ratio.of(who["pix2pix"].intervals.voxels), 0.75, 0.85,
             f"{COVERED}: 0.75 to 0.85",
         ),
     )  # fmt: skip
@@ -86,30 +80,14 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             tables.quality("By region", {**who, **references}),
             tables.coverage("Coverage", who),
             tables.error_by_sigma("Error and stated SD", who),
-            _agreement("Agreement of mean uptake, terms on", who["terms on"]),
-            _agreement("Agreement of mean uptake, Pix2Pix", who["pix2pix"]),
+            tables.agreed("Agreement of uptake, terms on", who["terms on"]),
+            tables.agreed("Agreement of uptake, Pix2Pix", who["pix2pix"]),
+            tables.tumour_volumes("Volumes of tumour", {**who, **references}),
         ),
         (_free_response(workshop, who), _bland_altman(workshop, who["terms on"])),
         aims,
         {"free_response": {name: one.tally.found.tolist() for name, one in who.items()}},
     )
-
-
-def _agreement(title: str, standing: Standing) -> Table:
-    """Bias, Bland-Altman limits and Lin's CCC of organs and lesions."""
-    rows = []
-    for name in (*AGREED_ORGANS, "lesions"):
-        pairs = standing.tally.pairs.get(name)
-        if pairs:
-            said, true = np.array(pairs, float).T
-            found = agreement(said, true)
-            change = said / true - 1
-            inside = float(((change >= REAL_CHANGE[0]) & (change <= REAL_CHANGE[1])).mean())
-            rows.append((name, found.n, found.bias, found.low, found.high, found.ccc, inside))
-    columns = (
-        "organ", "n", "bias [SUV]", "lower limit", "upper limit", "Lin's CCC", "inside -25/+33 %",
-    )  # fmt: skip
-    return Table(title, columns, tuple(rows), "Of SUVmean; limits hold 95 % of normal differences.")
 
 
 def _free_response(workshop: Workshop, who: dict[str, Standing]) -> Picture:

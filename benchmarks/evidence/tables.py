@@ -10,16 +10,24 @@ from operator import attrgetter
 from typing import Final
 
 from benchmarks.evidence.findings import Aim, Ratio, Spread, Table
-from benchmarks.evidence.measuring import AGREED_ORGANS, SIGMAS, Standing
+from benchmarks.evidence.measuring import Standing
 from benchmarks.evidence.report import show
 from benchmarks.evidence.settings import PLAIN_UNET
 
+from scantwin.evaluation.intervals import SIGMAS
 from scantwin.evaluation.tally import SENSITIVITY_AT
 from scantwin.evaluation.volumes import RESPONSE
 from scantwin.imaging.study import DISTRICTS
+from scantwin.phantoms.tissues import AGREED_ORGANS
 
 REGIONS = ("whole-body", *DISTRICTS[:-1], "lesions")
 """What image metrics are taken in: the whole body, each district, lesions."""
+
+_AGREED: Final = {
+    "n": "n", "bias": "bias", "low": "lower limit", "high": "upper limit", "ccc": "Lin's CCC",
+    "inside_limits": "inside -25/+33 %",
+}  # fmt: skip
+"""Figures of agreement, and their columns."""
 
 _PER_PATIENT = "Mean ± SD over patients (n); SUV 0-20, inside the body mask, on the PET's own voxels."
 _PER_LESION = "Mean ± SD over lesions (n)."
@@ -68,7 +76,7 @@ def uptake(title: str, who: dict[str, Standing], extractor: str) -> Table:
 def coverage(title: str, who: dict[str, Standing]) -> Table:
     """Whether intervals hold what they say, and how long a scan took."""
     rows = [
-        (name, *(Spread.of(figures) for figures in (one.covered, one.organs_covered, one.seconds)))
+        (name, *(Spread.of(figures) for figures in (one.intervals.voxels, one.intervals.organs, one.seconds)))
         for name, one in who.items()
     ]
     columns = ("model", "voxels inside the 80 % interval", "organ means inside", "seconds a scan")
@@ -85,7 +93,7 @@ def error_by_sigma(title: str, who: dict[str, Standing]) -> Table:
     rows = []
     for place, (low, high) in enumerate(itertools.pairwise((*SIGMAS, math.inf))):
         for name, one in who.items():
-            voxels, squares, inside = one.by_sigma[:, place]
+            voxels, squares, inside = one.intervals.by_sigma[:, place]
             if voxels:
                 stated = f"{low:g}-{high:g}" if math.isfinite(high) else f"{low:g} and more"
                 rows.append((stated, name, int(voxels), math.sqrt(squares / voxels), inside / voxels))
@@ -97,6 +105,36 @@ def error_by_sigma(title: str, who: dict[str, Standing]) -> Table:
         "inside the 80 % interval",
     )
     return Table(title, columns, tuple(rows), "Of all patients' voxels together, intervals as above.")
+
+
+def agreed(title: str, standing: Standing) -> Table:
+    """Bias, Bland-Altman limits and Lin's CCC of SUVmean and SUVpeak, in organs and lesions."""
+    found = standing.tally.report()
+    rows = [
+        (name, figure, *(found[key][name][part] for part in _AGREED))
+        for name in (*AGREED_ORGANS, "lesions")
+        for figure, key in (("SUVmean", "agreement"), ("SUVpeak", "peak_agreement"))
+        if name in found[key]
+    ]
+    columns = ("region", "figure", *_AGREED.values())
+    note = "[SUV]; limits hold 95 % of normal differences. Both inside, as METRICS.md counts it: "
+    organs, lesions = (found[of]["inside_limits"] for of in ("organs", "lesions"))
+    shares = f"{show(organs)} of all organs of all patients, {show(lesions)} of lesions."
+    return Table(title, columns, tuple(rows), note + shares)
+
+
+def tumour_volumes(title: str, who: dict[str, Standing]) -> Table:
+    """MTV and TLG of a patient's lesions, by threshold."""
+    found = {name: standing.tally.report()["volumes"] for name, standing in who.items()}
+    rows = [
+        (figure, name, *(volumes[figure][part] for part in _AGREED))
+        for figure in next(iter(found.values()))
+        for name, volumes in found.items()
+    ]
+    return Table(
+        title, ("figure", "model", *_AGREED.values()), tuple(rows),
+        "Of a patient's lesions together: MTV [ml], TLG [g] above the threshold; patients with lesions.",
+    )  # fmt: skip
 
 
 def sensitivity(standing: Standing) -> float | None:

@@ -253,11 +253,11 @@ def test_coverage_is_of_patients_that_did_not_calibrate_it(bench: Bench) -> None
     twins.__dict__["organs"] = [measurer.organs[0]] * 2
     standing = Standing()
     twins._cover(standing, [scans[0]] * 2, recipe)
-    assert standing.covered == [pytest.approx(0.8, abs=0.03)] * 2
+    assert standing.intervals.voxels == [pytest.approx(0.8, abs=0.03)] * 2
     body = measurer.studies[0].body
-    voxels, squares, inside = standing.by_sigma
+    voxels, squares, inside = standing.intervals.by_sigma
     assert voxels.sum() == 2 * body.sum()
-    assert inside.sum() / voxels.sum() == pytest.approx(standing.covered[0])
+    assert inside.sum() / voxels.sum() == pytest.approx(standing.intervals.voxels[0])
     off = np.clip(scans[0].pet, 0, 20) - np.clip(measurer.studies[0].suv, 0, 20)  # type: ignore[arg-type]
     assert squares.sum() == pytest.approx(2 * float((off[body] ** 2).sum()), rel=1e-4)
 

@@ -17,12 +17,12 @@ sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import plain_unet, suv_aware, tables  # noqa: E402
 from benchmarks.evidence.findings import Picture  # noqa: E402
-from benchmarks.evidence.measuring import AGREED_ORGANS, Measurer, Standing  # noqa: E402
+from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.sarcoma import without_terms  # noqa: E402
 from benchmarks.evidence.settings import QUICK  # noqa: E402
 
-from scantwin.imaging.volume import Volume  # noqa: E402
 from scantwin.learning.recipe import Recipe  # noqa: E402
+from scantwin.phantoms.tissues import AGREED_ORGANS  # noqa: E402
 
 
 def test_the_aims_beside_the_references() -> None:
@@ -43,7 +43,8 @@ def test_the_aims_beside_the_references() -> None:
 
 def made_up(mae: float, psnr: float, peak: float, distance: float = math.nan) -> Standing:
     """A standing of two patients, with a lesion each."""
-    made = Standing(distance=distance, covered=[0.7, 0.9], seconds=[1.0, 1.0])
+    made = Standing(distance=distance, seconds=[1.0, 1.0])
+    made.intervals.voxels = [0.7, 0.9]
     made.tally.patients = made.tally.searched = 2
     for region in ("whole-body", "head"):
         made.tally.regions[region]["mae"] = [mae, mae]
@@ -125,37 +126,38 @@ def test_the_bland_altman_plot_has_every_organ_and_the_limits_of_the_table(
     assert drawn[1]["lines"] == {} and drawn[1]["level"] == ()
 
 
-def test_organ_means_and_errors_are_held_to_what_is_stated_of_them() -> None:
-    shape = (4, 6, 6)
-    true, pet, bar = (np.full(shape, value, np.float32) for value in (1.0, 1.0, 0.05))
-    organs = {name: np.zeros(shape, bool) for name in ("liver", "spleen", "bladder", "lung")}
-    for row, (name, said, is_so, sd) in enumerate(
-        (
-            ("liver", 2.0, 1.8, 0.2),
-            ("spleen", 3.0, 2.0, 0.2),
-            ("bladder", 20.0, 35.0, 5.0),
-            ("lung", 9.0, 1.0, np.nan),
-        )
-    ):
-        organs[name][:, row] = True
-        pet[organs[name]], true[organs[name]], bar[organs[name]] = said, is_so, sd
-    measurer = Measurer.__new__(Measurer)
-    grid = Volume(np.zeros(shape, np.float32), (5.0, 5.0, 5.0), unit="SUV")
-    study = SimpleNamespace(grid=grid, suv=true)
-    measurer.studies, measurer.cases = [study], [SimpleNamespace(grid=grid, true=true)]  # type: ignore[list-item]
-    measurer.__dict__["organs"] = [organs]
-    measurer._intervals = lambda *_: iter([bar])  # type: ignore[method-assign]
+def test_what_is_stated_is_a_row_of_its_own() -> None:
     standing = Standing()
-    measurer._cover(standing, [SimpleNamespace(pet=pet)], recipe=None)  # type: ignore[list-item, arg-type]
-    # The spleen is 1 off where 0.26 is allowed; above SUV 20 nothing is asked; of the lung nothing is stated.
-    assert standing.organs_covered == [pytest.approx(2 / 3)]
-    row = shape[0] * shape[2]
-    voxels, squares, inside = standing.by_sigma
-    assert voxels.tolist() == [2 * row, 0, 2 * row, 0, 0, 0, row], "0.05; 0.2 begins a bin; 5"
-    assert squares[2] == pytest.approx(row * (0.2**2 + 1.0**2)) and inside[2] == row
+    standing.intervals.by_sigma[:, 2] = 24, 24 * 0.52, 12
+    standing.intervals.by_sigma[:, -1] = 10, 0.0, 10
     table = tables.error_by_sigma("t", {"it": standing})
-    assert [r[0] for r in table.rows] == ["0-0.1", "0.2-0.4", "3.2 and more"]
-    assert table.rows[1][3] == pytest.approx(math.sqrt((0.2**2 + 1.0**2) / 2))
+    assert [row[0] for row in table.rows] == ["0.2-0.4", "3.2 and more"]
+    assert table.rows[0][3:] == pytest.approx((math.sqrt(0.52), 0.5))
+
+
+def test_uptake_and_volumes_agree_by_region_and_threshold() -> None:
+    standing = Standing()
+    tally = standing.tally
+    for name, pairs, peaks in (
+        ("liver", [(2.0, 2.0), (3.0, 2.0)], [(2.5, 2.5), (2.6, 2.5)]),
+        ("lesions", [(4.0, 8.0)], [(5.0, 10.0)]),
+    ):
+        tally.pairs[name], tally.peak_pairs[name] = pairs, peaks
+    tally.organs["inside_limits"], tally.organs["mae"] = [1.0, 0.0], [0.1, 1.0]
+    tally.lesions["inside_limits"], tally.lesions["mae"] = [0.0], [4.0]
+    tally.volumes["mtv, SUV 4.0"] = [(10.0, 20.0), (0.0, 5.0)]
+    table = tables.agreed("t", standing)
+    assert [row[:3] for row in table.rows] == [
+        (region, figure, n)
+        for region, n in (("liver", 2), ("lesions", 1))
+        for figure in ("SUVmean", "SUVpeak")
+    ]
+    by = {row[:2]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert by["liver", "SUVmean"]["bias"] == 0.5 and by["liver", "SUVmean"]["inside -25/+33 %"] == 0.5
+    assert by["liver", "SUVpeak"]["inside -25/+33 %"] == 1.0 and by["lesions", "SUVpeak"]["bias"] == -5.0
+    assert "0.500 of all organs of all patients, 0 of lesions" in table.note
+    (row,) = tables.tumour_volumes("t", {"it": standing}).rows
+    assert row[:4] == ("mtv, SUV 4.0", "it", 2, -7.5)
 
 
 def test_the_recipe_without_suv_aware_terms_differs_in_them_alone(tmp_path: Path) -> None:

@@ -133,17 +133,13 @@ def _prepared(data: Path, recipe: Recipe, *, quiet: bool) -> list[tuple[Prepared
     return found
 
 
-_NO_ORGANS = ("air-outside", "lesion")
-"""Labels of a phantom that are none of its organs; lesions are measured by themselves."""
-
-
 def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
-    """The organs of a phantom's folder (`truth/organs.nii.gz`); None for a patient."""
+    """`AGREED_ORGANS` of a phantom's folder (`truth/organs.nii.gz`); None for a patient."""
     from scantwin.imaging.nifti import read_nifti
-    from scantwin.phantoms.tissues import ORGANS
+    from scantwin.phantoms.tissues import AGREED_ORGANS, ORGANS
 
     path = folder / "truth" / "organs.nii.gz"
-    organs = {name: label for name, label in ORGANS.items() if name not in _NO_ORGANS}
+    organs = {name: ORGANS[name] for name in AGREED_ORGANS}
     return (read_nifti(path, "label"), organs) if path.is_file() else None
 
 
@@ -177,12 +173,20 @@ def _people(said: dict[str, Any]) -> None:
             f"{lesions['inside_limits']:.0%} inside "
             f"-25/+33 %, {sensitivity['value']:.0%} found at SUV {sensitivity['threshold']}"
         )
-    if (covered := said["uncertainty"]["coverage"]) is not None:
-        out.print(f"{said['uncertainty']['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels")
+    if (organs := said["organs"])["n"]:
+        out.print(
+            f"{organs['n']} organs in all: {organs['suvmean_inside']:.0%} inside -25/+33 % in "
+            f"SUVmean, {organs['inside_limits']:.0%} in SUVpeak too"
+        )
+    uncertainty = said["uncertainty"]
+    if (covered := uncertainty["coverage"]) is not None:
+        means = uncertainty["organ_means"]
+        too = "" if means is None else f" and {means['mean']:.0%} of organ means"
+        out.print(f"{uncertainty['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels{too}")
     distances = said["frechet"]
     if distances["model"] is not None:
         out.print(
-            f"{distances['figure']} {distances['model']:.4f} "
+            f"{distances['figure']} {distances['model']:.3g} "
             f"({distances['extractor']}, {distances['planes']})"
         )
 

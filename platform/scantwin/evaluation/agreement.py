@@ -1,4 +1,4 @@
-"""Agreement of two measurements of the same things: bias, Bland-Altman limits, Lin's CCC; coverage."""
+"""Agreement of two measurements of the same things: bias, Bland-Altman limits, Lin's CCC."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from scantwin.translation.uncertainty import DEVIATES
 
 _LIMITS: Final = 1.96
 """Bland-Altman limits hold 95 % of normal differences (Lancet 1986;1:307)."""
@@ -42,13 +40,3 @@ def agreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Agre
 def as_figures(found: Agreement) -> dict[str, float | int | None]:
     """For JSON: what does not exist is null."""
     return {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}
-
-
-def coverage(
-    predicted: NDArray[np.float32], true: NDArray[np.float32], std: NDArray[np.float32]
-) -> float | None:
-    """Share of voxels (n,) whose true SUV lies in the stated 80 % interval; None where none is stated."""
-    stated = np.isfinite(std)
-    if not stated.any():
-        return None
-    return float((np.abs(predicted - true)[stated] <= DEVIATES * std[stated]).mean())

@@ -5,14 +5,17 @@ Metrics are taken on each patient's own PET grid; the model works on its own gri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
+from scantwin.evaluation.uptake import sphere_means
 from scantwin.evaluation.volumes import Response, responses
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
@@ -33,6 +36,9 @@ from scantwin.translation.uncertainty import (
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.translation.windows import districts_to_scan
 from scantwin.units import SUV_RANGE
+
+_FEWEST_VOXELS: Final = 5
+"""Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,14 @@ class Case:
             mask = self.labels == DISTRICT_LABEL[district]
             if district != "whole-body" and mask.any():
                 masks[district] = mask
-        if self.lesions is not None and (inside := self.lesions & self.body).any():
-            masks["lesions"] = inside
+        if self.lesions_in_body.any():
+            masks["lesions"] = self.lesions_in_body
         return masks
+
+    @cached_property
+    def lesions_in_body(self) -> NDArray[np.bool_]:
+        """What is measured of lesions; none where they are not labelled."""
+        return np.zeros_like(self.body) if self.lesions is None else self.lesions & self.body
 
     @cached_property
     def likeness(self) -> im.Likeness:
@@ -71,9 +82,14 @@ class Case:
         return im.Likeness(self.true, self.body)
 
     @cached_property
+    def sphere_means(self) -> NDArray[np.float32]:
+        """Of the true PET [g/ml], for SUVpeak (z, y, x)."""
+        return sphere_means(self.true, self.grid.spacing)
+
+    @cached_property
     def to_be_found(self) -> list[Response]:
         """What a reader would find in the true PET; nothing where lesions are not labelled."""
-        return [] if self.lesions is None else responses(self.true, self.lesions & self.body, self.body)
+        return [] if self.lesions is None else responses(self.true, self.lesions_in_body, self.body)
 
 
 def case_of(study: PreparedStudy) -> Case:
@@ -97,6 +113,18 @@ def case_of(study: PreparedStudy) -> Case:
         hu=hu[part].astype(np.float32), true=pet.array[part].astype(np.float32), body=body[part],
         labels=labels[part], lesions=lesions, grid=pet.crop((z0, y0, x0), (z1, y1, x1)),
     )  # fmt: skip
+
+
+def on_pet(study: PreparedStudy, image: Array, case: Case) -> Array:
+    """`image` [g/ml] on the study's working grid -> on the PET's own, cropped as the case is (z, y, x)."""
+    return resample_like(study.grid.with_array(image, "SUV"), case.grid).array.astype(np.float32)
+
+
+def organ_masks(labels: Volume, organs: Mapping[str, int], case: Case) -> dict[str, NDArray[np.bool_]]:
+    """Voxels of those `organs` (name -> label) that the case shows, on its own grid (z, y, x)."""
+    there = np.rint(resample_like(labels, case.grid, how="nearest").array).astype(int)
+    masks = {name: (there == label) & case.body for name, label in organs.items()}
+    return {name: mask for name, mask in masks.items() if mask.sum() >= _FEWEST_VOXELS}
 
 
 def measure(
@@ -126,8 +154,7 @@ def measure(
         advance(number, len(studies), study.name)
         case = case_of(study)
         pet, _, _, spread = scanner.synthesise(study)
-        moved = resample_like(study.grid.with_array(pet, "SUV"), case.grid).array.astype(np.float32)
-        _add(metrics, "model", moved, case)
+        _add(metrics, "model", on_pet(study, pet, case), case)
         for reference in REFERENCES if references else ():
             said = say_reference(reference, references or {}, case)
             if said is not None:

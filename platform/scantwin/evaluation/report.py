@@ -6,24 +6,19 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scantwin.errors import InputError
 from scantwin.evaluation import frechet
-from scantwin.evaluation.agreement import coverage
-from scantwin.evaluation.held_out import Case, case_of, say_reference
+from scantwin.evaluation.held_out import case_of, on_pet, organ_masks, say_reference
+from scantwin.evaluation.intervals import Intervals
 from scantwin.evaluation.measuring import measure
 from scantwin.evaluation.references import REFERENCES, Statistics
-from scantwin.evaluation.tally import Tally, spread
+from scantwin.evaluation.tally import Tally
 from scantwin.federation.merging import merge
-from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICTS
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import System
 from scantwin.terminal import Advance, silent
-from scantwin.translation.uncertainty import INTERVAL
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
@@ -50,13 +45,14 @@ def evaluate_studies(
     tallies: dict[str, Tally] = defaultdict(Tally)
     conditions: dict[str, Tally] = defaultdict(Tally)
     features: dict[str, frechet.Gaussian] = defaultdict(frechet.Gaussian)
-    covered: list[float] = []
+    intervals = Intervals()
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
         case = case_of(study)
-        masks = _organ_masks(organs(study.name), case)
+        known = organs(study.name)
+        masks = organ_masks(*known, case) if known is not None else {}
         made = scanner.synthesise(study, seed=seed)
-        moved = _moved(study, made.pet, case)
+        moved = on_pet(study, made.pet, case)
         said = {"model": moved}
         for reference in REFERENCES if training else ():
             constant = say_reference(reference, training or {}, case)
@@ -67,10 +63,7 @@ def evaluate_studies(
             frechet.gather(features[who], pet, case.body, SUV_RANGE, extractor)
         frechet.gather(features["true"], case.true, case.body, SUV_RANGE, extractor)
         conditions[study.condition].add(moved, case, masks)
-        std = _moved(study, made.std, case)
-        share = coverage(moved[case.body], case.true[case.body], std[case.body])
-        if share is not None:
-            covered.append(share)
+        intervals.add(moved, on_pet(study, made.std, case), case, masks)
     advance(len(studies), len(studies))
     # A PET of two or three slices has none that a network could be shown.
     enough = features["true"].count >= 2
@@ -83,11 +76,7 @@ def evaluate_studies(
         "n": len(studies),
         "range": list(SUV_RANGE),
         **tallies["model"].report(),
-        "uncertainty": {
-            "interval": INTERVAL,
-            "n": len(covered),
-            "coverage": spread(covered) if covered else None,
-        },
+        "uncertainty": intervals.report(),
         "frechet": {"figure": extractor.figure, "extractor": extractor.name, "planes": "2.5D", **distances},
         "references": {name: tallies[name].report() for name in REFERENCES if name in tallies},
         "conditions": {name: {"n": tally.patients, **tally.report()} for name, tally in conditions.items()},
@@ -118,16 +107,3 @@ def evaluate_generator(
         "whole_body": figures.get("whole-body", {}),
         "districts": {d: figures[d] for d in DISTRICTS if d in figures and d != "whole-body"},
     }
-
-
-def _moved(study: PreparedStudy, image: NDArray[np.float32], case: Case) -> NDArray[np.float32]:
-    """`image` on the working grid -> on the PET's own grid."""
-    return resample_like(study.grid.with_array(image, "SUV"), case.grid).array.astype(np.float32)
-
-
-def _organ_masks(known: tuple[Volume, dict[str, int]] | None, case: Case) -> dict[str, NDArray[np.bool_]]:
-    if known is None:
-        return {}
-    labels = np.rint(resample_like(known[0], case.grid, how="nearest").array).astype(int)
-    masks = {name: labels == label for name, label in known[1].items()}
-    return {name: mask for name, mask in masks.items() if mask.any()}

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scantwin.errors import InputError
 from scantwin.evaluation.agreement import agreement, as_figures
 from scantwin.evaluation.held_out import Case, compare
-from scantwin.evaluation.uptake import REAL_CHANGE, lesion_figures
+from scantwin.evaluation.uptake import REAL_CHANGE, Compared, compare_lesions, compare_region, sphere_means
 from scantwin.evaluation.volumes import (
     OF_MAXIMUM,
     RESPONSE,
@@ -25,7 +24,7 @@ from scantwin.evaluation.volumes import (
 from scantwin.imaging.study import DISTRICTS
 
 _METRICS = ("mae", "bias", "psnr", "ssim", "ms_ssim")
-_LESION_METRICS = (
+_UPTAKE_METRICS = (
     "mae", "suvmax_error", "suvpeak_error", "suvmean_bias", "inside_limits", "suvmean_inside",
     "suvpeak_inside",
 )  # fmt: skip
@@ -46,7 +45,11 @@ class Tally:
         self.lesion_patients: list[int] = []
         """Whose each lesion is: the patient's place in the order of adding; parallel to lists of lesions."""
         self.pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        """Predicted and true mean uptake [g/ml] of lesions and organs."""
+        """Predicted and true SUVmean [g/ml] of lesions and organs."""
+        self.peak_pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """The same of SUVpeak."""
+        self.organs: Values = defaultdict(list)
+        """Figures of each organ of each patient, whichever organ it is."""
         self.volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
         """Predicted and true MTV [ml] and TLG [g] of a patient's lesions."""
         self.found = np.zeros((len(RESPONSE), 3))
@@ -79,19 +82,27 @@ class Tally:
                 self.regions[region][metric].append(value)
         if self.multi_scale and np.isfinite(many := case.likeness.multi_scale(predicted)):
             self.regions["whole-body"]["ms_ssim"].append(many)
-        for figures in lesion_figures(predicted, case):
+        spacing = case.grid.spacing
+        for lesion in compare_lesions(predicted, case.true, case.lesions_in_body, spacing):
             self.lesion_patients.append(self.patients - 1)
-            for name, value in figures.items():
-                self.lesions[name].append(value)
-        for name, mask in (organs or {}).items():
-            if (inside := mask & case.body).any():
-                self.pairs[name].append((float(predicted[inside].mean()), float(case.true[inside].mean())))
-        self._add_lesions(predicted, case)
+            self._add_uptake("lesions", lesion, self.lesions)
+        if organs:
+            peaks = sphere_means(predicted, spacing), case.sphere_means
+            for name, mask in organs.items():
+                organ = compare_region(predicted, case.true, mask, peaks=peaks)
+                self._add_uptake(name, organ, self.organs)
+        self._search(predicted, case)
 
-    def _add_lesions(self, predicted: NDArray[np.float32], case: Case) -> None:
+    def _add_uptake(self, name: str, region: Compared, into: Values) -> None:
+        self.pairs[name].append((region.said.mean, region.true.mean))
+        self.peak_pairs[name].append((region.said.peak, region.true.peak))
+        for figure, value in region.figures().items():
+            into[figure].append(value)
+
+    def _search(self, predicted: NDArray[np.float32], case: Case) -> None:
         if case.lesions is None:
             return  # nobody said where lesions are: a mark may be true or false
-        region = case.lesions & case.body
+        region = case.lesions_in_body
         self.searched += 1
         # A patient without lesions has false marks too (METRICS.md).
         marks = responses(predicted, region, case.body)
@@ -104,10 +115,6 @@ class Tally:
                     shares[name].append(value)
         if not region.any():
             return
-        labels, count = ndimage.label(region, ndimage.generate_binary_structure(3, 2))
-        for label in range(1, count + 1):
-            mask = labels == label
-            self.pairs["lesions"].append((float(predicted[mask].mean()), float(case.true[mask].mean())))
         for threshold in (*THRESHOLDS, None):
             name = f"{OF_MAXIMUM:.0%} of maximum" if threshold is None else f"SUV {threshold}"
             said, true = (tumour(suv, region, ml, threshold) for suv in (predicted, case.true))
@@ -115,16 +122,13 @@ class Tally:
             self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
 
     def report(self) -> dict[str, Any]:
-        """Everything, mean and SD over patients with their number; `lesions` over lesions."""
+        """Everything, mean and SD over patients with their number; `lesions` over lesions, `organs` over
+        every organ of every patient."""
         regions = {
             region: {m: spread(values[m]) for m in _METRICS if values[m]}
             for region, values in self.regions.items()
         }
-        lesions: dict[str, Any] = {"n": len(self.lesions["mae"])}
-        for name in _LESION_METRICS:
-            values = self.lesions[name]
-            lesions[name] = float(np.mean(values)) if values else None
-        lesions["sd"] = {name: spread(values)["sd"] for name, values in self.lesions.items() if values}
+        lesions = _uptake(self.lesions)
         if self.searched:
             lesions |= self._detection()
         return {
@@ -132,7 +136,9 @@ class Tally:
             "districts": {d: regions[d] for d in DISTRICTS if d in regions and d != "whole-body"},
             "lesions": lesions,
             "lesion_regions": regions.get("lesions", {}),
+            "organs": _uptake(self.organs),
             "agreement": {name: _agreement(pairs) for name, pairs in sorted(self.pairs.items())},
+            "peak_agreement": {name: _agreement(pairs) for name, pairs in sorted(self.peak_pairs.items())},
             "volumes": {name: _agreement(pairs) for name, pairs in self.volumes.items()},
         }
 
@@ -160,6 +166,15 @@ def _overlap(marked: NDArray[np.bool_], lesions: NDArray[np.bool_], voxel_ml: fl
     """As autoPET has it: without lesions only the false-positive volume is defined, the others are NaN."""
     positive, negative = false_volumes(marked, lesions, voxel_ml)
     return {"dice": dice(marked, lesions), "false_positive_ml": positive, "false_negative_ml": negative}
+
+
+def _uptake(figures: Values) -> dict[str, Any]:
+    """Means over regions, their number and SD; null where there is none."""
+    return {
+        "n": len(figures["mae"]),
+        **{name: float(np.mean(figures[name])) if figures[name] else None for name in _UPTAKE_METRICS},
+        "sd": {name: spread(figures[name])["sd"] for name in _UPTAKE_METRICS if figures[name]},
+    }
 
 
 def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.signal import fftconvolve
 
-from scantwin.evaluation.held_out import Case
+from scantwin.evaluation.volumes import NEIGHBOURS
 
 PEAK_RADIUS_MM: Final = 6.20
 """Radius of a sphere of 1 ml [mm]."""
@@ -17,48 +18,98 @@ PEAK_RADIUS_MM: Final = 6.20
 REAL_CHANGE: Final = (-0.25, 0.33)
 """A relative change outside these limits is real, inside it is test-retest variability (METRICS.md)."""
 
+Spacing = tuple[float, float, float]
 
-def suv_peak(
-    suv: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> float:
+
+@dataclass(frozen=True)
+class Uptake:
+    """Of a region [g/ml]."""
+
+    mean: float
+    maximum: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The uptake of one region: what was said and what is true."""
+
+    said: Uptake
+    true: Uptake
+    mae: float
+    """Over its voxels [g/ml]."""
+
+    def figures(self) -> dict[str, float]:
+        """Errors of SUVmean, SUVmax, SUVpeak [g/ml]; 1 if inside `REAL_CHANGE`, else 0."""
+        mean_inside = _inside(self.said.mean, self.true.mean)
+        peak_inside = _inside(self.said.peak, self.true.peak)
+        return {
+            "mae": self.mae,
+            "suvmax_error": abs(self.said.maximum - self.true.maximum),
+            "suvpeak_error": abs(self.said.peak - self.true.peak),
+            "suvmean_bias": self.said.mean - self.true.mean,
+            "inside_limits": float(mean_inside and peak_inside),
+            "suvmean_inside": float(mean_inside),
+            "suvpeak_inside": float(peak_inside),
+        }
+
+
+def suv_peak(suv: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: Spacing) -> float:
     """Mean of `suv` [g/ml] in a 1 ml sphere placed in `mask` to maximise it. Axes (z, y, x)."""
-    reach = [int(np.ceil(PEAK_RADIUS_MM / s)) for s in spacing_mm]
-    axes = np.meshgrid(
-        *[np.arange(-r, r + 1) * s for r, s in zip(reach, spacing_mm, strict=True)], indexing="ij"
-    )
-    distance = np.sqrt(sum(a**2 for a in axes))
+    near = _around(ndimage.find_objects(mask.view(np.uint8))[0], spacing_mm)
+    return float(sphere_means(suv[near], spacing_mm)[mask[near]].max())
+
+
+def sphere_means(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
+    """Mean of `suv` [g/ml] in a 1 ml sphere about each voxel, of what lies in the volume. Axes (z, y, x)."""
+    axes = [np.arange(-r, r + 1) * step for r, step in zip(_reach(spacing_mm), spacing_mm, strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
     # A voxel that the sphere's surface cuts counts in part, so that coarse grids do not jump.
-    edge = min(spacing_mm)
-    kernel = np.clip((PEAK_RADIUS_MM - distance) / edge + 0.5, 0.0, 1.0)
-    box = ndimage.find_objects(mask.view(np.uint8))[0]
-    around = tuple(slice(max(b.start - r, 0), b.stop + r) for b, r in zip(box, reach, strict=True))
-    part = suv[around].astype(np.float64)
-    weight = fftconvolve(np.ones_like(part), kernel, mode="same")
-    means = fftconvolve(part, kernel, mode="same") / np.maximum(weight, 1e-9)
-    return float(means[mask[around]].max())
+    kernel = np.clip((PEAK_RADIUS_MM - np.sqrt(z**2 + y**2 + x**2)) / min(spacing_mm) + 0.5, 0.0, 1.0)
+    weight = ndimage.convolve(np.ones(suv.shape, np.float32), kernel, mode="constant")
+    total = ndimage.convolve(np.asarray(suv, np.float32), kernel, mode="constant")
+    return np.asarray(total / weight, np.float32)
 
 
-def lesion_figures(predicted: NDArray[np.float32], case: Case) -> list[dict[str, float]]:
-    """For each 18-connected lesion: errors of SUVmean, SUVmax, SUVpeak [g/ml]; 1 if inside the limits."""
-    if case.lesions is None:
-        return []
-    labels, count = ndimage.label(case.lesions & case.body, ndimage.generate_binary_structure(3, 2))
-    figures = []
-    for label in range(1, count + 1):
-        mask = labels == label
-        said, true = predicted[mask], case.true[mask]
-        peak = suv_peak(predicted, mask, case.grid.spacing), suv_peak(case.true, mask, case.grid.spacing)
-        mean = float(said.mean()), float(true.mean())
-        figures.append({
-            "mae": float(np.abs(said - true).mean()),
-            "suvmax_error": abs(float(said.max()) - float(true.max())),
-            "suvpeak_error": abs(peak[0] - peak[1]),
-            "suvmean_bias": mean[0] - mean[1],
-            "inside_limits": float(_inside(*peak) and _inside(*mean)),
-            "suvmean_inside": float(_inside(*mean)),
-            "suvpeak_inside": float(_inside(*peak)),
-        })  # fmt: skip
-    return figures
+def compare_lesions(
+    predicted: NDArray[np.float32],
+    true: NDArray[np.float32],
+    lesions: NDArray[np.bool_],
+    spacing_mm: Spacing,
+) -> Iterator[Compared]:
+    """The uptake of each 18-connected lesion. Axes (z, y, x)."""
+    labels, _ = ndimage.label(lesions, NEIGHBOURS)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        near = _around(box, spacing_mm)
+        both = predicted[near], true[near]
+        peaks = sphere_means(both[0], spacing_mm), sphere_means(both[1], spacing_mm)
+        yield compare_region(*both, labels[near] == label, peaks=peaks)
+
+
+def compare_region(
+    predicted: NDArray[np.float32], true: NDArray[np.float32], mask: NDArray[np.bool_],
+    *, peaks: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> Compared:  # fmt: skip
+    """The uptake of `mask`; `peaks` are the `sphere_means` of both PETs. Axes (z, y, x)."""
+    said = predicted[mask], peaks[0][mask]
+    is_true = true[mask], peaks[1][mask]
+    return Compared(_uptake(*said), _uptake(*is_true), float(np.abs(said[0] - is_true[0]).mean()))
+
+
+def _uptake(suv: NDArray[np.float32], spheres: NDArray[np.float32]) -> Uptake:
+    return Uptake(float(suv.mean()), float(suv.max()), float(spheres.max()))
+
+
+def _reach(spacing_mm: Spacing) -> list[int]:
+    """Voxels from a sphere's centre to the end of its surface's last one."""
+    return [int(np.ceil(PEAK_RADIUS_MM / s)) for s in spacing_mm]
+
+
+def _around(box: tuple[slice, ...], spacing_mm: Spacing) -> tuple[slice, ...]:
+    """`box` and what spheres about its voxels reach."""
+    return tuple(
+        slice(max(one.start - r, 0), one.stop + r) for one, r in zip(box, _reach(spacing_mm), strict=True)
+    )
 
 
 def _inside(said: float, true: float) -> bool:

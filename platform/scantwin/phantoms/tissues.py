@@ -106,3 +106,9 @@ TISSUES: Final[dict[str, Tissue]] = {row.name: row for row in _ROWS}
 
 ORGANS: Final[dict[str, int]] = {row.name: label for label, row in enumerate(_ROWS)}
 """The label of each tissue in `Phantom.organs`; 0 is the air outside."""
+
+AGREED_ORGANS: Final = (
+    "grey-matter", "myocardium", "blood", "liver", "spleen", "kidney-cortex", "pancreas", "lung", "muscle",
+    "vertebral-marrow", "subcutaneous-fat", "bladder",
+)  # fmt: skip
+"""Organs whose uptake is compared: those that a reader looks at, by the names of `ORGANS`."""

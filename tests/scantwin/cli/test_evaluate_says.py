@@ -18,8 +18,9 @@ def figures(mae: float, lesion_mae: float) -> dict:
 SAID = {
     "n": 3, **figures(0.45, 2.2),
     "references": {"training-median": figures(0.50, 2.9), "hu-curve": figures(0.7, 2.5)},
-    "uncertainty": {"coverage": None, "interval": 0.8},
-    "frechet": {"figure": "FD", "model": 0.1, "extractor": "own", "planes": "2.5D"},
+    "organs": {"n": 0},
+    "uncertainty": {"coverage": None, "organ_means": None, "interval": 0.8},
+    "frechet": {"figure": "FD", "model": 0.000041234, "extractor": "own", "planes": "2.5D"},
 }  # fmt: skip
 
 
@@ -31,6 +32,23 @@ def test_the_table_has_bias_and_lesions_of_model_and_references(capsys, monkeypa
     for lesions in ("2.200 ± 0.750", "2.900 ± 0.750", "2.500 ± 0.750"):
         assert lesions in said
     assert "SUVpeak error 1.00 ± 0.88 SUV" in said
+    assert "FD 4.12e-05 (own, 2.5D)" in said, (
+        "a distance of features has no unit that says which digits count"
+    )
+
+
+def test_organs_and_intervals_are_said_where_they_are_known(capsys, monkeypatch):
+    monkeypatch.setattr(out, "_width", 160)
+    _people(SAID)
+    assert not {"organs", "intervals"} & set(capsys.readouterr().out.split())
+    organs = {"n": 40, "suvmean_inside": 0.75, "suvpeak_inside": 0.8, "inside_limits": 0.625}
+    known = {"interval": 0.8, "coverage": {"mean": 0.79}, "organ_means": {"mean": 0.7}}
+    _people({**SAID, "organs": organs, "uncertainty": known})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "40 organs in all: 75% inside -25/+33 % in SUVmean, 62% in SUVpeak too" in said
+    assert "80% intervals hold 79% of voxels and 70% of organ means" in said
+    _people({**SAID, "uncertainty": {**known, "organ_means": None}})
+    assert "hold 79% of voxels FD" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_verdict_is_beside_what_is_hard_to_beat():

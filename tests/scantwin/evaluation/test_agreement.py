@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from scantwin.evaluation import image_metrics as im
-from scantwin.evaluation.agreement import agreement, as_figures, coverage
+from scantwin.evaluation.agreement import agreement, as_figures
 from scantwin.evaluation.frechet import Gaussian, RandomFeatures, frechet_distance, gather, slices_of
-from scantwin.translation.uncertainty import DEVIATES
 
 
 def test_the_first_layer_alone_is_the_first_of_all_and_sees_grain_more():
@@ -41,14 +40,6 @@ def test_limits_hold_nineteen_of_twenty():
 def test_what_does_not_exist_is_null():
     figures = as_figures(agreement(np.array([1.0]), np.array([2.0])))
     assert figures["bias"] == -1.0 and figures["ccc"] is None and figures["low"] is None
-
-
-def test_coverage_is_the_share_inside():
-    true = np.zeros(4, np.float32)
-    std = np.array([1, 1, 1, np.nan], np.float32)
-    said = np.array([0.5, 1.2, 1.4, 9.0], np.float32)
-    assert DEVIATES > 1.2 and coverage(said, true, std) == pytest.approx(2 / 3)
-    assert coverage(said, true, np.full(4, np.nan, np.float32)) is None
 
 
 def gaussian(values):

@@ -5,7 +5,7 @@ import pytest
 
 from scantwin.evaluation.held_out import Case
 from scantwin.evaluation.tally import Tally, spread
-from scantwin.evaluation.uptake import lesion_figures
+from scantwin.evaluation.uptake import compare_lesions
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.imaging.volume import Volume
 
@@ -70,6 +70,24 @@ def test_lesions_know_whose_they_are():
     assert {len(values) for values in (*tally.lesions.values(), tally.pairs["lesions"])} == {3}
 
 
+def test_organs_have_suvpeak_and_a_share_inside_over_all_of_them():
+    tally = Tally(multi_scale=False)
+    case = patient(lesion=True)
+    organs = {"liver": np.zeros(SHAPE, bool), "spleen": np.zeros(SHAPE, bool)}
+    organs["liver"][0:3, 0:9, 0:9], organs["spleen"][12:15, 3:12, 3:12] = True, True
+    predicted = case.true.copy()
+    predicted[organs["spleen"]] = 1.3
+    predicted[0:3, 0:3, 0:3] = 3.0  # a hot part of the liver: its mean is 1.22
+    tally.add(predicted, case, organs)
+    report = tally.report()
+    assert report["organs"]["n"] == 2 and report["organs"]["suvmean_inside"] == 1.0
+    assert report["organs"]["suvpeak_inside"] == report["organs"]["inside_limits"] == 0.5
+    mean, peak = report["agreement"], report["peak_agreement"]
+    assert mean["liver"]["bias"] == pytest.approx(2.0 / 9) and peak["liver"]["bias"] == pytest.approx(2.0)
+    assert mean["spleen"]["bias"] == pytest.approx(0.3) and peak["spleen"]["bias"] == pytest.approx(0.3)
+    assert peak["lesions"]["n"] == 1 and peak["lesions"]["bias"] == pytest.approx(0.0)
+
+
 def test_a_spread_says_of_how_many():
     assert spread([1.0, 3.0]) == {"mean": 2.0, "sd": pytest.approx(2**0.5), "n": 2}
     assert spread([1.0]) == {"mean": 1.0, "sd": 0.0, "n": 1}
@@ -83,7 +101,8 @@ def test_a_lesions_figures_are_what_was_said_less_what_is_true(said, inside):
     case = patient(lesion=True)
     predicted = case.true.copy()
     predicted[LESION] = said
-    (figures,) = lesion_figures(predicted, case)
+    (lesion,) = compare_lesions(predicted, case.true, case.lesions_in_body, case.grid.spacing)
+    figures = lesion.figures()
     off = said - 8.0
     assert figures["suvmean_bias"] == pytest.approx(off), "negative where too little is said"
     assert figures["mae"] == figures["suvmax_error"] == pytest.approx(abs(off))
