@@ -40,8 +40,8 @@ def measured(
     from scantwin import systems
     from scantwin.generation.fields import Field
     from scantwin.generation.volumes import LowResource3D
-    from scantwin.generation.volumes_batches import class_count
     from scantwin.generation.volumes_drawing import Order, draw
+    from scantwin.generation.volumes_views import class_count
     from scantwin.learning.recipe import Recipe
 
     use_threads()
@@ -50,11 +50,13 @@ def measured(
     assert isinstance(system, LowResource3D)
     before = _peak_mb()
     classes, adapter = None, system.adapter(system.recipe.districts[0])
+    # Guesses that have seen nothing are not asked.
+    latent = torch.randn(1, len(system.rules.levels), 8, 8, 8, device=where)
+    place = Field.of((32, 32, 32), system.recipe.spacing_mm).place().to(where)
+    system.denoiser(system.recipe.districts[0]).usual.remember(place, latent)
     if masked and adapter is not None:
-        latents, count = len(system.rules.levels), class_count(system.rules)
-        # One that has seen nothing is not asked.
-        shown = torch.rand(1, count, 8, 8, 8, device=where), torch.randn(1, latents, 8, 8, 8, device=where)
-        adapter.guess.remember(*shown, 1.0)
+        mask = torch.rand(1, class_count(system.rules), 8, 8, 8, device=where)
+        adapter.guess.remember(mask, latent, 1.0)
         rows = np.arange(shape[0]) % 16
         classes = np.broadcast_to(rows[:, None, None], shape).astype(np.uint8)
     field = Field.of(shape, system.recipe.spacing_mm)

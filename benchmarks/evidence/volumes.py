@@ -29,9 +29,9 @@ from scantwin.evaluation.made_ct import (
 )
 from scantwin.generation.fields import Field
 from scantwin.generation.volumes import LowResource3D
-from scantwin.generation.volumes_batches import mask_classes
 from scantwin.generation.volumes_drawing import Order, draw
 from scantwin.generation.volumes_figures import reconstructed
+from scantwin.generation.volumes_views import mask_classes
 from scantwin.imaging.picture_marks import burn_notice, panel
 from scantwin.imaging.pictures import best_coronal_mm, ct_slice_image, save_png, slice_frame
 from scantwin.imaging.volume import Volume
@@ -64,7 +64,7 @@ class Kind:
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     """Trains once; reconstructs, makes from noise, makes after the masks of held-out patients."""
     recipe = recipe_for(setting, "low-resource-3d")
-    steps = setting.pick(400, 4000)
+    steps = setting.pick(1000, 12_000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
     system = systems.restore(model)
     assert isinstance(system, LowResource3D)

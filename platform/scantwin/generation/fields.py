@@ -25,7 +25,7 @@ PLACE: Final = ("below-top", "above-bottom", "back", "left")
 
 _ALONG_MM: Final = 500.0
 """Distance to the top and bottom that is 1 in their channels [mm]: about half of head and trunk."""
-_ACROSS_MM: Final = 200.0
+ACROSS_MM: Final = 200.0
 """Distance from the middle that is 1 in the channels `back` and `left` [mm]: about half a trunk's width."""
 
 _MOST_VOXELS: Final = MAX_VOXEL_BYTES // 4
@@ -80,8 +80,8 @@ class Field:
         out = torch.empty(1, len(PLACE), *self.latent)
         out[0, 0] = ((long - z) / _ALONG_MM)[:, None, None]
         out[0, 1] = (z / _ALONG_MM)[:, None, None]
-        out[0, 2] = ((y - deep / 2) / _ACROSS_MM)[None, :, None]
-        out[0, 3] = ((x - wide / 2) / _ACROSS_MM)[None, None, :]
+        out[0, 2] = ((y - deep / 2) / ACROSS_MM)[None, :, None]
+        out[0, 3] = ((x - wide / 2) / ACROSS_MM)[None, None, :]
         return out
 
 

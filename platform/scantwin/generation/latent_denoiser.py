@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scantwin.generation.fields import PLACE
 from scantwin.generation.mask_guess import MaskGuess
+from scantwin.generation.usual_latents import UsualLatents
 
 _WAVES: Final = (math.pi / 2, math.pi, 2 * math.pi, 4 * math.pi)
 """Of the place channels [1 / their unit]: along the body 2 m to 25 cm long, across it 80 to 10 cm. A network
@@ -25,6 +26,10 @@ takes long to draw an outline from straight ramps (arXiv 2006.10739)."""
 
 _SEEN: Final = len(PLACE) * (1 + 2 * len(_WAVES))
 """Channels that tell the place."""
+
+
+_RATE: Final = 0.02
+"""How fast the memory of fields of view moves: it spans some fifty patients."""
 
 
 def waves(place: Tensor) -> Tensor:
@@ -61,10 +66,11 @@ class ResidualBlock(nn.Module):
 class Downward(nn.Module):
     """The first half of a U-Net, with the embedding of the noise level."""
 
-    def __init__(self, inputs: int, channels: tuple[int, ...], features: int) -> None:
+    def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, features))
-        self.stem = nn.Conv3d(inputs, channels[0], 3, padding=1)
+        self.stem = nn.Conv3d(latents, channels[0], 3, padding=1)
+        self.where = nn.Conv3d(_SEEN, channels[0], 3, padding=1, bias=False)
         widths = (channels[0], *channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(a, b, features) for a, b in zip(widths, channels, strict=False)
@@ -73,16 +79,18 @@ class Downward(nn.Module):
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(
-        self, x: Tensor, level: Tensor, hint: Tensor | None = None, *, sparing: bool = False
+        self, x: Tensor, place: Tensor, level: Tensor, hint: Tensor | None = None, *, sparing: bool = False
     ) -> tuple[list[Tensor], Tensor]:
         """What each level found, finest first, and the embedding (B, features) of `level` (B,) in 0..1.
 
-        `hint` (B, channels[0], D, H, W) is added to the stem's output. `sparing` computes again what is
-        needed for the gradient instead of keeping it.
+        Of latents `x` (B, C, D, H, W) at `place` (1, 4, D, H, W). `hint` (B, channels[0], D, H, W) is added
+        to the stem's output. `sparing` computes again what is needed for the gradient instead of keeping it.
         """
         angles = level[:, None] * torch.as_tensor(self.rates)[None]
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
-        x = self.stem(x) if hint is None else self.stem(x) + hint
+        # Where it is is the same at all noise levels of a window: seen once for all of them.
+        x = self.stem(x) + self.where(waves(place))
+        x = x if hint is None else x + hint
         kept = []
         for number, block in enumerate(self.blocks):
             x = run(block, halved(x) if number else x, embedding, sparing=sparing)
@@ -91,11 +99,12 @@ class Downward(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """A U-Net that says what the velocity of a noised latent is beside what its level alone tells."""
+    """A U-Net that says what the velocity of a noised latent is beside what its place and level tell."""
 
     def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.down = Downward(latents + _SEEN, channels, features)
+        self.usual = UsualLatents(latents)
+        self.down = Downward(latents, channels, features)
         self.middle = ResidualBlock(channels[-1], channels[-1], features)
         self.up = nn.ModuleList(
             ResidualBlock(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
@@ -106,15 +115,11 @@ class LatentDenoiser(nn.Module):
         # How large the fields of view were: weight, sum and squares of their sides (z, y, x) [m].
         self.register_buffer("fields", torch.zeros(3, 3))
         self.fields: Tensor
-        # What latents are on average: weight and sum of each channel.
-        self.register_buffer("latents", torch.zeros(2, latents))
-        self.latents: Tensor
 
-    @property
-    def centre(self) -> Tensor:
-        """Mean of the latents that were seen (1, C, 1, 1, 1); 0 before any was."""
-        weight, total = self.latents
-        return torch.as_tensor(total / weight.clamp(min=1e-6)).view(1, -1, 1, 1, 1)
+    def remember(self, place: Tensor, field_m: Tensor, latent: Tensor) -> None:
+        """Moves the memory of fields of view (3,) [m] and of latents at their places."""
+        self.fields.lerp_(torch.stack([torch.ones_like(field_m), field_m, field_m**2]), _RATE)
+        self.usual.remember(place, latent)
 
     def forward(
         self,
@@ -127,10 +132,10 @@ class LatentDenoiser(nn.Module):
     ) -> Tensor:
         """What is said of `noised` (B, C, D, H, W), whatever its sides are.
 
-        `place` (B, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
+        `place` (1, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
         what an `Adapter` adds to each level of the U-Net (`Control.levels`).
         """
-        kept, embedding = self.down(torch.cat([noised, waves(place)], dim=1), level, sparing=sparing)
+        kept, embedding = self.down(noised, place, level, sparing=sparing)
         if control is not None:
             kept = [found + added for found, added in zip(kept, control, strict=True)]
         x = run(self.middle, kept[-1], embedding, sparing=sparing)
@@ -168,7 +173,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.guess = MaskGuess(latents, classes)
         self.hint = nn.Conv3d(classes, channels[0], 3, padding=1)
-        self.down = Downward(latents + _SEEN, channels, features)
+        self.down = Downward(latents, channels, features)
         self.gates = nn.ModuleList(nn.Conv3d(width, width, 1) for width in channels)
         self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
         self.trust = nn.Linear(features, latents)
@@ -189,8 +194,7 @@ class Adapter(nn.Module):
         self, noised: Tensor, place: Tensor, level: Tensor, mask: Tensor, *, sparing: bool = False
     ) -> Control:
         """What is brought to the denoiser; `mask` (B, classes, D, H, W) holds shares of each class."""
-        seen = torch.cat([noised, waves(place)], dim=1)
-        kept, embedding = self.down(seen, level, self.hint(mask), sparing=sparing)
+        kept, embedding = self.down(noised, place, level, self.hint(mask), sparing=sparing)
         with torch.autocast(mask.device.type, enabled=False):  # 8 bits are too few for sums
             expected, sd = self.guess(mask)
         return Control(

@@ -8,6 +8,7 @@ site.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from scantwin.errors import InputError
 from scantwin.generation import volumes_figures
 from scantwin.generation.autoencoder import Autoencoder
-from scantwin.generation.latent_denoiser import Adapter, Control, LatentDenoiser
-from scantwin.generation.volumes_batches import VolumeBatch, VolumeSampler, Window, class_count
+from scantwin.generation.latent_denoiser import Adapter, LatentDenoiser
+from scantwin.generation.volumes_batches import VolumeBatch, VolumeSampler, Window
 from scantwin.generation.volumes_drawing import encode
+from scantwin.generation.volumes_views import View, class_count
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.district_networks import DistrictNetworks
@@ -26,11 +28,42 @@ from scantwin.learning.optimising import backward, mean_of, standing_still
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
-from scantwin.learning.schedules import Preconditioning, cosine
+from scantwin.learning.schedules import Levels, Preconditioning, cosine
 from scantwin.learning.unet import PatchDiscriminator
 
 _RATE = 0.02
-"""How fast the memory of fields of view and latents moves: it spans some fifty patients."""
+"""How fast the memory of what masks tell moves: it spans some fifty patients."""
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """A velocity told from a latent's expected value and SD, and by how much it is more than that."""
+
+    parts: Preconditioning
+    off: Tensor
+    """What is noised less the expected value, noised as much."""
+    own: Tensor
+    """Velocity of the expected value."""
+
+    @classmethod
+    def of(cls, levels: Levels, expected: Tensor, sd: Tensor, noised: Tensor, steps: Tensor) -> _Guess:
+        """Of `noised` (B, C, D, H, W) at `steps` (B,); the others have as many axes."""
+        expected = expected.expand(len(noised), -1, -1, -1, -1)
+        nothing = torch.zeros_like(expected)
+        return cls(
+            Preconditioning.of(levels, steps, sd, noised),
+            noised - levels.noised(expected, nothing, steps),
+            levels.velocity(expected, nothing, steps),
+        )
+
+    @property
+    def seen(self) -> Tensor:
+        """What a network is shown: about as large as noise alone, whatever the place and level."""
+        return self.parts.into * self.off
+
+    def velocity(self, said: Tensor) -> Tensor:
+        """The velocity, where a network said `said` in units of the SD that is left."""
+        return torch.as_tensor(self.parts.skip * self.off + self.own + self.parts.out * said)
 
 
 class LowResource3D(DistrictNetworks):
@@ -83,7 +116,7 @@ class LowResource3D(DistrictNetworks):
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> VolumeSampler:
         """Patches and windows of `district`."""
-        return VolumeSampler(studies, self.recipe, district, seed)
+        return VolumeSampler(studies, self.recipe, district, seed, self.device)
 
     def training_step(
         self, district: District, batch: VolumeBatch, progress: float = 0.0
@@ -136,36 +169,37 @@ class LowResource3D(DistrictNetworks):
         self._optimisers.clear(name)
         losses = []
         for window in batch.windows:
-            latent = self.latent_of(district, window)
+            view, latent = window.view, self.latent_of(district, window.view)
             if kind == "denoiser":
-                self._remember(other, window, latent)
-                found = {"denoising": self.latent_loss(district, window, latent, masked=False)}
-            elif adapter is not None and window.mask is not None:
-                adapter.guess.remember(window.mask, latent - other.centre, _RATE)
+                other.remember(view.place, view.field_m, latent)
+                found = {"denoising": self.latent_loss(district, window, masked=False)}
+            elif adapter is not None and view.mask is not None:
+                adapter.guess.remember(view.mask, latent, _RATE)
                 with standing_still(other):
-                    found = {"masked": self.latent_loss(district, window, latent, masked=True)}
+                    found = {"masked": self.latent_loss(district, window, masked=True)}
             backward(self.recipe.losses.denoising * found[next(iter(found))], len(batch.windows))
             losses.append(found)
         self._optimisers.step(name, clip=True)
         self._moved[district] = (name,)
         return mean_of(losses)
 
-    def latent_of(self, district: District, window: Window) -> Tensor:
-        """What the autoencoder makes of a window, for the diffusion (1, C, D, H, W)."""
-        return encode(self.autoencoder(district), window.image, self.rules, self.recipe)
+    def latent_of(self, district: District, view: View) -> Tensor:
+        """What the autoencoder makes of a view, for the diffusion (1, C, D, H, W): made once, and kept there.
 
-    def latent_loss(self, district: District, window: Window, latent: Tensor, *, masked: bool) -> Tensor:
-        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask.
-
-        `latent` is the window's, of `latent_of`.
+        Who asks has an autoencoder that stands still.
         """
-        latent = latent - self.denoiser(district).centre
-        count = len(window.steps)
-        place, latent = (one.expand(count, -1, -1, -1, -1) for one in (window.place, latent))
+        if view.latent is None:
+            view.latent = encode(self.autoencoder(district), view.image(), self.rules, self.recipe)
+        return view.latent
+
+    def latent_loss(self, district: District, window: Window, *, masked: bool) -> Tensor:
+        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask."""
+        view, count = window.view, len(window.steps)
+        latent = self.latent_of(district, view).expand(count, -1, -1, -1, -1)
         noised = self.schedule.noised(latent, window.noise, window.steps)
         sparing = latent[0, 0].numel() > self.rules.recompute_above
-        mask = window.mask.expand(count, -1, -1, -1, -1) if masked and window.mask is not None else None
-        said = self.velocity(district, noised, place, window.steps, mask, sparing=sparing)
+        mask = view.mask.expand(count, -1, -1, -1, -1) if masked and view.mask is not None else None
+        said = self.velocity(district, noised, view.place, window.steps, mask, sparing=sparing)
         return (said - self.schedule.velocity(latent, window.noise, window.steps)).abs().mean()
 
     def velocity(
@@ -174,36 +208,24 @@ class LowResource3D(DistrictNetworks):
     ) -> Tensor:  # fmt: skip
         """What the denoiser, with the adapter where there is a mask, says of latents (B, C, D, H, W).
 
-        They are those of `encode` less the denoiser's `centre`, noised to `steps` (B,).
+        They are those of `encode`, noised to `steps` (B,), at `place` (1, 4, D, H, W).
         """
         denoiser, adapter = self.denoiser(district), self.adapter(district)
         level = (steps / self.rules.steps).to(noised)
-        parts = Preconditioning.of(self.schedule, steps, self.rules.latent_sd, noised)
-        seen = (parts.into * noised).contiguous(memory_format=torch.channels_last_3d)
+        expected, sd = denoiser.usual(place)
+        usual = _Guess.of(self.schedule, expected, sd, noised, steps)
+        seen = usual.seen.contiguous(memory_format=torch.channels_last_3d)
         control = None
         with self.arithmetic():
             if mask is not None and adapter is not None and adapter.learnt:
                 control = adapter(seen, place, level, mask, sparing=sparing)
             said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
-        velocity = torch.as_tensor(parts.skip * noised + parts.out * said)
-        return velocity if control is None else self._weighed(velocity, parts, control, noised, steps)
-
-    def _weighed(
-        self, velocity: Tensor, parts: Preconditioning, control: Control, noised: Tensor, steps: Tensor
-    ) -> Tensor:
-        """The denoiser's `velocity` and the mask's, each of what is noised and of what it knows besides.
-
-        The smaller SD has more to say.
-        """
-        own, nothing = Preconditioning.of(self.schedule, steps, control.sd, noised), torch.zeros_like(noised)
-        guessed = (
-            own.skip * (noised - self.schedule.noised(control.expected, nothing, steps))
-            + self.schedule.velocity(control.expected, nothing, steps)
-            + own.out * control.said
-        )
-        # Of both latents the SD that is left is sigma * out.
-        share = torch.sigmoid(2 * torch.log(parts.out / own.out) + control.trust)
-        return torch.lerp(velocity, guessed, share)
+        if control is None:
+            return usual.velocity(said)
+        # Two opinions on the same latent: the smaller SD, which is sigma * out, has more to say.
+        told = _Guess.of(self.schedule, control.expected, control.sd, noised, steps)
+        share = torch.sigmoid(2 * torch.log(usual.parts.out / told.parts.out) + control.trust)
+        return torch.lerp(usual.velocity(said), told.velocity(control.said), share)
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Reconstruction errors [HU] and the denoiser's loss on a held-out patient."""
@@ -212,12 +234,6 @@ class LowResource3D(DistrictNetworks):
     def shown(self, study: PreparedStudy) -> dict[str, Volume]:
         """CTs [HU]: real, reconstructed, made from noise, made from the mask."""
         return volumes_figures.shown(self, study)
-
-    def _remember(self, denoiser: LatentDenoiser, window: Window, latent: Tensor) -> None:
-        """Moves the memory of fields of view and of latents: sums that sites may average like weights."""
-        size, mean = window.field_m, latent.mean((0, 2, 3, 4))
-        denoiser.fields.lerp_(torch.stack([torch.ones_like(size), size, size**2]), _RATE)
-        denoiser.latents.lerp_(torch.stack([torch.ones_like(mean), mean]), _RATE)
 
     def _judge(self, critic: str, image: Tensor) -> Tensor:
         with self.arithmetic():

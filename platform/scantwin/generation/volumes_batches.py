@@ -6,19 +6,19 @@ asked for: which of the networks learns just now is the system's business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from scantwin.generation.autoencoder import DOWN
-from scantwin.generation.fields import Field, shares
 from scantwin.generation.hu_scale import to_unit
-from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL
+from scantwin.generation.volumes_views import View, view_of
+from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.imaging.study import District
 from scantwin.learning.places import Places
 from scantwin.learning.prepared import PreparedStudy, cut
@@ -29,8 +29,15 @@ from scantwin.units import AIR_HU
 
 _PROCESSOR = torch.device("cpu")
 
-_LIMIT = 2.0
-"""Standard deviations beyond which a stretch is not drawn."""
+_VIEWS: Final = 4
+"""Of a study: cutting, stretching and encoding one costs as much as a step of the denoiser."""
+
+_NO_TWO_ALIKE: Final = 2**31
+"""Views to choose from where each is another part of a large field."""
+
+_KEPT: Final = 4_000_000
+"""Latent voxels of the views that are kept, some 110 bytes each: 250 whole bodies at 8 mm, less than half a
+gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,9 @@ class Patches(Tensors):
 
 @dataclass(frozen=True)
 class Window(Tensors):
-    """A field of view, or a window of it that the denoiser can afford. Axes (1, channel, z, y, x)."""
+    """A view at some noise levels. Axes (draws, channel, z, y, x)."""
 
-    image: Tensor
-    """CT on the bent scale."""
-    place: Tensor
-    """Place channels on the latent grid."""
-    mask: Tensor | None
-    """Share of each class on the latent grid, where it is asked for and the recipe has masks."""
-    field_m: Tensor
-    """(3,) the whole field of view (z, y, x) [m]."""
+    view: View
     noise: Tensor
     """Standard normal on the latent grid, one channel for each of the latent's; a batch of `steps`."""
     steps: Tensor
@@ -69,6 +69,9 @@ class VolumeSampler:
     recipe: Recipe
     district: District
     seed: int
+    device: torch.device = _PROCESSOR
+    """Where views are brought to."""
+    _views: dict[tuple[int, int], View] = field(default_factory=dict)
 
     @cached_property
     def usable(self) -> list[PreparedStudy]:
@@ -85,6 +88,21 @@ class VolumeSampler:
     def random(self, step: int, purpose: int) -> np.random.Generator:
         """Chance for one `purpose` of one step."""
         return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
+
+    def view(self, random: np.random.Generator) -> View:
+        """A view of a study by chance: one of few, which are kept, where its whole field fits into one."""
+        rules = self.recipe.volumes or Volumes()
+        number = int(random.integers(len(self.usable)))
+        study = self.usable[number]
+        whole = all(n <= largest for n, largest in zip(study.hu.shape, rules.window, strict=True))
+        key = number, int(random.integers(_VIEWS if whole else _NO_TWO_ALIKE))
+        own = np.random.default_rng([self.seed, sum(map(ord, self.district)), *key])
+        stretch = self.recipe.sampling.stretch
+        view = self._views.pop(key, None) or view_of(study, self.recipe, own, stretch, self.device)
+        self._views[key] = view
+        while len(self._views) > 1 and sum(one.latent_voxels for one in self._views.values()) > _KEPT:
+            del self._views[next(iter(self._views))]  # the one not seen for longest
+        return view
 
     @cached_property
     def centres(self) -> list[tuple[Places, Places | None]]:
@@ -152,64 +170,23 @@ class VolumeBatch:
         return turned[0], turned[1]
 
     def _window(self, random: np.random.Generator) -> Window:
-        recipe, rules = self.sampler.recipe, self.sampler.recipe.volumes or Volumes()
-        study = self.sampler.usable[int(random.integers(len(self.sampler.usable)))]
-        # A mask costs more than the rest of a window: it is made for who will look at it.
-        return window_of(study, recipe, rules, random, stretch=recipe.sampling.stretch, with_mask=self.masked)
+        return noised(self.sampler.view(random), random)
 
 
 def _tumour(organs: NDArray[np.uint8], z: int) -> NDArray[np.bool_]:
     return np.asarray(organs[z] == ORGAN_LABEL["tumour"])
 
 
-def window_of(
-    study: PreparedStudy, recipe: Recipe, rules: Volumes, random: np.random.Generator, *,
-    stretch: float = 0.0, with_mask: bool = True,
-) -> Window:  # fmt: skip
-    """A window of a study's field of view, by chance where it does not fit into one."""
-    factors = 1.0 + np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * stretch
-    hu, classes = study.hu, mask_classes(study, rules)
-    if stretch:
-        shape = [max(round(n * f), 1) for n, f in zip(hu.shape, factors, strict=True)]
-        hu = F.interpolate(torch.tensor(hu)[None, None], shape, mode="trilinear")[0, 0].numpy()
-        if with_mask:
-            classes = F.interpolate(torch.tensor(classes)[None, None], shape, mode="nearest")[0, 0].numpy()
-    field = Field.of(hu.shape, recipe.spacing_mm)
-    part = [_some(n, min(n, largest), random) for n, largest in zip(field.padded, rules.window, strict=True)]
-    box = tuple(part)
-    coarse = (slice(None), slice(None), *(slice(s.start // DOWN, s.stop // DOWN) for s in part))
-    image = to_unit(torch.from_numpy(np.ascontiguousarray(field.pad(hu, AIR_HU)[box])).float())[None, None]
-    place = field.place()[coarse]
-    mask = None
-    if with_mask and rules.masks != "none":
-        mask = shares(np.ascontiguousarray(field.pad(classes, 0)[box]), class_count(rules))
+def noised(view: View, random: np.random.Generator) -> Window:
+    """The view at noise levels and with noise by chance."""
+    rules = view.rules
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-    return Window(
-        image, place, mask,
-        torch.tensor([n * s / 1000.0 for n, s in zip(hu.shape, recipe.spacing_mm, strict=True)]),
-        torch.randn(rules.draws, len(rules.levels), *place.shape[2:], generator=generator),
-        _spread(rules, random),
-    )  # fmt: skip
+    sides = [(side.stop - side.start) // DOWN for side in view.part]
+    noise = torch.randn(rules.draws, len(rules.levels), *sides, generator=generator)
+    return Window(view, noise, _spread(rules, random))
 
 
 def _spread(rules: Volumes, random: np.random.Generator) -> Tensor:
     """One noise level of every part of them: all are then learnt from equally often."""
     shares = (np.arange(rules.draws) + random.random(rules.draws)) / rules.draws
     return torch.from_numpy(np.floor(shares * rules.steps).astype(np.int64)) + 1
-
-
-def mask_classes(study: PreparedStudy, rules: Volumes) -> NDArray[np.uint8]:
-    """What an adapter is told of a study (z, y, x): its organ classes, or 1 in the body."""
-    if rules.masks == "organs" and study.organs is not None:
-        return study.organs
-    return study.body.astype(np.uint8)
-
-
-def class_count(rules: Volumes) -> int:
-    """How many classes a mask has."""
-    return len(ORGAN_CLASSES) if rules.masks == "organs" else 1
-
-
-def _some(length: int, edge: int, random: np.random.Generator) -> slice:
-    start = int(random.integers((length - edge) // DOWN + 1)) * DOWN
-    return slice(start, start + edge)

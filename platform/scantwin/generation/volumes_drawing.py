@@ -19,7 +19,7 @@ from scantwin.generation.autoencoder import DECODER_REACH, DOWN, ENCODER_REACH, 
 from scantwin.generation.fields import Field, shares
 from scantwin.generation.hu_scale import to_hu
 from scantwin.generation.tiling import Box, blended, tile_count, tiles, windows
-from scantwin.generation.volumes_batches import class_count
+from scantwin.generation.volumes_views import class_count
 from scantwin.imaging.study import District
 from scantwin.learning.machine import arithmetic
 from scantwin.learning.recipe import Recipe
@@ -63,7 +63,7 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
     rules, field, levels = system.rules, order.field, system.schedule
     generator = torch.Generator().manual_seed(order.seed)
     noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(system.device)
-    place, centre = field.place().to(system.device), system.denoiser(district).centre
+    place = field.place().to(system.device)
     mask = None
     if order.classes is not None:
         padded = np.asarray(field.pad(order.classes, 0), np.uint8)
@@ -79,13 +79,13 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
             velocity = system.velocity(district, noised[near], place[near], torch.tensor([at]), seen)
             clean = levels.image(noised[near], velocity, torch.tensor([at]))
             # No latent is beyond its grid.
-            return (clean + centre).clamp(-rules.latent_gain, rules.latent_gain) - centre
+            return clean.clamp(-rules.latent_gain, rules.latent_gain)
 
         said = blended(noised, boxes, say)
         told(steps.index(at) + 1)
         return said
 
-    return SAMPLERS[rules.sampler](denoise, noise, steps, levels) + centre
+    return SAMPLERS[rules.sampler](denoise, noise, steps, levels)
 
 
 @torch.no_grad()

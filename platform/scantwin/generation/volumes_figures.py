@@ -11,8 +11,9 @@ from torch import Tensor
 
 from scantwin.generation.fields import Field
 from scantwin.generation.hu_scale import to_unit
-from scantwin.generation.volumes_batches import Window, mask_classes, window_of
+from scantwin.generation.volumes_batches import Window, noised
 from scantwin.generation.volumes_drawing import Order, decode, draw, encode
+from scantwin.generation.volumes_views import mask_classes, view_of
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
@@ -45,12 +46,12 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
         "mae": float(np.abs(error[study.body]).mean()), "bias": float(error[study.body].mean()),
         "soft-mae": float(np.abs(error[soft]).mean()),
     }  # fmt: skip
-    window = window_of(study, system.recipe, system.rules, np.random.default_rng(0)).to(system.device)
-    latent = system.latent_of(district, window)
+    chance = np.random.default_rng(0)
+    window = noised(view_of(study, system.recipe, chance, device=system.device), chance).to(system.device)
     for name, masked in (("denoising", False), ("masked", True)):
-        if not masked or window.mask is not None:
+        if not masked or window.view.mask is not None:
             losses = [
-                float(system.latent_loss(district, one, latent, masked=masked))
+                float(system.latent_loss(district, one, masked=masked))
                 for one in _at_levels(window, system.rules.steps)
             ]
             out[name] = sum(losses) / len(losses)

@@ -61,20 +61,17 @@ class Volumes(Part):
     """Grid values of each latent channel (finite scalar quantisation, arXiv 2309.15505); odd, so that one of
     them is 0. The first channel begins as the mean of 64 voxels, so it gets the finest grid; all together are
     33 bits for 64 voxels."""
-    latent_sd: Annotated[float, Field(gt=0)] = 0.45
-    """SD of the diffusion's latents around what their place tells, about: what the denoiser begins from
-    (`schedules.Preconditioning`)."""
     latent_gain: Annotated[float, Field(gt=0)] = 3.0
     """What latents are multiplied by for the diffusion: within [-1, 1] their channels have SDs of 0.2-0.36
     (phantoms), and noise has 1. A denoiser that is shown mostly noise learns mostly noise."""
-    channels: Channels = (16, 48, 96, 96)
-    """Channels of the denoiser's 3D U-Net on the latent grid, finest level first. Few at the finest: half of
-    the time goes there, and in minutes more steps teach more than wider ones."""
+    channels: Channels = (24, 48, 96, 96)
+    """Channels of the denoiser's 3D U-Net on the latent grid, finest level first. Few at the finest, where half
+    of the time goes."""
     draws: Positive = 2
     """Noise levels at which a window is learnt from in one step: it is cut and encoded once."""
     time_features: _Even = 64
     """Width of the embedding of the noise level."""
-    autoencoder_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    autoencoder_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of a training in which the autoencoder learns; then it stands still and the denoiser learns."""
     adversarial_from: Share = 0.6
     """Share of the autoencoder's own time after which the discriminator joins: L1 suffices before."""

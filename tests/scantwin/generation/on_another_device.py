@@ -20,8 +20,8 @@ from scantwin.generation.fields import Field
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.painting import regenerate
 from scantwin.generation.volumes import LowResource3D
-from scantwin.generation.volumes_batches import mask_classes
 from scantwin.generation.volumes_drawing import Order, draw
+from scantwin.generation.volumes_views import mask_classes
 from scantwin.learning import training
 from scantwin.learning.prepared import prepare_ct
 from scantwin.learning.recipe import Recipe

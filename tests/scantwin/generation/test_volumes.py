@@ -16,8 +16,8 @@ from scantwin.errors import InputError
 from scantwin.evaluation.measuring import measure
 from scantwin.generation.fields import Field
 from scantwin.generation.volumes import LowResource3D
-from scantwin.generation.volumes_batches import mask_classes
 from scantwin.generation.volumes_drawing import Order, draw, encode
+from scantwin.generation.volumes_views import mask_classes
 from scantwin.imaging.study import Study
 from scantwin.learning.prepared import PreparedStudy, prepare_ct
 from scantwin.learning.recipe import Recipe
@@ -128,10 +128,8 @@ def test_the_mask_tells_more_than_the_place(recipe: Recipe, bodies: list[Prepare
         system.training_step("whole-body", sampler.batch(step), 0.9)
     window = sampler.batch(masked[7]).windows[0]
     window = replace(window, steps=torch.full_like(window.steps, system.rules.steps * 9 // 10))
-    latent = system.latent_of("whole-body", window)
     without, after = (
-        float(system.latent_loss("whole-body", window, latent, masked=told).detach())
-        for told in (False, True)
+        float(system.latent_loss("whole-body", window, masked=told).detach()) for told in (False, True)
     )
     assert after < 0.95 * without
 
@@ -143,10 +141,43 @@ def test_a_batch_depends_on_seed_and_step_only(recipe: Recipe, bodies: list[Prep
     assert torch.equal(one.batch(5).patches.image, two.batch(5).patches.image)
     assert torch.equal(one.batch(5).windows[0].noise, two.batch(5).windows[0].noise)
     assert not torch.equal(one.batch(6).patches.image, one.batch(5).patches.image)
-    window = next(one.batch(k) for k in range(20) if one.batch(k).masked).windows[0]
-    assert window.image.shape[2:] == tuple(4 * n for n in window.place.shape[2:])
-    assert window.mask is not None and window.mask.shape[1] == 15
-    assert float(window.mask.sum(1).max()) <= 1.0 + 1e-6
+    view = one.batch(5).windows[0].view
+    assert view.image().shape[2:] == tuple(4 * n for n in view.place.shape[2:])
+    assert view.mask is not None and view.mask.shape[1] == 15
+    assert float(view.mask.sum(1).max()) <= 1.0 + 1e-6
+    assert torch.equal(view.image(), two.batch(5).windows[0].view.image())
+
+
+def test_views_are_encoded_once_and_forgotten_when_there_are_too_many(
+    recipe: Recipe, bodies: list[PreparedStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = build(recipe)
+    sampler = system.sampler(bodies, "whole-body", 0)
+    encoded: list[int] = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        encoded.append(1)
+        return encode(*arguments)
+
+    monkeypatch.setattr("scantwin.generation.volumes.encode", counted)
+    for step in range(60):
+        system.latent_of("whole-body", sampler.batch(step).windows[0].view)
+    assert len(encoded) == 8, "two bodies, four views each"
+    monkeypatch.setattr("scantwin.generation.volumes_batches._KEPT", 1)
+    few = system.sampler(bodies, "whole-body", 0)
+    again = [few.batch(step).windows[0].view for step in range(6)]
+    assert len(few._views) == 1
+    for step, view in enumerate(again):
+        assert torch.equal(view.image(), sampler.batch(step).windows[0].view.image())
+
+
+def test_a_field_larger_than_a_window_is_cut_anew_each_time(bodies: list[PreparedStudy]) -> None:
+    system = build(Recipe.read(values(window=[16, 24, 24]), "test"))
+    sampler = system.sampler(bodies, "whole-body", 0)
+    parts = [sampler.batch(step).windows[0].view for step in range(30)]
+    assert len({id(view) for view in parts}) == 30
+    assert len({(view.study.name, str(view.part)) for view in parts}) > 10
+    assert all(view.place.shape[2:] == (4, 6, 6) for view in parts)
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
