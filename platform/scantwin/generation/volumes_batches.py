@@ -32,9 +32,6 @@ _PROCESSOR = torch.device("cpu")
 _VIEWS: Final = 4
 """Of a study: cutting, stretching and encoding one costs as much as a step of the denoiser."""
 
-_NO_TWO_ALIKE: Final = 2**31
-"""Views to choose from where each is another part of a large field."""
-
 _KEPT: Final = 4_000_000
 """Latent voxels of the views that are kept, some 110 bytes each: 250 whole bodies at 8 mm, less than half a
 gigabyte."""
@@ -90,14 +87,15 @@ class VolumeSampler:
         return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
 
     def view(self, random: np.random.Generator) -> View:
-        """A view of a study by chance: one of few, which are kept, where its whole field fits into one."""
-        rules = self.recipe.volumes or Volumes()
+        """A view of a study by chance: one of few, which are kept; of a field too large for one, another part
+        each time."""
+        rules, stretch = self.recipe.volumes or Volumes(), self.recipe.sampling.stretch
         number = int(random.integers(len(self.usable)))
         study = self.usable[number]
-        whole = all(n <= largest for n, largest in zip(study.hu.shape, rules.window, strict=True))
-        key = number, int(random.integers(_VIEWS if whole else _NO_TWO_ALIKE))
+        if any(n > largest for n, largest in zip(study.hu.shape, rules.window, strict=True)):
+            return view_of(study, self.recipe, random, stretch, self.device)
+        key = number, int(random.integers(_VIEWS))
         own = np.random.default_rng([self.seed, sum(map(ord, self.district)), *key])
-        stretch = self.recipe.sampling.stretch
         view = self._views.pop(key, None) or view_of(study, self.recipe, own, stretch, self.device)
         self._views[key] = view
         while len(self._views) > 1 and sum(one.latent_voxels for one in self._views.values()) > _KEPT:
