@@ -65,8 +65,8 @@ class Volumes(Part):
     """What latents are multiplied by for the diffusion: within [-1, 1] their channels have SDs of 0.2-0.36
     (phantoms), and noise has 1. A denoiser that is shown mostly noise learns mostly noise."""
     channels: Channels = (24, 48, 96, 96)
-    """Channels of the denoiser's 3D U-Net on the latent grid, finest level first. Few at the finest, where most
-    of the time goes."""
+    """Channels of the denoiser's 3D U-Net on the latent grid, finest level first. Few at the finest,
+    where most of the time goes."""
     draws: Positive = 2
     """Noise levels at which a window is learnt from in one step: it is cut and encoded once."""
     time_features: _Even = 64

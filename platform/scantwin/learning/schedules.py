@@ -59,7 +59,7 @@ class Preconditioning:
 
     @classmethod
     def of(cls, levels: Levels, step: Tensor, sd: float | Tensor, like: Tensor) -> Preconditioning:
-        """At `step` (B,) of images with mean 0 and `sd`, or one a channel or voxel, of as many axes as `like`."""
+        """At `step` (B,) of images with mean 0 and `sd`, or one a channel or voxel; axes as `like`."""
         alpha, sigma = (_at(values, step, like) for values in (levels.alpha, levels.sigma))
         noised = (alpha**2 * sd**2 + sigma**2).sqrt()
         return cls(alpha * sigma * (1 - sd**2) / noised**2, sd / noised, 1 / noised)
