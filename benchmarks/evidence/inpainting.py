@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from benchmarks.evidence.distances import distance_over
 from benchmarks.evidence.findings import Aim, Findings, Picture, Setting, Spread, Table, Workshop
 from benchmarks.evidence.inpainting_found import (
     ORGANS,
@@ -15,6 +16,7 @@ from benchmarks.evidence.inpainting_found import (
     Made,
     distances_of,
     extractors,
+    slices_of,
 )
 from benchmarks.evidence.inpainting_words import LIMIT, TRIED, text_of
 from benchmarks.evidence.settings import recipe_for
@@ -23,7 +25,7 @@ from PIL import Image
 
 from scantwin import systems
 from scantwin.evaluation.borders import border_jump, slice_step
-from scantwin.evaluation.frechet import RandomFeatures
+from scantwin.evaluation.frechet import Gaussian, RandomFeatures
 from scantwin.generation.inpainting import METHODS, CTInpainting, Method
 from scantwin.generation.painting import regenerate
 from scantwin.generation.regions import Region, ellipsoid, part_at, with_ring
@@ -82,7 +84,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         text_of(setting, model, recipe, steps, len(studies), found, distances, of_grain),
         (_frechet_table(found, distances), _grain_table(found, of_grain), _quality_table(found)),
         (_picture(workshop, shown),),
-        tuple(_aim(organ, distances[organ]) for organ in ORGANS),
+        tuple(_aim(organ, found[organ]) for organ in ORGANS),
         {"seconds": model.record["seconds"], "frechet": distances, "frechet_of_grain": of_grain},
     )
 
@@ -120,14 +122,17 @@ def _measure(
     into: Made, study: PreparedStudy, region: Region, image: NDArray[np.float32], organ: OrganClass
 ) -> None:  # fmt: skip
     low, high = WINDOW.get(organ, SOFT)
+    own = Gaussian(), Gaussian()
     for z in np.flatnonzero(region.sum(axis=(1, 2)) >= _FEWEST):
         box = _around(region[z])
         shown = np.clip((image[z][box] - low) / (high - low), 0.0, 1.0).astype(np.float32)
         one, where = (
             torch.from_numpy(part)[None, None] for part in (shown, region[z][box].astype(np.float32))
         )
-        for gathered, extractor in zip((into.features, into.grain), extractors(), strict=True):
+        for gathered, extractor in zip(own, extractors(), strict=True):
             gathered.add(extractor(one, where).double().numpy())
+    into.features.append(own[0])
+    into.grain.append(own[1])
     real = study.hu
     into.mae.append(float(np.abs(image[region] - real[region]).mean()))
     into.border.append(border_jump(image, region) / border_jump(real, region))
@@ -141,8 +146,9 @@ def _around(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
     return slice(low[0], rows[-1] + 1 + _SEEN), slice(low[1], columns[-1] + 1 + _SEEN)
 
 
-def _aim(organ: OrganClass, distances: dict[str, float]) -> Aim:
-    ratio = distances["diffusion"] / distances["pix2pix"] if distances else None
+def _aim(organ: OrganClass, made: dict[str, Made]) -> Aim:
+    diffusion, pix2pix, real = (made[way].features for way in ("diffusion", "pix2pix", "real"))
+    ratio = distance_over(diffusion, pix2pix, real)
     words = f"Frechet distance of the diffusion over that of Pix2Pix, {organ}: at most {LIMIT:.2f}"
     return Aim.at_most(f"inpainting/{organ}", ratio, LIMIT, words, *TRIED)
 
@@ -151,7 +157,7 @@ def _frechet_table(found: Found, distances: Distances) -> Table:
     extractor, _ = extractors()
     rows = tuple(
         (
-            organ, found[organ]["real"].features.count,
+            organ, slices_of(found[organ]),
             *(distances[organ].get(who) for who in (*METHODS, "neighbour")),
             " / ".join(f"{v:g}" for v in PUBLISHED[organ]),
         )
@@ -172,8 +178,7 @@ def _grain_table(found: Found, distances: Distances) -> Table:
     _, extractor = extractors()
     ways = (*METHODS, "neighbour")
     rows = tuple(
-        (organ, found[organ]["real"].grain.count, *(distances[organ].get(way) for way in ways))
-        for organ in ORGANS
+        (organ, slices_of(found[organ]), *(distances[organ].get(way) for way in ways)) for organ in ORGANS
     )
     return Table(
         "Frechet distance of grain to the real slices",
@@ -192,7 +197,7 @@ def _features_of(extractor: RandomFeatures) -> int:
 def _slices_and_features(found: Found, distances: Distances, features: int) -> str:
     """What a distance is worth with that many slices of `features` numbers each."""
     told = f"A slice gives {features} features."
-    few = [organ for organ in ORGANS if distances[organ] and found[organ]["real"].features.count < features]
+    few = [organ for organ in ORGANS if distances[organ] and slices_of(found[organ]) < features]
     if not few:
         return told
     shares = [_share_of_means(found[organ], distances[organ]) for organ in few]
@@ -206,7 +211,7 @@ def _slices_and_features(found: Found, distances: Distances, features: int) -> s
 
 def _share_of_means(made: dict[str, Made], distances: dict[str, float]) -> float:
     """Share of the diffusion's distance that is between the means."""
-    (one, _), (real, _) = (made[way].features.moments() for way in ("diffusion", "real"))
+    (one, _), (real, _) = (Gaussian.together(made[way].features).moments() for way in ("diffusion", "real"))
     return float(((one - real) ** 2).sum() / max(distances["diffusion"], 1e-12))
 
 

@@ -28,9 +28,9 @@ def extractors() -> tuple[RandomFeatures, RandomFeatures]:
 class Made:
     """What one way of making says of one organ, over the patients."""
 
-    features: Gaussian = field(default_factory=Gaussian)
-    """Of shapes."""
-    grain: Gaussian = field(default_factory=Gaussian)
+    features: list[Gaussian] = field(default_factory=list)
+    """Of shapes, region by region: a patient has one."""
+    grain: list[Gaussian] = field(default_factory=list)
     mae: list[float] = field(default_factory=list)
     border: list[float] = field(default_factory=list)
     """Jump across the border over that of the real CT."""
@@ -46,10 +46,16 @@ Distances = dict[OrganClass, dict[str, float]]
 
 
 def distances_of(
-    made: dict[str, Made], of: Callable[[Made], Gaussian] = lambda made: made.features
+    made: dict[str, Made], of: Callable[[Made], list[Gaussian]] = lambda made: made.features
 ) -> dict[str, float]:
     """Of each way of making one organ: how far what `of` gives lies from what is real."""
-    real = of(made["real"])
+    gathered = {way: Gaussian.together(of(one)) for way, one in made.items()}
+    real = gathered["real"]
     if real.count < 2:
         return {}
-    return {way: frechet_distance(of(made[way]), real) for way in (*METHODS, "neighbour")}
+    return {way: frechet_distance(gathered[way], real) for way in (*METHODS, "neighbour")}
+
+
+def slices_of(made: dict[str, Made]) -> int:
+    """How many slices there are of an organ."""
+    return sum(one.count for one in made["real"].features)

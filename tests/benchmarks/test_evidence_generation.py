@@ -25,6 +25,7 @@ from benchmarks.evidence.inpainting_found import ORGANS, Made  # noqa: E402
 from benchmarks.evidence.inpainting_words import TRIED  # noqa: E402
 from benchmarks.evidence.settings import FULL, QUICK, recipe_for  # noqa: E402
 
+from scantwin.evaluation.frechet import Gaussian  # noqa: E402
 from scantwin.learning.recipe import Recipe  # noqa: E402
 from scantwin.learning.weights import Model  # noqa: E402
 from scantwin.terminal import silent  # noqa: E402
@@ -140,12 +141,13 @@ def test_pix2pix_beside_the_neighbouring_slice_follows_the_distances() -> None:
 
 
 def made(count: int, seed: int = 0, **steps: float) -> dict[str, Made]:
-    """Of one organ: `count` slices of 128 features, and the step between slices by method."""
+    """Of one organ: `count` slices of 128 features of one patient, and the step between slices by method."""
     random = np.random.default_rng(seed)
     found = {way: Made(step=[steps.get(way, 1.0)]) for way in ("real", "diffusion", "pix2pix", "neighbour")}
     real = random.standard_normal((count, 128))
     for shift, one in enumerate(found.values()):
-        one.features.add(real + 0.1 * shift)
+        one.features.append(Gaussian())
+        one.features[0].add(real + 0.1 * shift)
     return found
 
 
@@ -156,6 +158,17 @@ def test_whose_steps_are_like_the_real_ones_follows_the_figures() -> None:
     assert "steps less" in inpainting_words.steps_of_slices(dict.fromkeys(ORGANS, worse))
     mixed = inpainting_words.steps_of_slices({**dict.fromkeys(ORGANS, better), "tumour": worse})
     assert "kidney, lung, liver, not in the others" in mixed
+
+
+def test_the_aim_says_what_chance_of_who_was_measured_does() -> None:
+    patients = [made(60, seed) for seed in range(5)]
+    patients[0]["diffusion"].features = made(60, 9)["neighbour"].features  # one of them is made badly
+    together = {way: Made([p[way].features[0] for p in patients]) for way in patients[0]}
+    found = inpainting._aim("liver", together)  # type: ignore[arg-type]
+    assert found.ratio is not None and found.ratio.n == 5 and found.value == found.ratio.value
+    assert found.ratio.low < found.ratio.value < found.ratio.high
+    assert inpainting_found.slices_of(together) == 300  # type: ignore[arg-type]
+    assert inpainting._aim("liver", {way: Made() for way in together}).value is None  # type: ignore[arg-type]
 
 
 def test_a_table_of_few_slices_says_what_its_distances_are_worth() -> None:
