@@ -126,6 +126,14 @@ def test_the_bland_altman_plot_has_every_organ_and_the_limits_of_the_table(
     assert drawn[1]["lines"] == {} and drawn[1]["level"] == ()
 
 
+def test_volumes_are_said_where_both_are_known() -> None:
+    assert suv_aware._mtv_agreement(Standing()) is None and suv_aware.volumes_said(None, 0.5) == ""
+    standing = Standing()
+    standing.tally.volumes["mtv, SUV 2.5"] = [(1.0, 1.0), (4.0, 4.0)]
+    assert suv_aware._mtv_agreement(standing) == pytest.approx(1.0)
+    assert "a CCC of 1.00 with the terms and -0.10 without" in suv_aware.volumes_said(1.0, -0.1)
+
+
 def test_what_is_stated_is_a_row_of_its_own() -> None:
     standing = Standing()
     standing.intervals.by_sigma[:, 2] = 24, 24 * 0.52, 12
