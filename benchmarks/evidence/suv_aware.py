@@ -104,8 +104,8 @@ def volumes_said(on: float | None, off: float | None) -> str:
     if on is None or off is None:
         return ""
     return (
-        f"\n\nMTV from SUV {THRESHOLDS[0]:g} on, of a patient's lesions, agrees with the true one by a CCC of "
-        f"{on:.2f} with the terms and {off:.2f} without."
+        f"\n\nMTV from SUV {THRESHOLDS[0]:g} on, of a patient's lesions, agrees with the true one by a CCC "
+        f"of {on:.2f} with the terms and {off:.2f} without."
     )
 
 
