@@ -25,7 +25,7 @@ from scantwin.learning.machine import arithmetic
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
 from scantwin.learning.samplers import SAMPLERS
-from scantwin.learning.schedules import descent
+from scantwin.learning.schedules import descent_by_snr
 from scantwin.terminal import Advance, silent
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
         mask = shares(padded, class_count(rules)).to(system.device)
     z, y, x = rules.largest
     boxes = windows(field.latent, (z // DOWN, y // DOWN, x // DOWN), rules.overlap // DOWN)
-    steps = descent(rules.steps, order.steps or rules.sample_steps)
+    steps = descent_by_snr(levels, rules.steps, order.steps or rules.sample_steps)
 
     def denoise(noised: Tensor, at: int) -> Tensor:
         def say(box: Box) -> Tensor:
