@@ -68,7 +68,7 @@ def _uids(ds: Dataset) -> None:
 
 
 def bar(folder: Path, seed: int, **spoilt: str) -> None:
-    """A soft bar with a warm core as planted DICOM."""
+    """A soft bar with a warm core as planted DICOM, of a patient of its own; the PET is spoilt if asked."""
     random = np.random.default_rng(seed)
     z, y, x = np.ogrid[:24, :24, :28]
     body = ((y - 12) / 9.0) ** 2 + ((x - 14) / 11.0) ** 2 < 1 + 0 * z
@@ -80,11 +80,11 @@ def bar(folder: Path, seed: int, **spoilt: str) -> None:
     write_dicom(folder, ct, pet, subject, ("siemens", "ge", "philips")[seed % 3], seed=seed)
     for path in folder.rglob("*.dcm"):
         plant(path)
-        if spoilt and path.parent.name == "PET":
-            ds = pydicom.dcmread(path)
-            for keyword, value in spoilt.items():
-                setattr(ds, keyword, value)
-            ds.save_as(path)
+        ds = pydicom.dcmread(path)
+        ds.PatientID = f"{PLANTED['PatientID']}-{seed}"  # of studies of one patient alone nothing leaves
+        for keyword, value in (spoilt if path.parent.name == "PET" else {}).items():
+            setattr(ds, keyword, value)
+        ds.save_as(path)
 
 
 def leaks(where: dict[str, bytes]) -> list[str]:

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from planted import SOUGHT, TEXT, bar, files_of, leaks, plant
 
 
-@pytest.mark.slow
+# Not marked slow, for all its ten seconds: what it looks after must not break unseen.
 def test_planted_identifiers_are_nowhere(
     home: Path, tmp_path: Path, tiny: Recipe, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
