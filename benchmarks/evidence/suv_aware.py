@@ -105,7 +105,7 @@ def volumes_said(on: float | None, off: float | None) -> str:
         return ""
     return (
         f"\n\nMTV from SUV {THRESHOLDS[0]:g} on, of a patient's lesions, agrees with the true one by a CCC "
-        f"of {on:.2f} with the terms and {off:.2f} without."
+        f"of {on:z.2f} with the terms and {off:z.2f} without."
     )
 
 
