@@ -176,7 +176,7 @@ def _people(said: dict[str, Any]) -> None:
     if (organs := said["organs"])["n"]:
         out.print(
             f"{organs['n']} organs in all: {organs['suvmean_inside']:.0%} inside -25/+33 % in "
-            f"SUVmean, {organs['inside_limits']:.0%} in SUVpeak too"
+            f"SUVmean, {organs['inside_limits']:.0%} in SUVpeak as well"
         )
     uncertainty = said["uncertainty"]
     if (covered := uncertainty["coverage"]) is not None:

@@ -116,7 +116,7 @@ class LowResource3D(DistrictNetworks):
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> VolumeSampler:
         """Patches and windows of `district`."""
-        return VolumeSampler(studies, self.recipe, district, seed, self.device)
+        return VolumeSampler(studies, self.recipe, district, seed)
 
     def training_step(
         self, district: District, batch: VolumeBatch, progress: float = 0.0

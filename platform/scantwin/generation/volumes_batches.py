@@ -66,8 +66,6 @@ class VolumeSampler:
     recipe: Recipe
     district: District
     seed: int
-    device: torch.device = _PROCESSOR
-    """Where views are brought to."""
     _views: dict[tuple[int, int], View] = field(default_factory=dict)
 
     @cached_property
@@ -86,17 +84,17 @@ class VolumeSampler:
         """Chance for one `purpose` of one step."""
         return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
 
-    def view(self, random: np.random.Generator) -> View:
+    def view(self, random: np.random.Generator, device: torch.device) -> View:
         """A view of a study by chance: one of few, which are kept; of a field too large for one, another part
         each time."""
         rules, stretch = self.recipe.volumes or Volumes(), self.recipe.sampling.stretch
         number = int(random.integers(len(self.usable)))
         study = self.usable[number]
         if any(n > largest for n, largest in zip(study.hu.shape, rules.window, strict=True)):
-            return view_of(study, self.recipe, random, stretch, self.device)
+            return view_of(study, self.recipe, random, device, stretch)
         key = number, int(random.integers(_VIEWS))
         own = np.random.default_rng([self.seed, sum(map(ord, self.district)), *key])
-        view = self._views.pop(key, None) or view_of(study, self.recipe, own, stretch, self.device)
+        view = self._views.pop(key, None) or view_of(study, self.recipe, own, device, stretch)
         self._views[key] = view
         while len(self._views) > 1 and sum(one.latent_voxels for one in self._views.values()) > _KEPT:
             del self._views[next(iter(self._views))]  # the one not seen for longest
@@ -145,7 +143,8 @@ class VolumeBatch:
         """`accumulate` windows, one study each."""
         random = self.sampler.random(self.step, 2)
         count = self.sampler.recipe.optimisation.accumulate
-        return [self._window(random).to(self.device) for _ in range(count)]
+        views = (self.sampler.view(random, self.device) for _ in range(count))
+        return [noised(view, random).to(self.device) for view in views]
 
     def _patch(self, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         recipe = self.sampler.recipe
@@ -166,9 +165,6 @@ class VolumeBatch:
         image = np.asarray(to_unit(hu), np.float32)
         turned = [np.ascontiguousarray(np.flip(one, axes))[None] for one in (image, weight)]
         return turned[0], turned[1]
-
-    def _window(self, random: np.random.Generator) -> Window:
-        return noised(self.sampler.view(random), random)
 
 
 def _tumour(organs: NDArray[np.uint8], z: int) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
         "soft-mae": float(np.abs(error[soft]).mean()),
     }  # fmt: skip
     chance = np.random.default_rng(0)
-    window = noised(view_of(study, system.recipe, chance, device=system.device), chance).to(system.device)
+    window = noised(view_of(study, system.recipe, chance, system.device), chance).to(system.device)
     for name, masked in (("denoising", False), ("masked", True)):
         if not masked or window.view.mask is not None:
             losses = [

@@ -21,8 +21,6 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
 from scantwin.units import AIR_HU
 
-_PROCESSOR = torch.device("cpu")
-
 _LIMIT = 2.0
 """Standard deviations beyond which a stretch is not drawn."""
 
@@ -83,8 +81,8 @@ class View:
 
 
 def view_of(
-    study: PreparedStudy, recipe: Recipe, random: np.random.Generator, stretch: float = 0.0,
-    device: torch.device = _PROCESSOR,
+    study: PreparedStudy, recipe: Recipe, random: np.random.Generator, device: torch.device,
+    stretch: float = 0.0,
 ) -> View:  # fmt: skip
     """A view of a study, each axis stretched by an SD of `stretch`; of a large one a part by chance."""
     rules = recipe.volumes or Volumes()

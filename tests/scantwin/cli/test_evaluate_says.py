@@ -45,7 +45,7 @@ def test_organs_and_intervals_are_said_where_they_are_known(capsys, monkeypatch)
     known = {"interval": 0.8, "coverage": {"mean": 0.79}, "organ_means": {"mean": 0.7}}
     _people({**SAID, "organs": organs, "uncertainty": known})
     said = " ".join(capsys.readouterr().out.split())
-    assert "40 organs in all: 75% inside -25/+33 % in SUVmean, 62% in SUVpeak too" in said
+    assert "40 organs in all: 75% inside -25/+33 % in SUVmean, 62% in SUVpeak as well" in said
     assert "80% intervals hold 79% of voxels and 70% of organ means" in said
     _people({**SAID, "uncertainty": {**known, "organ_means": None}})
     assert "hold 79% of voxels FD" in " ".join(capsys.readouterr().out.split())
