@@ -59,10 +59,13 @@ def evaluate_studies(
             if constant is not None:
                 said[reference] = constant
         for who, pet in said.items():
-            tallies[who].add(pet, case, masks)
+            measured = Tally()
+            measured.add(pet, case, masks)
+            tallies[who].include(measured)
+            if who == "model":
+                conditions[study.condition].include(measured)
             frechet.gather(features[who], pet, case.body, SUV_RANGE, extractor)
         frechet.gather(features["true"], case.true, case.body, SUV_RANGE, extractor)
-        conditions[study.condition].add(moved, case, masks)
         intervals.add(moved, on_pet(study, made.std, case), case, masks)
     advance(len(studies), len(studies))
     # A PET of two or three slices has none that a network could be shown.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ SENSITIVITY_AT = 4.0
 """Threshold [g/ml] of the headline sensitivity and of the overlap: the fixed threshold of MTV."""
 
 Values = dict[str, list[float]]
+_Value = TypeVar("_Value")
 
 
 class Tally:
@@ -92,6 +94,23 @@ class Tally:
                 organ = compare_region(predicted, case.true, mask, peaks=peaks)
                 self._add_uptake(name, organ, self.organs)
         self._search(predicted, case)
+
+    def include(self, other: Tally) -> None:
+        """Adds the patients of `other` as they were measured there."""
+        for region, values in other.regions.items():
+            _extend(self.regions[region], values)
+        _extend(self.lesions, other.lesions)
+        _extend(self.pairs, other.pairs)
+        _extend(self.peak_pairs, other.peak_pairs)
+        _extend(self.organs, other.organs)
+        _extend(self.volumes, other.volumes)
+        _extend(self.overlap, other.overlap)
+        _extend(self.true_overlap, other.true_overlap)
+        self.lesion_patients += [self.patients + patient for patient in other.lesion_patients]
+        self.found += other.found
+        self.truly_found += other.truly_found
+        self.patients += other.patients
+        self.searched += other.searched
 
     def _add_uptake(self, name: str, region: Compared, into: Values) -> None:
         self.pairs[name].append((region.said.mean, region.true.mean))
@@ -160,6 +179,11 @@ class Tally:
             for who, found in (("overlap", self.overlap), ("overlap_of_true_pet", self.true_overlap))
         }
         return {"sensitivity": headline, **curves, **overlaps}
+
+
+def _extend(lists: dict[str, list[_Value]], more: Mapping[str, list[_Value]]) -> None:
+    for name, values in more.items():
+        lists[name].extend(values)
 
 
 def _overlap(marked: NDArray[np.bool_], lesions: NDArray[np.bool_], voxel_ml: float) -> dict[str, float]:

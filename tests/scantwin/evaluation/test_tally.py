@@ -109,3 +109,23 @@ def test_a_lesions_figures_are_what_was_said_less_what_is_true(said, inside):
     # A sphere of a millilitre fits into a lesion of 30 mm.
     assert figures["suvpeak_error"] == pytest.approx(abs(off), rel=1e-3)
     assert figures["inside_limits"] == figures["suvmean_inside"] == figures["suvpeak_inside"] == inside
+
+
+def test_patients_measured_apart_are_the_same_patients_together():
+    organs = {"liver": np.ones(SHAPE, bool)}
+    together, gathered = Tally(), Tally()
+    for lesion in (True, False, True):
+        case = patient(lesion=lesion)
+        predicted = with_a_false_mark(case) - np.float32(0.5)
+        apart = Tally()
+        apart.add(predicted, case, organs)
+        gathered.include(apart)
+        together.add(predicted, case, organs)
+    assert gathered.lesion_patients == [0, 2]
+    assert gathered.report() == together.report()
+    for name, value in vars(together).items():
+        assert (
+            np.array_equal(vars(gathered)[name], value)
+            if isinstance(value, np.ndarray)
+            else (vars(gathered)[name] == value)
+        ), name
