@@ -45,6 +45,7 @@ _AFTERWARDS: Final = {
         "sampler", "start_step", "sample_steps", "spacing", "samples", "delivered", "blend_from",
         "blend_share", "anchor",
     ),
+    "volumes": ("sampler", "sample_steps", "guidance", "largest", "overlap"),
 }  # fmt: skip
 """Values of a recipe that say how a scan is made, by section."""
 

@@ -193,22 +193,24 @@ class LowResource3D(DistrictNetworks):
         return view.latent
 
     def latent_loss(self, district: District, window: Window, *, masked: bool) -> Tensor:
-        """Mean absolute error of the velocity (L1, as arXiv 2503.13211 has it), with or without the mask."""
+        """Mean error of the velocity, squared or absolute as the recipe says, with or without the mask."""
         view, count = window.view, len(window.steps)
         latent = self.latent_of(district, view).expand(count, -1, -1, -1, -1)
         noised = self.schedule.noised(latent, window.noise, window.steps)
         sparing = latent[0, 0].numel() > self.rules.recompute_above
         mask = view.mask.expand(count, -1, -1, -1, -1) if masked and view.mask is not None else None
         said = self.velocity(district, noised, view.place, window.steps, mask, sparing=sparing)
-        return (said - self.schedule.velocity(latent, window.noise, window.steps)).abs().mean()
+        error = said - self.schedule.velocity(latent, window.noise, window.steps)
+        return (error.square() if self.rules.error == "squared" else error.abs()).mean()
 
     def velocity(
         self, district: District, noised: Tensor, place: Tensor, steps: Tensor, mask: Tensor | None = None,
-        *, sparing: bool = False,
+        *, sparing: bool = False, guidance: float = 1.0,
     ) -> Tensor:  # fmt: skip
         """What the denoiser, with the adapter where there is a mask, says of latents (B, C, D, H, W).
 
-        They are those of `encode`, noised to `steps` (B,), at `place` (1, 4, D, H, W).
+        They are those of `encode`, noised to `steps` (B,), at `place` (1, 4, D, H, W). `guidance` times as
+        far from the guesses that need no descent as the networks say.
         """
         denoiser, adapter = self.denoiser(district), self.adapter(district)
         level = (steps / self.rules.steps).to(noised)
@@ -221,11 +223,11 @@ class LowResource3D(DistrictNetworks):
                 control = adapter(seen, place, level, mask, sparing=sparing)
             said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
         if control is None:
-            return usual.velocity(said)
+            return usual.velocity(guidance * said)
         # Two opinions on the same latent: the smaller SD, which is sigma * out, has more to say.
         told = _Guess.of(self.schedule, control.expected, control.sd, noised, steps)
         share = torch.sigmoid(2 * torch.log(usual.parts.out / told.parts.out) + control.trust)
-        return torch.lerp(usual.velocity(said), told.velocity(control.said), share)
+        return torch.lerp(usual.velocity(guidance * said), told.velocity(guidance * control.said), share)
 
     def figures(self, study: PreparedStudy, district: District) -> dict[str, float]:
         """Reconstruction errors [HU] and the denoiser's loss on a held-out patient."""

@@ -76,7 +76,9 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
         def say(box: Box) -> Tensor:
             near = (slice(None), slice(None), *box)
             seen = None if mask is None else mask[near]
-            velocity = system.velocity(district, noised[near], place[near], torch.tensor([at]), seen)
+            velocity = system.velocity(
+                district, noised[near], place[near], torch.tensor([at]), seen, guidance=rules.guidance
+            )
             clean = levels.image(noised[near], velocity, torch.tensor([at]))
             # No latent is beyond its grid.
             return clean.clamp(-rules.latent_gain, rules.latent_gain)

@@ -79,6 +79,12 @@ class Volumes(Part):
     """What an adapter brings to the denoiser: organ classes, the body alone, or nothing (no adapter)."""
     masks_from: Share = 0.5
     """Share of the denoiser's time after which half of the steps, drawn by chance, are the adapter's."""
+    error: Literal["squared", "absolute"] = "squared"
+    """Of the velocity, in training. Absolute errors (L1, arXiv 2503.13211) teach medians, and samples of them
+    are too small where less than half of the patients have body (docs/decisions/0014-guided.md)."""
+    guidance: Annotated[float, Field(ge=1, le=3)] = 1.3
+    """How many times as far from what is usual at its place a sample goes as the denoiser says (w of arXiv
+    2406.02507, eq. 3, the usual latents for a bad version of it): after minutes it says too little."""
     window: tuple[Positive, Positive, Positive] = (320, 96, 160)
     """Largest field that the denoiser is shown in training (z, y, x) [voxels]; a whole body where it fits."""
     largest: tuple[Positive, Positive, Positive] = (256, 512, 512)

@@ -153,7 +153,7 @@ class Losses(Part):
     """Of staying, over neighbourhoods, with what a generator starts from: uptake by CT number, and by place
     with `unpaired.by_place`; both scaled to [-1, 1]."""
     denoising: Weight = 1.0
-    """Of the denoiser's error, in units of what it denoises: squared, in volumes absolute."""
+    """Of the denoiser's error, in units of what it denoises: squared, in volumes as `volumes.error` says."""
 
 
 class Unpaired(Part):
