@@ -134,6 +134,56 @@ def test_the_mask_tells_more_than_the_place(recipe: Recipe, bodies: list[Prepare
     assert after < 0.95 * without
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_guidance_goes_on_from_what_needs_no_descent(
+    recipe: Recipe, bodies: list[PreparedStudy], masked: bool
+) -> None:
+    system = build(recipe)
+    sampler = system.sampler(bodies, "whole-body", 0)
+    steps = [k for k in range(20) if sampler.batch(k).masked][:3]
+    for progress in (0.4, 0.9):
+        for step in steps:
+            system.training_step("whole-body", sampler.batch(step), progress)
+    window = sampler.batch(steps[0]).windows[0]
+    mask = window.view.mask if masked else None
+    if mask is not None:
+        mask = mask.expand(len(window.steps), -1, -1, -1, -1)
+
+    def said(guidance: float) -> torch.Tensor:
+        with torch.no_grad():
+            return system.velocity(
+                "whole-body", window.noise, window.view.place, window.steps, mask, guidance=guidance
+            )
+
+    guess, as_said = said(0.0), said(1.0)
+    assert float((as_said - guess).abs().max()) > 1e-3, "the networks have said nothing yet"
+    assert torch.allclose(said(1.5), guess + 1.5 * (as_said - guess), atol=1e-5)
+
+
+def test_samples_are_guided_as_the_recipe_says(bodies: list[PreparedStudy]) -> None:
+    system = build(Recipe.read(values(guidance=1.0), "test"))
+    train(system, bodies, steps=10, seed=1)
+    order = Order(Field.of(bodies[0].hu.shape, SPACING), seed=3)
+    plain = draw(system, "whole-body", order)
+    guided = systems.restore(Model(Recipe.read(values(guidance=1.5), "test"), system_arrays(system), {}))
+    assert not np.array_equal(draw(cast(LowResource3D, guided), "whole-body", order), plain)
+
+
+@pytest.mark.parametrize(("error", "of"), [("squared", torch.square), ("absolute", torch.abs)])
+def test_the_error_of_the_velocity_is_the_recipes(
+    bodies: list[PreparedStudy], error: str, of: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    system = build(Recipe.read(values(error=error), "test"))
+    window = system.sampler(bodies, "whole-body", 0).batch(0).windows[0]
+    with torch.no_grad():
+        latent = system.latent_of("whole-body", window.view).expand(len(window.steps), -1, -1, -1, -1)
+        noised = system.schedule.noised(latent, window.noise, window.steps)
+        wrong = system.velocity("whole-body", noised, window.view.place, window.steps)
+        wrong = wrong - system.schedule.velocity(latent, window.noise, window.steps)
+        found = system.latent_loss("whole-body", window, masked=False)
+    assert float(found) == pytest.approx(float(of(wrong).mean()))
+
+
 def test_a_batch_depends_on_seed_and_step_only(recipe: Recipe, bodies: list[PreparedStudy]) -> None:
     system = build(recipe)
     one, two = (system.sampler(bodies, "whole-body", 7) for _ in range(2))
