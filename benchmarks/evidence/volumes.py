@@ -252,8 +252,9 @@ def _text(
     return (
         f"One training of {steps} steps ({record['seconds']:.0f} s) on {setting.training} phantom patients "
         f"at {recipe.spacing_mm[0]:g} mm. {measured} {rules.sample_steps} network evaluations a volume "
-        f"({rules.sampler}, {rules.steps} noise levels in training). Volumes are made on the fields of view "
-        "of these held-out patients, from noise and after their organ masks.\n\n"
+        f"({rules.sampler}, {rules.steps} noise levels and {rules.error} errors in training, guidance "
+        f"{rules.guidance:g}). Volumes are made on the fields of view of these held-out patients, from noise "
+        "and after their organ masks.\n\n"
         f"Real training patients are {floor or 0:.3g} from the held-out ones by the same Frechet distance: "
         "no set made from noise can be expected below. A volume made from noise differs by "
         f"{made.mean:.0f} HU from the most similar training patient, a held-out patient by {real.mean:.0f} "

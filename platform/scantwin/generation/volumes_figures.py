@@ -33,7 +33,7 @@ _SHOWN_STEPS: Final = 8
 
 @torch.no_grad()
 def figures(system: LowResource3D, study: PreparedStudy, district: District) -> dict[str, float]:
-    """Errors of the reconstruction [HU], and the denoiser's loss, in units of the latent.
+    """Errors of the reconstruction [HU], and the loss of the denoiser (`LowResource3D.latent_loss`).
 
     `mae` and `bias` in the body, `soft-mae` where the CT is between fat and enhanced organs; `denoising`
     without and `masked` with the mask, at four noise levels of one window.

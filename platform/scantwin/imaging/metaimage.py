@@ -39,6 +39,8 @@ _NRRD_TYPES: Final = {
     "ulonglong": "u8", "unsigned long long": "u8", "unsigned long long int": "u8", "uint64": "u8",
     "uint64_t": "u8", "float": "f4", "double": "f8",
 }  # fmt: skip
+_FILE_NAME: Final = re.compile(r"[^/\\:\x00-\x1f\x7f]+")
+"""What may stand for a file beside the header: no way to another folder, nothing that no system can open."""
 _SPACES: Final = {
     "left-posterior-superior": np.eye(3), "lps": np.eye(3), "": np.eye(3),
     "right-anterior-superior": LPS_RAS, "ras": LPS_RAS,
@@ -79,8 +81,8 @@ def read_stream(stream: BinaryIO, unit: Unit, shown: str, beside: Beside) -> Vol
     check_bytes(count * max(layout.dtype.itemsize, 4), shown)
     need = count * layout.dtype.itemsize
     if layout.file:
-        if not re.fullmatch(r"[^/\\:]+", layout.file) or layout.file in (".", ".."):
-            raise reject("image.unreadable", path=shown, found="its voxels lie in another folder")
+        if not _FILE_NAME.fullmatch(layout.file) or layout.file in (".", ".."):
+            raise reject("image.unreadable", path=shown, found="its voxels lie in no file beside it")
         with _beside(beside, layout.file, shown) as other:
             data = _voxels(other, layout, need, shown)
     else:

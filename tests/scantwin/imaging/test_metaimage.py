@@ -94,6 +94,7 @@ HEAD = {
         ({"CompressedData": "True"}, "image.unreadable"),
         ({"ElementDataFile": "/etc/passwd"}, "image.unreadable"),
         ({"ElementDataFile": "../other.raw"}, "image.unreadable"),
+        ({"ElementDataFile": "\0LOCAL"}, "image.unreadable"),
         ({"ElementDataFile": "gone.raw"}, "image.unreadable"),
     ],
 )
