@@ -23,6 +23,8 @@ TRIED = (
     "3: 1.03, at 1.11 of the whole-body MAE",
     "full setting, networks as before docs/decisions/0012 and lesions that weighed twice as much: 1.117 "
     "[1.049, 1.253]",
+    "what stands in the way: trained for minutes, no network here tells phantoms' lesions from vessels, so "
+    "that they stay cold with the terms and without (docs/decisions/0012, at its end)",
 )
 """What was measured before, on 20 lesions, one training each."""
 
