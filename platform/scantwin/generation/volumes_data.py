@@ -129,7 +129,7 @@ def _make_one(
     manifest = {
         "notice": NOTICE, "shape_zyx": ct.shape, "spacing_zyx_mm": ct.spacing, "seed": seed,
         "steps": order.steps or system.rules.sample_steps, "sampler": system.rules.sampler,
-        "mask": None if mask is None else mask.name,
+        "guidance": system.rules.guidance, "mask": None if mask is None else mask.name,
         "organs": "told from the made CT's numbers" if told_from_ct else "the mask that was asked for",
         "seconds": round(time.monotonic() - began, 2), **order.asked,
     }  # fmt: skip

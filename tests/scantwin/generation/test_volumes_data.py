@@ -25,6 +25,7 @@ from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import prepare_ct
 from scantwin.learning.recipe import Recipe
+from scantwin.learning.recipe_generation import Volumes
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, system_arrays
 
@@ -71,6 +72,7 @@ def test_volumes_from_noise_are_studies(trained: Path, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "made" / "volume-0000" / "manifest.json").read_text())
     assert manifest["notice"] == NOTICE and manifest["seed"] == 5 * 1_000_003
     assert tuple(manifest["shape_zyx"]) == study.ct.shape
+    assert manifest["guidance"] == Volumes().guidance, "a model may not say it: the data set does"
     assert (tmp_path / "made" / "volume-0000" / "picture.png").stat().st_size > 500
     # Fields of view are like the training's: torsos of 24 x 44 x 48 voxels, cropped to the body.
     assert all(0.5 < a / b < 1.6 for a, b in zip(study.ct.shape, (24, 44, 48), strict=True))
