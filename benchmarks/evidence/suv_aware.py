@@ -26,7 +26,7 @@ TRIED = (
     "what stands in the way: trained for minutes, no network here tells phantoms' lesions from vessels, so "
     "that they stay cold with the terms and without (docs/decisions/0012, at its end)",
 )
-"""What was measured before, on 20 lesions, one training each."""
+"""What was tried, one training each, on 20 lesions in the quick setting; and what stands in the way."""
 
 _GROUPS = {
     "liver": ("liver",),

@@ -147,7 +147,7 @@ def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
         .encode(
             x=x,
             y=alt.Y("site:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=160, grid=True)),
-            color=_by_site(colours),
+            color=_within_earl(_by_site(colours)),
             tooltip=[
                 alt.Tooltip("site:N", title="Site"),
                 alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
@@ -194,13 +194,13 @@ def control_chart(
             alt.Tooltip("detail:N", title="Detail"),
         ],
     )
-    beyond = alt.condition(abs(alt.datum.bias) > EARL, alt.value(STATUS_COLOUR["refused"]), alt.value(colour))
+    point = _within_earl(alt.value(colour)) if phantom else alt.value(colour)
     return alt.layer(
         *(_zones(colour, top) if phantom else []),
         *_limits("y", top, named=phantom),
         *([base.mark_rule(color=colour, opacity=0.45).encode(y="low:Q", y2="high:Q")] if patients else []),
         base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y, detail="stretch:N"),
-        base.mark_circle(size=70, opacity=1).encode(y=y, color=beyond if phantom else alt.value(colour)),
+        base.mark_circle(size=70, opacity=1).encode(y=y, color=point),
         *(_events(events) if len(events) else []),
     ).properties(height=height)
 
@@ -212,6 +212,11 @@ def _events(events: pd.DataFrame) -> list[Any]:
         marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5),
         words.encode(text="what:N", y=alt.value(10)),
     ]
+
+
+def _within_earl(colour: Any) -> Any:
+    """`colour` for a bias within EARL's limits; beyond them no site's own, which may be green."""
+    return alt.condition(abs(alt.datum.bias) > EARL, alt.value(STATUS_COLOUR["refused"]), colour)
 
 
 def _by_site(colours: Mapping[str, str]) -> alt.Color:

@@ -12,7 +12,7 @@ import pytest
 
 from scantwin_dashboard import charts
 from scantwin_dashboard.drift_charts import drift_chart, drift_frame
-from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, site_colours
+from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, STATUS_COLOUR, site_colours
 
 SITES = ("north", "south")
 COLOURS = site_colours(SITES)
@@ -84,6 +84,21 @@ def test_every_point_lies_inside_the_axis(bias: float) -> None:
         low, high = _domain(spec, "bias")
         assert low < -abs(bias) <= abs(bias) < high
         assert "SUV bias [%]" in _titles(spec)
+
+
+def test_beyond_earls_limits_no_point_has_its_sites_colour() -> None:
+    def point(chart: charts.Chart) -> dict[str, Any]:
+        circles = [one for one in chart.to_dict()["layer"] if one["mark"]["type"] == "circle"]
+        return circles[0]["encoding"]["color"]
+
+    newest = pd.DataFrame({"site": ["north"], "bias": [0.2], "measured": ["2026"]})
+    for chart in (
+        charts.bias_overview(newest, COLOURS),
+        charts.control_chart(_samples([0.2]), "#228833", phantom=True),
+    ):
+        condition = point(chart)["condition"]
+        assert condition == {"test": "(abs(datum.bias) > 0.1)", "value": STATUS_COLOUR["refused"]}
+    assert point(charts.control_chart(_samples([0.2]), "#228833", phantom=False)) == {"value": "#228833"}
 
 
 def test_a_phantom_has_limits_and_zones_and_a_liver_has_not() -> None:
