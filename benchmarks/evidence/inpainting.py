@@ -30,8 +30,8 @@ from scantwin.generation.inpainting import METHODS, CTInpainting, Method
 from scantwin.generation.painting import regenerate
 from scantwin.generation.regions import Region, ellipsoid, part_at, with_ring
 from scantwin.imaging.organs import ORGAN_LABEL, OrganClass
-from scantwin.imaging.picture_marks import burn_notice, panel
-from scantwin.imaging.pictures import ct_slice_image, save_png
+from scantwin.imaging.picture_marks import panel, with_notice
+from scantwin.imaging.pictures import SOFT_TISSUE, ct_slice_image, save_png
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.terminal import Advance
@@ -45,10 +45,11 @@ PUBLISHED: Final = {
 """FID of diffusion, Pix2Pix, neighbouring slice (METRICS.md): other scans, other features."""
 
 WINDOW: Final = {"lung": (-1100.0, 200.0)}
-SOFT: Final = (-160.0, 240.0)
 """What is shown to the extractor [HU]: lung in a window of its own, the rest in a soft-tissue one."""
 
 _FEWEST: Final = 12
+_TILE: Final = 320
+"""Width of a region in the picture [pixels]."""
 """Pixels of a slice's region below which the slice is not counted."""
 _SEEN: Final = 12
 """Pixels around a region that the extractor is shown: its features reach no further."""
@@ -121,7 +122,7 @@ def _neighbour(hu: NDArray[np.float32]) -> NDArray[np.float32]:
 def _measure(
     into: Made, study: PreparedStudy, region: Region, image: NDArray[np.float32], organ: OrganClass
 ) -> None:  # fmt: skip
-    low, high = WINDOW.get(organ, SOFT)
+    low, high = WINDOW.get(organ, SOFT_TISSUE)
     own = Gaussian(), Gaussian()
     for z in np.flatnonzero(region.sum(axis=(1, 2)) >= _FEWEST):
         box = _around(region[z])
@@ -168,7 +169,8 @@ def _frechet_table(found: Found, distances: Distances) -> Table:
         ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice", "published FID of the three"),
         rows,
         f"Extractor {extractor.name}: FD, not FID, so not to be compared with the published ones. Axial "
-        f"slices, features of the region in its surroundings, windows {SOFT[0]:.0f}..{SOFT[1]:.0f} HU and, "
+        f"slices, features of the region in its surroundings, windows "
+        f"{SOFT_TISSUE[0]:.0f}..{SOFT_TISSUE[1]:.0f} HU and, "
         f"for lung, {WINDOW['lung'][0]:.0f}..{WINDOW['lung'][1]:.0f} HU. "
         + _slices_and_features(found, distances, _features_of(extractor)),
     )
@@ -237,20 +239,30 @@ def _quality_table(found: Found) -> Table:
 
 
 def _row(study: PreparedStudy, region: Region, made: dict[Method, NDArray[np.float32]]) -> list[Volume]:
-    """The middle slice of a region, 140 mm around it: real, and made by each method."""
+    """The region in its middle slice, 140 mm around it; the CT there, and as each method makes it."""
     z, y, x = (round(float(c)) for c in np.argwhere(region).mean(axis=0))
     reach = [int(70 / s) for s in study.grid.spacing[1:]]
     low = (z, max(y - reach[0], 0), max(x - reach[1], 0))
     high = (z + 1, min(y + reach[0], region.shape[1]), min(x + reach[1], region.shape[2]))
-    return [study.grid.with_array(hu, "HU").crop(low, high) for hu in (study.hu, *made.values())]
+    images = [study.grid.with_array(hu, "HU").crop(low, high) for hu in (study.hu, *made.values())]
+    return [study.grid.with_array(region.astype(np.uint8), "label").crop(low, high), *images]
 
 
 def _picture(workshop: Workshop, shown: dict[OrganClass, list[Volume]]) -> Picture:
-    rows: list[list[Image.Image]] = [
-        [ct_slice_image(volume, plane="axial", window=WINDOW.get(organ, SOFT)) for volume in volumes]
-        for organ, volumes in shown.items()
+    rows: list[list[Image.Image]] = []
+    for organ, (region, *volumes) in shown.items():
+        window = WINDOW.get(organ, SOFT_TISSUE)
+        images = [ct_slice_image(v, plane="axial", window=window, outlined=region) for v in volumes]
+        small = [image.resize((_TILE, _TILE * image.height // image.width)) for image in images]
+        rows.append([small[0], *map(with_notice, small[1:])])
+    names = [
+        f"{organ}, {low:g} to {high:g} HU"
+        for organ in shown
+        for low, high in [WINDOW.get(organ, SOFT_TISSUE)]
     ]
-    picture = panel(rows, columns=("real", *METHODS), names=list(shown), title="Regions made anew")
-    burn_notice(picture)
+    picture = panel(rows, columns=("phantom's CT", *METHODS), names=names, title="Regions made anew, axial")
     save_png(picture, workshop.pictures / "inpainting.png")
-    return Picture("inpainting.png", "A region of one held-out phantom per organ: real, diffusion, Pix2Pix.")
+    return Picture(
+        "inpainting.png",
+        "A region (outlined) of one held-out phantom per organ: its own CT, diffusion, Pix2Pix.",
+    )

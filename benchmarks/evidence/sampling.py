@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.evidence.by_site import in_turn, told
+from benchmarks.evidence.charts import Panel, chart
 from benchmarks.evidence.distances import distance_over
 from benchmarks.evidence.findings import Aim, Findings, Ratio, Setting, Spread, Table, Workshop
 from benchmarks.evidence.measuring import Measurer
-from benchmarks.evidence.pictures import curves
 from benchmarks.evidence.settings import steps_of, translation_recipe
 from numpy.typing import NDArray
 
@@ -127,7 +127,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     windows, whose = chosen(windows_of(measurer.studies, recipe.districts, edge), setting.pick(5, 10))
     rules = recipe.diffusion
     assert rules is not None
-    rows, lines = [], {}
+    rows = []
     by_way: dict[Way, _Figures] = {}
     ways = _ways(rules)
     for number, way in enumerate(ways):
@@ -137,10 +137,9 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         figures = map(Spread.of, (found.mae, found.bias, found.suvmax, found.suvpeak))
         spent = Spread.of(found.seconds)
         rows.append((way.name, way.sampler, way.evaluations, *figures, found.distance, spent))
-    for sampler in SAMPLERS:
-        at = [(n, by_way[Way("sample", sampler, n)]) for n in STEPS]
-        lines[f"{sampler}: MAE"] = [(n, float(np.mean(f.mae))) for n, f in at]
-        lines[f"{sampler}: FD x 100"] = [(n, 100 * f.distance) for n, f in at]
+    at = {s: [(n, by_way[Way("sample", s, n)]) for n in STEPS] for s in SAMPLERS}
+    errors = {sampler: [(n, float(np.mean(f.mae))) for n, f in found] for sampler, found in at.items()}
+    realism = {sampler: [(n, f.distance) for n, f in found] for sampler, found in at.items()}
     text = (
         f"A window of {edge}^3 voxels around the hottest lesion of {whose}. The same weights and the same "
         f"noise throughout. {_adding_up(by_way, rules.sampler)} As shipped a sample starts at level "
@@ -161,9 +160,13 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         "Network evaluations a sample", text,
         (Table("Samplers and evaluations", columns, tuple(rows), note),),
         (
-            curves(
-                workshop, "sampling.png", lines, x="network evaluations", y="MAE [SUV], FD x 100",
-                ticks=STEPS, caption="One sample: error and realism by number of network evaluations.",
+            chart(
+                workshop, "sampling.png",
+                (
+                    Panel(errors, "network evaluations", "MAE [SUV]", STEPS),
+                    Panel(realism, "network evaluations", "Frechet distance", STEPS, logarithmic=True),
+                ),
+                "One sample: error and realism by number of network evaluations.",
             ),
         ),
         _aims(by_way, recipe),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.evidence import tables
+from benchmarks.evidence.charts import Panel, chart
 from benchmarks.evidence.findings import Aim, Findings, Picture, Ratio, Setting, Workshop
 from benchmarks.evidence.measuring import COVERED, CROSS_CALIBRATED, Measurer, Standing
-from benchmarks.evidence.pictures import curves
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
 from scantwin.evaluation.agreement import agreement
@@ -39,6 +39,9 @@ _GROUPS = {
     "lesions": ("lesions",),
 }  # fmt: skip
 """Colours of the Bland-Altman plot: all of `AGREED_ORGANS` and the lesions, as in the table beside it."""
+
+_WRITTEN = (2.0, 4.0, 10.0)
+"""Thresholds [g/ml] that are written beside the points of the true PETs."""
 
 _OFF = {"losses.hottest": 0.0, "losses.uptake": 0.0, "losses.lesions": 0.0}
 
@@ -117,11 +120,22 @@ def _free_response(workshop: Workshop, who: dict[str, Standing]) -> Picture:
     for name, counts in {**{n: s.tally.found for n, s in who.items()}, "true PET": true}.items():
         patients = who["terms on"].tally.searched
         lines[name] = [(marks / patients, found / of) for found, of, marks in counts.tolist() if of]
-    return curves(
-        workshop, "free-response.png", lines, x="false marks a patient", y="lesions found",
-        caption="Free response: share of lesions with a voxel above a threshold against marks outside of "
-        f"lesions, thresholds SUV {', '.join(f'{t:g}' for t in RESPONSE)}.",
-    )  # fmt: skip
+    names = [f"SUV {t:g}" if t in _WRITTEN else "" for t in RESPONSE]
+    return chart(
+        workshop,
+        "free-response.png",
+        [
+            Panel(
+                lines,
+                "false marks a patient",
+                "share of lesions found",
+                names={"true PET": names},
+                share=True,
+            )
+        ],
+        "Free response: share of lesions with a voxel above a threshold against marks outside of lesions, "
+        f"thresholds SUV {', '.join(f'{t:g}' for t in RESPONSE)} from right to left.",
+    )
 
 
 def _bland_altman(workshop: Workshop, standing: Standing) -> Picture:
@@ -130,15 +144,15 @@ def _bland_altman(workshop: Workshop, standing: Standing) -> Picture:
         for group, names in _GROUPS.items()
     }
     lines = {group: [((s + t) / 2, s - t) for s, t in points] for group, points in pairs.items() if points}
-    level: tuple[float, ...] = ()
+    level: dict[str, float] = {}
     if lines:
         said, true = np.array([pair for points in pairs.values() for pair in points], float).T
         found = agreement(said, true)
-        level = (found.high, found.bias, found.low)
-    return curves(
-        workshop, "bland-altman.png", lines, joined=False, level=level,
-        x="mean of both [SUV]", y="synthetic - true [SUV]",
-        caption="Bland-Altman: SUVmean of organs and lesions, coarse + diffusion with the terms on. Dashed: "
+        level = {"upper limit": found.high, "mean": found.bias, "lower limit": found.low}
+    panel = Panel(lines, "mean of both [SUV]", "synthetic - true [SUV]", joined=False, level=level)
+    return chart(
+        workshop, "bland-altman.png", [panel],
+        "Bland-Altman: SUVmean of organs and lesions, coarse + diffusion with the terms on. Dashed: "
         "mean difference and 95 % limits of all points together. Each patient has several, so they are not "
         "independent: the limits are of points, not of patients.",
     )  # fmt: skip

@@ -32,8 +32,8 @@ from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_drawing import Order, draw
 from scantwin.generation.volumes_figures import reconstructed
 from scantwin.generation.volumes_views import mask_classes
-from scantwin.imaging.picture_marks import burn_notice, panel
-from scantwin.imaging.pictures import best_coronal_mm, ct_slice_image, save_png, slice_frame
+from scantwin.imaging.picture_marks import panel, with_notice
+from scantwin.imaging.pictures import SOFT_TISSUE, best_coronal_mm, ct_slice_image, save_png, slice_frame
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
@@ -41,7 +41,6 @@ from scantwin.terminal import Advance
 
 _REPO: Final = Path(__file__).resolve().parents[2]
 RECIPES: Final = ("low-resource-3d",)
-SOFT: Final = (-160.0, 240.0)
 """What is shown to the extractor [HU]: fat to enhanced organs."""
 SIZES: Final = ("64,128,128", "128,256,256", "256,512,512")
 """Voxels (z, y, x) of the memory's table; the last is what is asked for."""
@@ -137,7 +136,7 @@ def _measure(
     ct = study.grid.with_array(image, "HU")
     regions = told_regions(ct)
     body = regions["body"]
-    gather(into.features, np.asarray(image, np.float32), body, SOFT, extractor)
+    gather(into.features, np.asarray(image, np.float32), body, SOFT_TISSUE, extractor)
     for name, value in litres(regions, ct.voxel_ml).items():
         into.litres.setdefault(name, []).append(value)
     into.distance.append(nearest(small_copy(image, body), known))
@@ -166,7 +165,8 @@ def _likeness(kinds: dict[str, Kind], extractor: str) -> Table:
         "Realism and memorisation",
         ("CTs", "slices", "Frechet distance to the held-out", "nearest training patient [HU]"),
         rows,
-        f"Extractor {extractor}, 2.5D, window {SOFT[0]:.0f}..{SOFT[1]:.0f} HU: FD, not FID. Nearest training "
+        f"Extractor {extractor}, 2.5D, window {SOFT_TISSUE[0]:.0f}..{SOFT_TISSUE[1]:.0f} HU: FD, not FID. "
+        "Nearest training "
         "patient: mean absolute difference of small copies (48 x 12 x 16 voxels of the body's box, clipped "
         "to the same window) where there is tissue, mean ± SD (n); a training patient is compared "
         "with the others. A copy would be much nearer than held-out patients are; a blurred CT is a little "
@@ -266,9 +266,11 @@ def _text(
 
 def _picture(workshop: Workshop, shown: list[Volume]) -> Picture:
     frame = slice_frame(shown[0], "coronal", best_coronal_mm(shown[0]))
-    names = ("real", "reconstructed", "made from noise", "made after the mask")
-    picture = panel([[ct_slice_image(ct, frame=frame) for ct in shown]], columns=names, title="Whole volumes")
-    burn_notice(picture)
+    names = ("phantom's CT", "reconstructed", "made from noise", "made after the mask")
+    real, *made = (ct_slice_image(ct, frame=frame) for ct in shown)
+    window = "{:g} to {:g} HU".format(*SOFT_TISSUE)
+    row = [real, *map(with_notice, made)]
+    picture = panel([row], columns=names, title=f"Whole volumes, coronal, {window}")
     save_png(picture, workshop.pictures / "volumes.png")
     return Picture(
         "volumes.png",

@@ -32,7 +32,9 @@ def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int
     """
     _, title, digits = METRIC[metric]
     part = frame[(frame.district == district) & (frame.metric == metric)]
-    model, references = part[part.who == "model"], part[part.who != "model"]
+    model = part[part.who == "model"]
+    # Measured once, at the end of a run: one value each, whatever the round.
+    references = part[part.who != "model"].sort_values("round").groupby("who").tail(1)
     colour = DISTRICT_COLOUR.get(district, INK)
     x = alt.X("round:Q", title="Round", axis=_ROUND_AXIS, scale=alt.Scale(nice=False, padding=12))
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False, nice=True))
@@ -43,9 +45,8 @@ def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int
         alt.Tooltip("sd:Q", title="SD over patients", format=f".{digits}f"),
         alt.Tooltip("n:Q", title="Patients", format=".0f"),
     ]
-    lines = alt.Chart(references).mark_line(color=INK, strokeWidth=1.3, opacity=0.9)
+    lines = alt.Chart(references).mark_rule(color=INK, strokeWidth=1.3, opacity=0.9)
     lines = lines.encode(
-        x=x,
         y=y,
         tooltip=tooltip,
         strokeDash=alt.StrokeDash(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from scantwin.errors import InputError
 from scantwin.imaging.nifti import read_nifti
-from scantwin.imaging.picture_marks import Palette, scale_bar
+from scantwin.imaging.picture_marks import Palette, notice_band, scale_bar
 from scantwin.imaging.pictures import (
     Plane,
     View,
@@ -136,26 +136,34 @@ def slice_image(volumes: ScanVolumes, layer: Layer, plane: Plane, index: int, to
     """One slice with its scale; `top` is the SUV [g/ml] at the end of the scale. All have the same size."""
     frame = slice_frame(volumes.pet, plane, place_mm(volumes, plane, index))
     if layer == "CT":
-        return _beside(ct_slice_image(volumes.ct, frame=frame), None)
+        return _beside(_with_room(ct_slice_image(volumes.ct, frame=frame)), None)
     if layer == "PET":
         return _beside(pet_slice_image(volumes.pet, frame=frame, top=top), ("inverse-grey", top, "SUV"))
     if layer == "CT + PET":
         return _beside(fused_image(volumes.ct, volumes.pet, frame=frame, top=top), ("hot", top, "SUV"))
     if layer == "Districts" and volumes.districts is not None:
-        return _beside(districts_image(volumes.ct, volumes.districts, frame=frame), None)
+        return _beside(_with_room(districts_image(volumes.ct, volumes.districts, frame=frame)), None)
     if volumes.std is None:
         raise InputError(
             "This scan has no standard deviation.", hint="Scan again with a newer model version."
         )
     most = volumes.spread_top
     return _beside(
-        pet_slice_image(volumes.std, frame=frame, top=most, palette="spread"), ("spread", most, "SD SUV")
+        pet_slice_image(volumes.std, frame=frame, top=most, palette="spread"), ("spread", most, "SD [SUV]")
     )
 
 
 def projection(volumes: ScanVolumes, view: View, top: float) -> Image.Image:
     """The maximum intensity projection with its scale."""
     return _beside(mip_image(volumes.pet, view=view, top=top), ("inverse-grey", top, "SUV"))
+
+
+def _with_room(picture: Image.Image) -> Image.Image:
+    """A picture of what is real, as large as its neighbours, which have the notice below."""
+    band = notice_band(picture.width)
+    both = Image.new("RGB", (band.width, picture.height + band.height))
+    both.paste(picture, ((band.width - picture.width) // 2, 0))
+    return both
 
 
 def _beside(picture: Image.Image, scale: tuple[Palette, float, str] | None) -> Image.Image:

@@ -24,9 +24,10 @@ from benchmarks.evidence import (  # noqa: E402
     report,
     workshop,
 )
+from benchmarks.evidence.charts import Panel, chart  # noqa: E402
 from benchmarks.evidence.findings import Findings, Setting  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
-from benchmarks.evidence.pictures import curves, most_lesions  # noqa: E402
+from benchmarks.evidence.pictures import most_lesions  # noqa: E402
 from benchmarks.evidence.sampling import windows_of  # noqa: E402
 from benchmarks.evidence.settings import (  # noqa: E402
     FULL,
@@ -178,12 +179,16 @@ def test_a_study_is_read_once_for_all_that_it_is_prepared_for(
 def test_curves_and_points_are_drawn_even_of_nothing(tmp_path: Path) -> None:
     bench = Bench(QUICK, tmp_path, tmp_path / "pictures")
     lines = {"one": [(2.0, 0.5), (200.0, 0.4)], "odd": [(5.0, math.nan)]}
-    curves(bench, "lines.png", lines, x="steps", y="MAE", ticks=(2, 20, 200), caption="")
-    curves(bench, "empty.png", {}, x="x", y="y", caption="", joined=False, level=(0.0,))
-    drawn = np.asarray(Image.open(tmp_path / "pictures" / "lines.png").convert("RGB")).astype(int)
+    steps = Panel(lines, "steps", "MAE", (2, 20, 200), logarithmic=True, names={"one": ["two"]})
+    chart(bench, "lines.png", [steps], "")
+    chart(bench, "two.png", [steps, Panel({}, "x", "y", joined=False, level={"mean": 0.0})], "")
+    drawn, two = (
+        np.asarray(Image.open(tmp_path / "pictures" / name).convert("RGB")).astype(int)
+        for name in ("lines.png", "two.png")
+    )
     blue = (abs(drawn - np.array([0, 114, 178])) < 3).all(2)
     assert blue.sum() > 400, "a line of two pixels' width across the plot"
-    assert Image.open(tmp_path / "pictures" / "empty.png").size == drawn.shape[1::-1]
+    assert two.shape[1] > 1.5 * drawn.shape[1], "side by side"
 
 
 def test_a_window_lies_around_the_hottest_lesion_in_its_own_district() -> None:

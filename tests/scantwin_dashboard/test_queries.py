@@ -80,7 +80,7 @@ def test_metrics_hold_the_model_and_every_reference(session: Session) -> None:
     frame = queries.metrics_frame(session, _run(session))
     assert set(frame.who) == {"model", "training-median", "training-mean", "hu-curve"}
     assert set(frame.district) == {"head", "trunk", "arms", "legs", "whole-body", "lesions"}
-    assert len(frame) == 8 * 4 * 6 * 4  # rounds, who, regions, metrics
+    assert len(frame) == (8 + 3) * 6 * 4  # rounds and the references at their end, regions, metrics
     assert frame["mean"].notna().all()
 
 

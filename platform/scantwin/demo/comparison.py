@@ -10,6 +10,7 @@ import numpy as np
 from scantwin.imaging.nifti import read_nifti
 from scantwin.imaging.picture_marks import panel, scale_bar
 from scantwin.imaging.pictures import (
+    SOFT_TISSUE,
     best_coronal_mm,
     ct_slice_image,
     mip_image,
@@ -45,6 +46,7 @@ def compare(scan: dict[str, Any], study: Path, picture: Path) -> dict[str, Any]:
     }
 
 
+_CT: Final = "CT, {:g} to {:g} HU".format(*SOFT_TISSUE)
 _VOLUMES: Final[tuple[tuple[str, Unit], ...]] = (("pet", "SUV"), ("std", "SUV"), ("ct", "HU"))
 
 
@@ -61,6 +63,15 @@ def _panel(ct: Volume, real: Volume, pet: Volume, std: Volume) -> Any:
     row.append(scale_bar(row[0].height, _TOP, "inverse-grey", "SUV"))
     top = max(0.5, float(np.ceil(2 * np.percentile(np.asarray(spread.array), 99.9)) / 2))
     row += [pet_slice_image(spread, frame=frame, top=top, palette="spread")]
-    row.append(scale_bar(row[0].height, top, "spread", "SD"))
-    names = ("CT", "real PET", "synthetic PET", "real, from the front", "synthetic", "", "error bar", "")
+    row.append(scale_bar(row[0].height, top, "spread", "SD [SUV]"))
+    names = (
+        _CT,
+        "real PET",
+        "synthetic PET",
+        "real, from the front",
+        "synthetic, from the front",
+        "",
+        "error bar",
+        "",
+    )
     return panel([row], columns=names)

@@ -13,7 +13,7 @@ from pathlib import Path
 from scantwin.evaluation import held_out, references, watching
 from scantwin.evaluation.held_out import Measured
 from scantwin.evaluation.references import Statistics
-from scantwin.imaging.picture_marks import burn_notice, panel
+from scantwin.imaging.picture_marks import panel, with_notice
 from scantwin.imaging.pictures import ct_slice_image
 from scantwin.imaging.study import District
 from scantwin.learning.cohort import Cohort
@@ -120,8 +120,7 @@ class PictureWatch:
                 ct_slice_image(ct, plane="axial" if ct.shape[0] == 1 else "coronal") for ct in shown.values()
             ]
             picture = panel([images], columns=list(shown), title=f"step {step}")
-            burn_notice(picture)
-            watching.save_picture(picture, self.pictures, step)
+            watching.save_picture(with_notice(picture), self.pictures, step)
         self._pictured = time.monotonic()
 
 

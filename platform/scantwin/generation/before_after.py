@@ -10,7 +10,7 @@ from PIL import Image
 from scantwin.generation.regions import Region
 from scantwin.generation.scene import Scene
 from scantwin.imaging.organs import ORGAN_LABEL
-from scantwin.imaging.picture_marks import burn_notice, panel
+from scantwin.imaging.picture_marks import panel, with_notice
 from scantwin.imaging.pictures import Plane, ct_slice_image, slice_frame
 from scantwin.imaging.volume import Volume
 
@@ -37,6 +37,4 @@ def before_and_after(scene: Scene, made: Volume, region: Region) -> Image.Image:
     for plane, at_mm in places:
         frame = slice_frame(near[0], plane, at_mm)
         rows.append([ct_slice_image(volume, frame=frame, window=window) for volume in near])
-    picture = panel(rows, columns=("real CT", "with made tissue"))
-    burn_notice(picture)
-    return picture
+    return with_notice(panel(rows, columns=("real CT", "with made tissue")))

@@ -28,7 +28,7 @@ from scantwin.generation.volumes_masks import MaskFile
 from scantwin.imaging.body import body_mask
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.organs import ORGAN_FILE, ORGAN_LABEL, classes_of_ct
-from scantwin.imaging.picture_marks import burn_notice, panel
+from scantwin.imaging.picture_marks import panel, with_notice
 from scantwin.imaging.pictures import best_coronal_mm, ct_slice_image, save_png, slice_frame
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
@@ -138,8 +138,7 @@ def _make_one(
         write_nifti(ct.with_array(classes, "label"), aside / ORGAN_FILE)
         write_json(aside / "study.json", about)
         picture = panel([_pictures(ct)], columns=("front", "side"), title=name)
-        burn_notice(picture)
-        save_png(picture, aside / "picture.png")
+        save_png(with_notice(picture), aside / "picture.png")
         write_json(aside / "manifest.json", manifest)
 
 

@@ -21,7 +21,7 @@ def write_capture(image: Image.Image, path: Path, *, pet: Dataset, description: 
     """Writes `image` (8 bit RGB) as a Secondary Capture; `pet` is a slice of the synthetic PET series.
 
     All captures of one scan are one series; `number` is the place of this one in it. The picture itself must
-    bear the notice (`pictures.burn_notice`); the header says it too.
+    bear the notice (`picture_marks.with_notice`); the header says it too.
     """
     rgb = image.convert("RGB")
     pixels = rgb.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -24,6 +25,8 @@ _DARK: Final = (16, 16, 16)
 _LIGHT: Final = (235, 235, 235)
 _WARNING: Final = (255, 70, 50)
 _GAP: Final = 8
+_LEAST_NOTICE: Final = 9.0
+"""Smallest letters of the notice [pixels]: what is smaller cannot be read."""
 
 
 def colours(palette: Palette) -> NDArray[np.uint8]:
@@ -73,13 +76,36 @@ def mark_sides(image: Image.Image, left: str, right: str) -> None:
         write(image, text, (x, y), size=size, anchor=anchor, colour=_DARK if light else _LIGHT, rim=not light)
 
 
-def burn_notice(image: Image.Image) -> None:
-    """Burns the notice of synthetic images into the foot of a picture, on a dark band of its own."""
-    size = fitted_size(NOTICE, image.width - 8)
-    band = round(1.5 * size)
-    ImageDraw.Draw(image).rectangle((0, image.height - band, image.width, image.height), fill=_DARK)
-    middle = (image.width / 2, image.height - band / 2)
-    write(image, NOTICE, middle, size=size, anchor="mm", colour=_WARNING, rim=False)
+def with_notice(image: Image.Image) -> Image.Image:
+    """A picture with the notice of synthetic images below it: nothing of the picture is covered."""
+    band = notice_band(image.width)
+    both = Image.new("RGB", (band.width, image.height + band.height), _DARK)
+    both.paste(image, ((band.width - image.width) // 2, 0))
+    both.paste(band, (0, image.height))
+    return both
+
+
+def notice_band(width: int) -> Image.Image:
+    """The notice of synthetic images on a dark band, `width` [pixels] wide, or as wide as its longest word.
+
+    It is all there at any width: where one line would be too small to read, it takes several.
+    """
+    words = NOTICE.split()
+    font = ImageFont.load_default(size=_LEAST_NOTICE)
+    wide = max(width, round(max(map(font.getlength, words))) + _GAP)
+    lines = [NOTICE]
+    if font.getlength(NOTICE) > wide - _GAP:
+        lines = [words[0]]
+        for word in words[1:]:
+            longer = f"{lines[-1]} {word}"
+            lines = [*lines[:-1], longer] if font.getlength(longer) <= wide - _GAP else [*lines, word]
+    size = min(fitted_size(line, wide - _GAP, smallest=_LEAST_NOTICE) for line in lines)
+    height = round(1.5 * size)
+    band = Image.new("RGB", (wide, height * len(lines)), _DARK)
+    for number, line in enumerate(lines):
+        middle = (wide / 2, (number + 0.5) * height)
+        write(band, line, middle, size=size, anchor="mm", colour=_WARNING, rim=False)
+    return band
 
 
 def scale_bar(height: int, top: float, palette: Palette, label: str) -> Image.Image:
@@ -92,12 +118,19 @@ def scale_bar(height: int, top: float, palette: Palette, label: str) -> Image.Im
     image.paste(Image.fromarray(np.repeat(ramp[:, None], 14, axis=1)), (0, head))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, head, 13, foot), outline=_LIGHT)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = foot - share * (foot - head)
+    for value in round_ticks(top):
+        y = foot - value / top * (foot - head)
         draw.line((10, y, 17, y), fill=_LIGHT)
-        write(image, f"{share * top:.3g}", (20, y), size=text, anchor="lm")
+        write(image, f"{value:g}", (20, y), size=text, anchor="lm")
     write(image, label, (0, 2), size=min(text, fitted_size(label, image.width, largest=text)))
     return image
+
+
+def round_ticks(top: float) -> list[float]:
+    """Three to six round numbers from 0 up to `top` or just below it."""
+    ten = 10.0 ** math.floor(math.log10(top))
+    step = next(m * ten for m in (0.2, 0.25, 0.5, 1.0, 2.0) if top / (m * ten) < 5.5)
+    return [round(k * step, 12) for k in range(math.floor(top / step + 1e-9) + 1)]
 
 
 def panel(

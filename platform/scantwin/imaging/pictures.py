@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from scantwin.files import whole_file
 from scantwin.imaging.body import SKIN_HU, coarsen
-from scantwin.imaging.picture_marks import Palette, burn_notice, colours, mark_sides, panel, scale_bar
+from scantwin.imaging.picture_marks import Palette, colours, mark_sides, panel, scale_bar, with_notice
 from scantwin.imaging.resampling import grid_over, resample_like
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.imaging.volume import CANONICAL, Volume
@@ -78,10 +78,11 @@ def ct_slice_image(
     at_mm: float | None = None,
     window: tuple[float, float] = SOFT_TISSUE,
     frame: Volume | None = None,
+    outlined: Volume | None = None,
 ) -> Image.Image:
     """A CT [HU] slice in grey; `frame` gives place and extent where several are to match."""
     frame = frame or slice_frame(ct, plane, at_mm)
-    return _marked(_grey(ct, frame, window), _plane_of(frame))
+    return _marked(_outlined(_grey(ct, frame, window), outlined, frame), _plane_of(frame))
 
 
 def pet_slice_image(
@@ -122,10 +123,7 @@ def fused_image(
     # From 40 % of the scale on the colour covers the CT; background uptake (muscle, fat) barely tints it.
     weight = (0.85 * np.clip(suv / (0.4 * top), 0.0, 1.0))[..., None]
     rgb = (1 - weight) * _grey(ct, frame, window) + weight * _coloured(suv, top, "hot")
-    if lesions is not None:
-        inside = _on(lesions, frame, 0.0, "nearest") > 0.5
-        rgb[ndimage.binary_dilation(inside) & ~inside] = (0, 255, 255)
-    return _marked(rgb, _plane_of(frame), synthetic)
+    return _marked(_outlined(rgb, lesions, frame), _plane_of(frame), synthetic)
 
 
 def districts_image(
@@ -215,7 +213,7 @@ def study_pictures(
             else 0.5
         )
         error = pet_slice_image(std, frame=frame, top=top, palette="spread", synthetic=synthetic)
-        bars = scale_bar(error.height, top, "spread", "SD SUV")
+        bars = scale_bar(error.height, top, "spread", "SD [SUV]")
         what = "standard deviation" + (" (grey: unknown)" if np.isnan(spread).any() else "")
         picture = panel([[seen, suv, error, bars]], columns=(name, "", what, ""), title=title)
         made.append(save_png(picture, folder / "uncertainty.png"))
@@ -256,6 +254,14 @@ def _grey(ct: Volume, frame: Volume, window: tuple[float, float]) -> NDArray[np.
     return np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
 
 
+def _outlined(rgb: NDArray[np.float32], mask: Volume | None, frame: Volume) -> NDArray[np.float32]:
+    """A picture (row, column, RGB) with a line around what `mask` marks."""
+    if mask is not None:
+        inside = _on(mask, frame, 0.0, "nearest") > 0.5
+        rgb[ndimage.binary_dilation(inside) & ~inside] = (0, 255, 255)
+    return rgb
+
+
 def _coloured(values: NDArray[np.float32], top: float, palette: Palette) -> NDArray[np.uint8]:
     return np.asarray(colours(palette)[(np.clip(values / top, 0.0, 1.0) * 255).round().astype(int)])
 
@@ -263,6 +269,4 @@ def _coloured(values: NDArray[np.float32], top: float, palette: Palette) -> NDAr
 def _marked(rgb: NDArray[np.generic], orientation: str, synthetic: bool = False) -> Image.Image:
     image = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
     mark_sides(image, *_SIDES[orientation])
-    if synthetic:
-        burn_notice(image)
-    return image
+    return with_notice(image) if synthetic else image

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from scantwin.imaging import pictures as pic
-from scantwin.imaging.picture_marks import colours, panel, scale_bar
+from scantwin.imaging.picture_marks import colours, notice_band, panel, round_ticks, scale_bar
 from scantwin.imaging.volume import Volume
 
 
@@ -119,12 +121,26 @@ def test_fused_keeps_the_ct_where_nothing_is_taken_up() -> None:
 def test_the_notice_is_burnt_in(make: object) -> None:
     assert callable(make)
     plain, marked = (np.asarray(make(hot_spot(), synthetic=s)).astype(int) for s in (False, True))
-    foot = slice(int(0.94 * plain.shape[0]), None)
-    changed = (plain != marked).any(axis=2)
-    assert changed[foot].mean() > 0.5
-    assert not changed[: int(0.94 * plain.shape[0])].any()
-    red = (marked[foot, :, 0] > 200) & (marked[foot, :, 2] < 120)
+    assert (marked[: len(plain)] == plain).all(), "nothing of the picture is covered"
+    foot = marked[len(plain) :]
+    red = (foot[..., 0] > 200) & (foot[..., 2] < 120)
     assert red.mean() > 0.02, "the letters can be read"
+
+
+@pytest.mark.parametrize("width", [1, 40, 77, 100, 118, 131, 139, 480, 2000])
+def test_the_notice_is_whole_at_any_width(width: int) -> None:
+    band = np.asarray(notice_band(width)).astype(int)
+    assert band.shape[1] >= width
+    red = (band[..., 0] > 120) & (band[..., 2] < 120)
+    assert not red[:, :2].any() and not red[:, -2:].any(), "no letter is cut off"
+    assert red.any(axis=1).sum() >= 5, "letters that can be read"
+
+
+@given(st.floats(0.01, 5000))
+def test_a_scale_has_few_round_numbers(top: float) -> None:
+    ticks = round_ticks(top)
+    assert 3 <= len(ticks) <= 6 and ticks[0] == 0 and top * 0.65 < ticks[-1] <= top * (1 + 1e-6)
+    assert all(len(f"{tick:.9g}".replace(".", "").strip("0")) <= 3 for tick in ticks)
 
 
 def test_district_colours() -> None:
