@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scantwin.imaging.limits import check_bytes
+from scantwin.imaging.limits import MAX_VOXEL_BYTES, check_bytes
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.volume import Volume
 from scantwin.imaging.world import LPS_RAS, volume_from_affine
@@ -65,7 +65,9 @@ class _Layout:
     file: str = ""
     """Name of the file with the voxels; empty for the same."""
     skip: int = 0
-    """Bytes before the voxels; -1 says that they are the last of the file."""
+    """Bytes before the voxels, unpacked; -1 says that they are the last of the file."""
+    lines: int = 0
+    """Lines before the voxels, as they lie in the file."""
 
 
 def read_stream(stream: BinaryIO, unit: Unit, shown: str, beside: Beside) -> Volume:
@@ -128,11 +130,16 @@ def _meta(stream: BinaryIO, shown: str) -> _Layout:
     )
     affine[:3, 3] = _numbers(_first(fields, ("offset", "position", "origin"), "0 0 0"), 3)
     file = fields["elementdatafile"]
+    packed, local = _true(fields.get("compresseddata", "False")), file.upper() == "LOCAL"
+    skip = int(fields.get("headersize", "0"))
+    if local and skip > 0:  # counted from where the file begins
+        skip -= stream.tell()
+    if not -1 <= skip <= MAX_VOXEL_BYTES or (packed and skip):
+        raise reject("image.unreadable", path=shown, found=f"its HeaderSize is {fields['headersize']}")
     return _Layout(
         tuple(int(n) for n in fields["dimsize"].split()),
         np.dtype((">" if msb else "<") + _META_TYPES[fields["elementtype"].upper()]), affine,
-        "zlib" if _true(fields.get("compresseddata", "False")) else "raw",
-        "" if file.upper() == "LOCAL" else file, int(fields.get("headersize", "0")),
+        "zlib" if packed else "raw", "" if local else file, skip,
     )  # fmt: skip
 
 
@@ -155,36 +162,56 @@ def _nrrd(stream: BinaryIO, shown: str) -> _Layout:
         affine[:3, :3] = np.diag(_numbers(fields.get("spacings", "1 1 1"), 3))
     affine[:3, 3] = _numbers(re.sub("[(),]", " ", fields.get("space origin", "(0,0,0)")), 3)
     affine[:3] = _SPACES[fields.get("space", "").lower()] @ affine[:3]
+    if moved := sorted({"axis mins", "axis maxs", "axismins", "axismaxs"} & set(fields)):
+        found = f"{moved[0]} is not read; write space origin and space directions"
+        raise reject("image.unreadable", path=shown, found=found)
     order = ">" if fields.get("endian", "little").lower() == "big" else "<"
     file = _first(fields, ("data file", "datafile"), "")
     skip = int(_first(fields, ("byte skip", "byteskip"), "0"))
     sizes = tuple(int(n) for n in fields["sizes"].split())
-    return _Layout(sizes, np.dtype(order + _NRRD_TYPES[fields["type"].lower()]), affine, packing, file, skip)
+    dtype = np.dtype(order + _NRRD_TYPES[fields["type"].lower()])
+    lines = int(_first(fields, ("line skip", "lineskip"), "0"))
+    if not -1 <= skip <= MAX_VOXEL_BYTES or not 0 <= lines <= _MAX_HEADER:
+        raise reject("image.unreadable", path=shown, found=f"it skips {skip} bytes and {lines} lines")
+    return _Layout(sizes, dtype, affine, packing, file, skip, lines)
 
 
 def _voxels(stream: BinaryIO, layout: _Layout, need: int, shown: str) -> bytes:
     """Exactly `need` bytes of voxels."""
+    for _ in range(layout.lines):
+        stream.readline(_MAX_HEADER)
+    skip = max(layout.skip, 0)
     if layout.packing != "raw":
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | (16 if layout.packing == "gzip" else 0))
-        data = bytearray()
-        try:
-            while len(data) < need and (piece := stream.read(_PIECE)):
-                data += unpack.decompress(piece, need - len(data))
-                while unpack.unconsumed_tail and len(data) < need:
-                    data += unpack.decompress(unpack.unconsumed_tail, need - len(data))
-        except zlib.error:
-            raise reject("image.unreadable", path=shown, found="its voxels cannot be unpacked") from None
+        data = _unpacked(stream, layout.packing, skip + need, shown)[skip:]
     else:
         if layout.skip == -1:
             stream.seek(max(stream.seek(0, 2) - need, 0))
-        elif layout.file and layout.skip > 0:
-            stream.seek(layout.skip)
+        stream.seek(skip, 1)
         data = bytearray()
         while len(data) < need and (piece := stream.read(min(_PIECE, need - len(data)))):
             data += piece
     if len(data) < need:
         raise reject("image.unreadable", path=shown, found=f"it ends {need - len(data)} bytes early")
     return bytes(data)
+
+
+def _unpacked(stream: BinaryIO, packing: str, size: int, shown: str) -> bytearray:
+    """The first `size` bytes, or fewer, of what is packed; its checksum is compared where it has one."""
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | (16 if packing == "gzip" else 0))
+    data = bytearray()
+    try:
+        # One byte more than is wanted shows what goes on, and lets the end be read where nothing does.
+        while not unpack.eof and len(data) <= size:
+            piece = unpack.unconsumed_tail or stream.read(_PIECE)
+            if not piece:
+                break
+            data += unpack.decompress(piece, size + 1 - len(data))
+    except zlib.error:
+        raise reject("image.unreadable", path=shown, found="its voxels cannot be unpacked") from None
+    if len(data) >= size and not unpack.eof:
+        found = "it goes on after its voxels" if len(data) > size else "its checksum is missing"
+        raise reject("image.unreadable", path=shown, found=found)
+    return data[:size]
 
 
 def _beside(beside: Beside, name: str, shown: str) -> BinaryIO:

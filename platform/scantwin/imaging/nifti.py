@@ -34,6 +34,8 @@ _PLAUSIBLE_VOXEL_MM: Final = (0.05, 60.0)
 
 _PIECE: Final = 16 << 20
 """Bytes read at a time."""
+_AFTER: Final = 1 << 20
+"""Most bytes that may follow the voxels: a block's padding does; more must not be unpacked."""
 
 _BROKEN_HEADER: Final = (HeaderDataError, ValueError, TypeError, ArithmeticError, KeyError)
 """What nibabel raises on fields that make no sense (LinAlgError is a ValueError)."""
@@ -106,6 +108,8 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
     # the offset at 0. What begins before that ends early, and is refused for it.
     stream.seek(max(offset, header.single_vox_offset))
     data = _read_exactly(stream, count * dtype.itemsize, shown)
+    if isinstance(stream, gzip.GzipFile):
+        _to_the_end(stream, shown)
     stored = np.frombuffer(data, dtype).reshape(shape[::-1])  # (k, j, i): Fortran order of (i, j, k)
     return volume_from_affine(_scaled(stored, slope, inter), _lps(affine, header, shown), unit, shown)
 
@@ -135,6 +139,9 @@ def _shape(header: nib.Nifti1Header, shown: str) -> tuple[int, int, int]:
 
 def _lps(affine: NDArray[np.float64], header: nib.Nifti1Header, shown: str) -> NDArray[np.float64]:
     """The 4 x 4 affine (i, j, k) -> LPS [mm]."""
+    if not header["sform_code"] and not header["qform_code"]:
+        # Method 1 of NIfTI-1: sizes without a place. Which way is front would be a guess.
+        raise reject("nifti.geometry", path=shown, found="neither sform nor qform says how it lies")
     if not np.isfinite(affine).all():
         raise reject("nifti.geometry", path=shown, found="it holds values that are not numbers")
     try:
@@ -160,6 +167,12 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
     # What comes out as no number is refused by who reads on; numpy need not say so on the terminal.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(wide * slope + inter, np.float32)
+
+
+def _to_the_end(stream: BinaryIO, shown: str) -> None:
+    """Reads what is left, so that gzip compares its checksum: else a turned bit is read as voxels."""
+    if len(stream.read(_AFTER + 1)) > _AFTER:
+        raise reject("nifti.unreadable", path=shown, found="it goes on after its voxels")
 
 
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytearray:

@@ -171,6 +171,43 @@ def test_damaged_files_are_refused_with_a_code(spoil, tmp_path):
     assert rejected(path) in ("nifti.unreadable", "nifti.geometry", "dicom.too-large", "geometry.bad")
 
 
+@given(place=st.floats(0, 1), bit=st.integers(0, 7))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_turned_bit_in_a_packed_file_is_noticed(place, bit, tmp_path_factory):
+    path = tmp_path_factory.mktemp("f") / "x.nii.gz"
+    array = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1 << bit
+    path.write_bytes(bytes(content))
+    try:
+        read = read_nifti(path, "HU")
+    except Rejection as refusal:
+        assert refusal.code == "nifti.unreadable"
+    else:  # a bit of gzip's own header: its time, its system
+        np.testing.assert_array_equal(read.array, array.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("missing", range(1, 10))
+def test_a_packed_file_without_its_last_bytes_is_refused(missing, tmp_path):
+    nib.save(image(), tmp_path / "x.nii.gz")
+    (tmp_path / "x.nii.gz").write_bytes((tmp_path / "x.nii.gz").read_bytes()[:-missing])
+    assert rejected(tmp_path / "x.nii.gz") == "nifti.unreadable"
+
+
+def test_what_follows_the_voxels_is_not_unpacked_without_end(tmp_path):
+    content = image().to_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content + bytes(1000)))
+    assert read_nifti(tmp_path / "a.nii.gz", "HU").array.ndim == 3
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content + bytes(200 << 20)))
+    assert rejected(tmp_path / "b.nii.gz") == "nifti.unreadable"
+
+
+def test_without_sform_and_qform_nobody_knows_which_way_is_front(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), None), tmp_path / "x.nii")
+    assert rejected(tmp_path / "x.nii") == "nifti.geometry"
+
+
 def test_a_small_file_that_claims_gigabytes_takes_no_memory(tmp_path):
     import tracemalloc
 
