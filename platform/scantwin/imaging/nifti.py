@@ -58,12 +58,16 @@ def read_nifti(path: Path | str, unit: Unit) -> Volume:
 def read_nifti_stream(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
     """The same from an open file; `shown` names it in errors."""
     try:
-        if stream.read(2) == b"\x1f\x8b":
-            stream.seek(0)
-            stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
-        else:
-            stream.seek(0)
-        return _read(stream, unit, shown)
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        if not packed:
+            return _read(stream, unit, shown)
+        unpacked = io.BufferedReader(gzip.GzipFile(fileobj=stream))
+        volume = _read(unpacked, unit, shown)
+        # Only at its end does gzip compare its checksum: a turned bit would be read as voxels.
+        if len(unpacked.read(_AFTER + 1)) > _AFTER:
+            raise reject("nifti.unreadable", path=shown, found="it goes on after its voxels")
+        return volume
     except (EOFError, OSError, zlib.error) as error:
         raise reject("nifti.unreadable", path=shown, found=_short(error)) from None
 
@@ -108,8 +112,6 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
     # the offset at 0. What begins before that ends early, and is refused for it.
     stream.seek(max(offset, header.single_vox_offset))
     data = _read_exactly(stream, count * dtype.itemsize, shown)
-    if isinstance(stream, gzip.GzipFile):
-        _to_the_end(stream, shown)
     stored = np.frombuffer(data, dtype).reshape(shape[::-1])  # (k, j, i): Fortran order of (i, j, k)
     return volume_from_affine(_scaled(stored, slope, inter), _lps(affine, header, shown), unit, shown)
 
@@ -167,12 +169,6 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
     # What comes out as no number is refused by who reads on; numpy need not say so on the terminal.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(wide * slope + inter, np.float32)
-
-
-def _to_the_end(stream: BinaryIO, shown: str) -> None:
-    """Reads what is left, so that gzip compares its checksum: else a turned bit is read as voxels."""
-    if len(stream.read(_AFTER + 1)) > _AFTER:
-        raise reject("nifti.unreadable", path=shown, found="it goes on after its voxels")
 
 
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytearray:
