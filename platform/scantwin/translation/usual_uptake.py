@@ -2,8 +2,8 @@
 
 Without pairs nobody sees how hot a voxel of a CT is. But PETs tell how hot its place usually is, and CTs what
 tissue usually lies there; each is plain regression and needs no pair. To be expected of a voxel is the
-uptake of its CT number by the tissue curve, times by how much hotter its place is than the curve says of what
-usually lies there: in a brain seven times what its density tells (docs/decisions/0010-usual-uptake.md).
+uptake of its CT number by the tissue curve, multiplied by how much hotter its place is than the curve says of
+what usually lies there: in a brain seven times what its density tells (docs/decisions/0010-usual-uptake.md).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WIDTH: Final = 48
 _COARSE: Final = 2
 """Voxels along an axis that share a place: it changes slowly, and all would cost eight times as much."""
 _FAINT_SUV: Final = 0.05
-"""Uptake [g/ml] that is added before logarithms are taken: noise and air have next to none."""
+"""Uptake [g/ml] that is added to all: what has a logarithm is above zero, and air has next to none."""
 _MOST: Final = 3.0
 """Largest logarithm of how much hotter a place may be: twenty times. A bladder has ten times what muscle has
 (TISSUES.md, 1)."""
@@ -54,9 +54,9 @@ def place_of(inputs: Tensor) -> Tensor:
 
 
 class UsualUptake(nn.Module):
-    """Says of a place what its PETs usually take up, and what its CTs would by the tissue curve.
+    """Says of a place what its PETs take up on average, and what its CTs would by the tissue curve.
 
-    Both as logarithms, whose medians are the medians' logarithms: a term of absolute errors learns these.
+    Both as logarithms of means: medians made a PET pale (docs/decisions/0010-usual-uptake.md, Later).
     """
 
     quicker = 20.0
@@ -76,7 +76,7 @@ class UsualUptake(nn.Module):
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of what PETs, and CTs by the curve, usually take up at a place (B, 4, D, H, W): both
+        """Logarithms of what PETs, and CTs by the curve, take up on average at a place (B, 4, D, H, W): both
         (B, 1, D, H, W), of [g/ml]."""
         x = (place.movedim(1, -1) - self.middle) * _SPREAD
         for layer in self.layers[:-1]:
@@ -85,12 +85,16 @@ class UsualUptake(nn.Module):
         return pets, curve
 
     def error(self, pets: Told, curve: Told) -> Tensor:
-        """Sum of the mean absolute errors of both logarithms, of what patches tell of either."""
+        """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974), of what patches tell of either.
+
+        uptake / exp(said) + said is least where exp(said) is the mean uptake, whatever its distribution, and
+        counts errors as shares of it: patients differ by a share (TISSUES.md, 1).
+        """
         errors: list[Tensor] = []
         for which, told in enumerate((pets, curve)):
             inputs, suv, weight = (part[..., ::_COARSE, ::_COARSE, ::_COARSE] for part in told)
-            off = self(place_of(inputs))[which] - (suv.clamp(min=0.0) + _FAINT_SUV).log()
-            errors.append((off.abs() * weight).sum() / weight.sum().clamp(min=1.0))
+            said, uptake = self(place_of(inputs))[which], suv.clamp(min=0.0) + _FAINT_SUV
+            errors.append(((uptake * (-said).exp() + said) * weight).sum() / weight.sum().clamp(min=1.0))
         return errors[0] + errors[1]
 
     @torch.no_grad()
