@@ -85,7 +85,7 @@ class UsualUptake(nn.Module):
         return pets, curve
 
     def error(self, pets: Told, curve: Told) -> Tensor:
-        """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974), of what patches tell of either.
+        """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974) of what patches tell.
 
         uptake / exp(said) + said is least where exp(said) is the mean uptake, whatever its distribution, and
         counts errors as shares of it: patients differ by a share (TISSUES.md, 1).
