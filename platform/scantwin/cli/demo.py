@@ -38,7 +38,7 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     as_json: Json = False,
 ) -> None:
-    """Three sites train a CT -> PET model together, then a new patient is scanned: five to seven minutes.
+    """Three sites train a CT -> PET model together, then a new patient is scanned: three to seven minutes.
 
     \b
     scantwin demo                                # phantoms; serves a dashboard at the end
