@@ -156,7 +156,7 @@ _CATALOGUE: Final[tuple[tuple[str, Severity, str, str], ...]] = (
      "The series time is {found} s earlier than the first acquisition, so it is not the decay reference.",
      "Check the dates of series and acquisition."),
     ("suv.body-size", "rejected",
-     "{suv_type} has no sense for this weight and height: the body measure comes out as {found}.",
+     "{suv_type} makes no sense for this weight and height: the body measure comes out as {found}.",
      "Check PatientWeight [kg] and PatientSize [m], or ask for --type bw."),
     ("suv.several-doses", "rejected",
      "The series names {found} administrations of a radiopharmaceutical; SUV is defined for one.",
