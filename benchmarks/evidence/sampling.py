@@ -48,8 +48,8 @@ _MAY_FILL = 0.02
 TRIED = (
     "one sample, Frechet distance over that with 200 evaluations, the same weights and windows: ten at even "
     "levels 1.32, of ddim 1.53; twenty 0.96, fifty 1.00; five 1.28",
-    "with the weights from before docs/decisions/0012, ten evaluations: 0.926 [0.867, 1.016] of ten windows; what "
-    "is delivered had 0.977 then",
+    "with the weights from before docs/decisions/0012, ten evaluations: 0.926 [0.867, 1.016] of ten windows; "
+    "what is delivered had 0.977 then",
 )
 """What was measured of one sample."""
 

@@ -207,13 +207,13 @@ def without_terms(path: Path) -> Path:
 def _text(names: Sequence[str], folds: int, budget: str, figures: dict[str, list[Figures]]) -> str:
     body, tumour = _times(figures, "mae"), _times(figures, "lesion-mae")
     return (
-        f"{len(names)} patients of the Soft-tissue-Sarcoma collection (docs/sources.md; CC BY 3.0), cropped 5 cm "
-        f"around the tumour; {folds} of {_FOLDS} folds, "
+        f"{len(names)} patients of the Soft-tissue-Sarcoma collection (docs/sources.md; CC BY 3.0), cropped "
+        f"5 cm around the tumour; {folds} of {_FOLDS} folds, "
         f"{len(figures['pix2pix'])} patients measured by a model that never saw them. `scantwin train "
         f"--budget {budget}` as shipped for Pix2Pix and coarse-diffusion, measuring included. The "
-        f"{PLAIN_UNET} learns as long, from the CT alone, with L1: MONAI's, with instance normalisation, as "
-        f"METRICS.md has this reference. So does {_STRIPPED}: a recipe less all that it adds (no tissue curve, no "
-        "augmentation but mirroring, no choice of hot spots, no average of weights, no choice of the step, "
+        f"{PLAIN_UNET} learns as long, from the CT alone, with L1: MONAI's, with instance normalisation, "
+        f"as METRICS.md has this reference. So does {_STRIPPED}: a recipe less all that it adds (no tissue "
+        "curve, no augmentation but mirroring, no choice of hot spots, no average of weights, no choice of the step, "
         "nobody held out), but told where in the body and in the field of view a voxel is; until 2026-11-29 "
         "it stood here as the plain U-Net. It has "
         f"{body} of Pix2Pix's MAE in the body and {tumour} in the tumour. It learns from four patients more, "
