@@ -213,8 +213,8 @@ def _text(names: Sequence[str], folds: int, budget: str, figures: dict[str, list
         f"--budget {budget}` as shipped for Pix2Pix and coarse-diffusion, measuring included. The "
         f"{PLAIN_UNET} learns as long, from the CT alone, with L1: MONAI's, with instance normalisation, "
         f"as METRICS.md has this reference. So does {_STRIPPED}: a recipe less all that it adds (no tissue "
-        "curve, no augmentation but mirroring, no choice of hot spots, no average of weights, no choice of the step, "
-        "nobody held out), but told where in the body and in the field of view a voxel is; until 2026-11-29 "
+        "curve, no augmentation but mirroring, no choice of hot spots, no average of weights, no choice of "
+        "the step, nobody held out), but told where in the body and in the field of view a voxel is; until 2026-11-29 "
         "it stood here as the plain U-Net. It has "
         f"{body} of Pix2Pix's MAE in the body and {tumour} in the tumour. It learns from four patients more, "
         "and lesions do not weigh more in it (docs/decisions/0006 has what each of these costs and gains). "
@@ -249,7 +249,8 @@ def _measured(
     if who == PLAIN_UNET:
         figures = {"model": _figures_of_plain(plan, seen, unseen, budget)}
     else:
-        _train(place, seen, recipe, budget)
+        if not (place / "model" / "model.json").is_file():
+            _train(place, seen, recipe, budget)
         figures = _figures(Model.load(place / "model"), unseen)
     write_json(path, figures)
     return figures
