@@ -186,8 +186,11 @@ def _segments(
     headers = frames_of(dataset)
     check_bytes(int(dataset.Rows) * int(dataset.Columns) * len(headers), ref.shown)
     groups: dict[int, list[int]] = defaultdict(list)
-    for i, groups_of_frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        groups[int(groups_of_frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(i)
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    for i, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        # What all frames share may stand once; with one segment that is the segment, too.
+        named = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+        groups[int(named[0].ReferencedSegmentNumber)].append(i)
     least = _least(dataset)
     for number, frames in groups.items():
         if not is_lesion(names.get(number, "")):
