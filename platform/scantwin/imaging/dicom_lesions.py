@@ -42,6 +42,8 @@ _NO_LESION_TYPES: Final = ("ORGAN", "AVOIDANCE", "EXTERNAL", "CTV", "PTV", "SUPP
 """RTROIInterpretedType of what is no lesion, whatever its name."""
 _MAX_POINTS: Final = 2_000_000
 """Contour points of the lesions of one structure set."""
+_ONE_PLANE: Final = 0.05
+"""Contours that are drawn on one plane differ by less [slices]: their texts and the grid's are rounded."""
 
 
 def read_lesions(
@@ -137,13 +139,10 @@ def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) 
 
     None if a polygon does not lie along the slices.
     """
-    planes: dict[float, list[NDArray[np.float64]]] = defaultdict(list)
-    for polygon in polygons:
-        z = float(polygon[:, 0].mean())
-        if np.ptp(polygon[:, 0]) > 0.5:
-            return None
-        planes[round(z, 2)].append(polygon[:, 1:])
-    heights = np.array(sorted(planes))
+    if any(np.ptp(polygon[:, 0]) > 0.5 for polygon in polygons):
+        return None
+    planes = _planes(polygons)
+    heights = np.array(list(planes))
     gap = float(np.median(np.diff(heights))) if len(heights) > 1 else 1.0
     mask = np.zeros(shape, bool)
     for z in range(shape[0]):
@@ -153,6 +152,17 @@ def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) 
             for polygon in planes[nearest]:
                 mask[z] ^= fill_polygon(polygon, (shape[1], shape[2]))
     return mask
+
+
+def _planes(polygons: list[NDArray[np.float64]]) -> dict[float, list[NDArray[np.float64]]]:
+    """Height [slices] -> outlines (point, yx) of each plane that was drawn on, from the lowest on."""
+    planes: dict[float, list[NDArray[np.float64]]] = {}
+    height = -np.inf
+    for z, polygon in sorted(((float(np.median(p[:, 0])), p) for p in polygons), key=lambda pair: pair[0]):
+        if z - height > _ONE_PLANE:
+            height = z
+        planes.setdefault(height, []).append(polygon[:, 1:])
+    return planes
 
 
 def fill_polygon(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 from scantwin.errors import Rejection
 from scantwin.imaging import dicom_lesions
 from scantwin.imaging.dicom_files import FileRef
-from scantwin.imaging.dicom_lesions import is_lesion, read_lesions
+from scantwin.imaging.dicom_lesions import is_lesion, rasterise, read_lesions
 from scantwin.imaging.jpeg_apart import JpegApart
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.volume import Volume
@@ -254,3 +254,30 @@ def test_a_structure_set_of_too_many_points_is_refused_before_they_are_read(
     with pytest.raises(Rejection) as caught:
         read_lesions([ref], GRID)
     assert caught.value.code == "dicom.too-large"
+
+
+def square(z: float, low: int, high: int) -> np.ndarray:
+    """A square of fractional indices (point, zyx) around the voxels `low` to `high` of both axes."""
+    a, b = low - 0.4, high + 0.4
+    return np.array([(z, a, a), (z, a, b), (z, b, b), (z, b, a)])
+
+
+@pytest.mark.parametrize("edge", [3.005, 3.125, 3.0])
+def test_contours_of_one_plane_stay_on_one_plane(edge: float) -> None:
+    """Wherever it lies: what is computed of texts differs in the last digits from contour to contour."""
+    off = 1e-9
+    drawn = [square(edge - off, 1, 5), square(edge + off, 2, 3), square(edge + off, 8, 12)]
+    for polygons in (drawn, drawn[::-1]):
+        mask = rasterise(polygons, (6, 16, 16))
+        expected = np.zeros((6, 16, 16), bool)
+        expected[3, 1:6, 1:6], expected[3, 8:13, 8:13] = True, True
+        expected[3, 2:4, 2:4] = False  # inside another: a hole
+        np.testing.assert_array_equal(mask, expected)
+
+
+def test_contours_of_close_planes_are_no_holes_of_each_other() -> None:
+    """Drawn on 0.5 mm, laid on 5 mm: each slice takes the nearest plane, not what several leave over."""
+    mask = rasterise([square(0.1 * k, 2, 4) for k in range(41)], (6, 8, 8))
+    assert mask is not None
+    assert mask[:5, 2:5, 2:5].all()
+    assert not mask[5].any()
