@@ -16,6 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import frames_of, opened, reading
 from scantwin.imaging.dicom_kinds import is_made
@@ -59,21 +60,36 @@ def read_lesions(
     found = 0
     with PixelReader() as reader:
         for ref in refs:
-            with reading(ref), opened(ref) as stream:
-                dataset = pydicom.dcmread(stream, force=True)
-                if code := _why_left_out(dataset, frames_of_reference):
-                    left_out[code] += 1
-                    continue
-                is_seg = str(dataset.get("Modality")) == "SEG"
-                masks = _segments(dataset, grid, ref, reader) if is_seg else _contours(dataset, grid, ref)
-                for mask in masks:
-                    if mask is None:
-                        left_out["lesions.left-out"] += 1
-                    elif mask.any():
-                        found += 1
-                        labels[mask & (labels == 0)] = min(found, 65535)
+            try:
+                drawn, others = _draw(ref, labels, found, frames_of_reference, grid, reader)
+            except Rejection:  # CT and PET are none the worse for it
+                labels[labels > found] = 0
+                drawn, others = 0, Counter(["lesions.unreadable"])
+            found += drawn
+            left_out += others
     notes = [warn(code, found=count) for code, count in sorted(left_out.items())]
     return (grid.with_array(labels, "label") if found else None), notes
+
+
+def _draw(
+    ref: FileRef, labels: NDArray[np.uint16], found: int, frames_of_reference: frozenset[str], grid: Volume,
+    reader: PixelReader,
+) -> tuple[int, Counter[str]]:  # fmt: skip
+    """Adds the lesions of one file to `labels`, which hold `found`; how many, and what was left out."""
+    left_out: Counter[str] = Counter()
+    drawn = 0
+    with reading(ref), opened(ref) as stream:
+        dataset = pydicom.dcmread(stream, force=True)
+        if code := _why_left_out(dataset, frames_of_reference):
+            return 0, Counter([code])
+        is_seg = str(dataset.get("Modality")) == "SEG"
+        for mask in _segments(dataset, grid, ref, reader) if is_seg else _contours(dataset, grid, ref):
+            if mask is None:
+                left_out["lesions.left-out"] += 1
+            elif mask.any():
+                drawn += 1
+                labels[mask & (labels == 0)] = min(found + drawn, 65535)
+    return drawn, left_out
 
 
 def _why_left_out(dataset: Dataset, frames_of_reference: frozenset[str]) -> str:

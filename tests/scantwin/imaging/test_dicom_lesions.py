@@ -12,7 +12,6 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
-from scantwin.errors import Rejection
 from scantwin.imaging import dicom_lesions
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_lesions import is_lesion, rasterise, read_lesions
@@ -244,16 +243,34 @@ def test_lossless_jpeg_is_decoded_in_a_process_of_its_own(
     np.testing.assert_array_equal(labels.array[5:7, :16, :18] > 0, masks > 0)
 
 
-def test_a_structure_set_of_too_many_points_is_refused_before_they_are_read(
+def test_a_structure_set_of_too_many_points_is_left_out_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = structure_set(tmp_path / "r", {"GTV 1": "", "Liver": "ORGAN", "GTV 2": ""})
     monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 8)
     assert read_lesions([ref], GRID)[0] is not None, "two squares; what is no lesion does not count"
     monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 7)
-    with pytest.raises(Rejection) as caught:
-        read_lesions([ref], GRID)
-    assert caught.value.code == "dicom.too-large"
+    labels, notes = read_lesions([ref], GRID)
+    assert labels is None
+    assert [code_of(note) for note in notes] == ["lesions.unreadable"]
+
+
+def test_a_damaged_drawing_is_left_out_whole_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    first = structure_set(tmp_path / "a", {"GTV": ""})
+    pixels = np.zeros((4, 16, 18), np.uint8)
+    pixels[:, 5:15, 5:9], pixels[2:, 5:15, 5:9] = 1, 0
+    damaged = segmentation(tmp_path / "b", ["Liver", "GTV 1", "GTV 2", "GTV 3"], np.ones_like(pixels))
+    dataset = pydicom.dcmread(damaged.path)
+    dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0].ImagePositionPatient = [1, 2]
+    dataset.save_as(damaged.path)
+    last = segmentation(tmp_path / "c", ["GTV", "Liver"], pixels)
+    labels, notes = read_lesions([first, damaged, last], GRID)
+    without, _ = read_lesions([first, last], GRID)
+    assert labels is not None and without is not None
+    np.testing.assert_array_equal(labels.array, without.array)
+    assert np.unique(labels.array).tolist() == [0, 1, 2]
+    assert [code_of(note) for note in notes] == ["lesions.left-out", "lesions.unreadable"]
+    assert all(": 1 " in note for note in notes), "the liver of the file that was read, and the other file"
 
 
 def square(z: float, low: int, high: int) -> np.ndarray:
