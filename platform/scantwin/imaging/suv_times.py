@@ -33,9 +33,11 @@ def parse_time(value: str) -> time | None:
     if not match:
         return None
     hour, minute, second, fraction = match.groups()
+    leap = second == "60"  # DICOM's leap second, which Python has not
     try:
-        # 60 is DICOM's leap second.
-        return time(int(hour), int(minute), min(int(second or 0), 59), int((fraction or "").ljust(6, "0")))
+        return time(
+            int(hour), int(minute), 59 if leap else int(second or 0), int((fraction or "").ljust(6, "0"))
+        )
     except ValueError:
         return None
 

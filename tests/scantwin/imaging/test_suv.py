@@ -221,6 +221,13 @@ def test_either_start_field_is_enough() -> None:
     assert refused(start_time="25:99", start_datetime="20251341") == "suv.no-time"
 
 
+def test_only_a_leap_second_is_a_second_beyond_59() -> None:
+    leap = suv(start_time="095960", start_datetime="")
+    assert leap.factor == pytest.approx(suv(start_time="095959", start_datetime="").factor, rel=1e-12)
+    assert refused(start_time="100075", start_datetime="") == "suv.no-time"
+    assert refused(start_time="", start_datetime="20250101100099") == "suv.no-time"
+
+
 def test_the_private_start_of_ge_helps_when_both_are_missing() -> None:
     result = suv(start_time="", start_datetime="", vendor_start="20250101100000.00")
     assert result.factor == pytest.approx(RIGHT, rel=1e-12)
