@@ -47,8 +47,8 @@ TOLERANCE = 1e-3
 """Of SUV: the reader may round to float32 and clip, it may not be another number."""
 DEPARTURES = {
     "suv.midnight", "suv.date-shifted", "suv.private-time-unusable", "suv.start-times-differ",
-    "suv.series-time-late", "suv.series-time-early", "suv.start-date-off", "suv.zone-unknown",
-    "suv.half-life-assumed", "suv.frame-reference-unusable", "pet.nuclide-unknown",
+    "suv.start-datetime-off", "suv.series-time-late", "suv.series-time-early", "suv.start-date-off",
+    "suv.zone-unknown", "suv.half-life-assumed", "suv.frame-reference-unusable", "pet.nuclide-unknown",
     "suv.decay-contradiction", "suv.philips-factor-differs",
 }  # fmt: skip
 """Warnings by which the reader says that it left the letter of the rules."""
