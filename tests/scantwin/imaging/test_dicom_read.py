@@ -186,6 +186,20 @@ def test_a_scout_among_the_slices_is_left_out(said, tmp_path, ct_maker):
     assert world_error(study.ct) <= 0.51
 
 
+@pytest.mark.parametrize("where", ["orientation", "spacing"])
+def test_headers_that_jitter_about_a_rounding_edge_are_of_one_series(where, tmp_path, ct_maker):
+    def jitter(ds, i):
+        off = 1e-7 if i % 2 else -1e-7
+        angle = 0.005 + off if where == "orientation" else 0.0
+        cosine, sine = np.cos(angle), np.sin(angle)
+        ds.ImageOrientationPatient = [cosine, sine, 0.0, -sine, cosine, 0.0]
+        ds.PixelSpacing = [2.0, 1.5005 + off if where == "spacing" else 1.5]
+
+    study = one(ct_maker().write(tmp_path, change=jitter))
+    assert study.ct.shape[0] == 12
+    assert "geometry.stray" not in codes(study)
+
+
 def test_padding_becomes_air_and_values_are_clipped(tmp_path, ct_maker):
     def change(ds, i):
         array = np.frombuffer(ds.PixelData, "<i2").reshape(14, 17).copy()
