@@ -87,6 +87,8 @@ def judge(given: Input, folder: Path) -> tuple[str, str]:
 def _wrong(study: Study, given: Input) -> str:
     if not np.isfinite(study.ct.array).all():
         return "the CT holds values that are not numbers"
+    if study.lesions is not None and not study.lesions.same_grid(study.ct):
+        return "the lesions lie on another grid than the CT"
     if study.pet is None:
         return ""
     if not np.isfinite(study.pet.array).all() or float(study.pet.array.min()) < 0:
