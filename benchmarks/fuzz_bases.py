@@ -4,11 +4,13 @@ dicom-siemens, dicom-ge, dicom-philips    as the three vendors write it, uncompr
 dicom-gml                                 the first as a workstation saves it: in SUV already
 packed-rle, packed-jpegls, ..             the first, compressed
 enhanced                                  a multi-frame file of CT, and one of PET that states its reference
-nifti, image                              CTres and SUV as .nii.gz, as .mha
+drawn                                     the first, with a lesion in a RTSTRUCT and in a SEG
+nifti, image, nrrd                        CTres and SUV as .nii.gz, as .mha, as .nrrd
 """
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
@@ -17,14 +19,19 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
+from highdicom.seg import Segmentation, SegmentDescription
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
+    RTStructureSetStorage,
+    generate_uid,
 )
 
 from scantwin.imaging.nifti import write_nifti
@@ -33,6 +40,8 @@ from scantwin.phantoms.dicom_out import Subject, write_dicom
 
 VENDORS = ("siemens", "ge", "philips")
 PACKED = {"rle": RLELossless, "jpegls": JPEGLSLossless, "jpeg2000": JPEG2000Lossless, "deflated": None}
+DRAWINGS = "LESIONS"
+"""Folder of the drawn lesions in a base that has some."""
 SHAPE, SPACING = (6, 32, 34), (60.0, 11.0, 11.0)
 """The JPEG 2000 encoder wants 32 voxels; 360 mm are two bed positions."""
 
@@ -67,10 +76,12 @@ def write_bases(folder: Path) -> Bases:
     _old_jpeg(plain, folder / "packed-jpeg")
     for name, kind in (("CT", EnhancedCTImageStorage), ("PET", EnhancedPETImageStorage)):
         _enhance(plain / name, folder / "enhanced" / name / f"{name}.dcm", kind)
+    _draw(plain, folder / "drawn")
     for name, volume in (("CTres", ct), ("SUV", pet)):
         write_nifti(volume, folder / "nifti" / f"{name}.nii.gz")
-        (folder / "image").mkdir(exist_ok=True)
-        sitk.WriteImage(volume.to_sitk(), str(folder / "image" / f"{name}.mha"), name == "CTres")
+        for form, end in (("image", "mha"), ("nrrd", "nrrd")):
+            (folder / form).mkdir(exist_ok=True)
+            sitk.WriteImage(volume.to_sitk(), str(folder / form / f"{name}.{end}"), name == "CTres")
     return Bases(folder)
 
 
@@ -85,6 +96,60 @@ def _in_suv(source: Path, folder: Path, suv: np.ndarray) -> None:
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         ds.save_as(target)
+
+
+def _draw(source: Path, folder: Path) -> None:
+    """A lesion on two slices of the CT, by its contours and by its voxels."""
+    shutil.copytree(source, folder)
+    slices = [pydicom.dcmread(p) for p in sorted((folder / "CT").glob("*.dcm"))]
+    slices.sort(key=lambda ds: float(ds.ImagePositionPatient[2]))
+    (folder / DRAWINGS).mkdir()
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:4, 12:18, 12:18] = 1
+    lesion = codes.SCT.Lesion
+    segment = SegmentDescription(1, "GTV", codes.SCT.MorphologicallyAbnormalStructure, lesion, "MANUAL")
+    seg = Segmentation(
+        slices, mask, "BINARY", [segment], generate_uid(), 9, generate_uid(), 1, "fuzz", "fuzz", "1", "1"
+    )
+    seg.save_as(folder / DRAWINGS / "SEG.dcm")
+    _structure_set(slices).save_as(folder / DRAWINGS / "RS.dcm")
+
+
+def _structure_set(slices: list[Dataset]) -> Dataset:
+    ds = Dataset()
+    for name in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
+        setattr(ds, name, slices[0].get(name))
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = (
+        RTStructureSetStorage,
+        generate_uid(),
+        generate_uid(),
+    )
+    ds.Modality = "RTSTRUCT"
+    contours = []
+    for one in slices[2:4]:
+        x, y, z = (float(v) for v in one.ImagePositionPatient)
+        first, last = 12 * SPACING[1] - 5, 17 * SPACING[1] + 5
+        corners = [(first, first), (first, last), (last, last), (last, first)]
+        contour = Dataset()
+        contour.ContourGeometricType = "CLOSED_PLANAR"
+        contour.NumberOfContourPoints = len(corners)
+        contour.ContourData = [f"{v:.2f}" for dx, dy in corners for v in (x + dx, y + dy, z)]
+        contours.append(contour)
+    region, drawn, seen = Dataset(), Dataset(), Dataset()
+    region.ROINumber, region.ROIName = 1, "GTV"
+    drawn.ReferencedROINumber, drawn.ContourSequence = 1, contours
+    seen.ReferencedROINumber, seen.RTROIInterpretedType = 1, "GTV"
+    ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = (
+        [region],
+        [drawn],
+        [seen],
+    )
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.preamble = bytes(128)
+    return ds
 
 
 def _pack(source: Path, folder: Path, syntax: pydicom.uid.UID | None) -> None:

@@ -47,8 +47,8 @@ TOLERANCE = 1e-3
 """Of SUV: the reader may round to float32 and clip, it may not be another number."""
 DEPARTURES = {
     "suv.midnight", "suv.date-shifted", "suv.private-time-unusable", "suv.start-times-differ",
-    "suv.series-time-late", "suv.series-time-early", "suv.start-date-off", "suv.zone-unknown",
-    "suv.half-life-assumed", "suv.frame-reference-unusable", "pet.nuclide-unknown",
+    "suv.start-datetime-off", "suv.series-time-late", "suv.series-time-early", "suv.start-date-off",
+    "suv.zone-unknown", "suv.half-life-assumed", "suv.frame-reference-unusable", "pet.nuclide-unknown",
     "suv.decay-contradiction", "suv.philips-factor-differs",
 }  # fmt: skip
 """Warnings by which the reader says that it left the letter of the rules."""
@@ -87,6 +87,8 @@ def judge(given: Input, folder: Path) -> tuple[str, str]:
 def _wrong(study: Study, given: Input) -> str:
     if not np.isfinite(study.ct.array).all():
         return "the CT holds values that are not numbers"
+    if study.lesions is not None and not study.lesions.same_grid(study.ct):
+        return "the lesions lie on another grid than the CT"
     if study.pet is None:
         return ""
     if not np.isfinite(study.pet.array).all() or float(study.pet.array.min()) < 0:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from benchmarks.fuzz_bases import Bases
+from benchmarks.fuzz_bases import DRAWINGS, Bases
 from benchmarks.fuzz_suv import Input, Rng, link, pick, suv_mutation
 from benchmarks.fuzz_values import EXTREMES
 from benchmarks.suv_oracle import Answer
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
-FORMS = ("dicom", "packed", "enhanced")
+FORMS = ("dicom", "packed", "enhanced", "drawn")
 
 
 def make(bases: Bases, place: Path, rng: Rng, number: int) -> Input:
@@ -35,7 +35,9 @@ def _rewrite(path: Path, data: bytes) -> None:
 def _some_dicom(bases: Bases, place: Path, rng: Rng) -> list[Path]:
     # Old JPEG is decoded by a process that takes half a second to start: seldom.
     there = [b for b in bases.studies(*FORMS) if b.name != "packed-jpeg" or rng.random() < 0.15]
-    return link(pick(rng, there), place)
+    files = link(pick(rng, there), place)
+    # Beside drawn lesions CT and PET stay as they are: the other bases spoil those.
+    return [p for p in files if p.parent.name == DRAWINGS] or files
 
 
 def _chosen(files: list[Path], rng: Rng) -> list[Path]:
@@ -81,7 +83,8 @@ def _tag(bases: Bases, place: Path, rng: Rng) -> Input:
 def _geometry(bases: Bases, place: Path, rng: Rng) -> Input:
     files = _some_dicom(bases, place, rng)
     series = pick(rng, ("CT", "PET"))
-    files = _chosen([p for p in files if p.parent.name == series], rng)
+    of_images = [p for p in files if p.parent.name == series]
+    files = _chosen(of_images or [p for p in files if p.name == "SEG.dcm"], rng)
     name = pick(rng, sorted(EXTREMES))
     value = pick(rng, EXTREMES[name])
     for path in files:
@@ -180,12 +183,12 @@ def _scale(bases: Bases, place: Path, rng: Rng) -> Input:
 
 
 def _image(bases: Bases, place: Path, rng: Rng) -> Input:
-    """MetaImage: its header's lines, its bytes, its end."""
-    path = pick(rng, link(bases.folder / "image", place))
+    """MetaImage or NRRD: its header's lines, its bytes, its end."""
+    path = pick(rng, link(pick(rng, bases.studies("image", "nrrd")), place))
     data = path.read_bytes()
     how = pick(rng, ("line", "line", "bytes", "short"))
     if how == "line":
-        head, end, rest = data.partition(b"ElementDataFile")
+        head, end, rest = data.partition(b"\n\n" if path.suffix == ".nrrd" else b"\nElementDataFile")
         lines = head.decode().splitlines()
         at = int(rng.integers(len(lines)))
         if rng.random() < 0.3:
@@ -193,7 +196,7 @@ def _image(bases: Bases, place: Path, rng: Rng) -> Input:
         else:
             odd = pick(rng, ("0", "-1", "nan", "1e30", "999999999", "x", "", "1 1", "32767"))
             lines[at] = re.sub(r"[-.\d]+(?!.*[-.\d])|True|False|MET_\w+", odd, lines[at], count=1)
-        data = "\n".join(lines).encode() + b"\n" + end + rest
+        data = "\n".join(lines).encode() + end + rest
     elif how == "bytes":
         spoilt = bytearray(data)
         for _ in range(int(rng.integers(1, 8))):
@@ -207,8 +210,8 @@ def _image(bases: Bases, place: Path, rng: Rng) -> Input:
 
 def _mixed(bases: Bases, place: Path, rng: Rng) -> Input:
     """Two studies in one folder, with slices missing, files doubled, strangers between, a false DICOMDIR."""
-    files = link(pick(rng, bases.studies("dicom", "enhanced")), place / "a")
-    files += link(pick(rng, bases.studies("dicom", "nifti", "image")), place / "b")
+    files = link(pick(rng, bases.studies("dicom", "enhanced", "drawn")), place / "a")
+    files += link(pick(rng, bases.studies("dicom", "nifti", "image", "nrrd")), place / "b")
     for path in files:
         if rng.random() < 0.1:
             path.unlink()
@@ -221,7 +224,7 @@ def _mixed(bases: Bases, place: Path, rng: Rng) -> Input:
 
 
 def _zip(bases: Bases, place: Path, rng: Rng) -> Input:
-    base = pick(rng, bases.studies("dicom", "nifti", "image", "enhanced"))
+    base = pick(rng, bases.studies("dicom", "nifti", "image", "nrrd", "enhanced", "drawn"))
     target = place / "export.zip"
     place.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import JSON, Boolean, Engine, String, create_engine, delete, event, select
-from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy import JSON, Boolean, Engine, String, TypeDecorator, create_engine, delete, event, select
+from sqlalchemy.engine import URL, Dialect, ExceptionContext
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -38,12 +38,29 @@ class _Base(DeclarativeBase):
     pass
 
 
+class _LocalPath(TypeDecorator[str]):
+    """A path as text; one that is no UTF-8 (an old disk's `M\\xfcller`) as its bytes, which no text holds."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        name = os.fsencode(value or "")
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            return name
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002
+        return os.fsdecode(value)
+
+
 class _Row(_Base):
     __tablename__ = "studies"
 
     study: Mapped[str] = mapped_column(String, primary_key=True)
-    path: Mapped[str]
-    place: Mapped[str]
+    path: Mapped[str] = mapped_column(_LocalPath)
+    place: Mapped[str] = mapped_column(_LocalPath)
     kind: Mapped[str]
     fingerprint: Mapped[str]
     status: Mapped[str] = mapped_column(index=True)

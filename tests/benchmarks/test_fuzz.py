@@ -16,6 +16,8 @@ from benchmarks.fuzz_faults import FAULTS
 from benchmarks.fuzz_imaging import judge
 from benchmarks.fuzz_inputs import make
 
+from scantwin.imaging.reading import find_studies, read_study
+
 SEED = 3
 MOST = 2000
 """SUV mutations that a fault may take to be found: 20,000 inputs hold 10,000. The rarest fault shows in 9 of
@@ -31,6 +33,19 @@ def outcome(bases: Bases, place: Path, number: int) -> tuple[str, str]:
     folder = place / str(number)
     given = make(bases, folder, np.random.default_rng([SEED, number]), number)
     return judge(given, folder)
+
+
+def test_the_studies_are_read_before_they_are_spoilt(bases: Bases) -> None:
+    """Else a mutation of what was refused already could show nothing."""
+    lesions = {}
+    for place in bases.studies(""):
+        (source,) = find_studies(place)
+        study = read_study(source)
+        assert study.pet is not None, place.name
+        assert not [note for note in study.warnings if note.startswith("lesions.")]
+        if study.lesions is not None:
+            lesions[place.name] = int(study.lesions.array.max())
+    assert lesions == {"drawn": 1}, "the contours and the voxels are of one lesion"
 
 
 def test_a_sample_is_read_or_refused(bases: Bases, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
@@ -55,6 +57,27 @@ def test_the_json_contract_and_the_progress(site, data):
     assert said[0][:2] == (0, 4)
     assert said[-1][:2] == (4, 4)
     assert [done for done, _, *_ in said] == sorted(done for done, _, *_ in said)
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_taken_in_like_any_other(site, data):
+    """As an old disk has it: one such name must not keep the others out either."""
+    old = Path(os.fsdecode(bytes(data) + b"/M\xfcller"))
+    nifti_study(old / "files", 7)
+    series_maker()().write(old / "dicom")
+    for path in (old / "dicom").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.StudyInstanceUID = ""  # then its folder is its key
+        ds.save_as(path)
+    result = ingest(site.folder, data, workers=0)
+    assert result["counts"]["total"] == 6
+    assert result["counts"]["rejected"] == 0
+    json.dumps(result).encode()
+    catalogue = Catalogue(site.folder)
+    assert {Path(e.path).parent for e in catalogue.entries()} == {data, old}
+    assert all(catalogue.read(entry).ct.shape for entry in catalogue.below(old))
+    catalogue.close()
+    assert ingest(site.folder, data, workers=0)["counts"]["read"] == 0
+    assert forget(site.folder, old)["forgotten"] == 2
 
 
 def test_unchanged_studies_are_not_read_again(site, data, monkeypatch):

@@ -5,6 +5,7 @@ Nothing heavy is imported here: Ctrl-C while the command line is still being loa
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def main() -> None:
     """Entry point. Exit codes: 0 well, 1 failure, 2 bad input, 128 + the signal when it was ended."""
     end_on_signals()
     share_cores()
+    _print_whatever_comes()
     try:
         code = _run("--json" in sys.argv)
     except Ended as ended:  # before the command had begun
@@ -29,6 +31,12 @@ def main() -> None:
         code = ended.exit_code
     if code:
         sys.exit(code)
+
+
+def _print_whatever_comes() -> None:
+    """A name that is not UTF-8 is printed with escapes, as on standard error, and ends no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(as_json: bool) -> int:

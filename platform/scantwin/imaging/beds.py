@@ -26,6 +26,9 @@ MAX_APART_S: Final = 7200.0
 """Between two beds of one scan [s]: a late scan of the same patient is another one."""
 _ALIKE: Final = 0.01
 """Relative difference of voxel sizes, and shift within the slice in voxels, that is rounding."""
+_DRIFT: Final = 0.1
+"""By how many slices the last slice of a bed may lie off the grid of the first bed: beds are put there whole,
+with one slice step."""
 
 
 def join_beds(series: Sequence[Series]) -> list[Series]:
@@ -34,7 +37,7 @@ def join_beds(series: Sequence[Series]) -> list[Series]:
     joined: list[Series] = []
     while rest:
         chain = [rest.pop(0)]
-        while (following := next((s for s in rest if _follows(chain[-1], s)), None)) is not None:
+        while (following := next((s for s in rest if _goes_on(chain, s)), None)) is not None:
             chain.append(following)
             rest.remove(following)
         joined.append(chain[0] if len(chain) == 1 else _one(chain))
@@ -77,6 +80,19 @@ def _slice(array: NDArray[np.generic], at: float) -> NDArray[np.float32]:
     return np.asarray(between, np.float32)
 
 
+def _goes_on(chain: list[Series], bed: Series) -> bool:
+    """Whether `bed` is the next one, and its slices keep step with those of the first."""
+    return _follows(chain[-1], bed) and _in_step(chain[0], bed)
+
+
+def _in_step(first: Series, bed: Series) -> bool:
+    steps = _step(first), _step(bed)
+    if min(steps) <= 0:
+        return False
+    drift = abs(steps[1] - steps[0]) / steps[0] * (bed.high - bed.low) / steps[1]
+    return drift < _DRIFT
+
+
 def _follows(lower: Series, upper: Series) -> bool:
     """Whether `upper` is the next bed above `lower` of the same scan."""
     same = ("modality", "study", "patient", "frame_of_reference", "image_type", "corrected", "kernel",
@@ -85,14 +101,11 @@ def _follows(lower: Series, upper: Series) -> bool:
         return False
     if lower.plane is None or upper.plane is None or not _same_grid(lower.plane, upper.plane):
         return False
-    steps = [_step(s) for s in (lower, upper)]
-    if min(steps) <= 0 or abs(steps[0] / steps[1] - 1) > _ALIKE:
-        return False
     if lower.when and upper.when and abs((lower.when - upper.when).total_seconds()) > MAX_APART_S:
         return False
     shorter = min(lower.high - lower.low, upper.high - upper.low)
     overlap = lower.high - upper.low
-    return upper.high > lower.high and -MAX_STEP * steps[0] <= overlap <= MAX_OVERLAP * shorter
+    return upper.high > lower.high and -MAX_STEP * _step(lower) <= overlap <= MAX_OVERLAP * shorter
 
 
 def _same_grid(a: Plane, b: Plane) -> bool:
@@ -107,9 +120,12 @@ def _same_grid(a: Plane, b: Plane) -> bool:
 
 
 def _step(series: Series) -> float:
-    """Median distance of the slices [mm]; 0 where there are too few."""
+    """Mean distance of neighbouring slices [mm], also where some are missing; 0 where there are too few."""
     places = np.unique(np.round(series.heights, 2))
-    return float(np.median(np.diff(places))) if len(places) >= MIN_PLANES else 0.0
+    if len(places) < MIN_PLANES:
+        return 0.0
+    gaps = np.diff(places)
+    return float((places[-1] - places[0]) / np.rint(gaps / np.median(gaps)).sum())
 
 
 def _one(beds: list[Series]) -> Series:

@@ -27,6 +27,10 @@ _SAME_PLACE_MM: Final = 0.02
 """Two planes closer than this lie at the same place."""
 _EVEN: Final = 0.05
 """Share of the slice spacing by which a plane may be off its regular place: rounding of headers."""
+_SAME_SPACING_MM: Final = 1e-3
+"""Voxel sizes that differ by less are one [mm]: 0.5 mm over 512 voxels."""
+_SAME_COSINE: Final = 0.01
+"""Directions whose cosines differ by less are one: 0.6 degrees."""
 _MAX_STRAY_SHARE: Final = 0.2
 """Share of planes of another size or orientation (a scout among the slices) that may be left out."""
 _REPEATED: Final = 0.1
@@ -142,19 +146,30 @@ def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
     """The planes of the commonest size and orientation; the rest may only be few."""
     if not planes:
         raise reject("geometry.too-few-slices", found=0)
-    kinds = [
+    rounded = [
         (p.shape, tuple(np.round(p.spacing, 3)), tuple(np.round(np.asarray(p.orientation) + 0.0, 2)))
         for p in planes
     ]
-    common, count = Counter(kinds).most_common(1)[0]
-    if count < len(planes):
-        if count < (1 - _MAX_STRAY_SHARE) * len(planes):
-            field = ("size", "voxel size", "orientation")[
-                next(i for i in range(3) if len({kind[i] for kind in kinds}) > 1)
-            ]
-            raise reject("geometry.mixed", field=field, found=f"{len(set(kinds))} kinds")
-        notes.append(warn("geometry.stray", found=len(planes) - count))
-    return [p for p, kind in zip(planes, kinds, strict=True) if kind == common]
+    common = planes[rounded.index(Counter(rounded).most_common(1)[0][0])]
+    # By their distance: rounded numbers of one series may lie on both sides of an edge.
+    differ = [_difference(plane, common) for plane in planes]
+    strays = len(planes) - differ.count("")
+    if strays > _MAX_STRAY_SHARE * len(planes):
+        field = next(name for name in differ if name)
+        raise reject("geometry.mixed", field=field, found=f"{strays} of {len(planes)}")
+    if strays:
+        notes.append(warn("geometry.stray", found=strays))
+    return [plane for plane, name in zip(planes, differ, strict=True) if not name]
+
+
+def _difference(plane: Plane, common: Plane) -> str:
+    """In what a plane is of another kind than the commonest; "" if it is of the same."""
+    if plane.shape != common.shape:
+        return "size"
+    if not np.allclose(plane.spacing, common.spacing, rtol=0.0, atol=_SAME_SPACING_MM):
+        return "voxel size"
+    same = np.allclose(plane.orientation, common.orientation, rtol=0.0, atol=_SAME_COSINE)
+    return "" if same else "orientation"
 
 
 def _one_pass(planes: list[Plane], notes: list[str]) -> list[Plane]:

@@ -16,6 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from scantwin.errors import Rejection
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.dicom_headers import frames_of, opened, reading
 from scantwin.imaging.dicom_kinds import is_made
@@ -42,6 +43,8 @@ _NO_LESION_TYPES: Final = ("ORGAN", "AVOIDANCE", "EXTERNAL", "CTV", "PTV", "SUPP
 """RTROIInterpretedType of what is no lesion, whatever its name."""
 _MAX_POINTS: Final = 2_000_000
 """Contour points of the lesions of one structure set."""
+_ONE_PLANE: Final = 0.05
+"""Contours that are drawn on one plane differ by less [slices]: their texts and the grid's are rounded."""
 
 
 def read_lesions(
@@ -57,21 +60,36 @@ def read_lesions(
     found = 0
     with PixelReader() as reader:
         for ref in refs:
-            with reading(ref), opened(ref) as stream:
-                dataset = pydicom.dcmread(stream, force=True)
-                if code := _why_left_out(dataset, frames_of_reference):
-                    left_out[code] += 1
-                    continue
-                is_seg = str(dataset.get("Modality")) == "SEG"
-                masks = _segments(dataset, grid, ref, reader) if is_seg else _contours(dataset, grid, ref)
-                for mask in masks:
-                    if mask is None:
-                        left_out["lesions.left-out"] += 1
-                    elif mask.any():
-                        found += 1
-                        labels[mask & (labels == 0)] = min(found, 65535)
+            try:
+                drawn, others = _draw(ref, labels, found, frames_of_reference, grid, reader)
+            except Rejection:  # CT and PET are none the worse for it
+                labels[labels > found] = 0
+                drawn, others = 0, Counter(["lesions.unreadable"])
+            found += drawn
+            left_out += others
     notes = [warn(code, found=count) for code, count in sorted(left_out.items())]
     return (grid.with_array(labels, "label") if found else None), notes
+
+
+def _draw(
+    ref: FileRef, labels: NDArray[np.uint16], found: int, frames_of_reference: frozenset[str], grid: Volume,
+    reader: PixelReader,
+) -> tuple[int, Counter[str]]:  # fmt: skip
+    """Adds the lesions of one file to `labels`, which hold `found`; how many, and what was left out."""
+    left_out: Counter[str] = Counter()
+    drawn = 0
+    with reading(ref), opened(ref) as stream:
+        dataset = pydicom.dcmread(stream, force=True)
+        if code := _why_left_out(dataset, frames_of_reference):
+            return 0, Counter([code])
+        is_seg = str(dataset.get("Modality")) == "SEG"
+        for mask in _segments(dataset, grid, ref, reader) if is_seg else _contours(dataset, grid, ref):
+            if mask is None:
+                left_out["lesions.left-out"] += 1
+            elif mask.any():
+                drawn += 1
+                labels[mask & (labels == 0)] = min(found + drawn, 65535)
+    return drawn, left_out
 
 
 def _why_left_out(dataset: Dataset, frames_of_reference: frozenset[str]) -> str:
@@ -137,13 +155,10 @@ def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) 
 
     None if a polygon does not lie along the slices.
     """
-    planes: dict[float, list[NDArray[np.float64]]] = defaultdict(list)
-    for polygon in polygons:
-        z = float(polygon[:, 0].mean())
-        if np.ptp(polygon[:, 0]) > 0.5:
-            return None
-        planes[round(z, 2)].append(polygon[:, 1:])
-    heights = np.array(sorted(planes))
+    if any(np.ptp(polygon[:, 0]) > 0.5 for polygon in polygons):
+        return None
+    planes = _planes(polygons)
+    heights = np.array(list(planes))
     gap = float(np.median(np.diff(heights))) if len(heights) > 1 else 1.0
     mask = np.zeros(shape, bool)
     for z in range(shape[0]):
@@ -153,6 +168,17 @@ def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) 
             for polygon in planes[nearest]:
                 mask[z] ^= fill_polygon(polygon, (shape[1], shape[2]))
     return mask
+
+
+def _planes(polygons: list[NDArray[np.float64]]) -> dict[float, list[NDArray[np.float64]]]:
+    """Height [slices] -> outlines (point, yx) of each plane that was drawn on, from the lowest on."""
+    planes: dict[float, list[NDArray[np.float64]]] = {}
+    height = -np.inf
+    for z, polygon in sorted(((float(np.median(p[:, 0])), p) for p in polygons), key=lambda pair: pair[0]):
+        if z - height > _ONE_PLANE:
+            height = z
+        planes.setdefault(height, []).append(polygon[:, 1:])
+    return planes
 
 
 def fill_polygon(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -186,8 +212,11 @@ def _segments(
     headers = frames_of(dataset)
     check_bytes(int(dataset.Rows) * int(dataset.Columns) * len(headers), ref.shown)
     groups: dict[int, list[int]] = defaultdict(list)
-    for i, groups_of_frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        groups[int(groups_of_frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(i)
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    for i, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        # What all frames share may stand once; with one segment that is the segment, too.
+        named = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+        groups[int(named[0].ReferencedSegmentNumber)].append(i)
     least = _least(dataset)
     for number, frames in groups.items():
         if not is_lesion(names.get(number, "")):

@@ -66,10 +66,13 @@ def store(
     for title in (called_ae, calling_ae):
         check_ae(title)
     report = StoreReport(host, port, called_ae, calling_ae)
-    refs = _found(files)
+    refs = _found(files, report)
     kinds = _kinds(refs, report)
     if not kinds:
-        raise InputError("There is no DICOM file to send.", hint="Point to a DICOM series or a file of it.")
+        why = f": {report.failed[0]['why']}" if report.failed else "."
+        raise InputError(
+            f"There is no DICOM file to send{why}", hint="Point to a DICOM series or a file of it."
+        )
     began = time.monotonic()
     association = _associate(report, set(kinds.values()), timeout_s)
     try:
@@ -93,13 +96,17 @@ def check_ae(title: str) -> str:
     return title
 
 
-def _found(files: Iterable[Path]) -> list[FileRef]:
+def _found(files: Iterable[Path], report: StoreReport) -> list[FileRef]:
+    """The files, also those in zips; zips that cannot be read go into the report."""
     refs: list[FileRef] = []
     for path in files:
         if not path.exists():
             raise InputError(f"There is no such file or folder: {path}.", hint="Check the path.")
         for ref in files_under(path):
-            refs += zip_members(ref.path) if is_zip(ref.path) else [ref]
+            try:
+                refs += zip_members(ref.path) if is_zip(ref.path) else [ref]
+            except Rejection as refusal:
+                report.failed.append({"file": ref.shown, "why": refusal.message})
     return refs
 
 

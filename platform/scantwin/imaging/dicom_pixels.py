@@ -76,6 +76,11 @@ class PixelReader:
     def _stored(self, dataset: Dataset, number: int, packed: UID | None, ref: FileRef) -> NDArray[np.generic]:
         if packed is None and int(dataset.get("BitsAllocated") or 16) == 1:
             return _bits(dataset, number)
+        misplaced = _misplaced(dataset)
+        if misplaced and packed is not None:
+            raise _high_bit(dataset, ref)
+        if misplaced:
+            return _moved_down(dataset, number, ref)
         if packed is None:
             return np.asarray(pixel_array(dataset, index=number, raw=True))
         if packed not in OLD_JPEG and packed not in _DECODER:
@@ -88,6 +93,35 @@ class PixelReader:
         # `raw`: no colour or window is applied to stored values. `index` even for an only frame: without it
         # pydicom goes on to frames beyond NumberOfFrames, whose claim nobody has looked at.
         return np.asarray(pixel_array(dataset, index=number, raw=True, decoding_plugin=_DECODER[packed]))
+
+
+def _misplaced(dataset: Dataset) -> bool:
+    """Whether the stored bits lie above unused ones: HighBit is not BitsStored - 1 (retired)."""
+    allocated, bits, high = _placement(dataset)
+    return 0 < bits <= high < allocated
+
+
+def _placement(dataset: Dataset) -> tuple[int, int, int]:
+    """BitsAllocated, BitsStored, HighBit, as they are usual where one is missing."""
+    allocated = int(dataset.get("BitsAllocated") or 16)
+    bits = int(dataset.get("BitsStored") or allocated)
+    high = dataset.get("HighBit")
+    return allocated, bits, bits - 1 if high is None else int(high)
+
+
+def _moved_down(dataset: Dataset, number: int, ref: FileRef) -> NDArray[np.generic]:
+    """A frame whose values lie in upper bits. Raises `dicom.high-bit` if there is something below them."""
+    allocated, bits, high = _placement(dataset)
+    array = np.asarray(pixel_array(dataset, index=number, raw=True, correct_unused_bits=False))
+    # Then the values lie where they are usual and HighBit is wrong, or an overlay is below: nobody can tell.
+    if (array & (2 ** (high + 1 - bits) - 1)).any():
+        raise _high_bit(dataset, ref)
+    return np.asarray((array << (allocated - 1 - high)) >> (allocated - bits))
+
+
+def _high_bit(dataset: Dataset, ref: FileRef) -> Rejection:
+    _, bits, high = _placement(dataset)
+    return reject("dicom.high-bit", path=ref.shown, found=f"{bits} bits are stored, the highest is {high}")
 
 
 def _check_claim(dataset: Dataset, number: int, packed: UID, ref: FileRef) -> None:

@@ -119,14 +119,17 @@ def number(value: object) -> float | None:
 
 
 def text(value: object) -> str:
-    """A DICOM text without its padding; several values are joined by a backslash."""
+    """A DICOM text without its padding; several values are joined by a backslash.
+
+    Half of a character (a lone surrogate, which JSON can hold) becomes a question mark: nothing can write it.
+    """
     if value is None:
         return ""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if not isinstance(value, str) and hasattr(value, "__iter__") and not hasattr(value, "components"):
         return "\\".join(text(item) for item in value)
-    return str(value).strip(" \0\t\r\n")
+    return str(value).strip(" \0\t\r\n").encode("utf-8", "replace").decode("utf-8")
 
 
 def header_of(dataset: Dataset) -> PetHeader:

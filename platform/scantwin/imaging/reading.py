@@ -277,7 +277,7 @@ def _folder(ref: FileRef) -> Path:
 
 
 def _name(key: str) -> str:
-    return "study-" + hashlib.sha256(key.encode()).hexdigest()[:8]
+    return "study-" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 class _only_rejections:  # noqa: N801 - reads as a statement

@@ -44,6 +44,8 @@ def read_dicom_study(
     said = description(refs)
     series, drawn, notes = _look(path, refs)
     pets = choose_pet(series if with_pet else [])
+    if with_pet and not pets.series:
+        _check_slices(series)
     pet, pet_header, rule, pet_notes, pet_series = _read_pet(pets.series)
     cts = choose_ct(series, pet_series)
     source = {"format": "dicom"}
@@ -130,6 +132,17 @@ def _read_ct(path: Path, series: list[Series], cts: Sequence[Series]) -> tuple[V
     notes = _said([bed[1] for bed in beds])
     ct, more = as_ct(stitch([bed[0] for bed in beds]), path)
     return ct, beds[0][2], notes + more
+
+
+def _check_slices(series: list[Series]) -> None:
+    """Refuses a PET of too few slices: passed over, the study would be taken for a CT without a PET.
+
+    What was derived from a PET (a projection, a screenshot) is passed over.
+    """
+    pets = [s for s in series if s.modality == "PT" and s.measured]
+    counts = [len(s.frames) for s in pets if not s.image_type.upper().startswith("DERIVED")]
+    if counts:
+        raise reject("geometry.too-few-slices", found=max(counts))
 
 
 def read_pet(series: Series) -> tuple[Volume, list[str], Dataset, str]:

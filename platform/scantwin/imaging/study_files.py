@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.images import read_image
@@ -106,9 +107,19 @@ def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
         raise reject("ct.empty", found=f"values from {array.min():.4g} to {array.max():.4g} in {shown}")
     if float(array.min()) >= 0:
         raise reject("ct.not-hu", found=f"no value is below 0 in {shown}")
-    clipped = np.clip(array, *HU_RANGE)
-    whole = array.dtype.kind in "iu" or bool((clipped == np.rint(clipped)).all())
-    return _along_axes(volume.with_array(clipped.astype(np.int16 if whole else np.float32), "HU"), "CT")
+    clipped = _clipped(array)
+    whole = array.dtype.kind in "iu" or all(np.array_equal(plane, np.rint(plane)) for plane in clipped)
+    kept = clipped.astype(np.int16 if whole else np.float32, copy=False)
+    return _along_axes(volume.with_array(kept, "HU"), "CT")
+
+
+def _clipped(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """HU within HU_RANGE in the type that they have, or float32: a copy as float64 is four times a CT."""
+    low, high = HU_RANGE
+    if array.dtype.kind == "f":
+        return np.asarray(np.clip(array, low, high), np.float32)
+    held = np.iinfo(array.dtype.name)
+    return np.asarray(np.clip(array, max(int(low), held.min), min(int(high), held.max)))
 
 
 def as_suv(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:

@@ -28,7 +28,12 @@ from scantwin.imaging.suv_checks import (
     half_life_s,
 )
 from scantwin.imaging.suv_reference_time import RULE_NUMBER, ReferenceRule, frame_decay, reference_time
-from scantwin.imaging.suv_times import LONGEST_UPTAKE_HALF_LIVES, acquisition_at, administration_at
+from scantwin.imaging.suv_times import (
+    LONGEST_UPTAKE_HALF_LIVES,
+    acquisition_at,
+    administration_at,
+    is_usual_uptake,
+)
 
 EQUAL = 1e-9
 """Factors that agree this well (relative) are one number."""
@@ -263,8 +268,7 @@ def _uptake(given: datetime, reference: datetime, half_life: float) -> float:
 
 
 def _unusual(uptake: float, half_life: float) -> tuple[str, ...]:
-    """A warning outside 30 to 180 min; EANM asks for 55 to 75 min."""
-    usual = not 6000 < half_life < 7000 or 1800 <= uptake <= 10800
+    usual = is_usual_uptake(uptake, half_life)
     return () if usual else (warn("suv.uptake-unusual", found=f"{uptake / 60:.0f}"),)
 
 

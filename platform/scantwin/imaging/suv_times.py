@@ -20,6 +20,10 @@ HALF_DAY: Final = timedelta(hours=12)
 LONGEST_UPTAKE_HALF_LIVES: Final = 6.0
 """No patient is scanned after six half-lives (11 h for F-18): 1.6 % of the dose is left. A longer interval is
 a wrong date."""
+_USUAL_UPTAKE_S: Final = (1800, 10800)
+"""FDG is scanned 30 to 180 min after its injection; EANM asks for 55 to 75 min."""
+_SAME_S: Final = 60
+"""Two ways of giving one injection may differ by so much [s]: one of them may be to the minute."""
 
 _TM: Final = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?", re.ASCII)
 _DA: Final = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})", re.ASCII)
@@ -33,9 +37,11 @@ def parse_time(value: str) -> time | None:
     if not match:
         return None
     hour, minute, second, fraction = match.groups()
+    leap = second == "60"  # DICOM's leap second, which Python has not
     try:
-        # 60 is DICOM's leap second.
-        return time(int(hour), int(minute), min(int(second or 0), 59), int((fraction or "").ljust(6, "0")))
+        return time(
+            int(hour), int(minute), 59 if leap else int(second or 0), int((fraction or "").ljust(6, "0"))
+        )
     except ValueError:
         return None
 
@@ -118,41 +124,69 @@ def administration_at(
     """When the dose was given, on the clock of `scan`, and the warnings about it.
 
     The date-time (0018,1078) comes first, then the time (0018,1072) on the day of the scan, then GE's private
-    one. One that lies after the scan, or longer ago than anybody waits, keeps its clock reading and is put on
-    the last such time before the scan. Raises `suv.no-time`.
+    one; where the first two contradict each other and only the time gives a usual uptake, the time is taken.
+    One that lies after the scan, or longer ago than anybody waits, keeps its clock reading and is put on the
+    last such time before the scan. Raises `suv.no-time`.
     """
-    warnings: list[str] = []
     clock = parse_time(header.start_time)
-    stamp = parse_datetime(header.start_datetime, header.zone)
-    zoned = re.search(r"[+-]\d{4}\s*$", header.start_datetime) is not None
-    if stamp is not None and zoned and parse_zone(header.zone) is None:
-        # The file does not say which clock its other times are on.
-        if clock is not None:
-            stamp = None
-        else:
-            warnings.append(warn("suv.zone-unknown", found=header.start_datetime))
-    if stamp is None and clock is None:
-        stamp = parse_datetime(header.vendor_start, header.zone)
+    stamp, zone_said = _stamp(header, clock)
     if stamp is None and clock is None:
         found = " ".join(filter(None, (header.start_datetime, header.start_time))) or "(missing)"
         raise reject("suv.no-time", which="injection", found=found)
-
     if stamp is None:
         assert clock is not None  # noqa: S101 - checked above
-        given, moved = _last_before(clock, scan)
-        if moved:
-            warnings.append(warn("suv.midnight", found=clock.strftime("%H:%M:%S")))
-        return given, tuple(warnings)
-    given = stamp
-    if stamp > scan or (scan - stamp).total_seconds() > LONGEST_UPTAKE_HALF_LIVES * half_life:
-        given, _ = _last_before(stamp.time(), scan)
-        code = "suv.midnight" if stamp - given == DAY else "suv.start-date-off"
-        warnings.append(warn(code, found=f"{stamp:%Y-%m-%d %H:%M:%S}"))
+        return _by_clock(clock, scan)
+    given, said = _by_stamp(stamp, scan, half_life)
+    warnings = (*zone_said, *said)
+    if clock is None:
+        return given, warnings
+    apart = abs((given - _last_before(clock, given + HALF_DAY)[0]).total_seconds())
+    if apart <= _SAME_S:
+        return given, warnings
+    other, said = _by_clock(clock, scan)
+    given_usual, other_usual = (
+        is_usual_uptake((scan - at).total_seconds(), half_life) for at in (given, other)
+    )
+    if other_usual and not given_usual:
+        return other, (*said, warn("suv.start-datetime-off", found=f"{apart:.0f}"))
+    return given, (*warnings, warn("suv.start-times-differ", found=f"{apart:.0f}"))
+
+
+def is_usual_uptake(uptake: float, half_life: float) -> bool:
+    """Whether FDG is scanned so long after the injection [s]; other nuclides have habits of their own."""
+    return not 6000 < half_life < 7000 or _USUAL_UPTAKE_S[0] <= uptake <= _USUAL_UPTAKE_S[1]
+
+
+def _stamp(header: PetHeader, clock: time | None) -> tuple[datetime | None, tuple[str, ...]]:
+    """The injection's date-time, and the warnings about it; None where the time alone is to be used."""
+    stamp = parse_datetime(header.start_datetime, header.zone)
+    if stamp is None:
+        return (parse_datetime(header.vendor_start, header.zone) if clock is None else None), ()
+    as_written = parse_datetime(header.start_datetime)
+    if clock is not None and as_written is not None and as_written.time() == time.min:
+        # De-identification takes the time away and leaves the date.
+        return datetime.combine(as_written.date(), clock), ()
+    if re.search(r"[+-]\d{4}\s*$", header.start_datetime) is None or parse_zone(header.zone) is not None:
+        return stamp, ()
+    # The file does not say which clock its other times are on.
     if clock is not None:
-        apart = abs((given - _last_before(clock, given + HALF_DAY)[0]).total_seconds())
-        if apart > 60:
-            warnings.append(warn("suv.start-times-differ", found=f"{apart:.0f}"))
-    return given, tuple(warnings)
+        return None, ()
+    return stamp, (warn("suv.zone-unknown", found=header.start_datetime),)
+
+
+def _by_stamp(stamp: datetime, scan: datetime, half_life: float) -> tuple[datetime, tuple[str, ...]]:
+    """The injection by its date-time, which may need another day."""
+    if stamp <= scan and (scan - stamp).total_seconds() <= LONGEST_UPTAKE_HALF_LIVES * half_life:
+        return stamp, ()
+    given, _ = _last_before(stamp.time(), scan)
+    code = "suv.midnight" if stamp - given == DAY else "suv.start-date-off"
+    return given, (warn(code, found=f"{stamp:%Y-%m-%d %H:%M:%S}"),)
+
+
+def _by_clock(clock: time, scan: datetime) -> tuple[datetime, tuple[str, ...]]:
+    """The injection by its time of day."""
+    given, moved = _last_before(clock, scan)
+    return given, (warn("suv.midnight", found=clock.strftime("%H:%M:%S")),) if moved else ()
 
 
 def _last_before(clock: time, scan: datetime) -> tuple[datetime, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,20 @@ def test_the_contract(suv: Any, tmp_path: Path) -> None:
     assert entry["dose_at_reference_bq"] == pytest.approx(368.08e6 * 2 ** (-3600 / 6586.2), rel=1e-12)
     assert (entry["error"], entry["warnings"]) == (None, [])
     assert len(entry["derivation"]) >= 4
+
+
+def test_texts_and_names_that_are_no_utf_8_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump = {"Units": "BQML\ud800", "CorrectedImage": ["ATTN", "DECY"], "Radiopharmaceutical": "X\udcff"}
+    (tmp_path / "dump.json").write_text(json.dumps([dump]))
+    code, said = run(monkeypatch, capsys, tmp_path / "dump.json")
+    assert code == 0
+    assert "Units (0054,1001) is BQML?" in said.replace("\n", " ")
+    write_slice(tmp_path / os.fsdecode(b"M\xfcller") / "1.dcm")
+    code, said = run(monkeypatch, capsys, tmp_path / os.fsdecode(b"M\xfcller"))
+    assert code == 0
+    assert "M\\udcfcller" in said
 
 
 def test_a_refused_series_is_reported_beside_a_good_one(suv: Any, tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
-from scantwin.errors import Rejection
 from scantwin.imaging import dicom_lesions
 from scantwin.imaging.dicom_files import FileRef
-from scantwin.imaging.dicom_lesions import is_lesion, read_lesions
+from scantwin.imaging.dicom_lesions import is_lesion, rasterise, read_lesions
 from scantwin.imaging.jpeg_apart import JpegApart
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.volume import Volume
@@ -244,13 +243,58 @@ def test_lossless_jpeg_is_decoded_in_a_process_of_its_own(
     np.testing.assert_array_equal(labels.array[5:7, :16, :18] > 0, masks > 0)
 
 
-def test_a_structure_set_of_too_many_points_is_refused_before_they_are_read(
+def test_a_structure_set_of_too_many_points_is_left_out_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = structure_set(tmp_path / "r", {"GTV 1": "", "Liver": "ORGAN", "GTV 2": ""})
     monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 8)
     assert read_lesions([ref], GRID)[0] is not None, "two squares; what is no lesion does not count"
     monkeypatch.setattr(dicom_lesions, "_MAX_POINTS", 7)
-    with pytest.raises(Rejection) as caught:
-        read_lesions([ref], GRID)
-    assert caught.value.code == "dicom.too-large"
+    labels, notes = read_lesions([ref], GRID)
+    assert labels is None
+    assert [code_of(note) for note in notes] == ["lesions.unreadable"]
+
+
+def test_a_damaged_drawing_is_left_out_whole_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    first = structure_set(tmp_path / "a", {"GTV": ""})
+    pixels = np.zeros((4, 16, 18), np.uint8)
+    pixels[:, 5:15, 5:9], pixels[2:, 5:15, 5:9] = 1, 0
+    damaged = segmentation(tmp_path / "b", ["Liver", "GTV 1", "GTV 2", "GTV 3"], np.ones_like(pixels))
+    dataset = pydicom.dcmread(damaged.path)
+    dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0].ImagePositionPatient = [1, 2]
+    dataset.save_as(damaged.path)
+    last = segmentation(tmp_path / "c", ["GTV", "Liver"], pixels)
+    labels, notes = read_lesions([first, damaged, last], GRID)
+    without, _ = read_lesions([first, last], GRID)
+    assert labels is not None and without is not None
+    np.testing.assert_array_equal(labels.array, without.array)
+    assert np.unique(labels.array).tolist() == [0, 1, 2]
+    assert [code_of(note) for note in notes] == ["lesions.left-out", "lesions.unreadable"]
+    assert all(": 1 " in note for note in notes), "the liver of the file that was read, and the other file"
+
+
+def square(z: float, low: int, high: int) -> np.ndarray:
+    """A square of fractional indices (point, zyx) around the voxels `low` to `high` of both axes."""
+    a, b = low - 0.4, high + 0.4
+    return np.array([(z, a, a), (z, a, b), (z, b, b), (z, b, a)])
+
+
+@pytest.mark.parametrize("edge", [3.005, 3.125, 3.0])
+def test_contours_of_one_plane_stay_on_one_plane(edge: float) -> None:
+    """Wherever it lies: what is computed of texts differs in the last digits from contour to contour."""
+    off = 1e-9
+    drawn = [square(edge - off, 1, 5), square(edge + off, 2, 3), square(edge + off, 8, 12)]
+    for polygons in (drawn, drawn[::-1]):
+        mask = rasterise(polygons, (6, 16, 16))
+        expected = np.zeros((6, 16, 16), bool)
+        expected[3, 1:6, 1:6], expected[3, 8:13, 8:13] = True, True
+        expected[3, 2:4, 2:4] = False  # inside another: a hole
+        np.testing.assert_array_equal(mask, expected)
+
+
+def test_contours_of_close_planes_are_no_holes_of_each_other() -> None:
+    """Drawn on 0.5 mm, laid on 5 mm: each slice takes the nearest plane, not what several leave over."""
+    mask = rasterise([square(0.1 * k, 2, 4) for k in range(41)], (6, 8, 8))
+    assert mask is not None
+    assert mask[:5, 2:5, 2:5].all()
+    assert not mask[5].any()

@@ -81,6 +81,16 @@ def test_damaged_files_are_told_and_the_others_go(series: Path, receiver: Receiv
     assert [Path(one["file"]).name for one in report.failed] == [files[0].name]
 
 
+@pytest.mark.parametrize("name", ["notes.zip", "letter.docx"])
+def test_a_damaged_zip_is_told_and_the_others_go(name: str, series: Path, receiver: Receiver) -> None:
+    (series / name).write_bytes(b"PK\x03\x04 broken")
+    report = send(receiver, series)
+    assert (report.sent, receiver.received) == (5, 5)
+    assert [Path(one["file"]).name for one in report.failed] == [name]
+    with pytest.raises(InputError, match=r"no DICOM file to send: .* cannot be read as a zip"):
+        send(receiver, series / name)
+
+
 def test_a_small_file_that_inflates_to_a_giant_is_told_and_not_inflated(
     series: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

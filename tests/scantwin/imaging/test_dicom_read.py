@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import RLELossless
 
 from scantwin.errors import Rejection
 from scantwin.imaging.dicom_geometry import Plane, stack_planes
@@ -185,6 +186,20 @@ def test_a_scout_among_the_slices_is_left_out(said, tmp_path, ct_maker):
     assert world_error(study.ct) <= 0.51
 
 
+@pytest.mark.parametrize("where", ["orientation", "spacing"])
+def test_headers_that_jitter_about_a_rounding_edge_are_of_one_series(where, tmp_path, ct_maker):
+    def jitter(ds, i):
+        off = 1e-7 if i % 2 else -1e-7
+        angle = 0.005 + off if where == "orientation" else 0.0
+        cosine, sine = np.cos(angle), np.sin(angle)
+        ds.ImageOrientationPatient = [cosine, sine, 0.0, -sine, cosine, 0.0]
+        ds.PixelSpacing = [2.0, 1.5005 + off if where == "spacing" else 1.5]
+
+    study = one(ct_maker().write(tmp_path, change=jitter))
+    assert study.ct.shape[0] == 12
+    assert "geometry.stray" not in codes(study)
+
+
 def test_padding_becomes_air_and_values_are_clipped(tmp_path, ct_maker):
     def change(ds, i):
         array = np.frombuffer(ds.PixelData, "<i2").reshape(14, 17).copy()
@@ -206,6 +221,36 @@ def test_a_padding_value_that_would_be_tissue_is_not_believed(tmp_path, ct_maker
 
     study = one(ct_maker().write(tmp_path, change=change))
     assert "ct.padding" not in codes(study)
+
+
+@pytest.mark.parametrize("high", [11, 14, 15])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_values_in_upper_bits_are_moved_down(high, signed, tmp_path, ct_maker):
+    """HighBit need not be BitsStored - 1 in old files; as they stand, values are 16 times too high."""
+
+    def moved(ds, i):
+        hu = np.frombuffer(ds.PixelData, "<i2").astype(int) - 1024
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, high, signed
+        ds.RescaleIntercept = 0 if signed else -1024
+        stored = (hu if signed else hu + 1024) & 0xFFF
+        ds.PixelData = (stored << (high - 11)).astype("<u2").tobytes()
+
+    ct_maker().write(tmp_path, change=moved)
+    assert world_error(one(tmp_path).ct) <= 0.5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_values_whose_bits_cannot_be_told_are_refused(packed, tmp_path, ct_maker):
+    """A header that says the upper bits, and values in the lower ones; or a decoder between the two."""
+
+    def contradiction(ds, i):
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 15, 0
+        if packed:
+            ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") << 4).astype("<u2").tobytes()
+            ds.compress(RLELossless, generate_instance_uid=False)
+
+    ct_maker().write(tmp_path, change=contradiction)
+    assert rejected(tmp_path) == "dicom.high-bit"
 
 
 def test_pet_has_another_slope_on_every_slice(tmp_path, ct_maker, pet_maker):
@@ -406,7 +451,8 @@ def test_a_small_file_that_inflates_to_a_giant_is_not_inflated(tmp_path, ct_make
     monkeypatch.setattr(limits, "MAX_INFLATED_BYTES", 20 << 20)
     tracemalloc.start()
     assert not index_file(FileRef(path)).readable
-    for read in (read_header, lambda ref: read_lesions([ref], ct), lambda ref: find_pet_series(ref.path)):
+    assert [code_of(note) for note in read_lesions([FileRef(path)], ct)[1]] == ["lesions.unreadable"]
+    for read in (read_header, lambda ref: find_pet_series(ref.path)):
         with pytest.raises(Rejection) as caught:
             read(FileRef(path))
         assert caught.value.code == "dicom.too-large"

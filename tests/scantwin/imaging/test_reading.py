@@ -175,6 +175,29 @@ def test_a_description_that_cannot_be_opened_refuses_its_study(tmp_path, close):
     assert read_study(second).pet is not None
 
 
+def test_a_pet_of_too_few_slices_refuses_its_study(tmp_path, ct_maker, pet_maker):
+    """Passed over, the study would be a CT that never had a PET, and nobody would send the rest."""
+    ct_maker().write(tmp_path)
+    pet_maker().write(tmp_path, keep=lambda i: i < 2)
+    assert rejected(tmp_path) == "geometry.too-few-slices"
+    assert one(tmp_path, with_pet=False).pet is None
+    pet_maker(series="1.2.3.7").write(tmp_path / "whole")
+    assert one(tmp_path).pet.shape[0] == 9
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"ImageType": ["DERIVED", "SECONDARY"]}, {"ImageType": ["ORIGINAL", "PRIMARY", "MIP"]},
+        {"ReconstructionMethod": "SYNTHETIC"},
+    ],
+)  # fmt: skip
+def test_a_picture_of_a_pet_or_a_slice_of_a_synthetic_one_is_passed_over(made, tmp_path, ct_maker, pet_maker):
+    ct_maker().write(tmp_path)
+    pet_maker(slices=1, fields=made).write(tmp_path)
+    assert one(tmp_path).pet is None
+
+
 # --- archives
 
 

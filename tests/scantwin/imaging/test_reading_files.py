@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from scantwin.errors import Rejection
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study_files import as_ct
 from scantwin.imaging.volume import Volume
 
 from .studies import nifti_study, one, rejected, zipped
@@ -73,3 +77,35 @@ def test_nan_outside_a_resampled_ct_is_air(tmp_path):
     array[0] = np.nan
     write_nifti(ct.with_array(array), folder / "CTres.nii.gz")
     assert (one(folder).ct.array[0] == -1024).all()
+
+
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "i8", "f4", "f8"])
+def test_hu_are_clipped_in_the_type_that_they_have(kind):
+    dtype = np.dtype(kind)
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    values = np.array([-30000, -2000, -1024, -100, 0, 40, 3071, 3100, 60000])
+    kept = values[(values >= float(limits.min)) & (values <= float(limits.max))]
+    array = kept.astype(dtype)[:, None, None]
+    if dtype.kind == "u":
+        with pytest.raises(Rejection, match="no value is below 0"):
+            as_ct(Volume(array, (1.0, 1.0, 1.0)), "here")
+        return
+    ct, _ = as_ct(Volume(array, (1.0, 1.0, 1.0)), "here")
+    assert ct.array.dtype == np.int16
+    np.testing.assert_array_equal(ct.array.ravel(), kept.clip(-1024, 3071))
+
+
+@pytest.mark.parametrize("kind", ["i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_a_ct_is_taken_with_twice_the_memory_of_its_voxels(kind, fraction):
+    """The stored voxels and the clipped ones; one copy as float64 would be four times those of int16."""
+    hu = np.full((32, 64, 64), -1000.0)
+    hu[8:24, 16:48, 16:48] = 40 + fraction
+    volume = Volume(hu.astype(kind), (2.0, 1.0, 1.0), unit="HU")
+    tracemalloc.start()
+    ct, _ = as_ct(volume, "here")
+    more = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ct.array.dtype == (np.float32 if fraction and kind[0] == "f" else np.int16)
+    # Beside the stored ones: the clipped ones, and of float32 the int16 that they become.
+    assert more < 1.6 * volume.array.nbytes

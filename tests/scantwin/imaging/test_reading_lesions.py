@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pydicom
+from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes as codes_of
 from pydicom.uid import ExplicitVRLittleEndian
 
 from .studies import codes, one
@@ -118,3 +120,22 @@ def test_segmentation_objects_become_labels(pair, ct_maker):
     expected = np.zeros(study.ct.shape, bool)
     expected[2:5] = np.stack(masks) > 0
     np.testing.assert_array_equal(study.lesions.array > 0, expected)
+
+
+def test_a_segmentation_of_one_segment_as_highdicom_writes_it(pair, ct_maker):
+    """It says for all frames at once which segment they are of."""
+    slices = [pydicom.dcmread(path) for path in (pair / "DICOM" / "A1").iterdir()]
+    slices.sort(key=lambda ds: float(ds.ImagePositionPatient[2]))
+    for ds in slices:
+        ds.AccessionNumber = ds.PatientBirthDate = ds.ReferringPhysicianName = ds.PatientSex = ""
+    masks = np.zeros((len(slices), *ct_maker().shape), np.uint8)
+    masks[3:9, 2:6, 4:11] = 1
+    segment = SegmentDescription(
+        1, "GTV", codes_of.SCT.MorphologicallyAbnormalStructure, codes_of.SCT.Lesion, "MANUAL"
+    )
+    ds = Segmentation(slices, masks, "BINARY", [segment], "1.2.7.7", 5, "1.2.7.7.8", 1, "X", "X", "1", "1")
+    assert "SegmentIdentificationSequence" in ds.SharedFunctionalGroupsSequence[0]
+    ds.save_as(pair / "SEG")
+    study = one(pair)
+    assert codes(study) == []
+    np.testing.assert_array_equal(study.lesions.array > 0, masks > 0)

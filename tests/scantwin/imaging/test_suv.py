@@ -221,6 +221,13 @@ def test_either_start_field_is_enough() -> None:
     assert refused(start_time="25:99", start_datetime="20251341") == "suv.no-time"
 
 
+def test_only_a_leap_second_is_a_second_beyond_59() -> None:
+    leap = suv(start_time="095960", start_datetime="")
+    assert leap.factor == pytest.approx(suv(start_time="095959", start_datetime="").factor, rel=1e-12)
+    assert refused(start_time="100075", start_datetime="") == "suv.no-time"
+    assert refused(start_time="", start_datetime="20250101100099") == "suv.no-time"
+
+
 def test_the_private_start_of_ge_helps_when_both_are_missing() -> None:
     result = suv(start_time="", start_datetime="", vendor_start="20250101100000.00")
     assert result.factor == pytest.approx(RIGHT, rel=1e-12)
@@ -277,6 +284,41 @@ def test_no_dates_at_all_still_gives_intervals() -> None:
 
 def test_two_start_fields_that_differ_are_reported() -> None:
     assert codes(suv(start_time="093000")) == {"suv.start-times-differ"}
+
+
+@pytest.mark.parametrize("scan", ["110000", "103000"])
+@pytest.mark.parametrize("zeroed", ["20250101000000", "20250101000000.00+0000", "202501010000"])
+def test_a_date_time_whose_time_was_taken_away_is_a_date(scan: str, zeroed: str) -> None:
+    """At 10:30 it would pass for an injection 10.5 h ago: an SUV 44 times too high."""
+    for zone in ("", "+0100"):
+        result = suv(start_datetime=zeroed, series_time=scan, acquisition_time=scan, zone=zone)
+        right = suv(start_datetime="", series_time=scan, acquisition_time=scan)
+        assert (result.factor, codes(result)) == (pytest.approx(right.factor, rel=1e-12), set())
+    # It does give the day, and alone it is what it says.
+    over = {"start_time": "233000", "series_time": "003000", "acquisition_time": "003000"}
+    assert codes(suv(**over, start_datetime="20241231000000")) == set()
+    assert codes(suv(start_time="", start_datetime="20250101000000", series_time="010000",
+                     acquisition_time="010000")) == set()  # fmt: skip
+
+
+def test_of_two_start_fields_the_one_that_fits_the_scan_is_taken() -> None:
+    mistyped = suv(start_datetime="20250101030000")
+    assert mistyped.factor == pytest.approx(RIGHT, rel=1e-12)
+    assert codes(mistyped) == {"suv.start-datetime-off"}
+    over = suv(series_time="003000", acquisition_time="003000", start_time="233000",
+               start_datetime="20241231150000")  # fmt: skip
+    assert over.factor == pytest.approx(RIGHT, rel=1e-12)
+    assert codes(over) == {"suv.start-datetime-off", "suv.midnight"}
+    # The date-time goes before where it fits as well, or both do not.
+    assert suv(start_time="030000").factor == pytest.approx(RIGHT, rel=1e-12)
+    assert codes(suv(start_time="030000")) == {"suv.start-times-differ"}
+    neither = suv(start_datetime="20250101040000", start_time="030000")
+    assert neither.factor == pytest.approx(suv(start_datetime="20250101040000", start_time="").factor)
+    assert codes(neither) == {"suv.start-times-differ", "suv.uptake-unusual"}
+    # Only FDG's uptake is known to be usual.
+    gallium = replace(PET, half_life=4062.6, nuclide="", start_datetime="20250101070000")
+    other = suv_factors([gallium], any_nuclide=True)
+    assert "suv.start-times-differ" in codes(other)
 
 
 def test_an_injection_shortly_after_the_scan_began_is_not_taken_as_yesterday() -> None:
