@@ -12,6 +12,8 @@ import pytest
 from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
 from scantwin.federation.enrolment import log_event
+from scantwin.imaging.study import Study, air_over
+from scantwin.imaging.volume import Volume
 from scantwin.store.database import Database
 from scantwin.store.models import CalibrationSample, Site
 from scantwin_clients import qc
@@ -156,6 +158,8 @@ def test_of_samples_of_one_moment_no_answer_depends_on_which_came_first(ids, emp
 def scan(site: Folder, monkeypatch, bias: float, when: date | None) -> None:
     """`scantwin site qc` of a cylinder that reads so far off."""
     measured = Measurement("cylinder", bias, 0.1, 5000, 5000)
+    pet = Volume(np.full((2, 2, 2), 1 + bias, np.float32), (4.0, 4.0, 4.0), unit="SUV")
+    monkeypatch.setattr(qc, "_read", lambda _: (Study("cylinder", air_over(pet), pet), pet))
     monkeypatch.setattr(qc, "_measure", lambda *_: measured)
     qc.check_scanner(site, site.folder, when=when)
 
