@@ -176,6 +176,7 @@ def control_chart(
     spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5 if patients else 0.0
     shown = frame.assign(
         when=frame.measured_at.map(moment),
+        sample=frame["id"].str[:8],
         low=frame.bias - spread,
         high=frame.bias + spread,
         stretch=[int((events["at"] <= at).sum()) if len(events) else 0 for at in frame.measured_at],
@@ -192,6 +193,7 @@ def control_chart(
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
             alt.Tooltip("sd:Q", title="SD", format=".1%"),
             alt.Tooltip("n:Q", title="n", format=",d"),
+            alt.Tooltip("sample:N", title="Sample"),
             alt.Tooltip("detail:N", title="Detail"),
         ],
     )

@@ -37,7 +37,7 @@ def _updates() -> pd.DataFrame:
 
 def _samples(biases: list[float], sd: float = 0.01, n: int = 1) -> pd.DataFrame:
     times = [datetime(2026, 1 + i, 1, tzinfo=UTC) for i in range(len(biases))]
-    columns = {"measured_at": times, "bias": biases, "sd": sd, "n": n, "detail": ""}
+    columns = {"measured_at": times, "bias": biases, "sd": sd, "n": n, "detail": "", "id": "3f9a01c2" * 4}
     return pd.DataFrame(columns).astype({"sd": float, "bias": float})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
-from scantwin.federation.enrolment import log_event
+from scantwin.federation.enrolment import log_event, withdraw
 from scantwin.imaging.study import Study, air_over
 from scantwin.imaging.volume import Volume
 from scantwin.store.database import Database
@@ -67,6 +67,33 @@ def test_a_logged_recalibration_ends_it_and_begins_the_charts_anew() -> None:
     assert begin == [12] and abs(chart.statistic[12]) < 0.3 < abs(chart.statistic[11])
     # Logged, and nothing measured since: it is ended, but nobody knows yet whether that helped.
     assert found(samples(*[1.6] * 12), event(11.5))["cusum"][0][1] == "ended"
+
+
+def test_a_sample_that_is_withdrawn_is_in_no_chart_and_stays_in_the_database(empty) -> None:
+    database = Database.from_settings()
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+        session.flush()
+        session.add_all(
+            CalibrationSample(id=one * 32, site_id=1, kind="cylinder", n=5000, bias=bias,
+                              measured_at=START + timedelta(weeks=week))
+            for week, (one, bias) in enumerate({"a": 0.01, "b": 1.0}.items())
+        )  # fmt: skip
+    for site, sample in (("nobody", "b"), ("rural-1", "c"), ("rural-1", "")):
+        with pytest.raises(InputError):
+            withdraw(database, site, sample, "mistyped")
+    assert withdraw(database, "rural-1", "bbbbbbbb", "mistyped").bias == 1.0
+    with pytest.raises(InputError, match="0 samples"):
+        withdraw(database, "rural-1", "bbbbbbbb", "mistyped")
+    with database.session() as session:
+        assert queries.sites(session)[0].bias == 0.01
+        assert list(queries.samples_frame(session, 1).id) == ["a" * 32]
+        assert queries.site_alerts(session) == []
+        assert session.query(CalibrationSample).count() == 2
+        (entry,) = queries.audit_tail(session)
+        assert (entry.action, entry.subject, entry.detail["reason"]) == (
+            "sample.withdrawn", "rural-1", "mistyped"
+        )  # fmt: skip
 
 
 def test_open_ones_come_first() -> None:
