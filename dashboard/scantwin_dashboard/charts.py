@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from scantwin_dashboard.attention import EARL, RECHECK
-from scantwin_dashboard.drift import PHANTOM_SD
+from scantwin_dashboard.attention import EARL
+from scantwin_dashboard.drift import PHANTOM_SD, RECHECK
 from scantwin_dashboard.look import (
     DISTRICT_COLOUR,
     INK,

@@ -20,6 +20,7 @@ from scantwin_clients import qc
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site as Folder
 from scantwin_dashboard import queries
+from scantwin_dashboard.attention import notices
 from scantwin_dashboard.drift import PHANTOM_SD, alerts, drift, in_order
 from scantwin_dashboard.drift_charts import drift_chart, drift_frame
 
@@ -67,6 +68,23 @@ def test_a_logged_recalibration_ends_it_and_begins_the_charts_anew() -> None:
     assert begin == [12] and abs(chart.statistic[12]) < 0.3 < abs(chart.statistic[11])
     # Logged, and nothing measured since: it is ended, but nobody knows yet whether that helped.
     assert found(samples(*[1.6] * 12), event(11.5))["cusum"][0][1] == "ended"
+
+
+def test_what_an_outlier_leaves_open_is_told_from_a_drift() -> None:
+    wild = 1.0 / PHANTOM_SD
+    frame = samples(*[0.1] * 9, wild, wild, *[0.1] * 3)
+    (alert,) = (a for a in alerts("a", frame, NOTHING, ("cylinder",)) if a.state == "open")
+    assert alert.outlier is not None and alert.outlier.inside == 3
+    assert alert.outlier.at == START + timedelta(weeks=9) and alert.outlier.bias == pytest.approx(1.0)
+    (notice,) = notices([], [], [], [alert])
+    assert "newest 3 samples are inside again" in notice.advice and "2026-03-05" in notice.advice
+    assert "Recalibrate" not in notice.advice
+    # The newest one is it, the newest ones are off as well, or there is a drift without it: as before.
+    drifts = [*[1.4] * 12, wild, *[1.4] * 3]
+    for sigmas in ([0.1, 0.1, wild], [*[0.1] * 9, wild, wild, 2.0], drifts):
+        still = [a for a in alerts("a", samples(*sigmas), NOTHING, ("cylinder",)) if a.state == "open"]
+        assert still and all(a.outlier is None for a in still)
+        assert "Recalibrate" in notices([], [], [], still)[0].advice
 
 
 def test_a_sample_that_is_withdrawn_is_in_no_chart_and_stays_in_the_database(empty) -> None:
