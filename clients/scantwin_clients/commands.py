@@ -128,7 +128,11 @@ def qc(
     site: SiteName = None,
     kind: Annotated[str, typer.Option(help="cylinder or spheres.")] = "cylinder",
     when: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the scan (default: today).")
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Day of a scan whose images do not say it (default: today). A DICOM header says it.",
+        ),
     ] = None,
     expected: Annotated[float, typer.Option(min=0.01, help="True SUV of the object, in g/ml.")] = 1.0,
     ratio: Annotated[float, typer.Option(min=1.5, help="Spheres over background.")] = 9.8,
@@ -136,7 +140,8 @@ def qc(
 ) -> None:
     """Measures a QC phantom; the result travels to the consortium with the next update.
 
-    Example: scantwin site qc /data/qc/2026-11-02 --when 2026-11-02
+    The same scan measured twice is one sample.
+    Example: scantwin site qc /data/qc/2026-11-02
     """
     from scantwin_clients.qc import check_scanner
     from scantwin_clients.site import Site

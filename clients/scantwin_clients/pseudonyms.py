@@ -17,14 +17,18 @@ PATIENT_LETTERS: Final = 10
 STUDY_LETTERS: Final = 6
 """Letters that tell the studies of one patient apart: 30 bits."""
 
-Purpose = Literal["patient", "study", "files"]
+Purpose = Literal["patient", "study", "files", "qc-scan", "qc-sample"]
 """Keeps the uses of the secret apart: equal texts give different digests for different purposes."""
 
 
 def digest(secret: bytes, purpose: Purpose, text: str) -> str:
     """Base32 (small letters) of HMAC-SHA256 of `text`, 52 letters."""
-    mac = hmac.new(secret, f"{purpose}\0{text}".encode("utf-8", "surrogateescape"), hashlib.sha256)
-    return base64.b32encode(mac.digest()).decode().rstrip("=").lower()
+    return base64.b32encode(mac(secret, purpose, text)).decode().rstrip("=").lower()
+
+
+def mac(secret: bytes, purpose: Purpose, text: str) -> bytes:
+    """HMAC-SHA256 of `text`, 32 bytes."""
+    return hmac.digest(secret, f"{purpose}\0{text}".encode("utf-8", "surrogateescape"), hashlib.sha256)
 
 
 def patient_of(pseudonym: str) -> str:

@@ -7,10 +7,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from scantwin.calibration.measure import Measurement, measure_cylinder, measure_spheres
 from scantwin.calibration.samples import CalibrationSample, sample_of
 from scantwin.errors import InputError
 from scantwin.imaging.reading import find_studies, read_study
+from scantwin.imaging.study import Study
+from scantwin.imaging.suv_times import PetOrigin
+from scantwin.imaging.volume import Volume
+from scantwin_clients.pseudonyms import mac
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 
@@ -26,41 +32,91 @@ def check_scanner(
 ) -> CalibrationSample:  # fmt: skip
     """Measures the PET of a QC object and keeps the sample until the consortium has it.
 
-    `when` is the day of the scan, today if not given; `expected_suv` [g/ml] is the true SUV of the cylinder
-    or of the spheres' background. The same scan measured twice is one sample. Scans of one day keep the order
-    in which they are measured here: one before a recalibration and one after it must not change places.
+    It was measured when the PET's header says. `when` is the day of a scan whose images do not say it
+    (NIfTI), today if not given; those of one day keep the order in which they are measured here: one before a
+    recalibration and one after it must not change places. `expected_suv` [g/ml] is the true SUV of the
+    cylinder or of the spheres' background, `ratio` that of the spheres over it.
+
+    The same scan measured twice is one sample, whatever day is given. While it waits, what is measured with
+    another truth, or of a mended header, takes its place; once it has left, another truth is a second sample,
+    and the consortium withdraws the first.
     """
-    measurement = _measure(path, kind, expected_suv, ratio)
-    now = datetime.now(UTC)
-    today = now.astimezone().date()
-    day = when or today
-    sample = sample_of(measurement, now if day == today else _in_order(day, now))
-    identity = f"{site.name}:{kind}:{day.isoformat()}:{measurement.bias:.9f}:{measurement.n}"
-    named = sample.model_copy(update={"id": hashlib.sha256(identity.encode()).hexdigest()[:32]})
+    study, pet = _read(path)
+    measurement = _measure(study, pet, kind, expected_suv, ratio)
+    sample = sample_of(measurement, _measured_at(study.origin, when, datetime.now(UTC)))
+    scan = mac(site.secret, "qc-scan", f"{kind} {_mark(study.origin, pet)}").hex()[:16]
+    truth = mac(site.secret, "qc-sample", f"{scan} {expected_suv} {ratio}").hex()[:16]
+    named = sample.model_copy(update={"id": scan + truth})
     waiting = WaitingSamples(site.calibration)
-    for known in waiting.waiting():
-        if known.id == named.id:
+    former = [known for known in waiting.waiting() if known.id.startswith(scan)]
+    timed = study.origin is not None and study.origin.clock is not None
+    for known in former:
+        if _same(known, named, timed=timed):
             return known
     waiting.add(named)
+    waiting.confirm([known.id for known in former if known.id != named.id])
     return named
 
 
-def _in_order(day: date, now: datetime) -> datetime:
-    """A time on another day than today: noon, a microsecond later for every second until it is measured.
+def _same(known: CalibrationSample, new: CalibrationSample, *, timed: bool) -> bool:
+    """Whether nothing but the moment of measuring differs. A header that was mended gives another bias, or,
+    where it has the time (`timed`), another moment."""
+    apart = (
+        known.measured_at != new.measured_at if timed else known.measured_at.date() != new.measured_at.date()
+    )
+    return known.id == new.id and known.bias == new.bias and not apart
 
-    Noon, for only the day is known, and the day it stays in every hospital's time zone.
+
+def _measured_at(origin: PetOrigin | None, when: date | None, now: datetime) -> datetime:
+    """When the PET was taken: by its header, on our clock if it names no zone; else on the day `when`."""
+    if origin is not None and origin.day is not None:
+        if when not in (None, origin.day):
+            raise InputError(
+                f"The header of this PET says that it was taken on {origin.day}, not on {when}.",
+                hint="Leave out --when: it is for images that do not say their day, as NIfTI.",
+            )
+        if origin.clock is not None:
+            return _in_utc(datetime.combine(origin.day, origin.clock, origin.zone))
+        return _in_order(origin.day, now)
+    today = now.astimezone().date()
+    return now if when in (None, today) else _in_order(when or today, now)
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # the calendar's last day, which has not come yet: refused as such
+        return at.replace(tzinfo=UTC)
+
+
+def _in_order(day: date, now: datetime) -> datetime:
+    """A time on a day of which no more is known: noon, a microsecond later for every second until it is
+    measured.
+
+    Noon stays that day in every hospital's time zone.
     """
     noon = datetime.combine(day, time(12), UTC)
     return noon + timedelta(microseconds=(now - noon).total_seconds())
 
 
-def _measure(path: Path, kind: QcKind, expected_suv: float, ratio: float) -> Measurement:
+def _mark(origin: PetOrigin | None, pet: Volume) -> str:
+    """The same when this scan is read again: its SeriesInstanceUID; where it has none, its voxels."""
+    if origin is not None and origin.series:
+        return origin.series
+    return hashlib.sha256(np.ascontiguousarray(pet.array, np.float32).tobytes()).hexdigest()
+
+
+def _read(path: Path) -> tuple[Study, Volume]:
     sources = find_studies(path)
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} studies.", hint="Give the folder of one QC scan.")
     study = read_study(sources[0], need_pet=True)
     if study.pet is None:
         raise InputError(f"There is no PET in {path}.", hint="Give the folder with PET and CT of the object.")
+    return study, study.pet
+
+
+def _measure(study: Study, pet: Volume, kind: QcKind, expected_suv: float, ratio: float) -> Measurement:
     if kind == "spheres":
-        return measure_spheres(study.pet, ratio=ratio, expected_background=expected_suv, ct=study.ct)[0]
-    return measure_cylinder(study.pet, study.ct, expected_suv)
+        return measure_spheres(pet, ratio=ratio, expected_background=expected_suv, ct=study.ct)[0]
+    return measure_cylinder(pet, study.ct, expected_suv)

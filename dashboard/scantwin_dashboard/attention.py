@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from scantwin_dashboard.drift import RULE, Alert
+from scantwin_dashboard.drift import RECHECK, RULE, Alert
 from scantwin_dashboard.look import ago, percent
 from scantwin_dashboard.queries import RunRow, ScanRow, SiteRow
-
-RECHECK: Final = 0.05
-"""Recheck when a calibration is off by more than about 5 % (fraction)."""
 
 EARL: Final = 0.10
 """EARL: a uniform cylinder reads within 10 % of the truth (fraction)."""
@@ -69,17 +66,32 @@ def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:
 
 
 def _drifts(open_alerts: Sequence[Alert]) -> list[Notice]:
-    """One notice a site, of its longest alert: a single cylinder within 10 % does not show a drift."""
+    """One notice a site, of its longest alert: a single cylinder within 10 % does not show a drift.
+
+    One that comes from an outlier counts only where there is no other.
+    """
     longest: dict[str, Alert] = {}
-    for alert in sorted(open_alerts, key=lambda alert: alert.since):
+    for alert in sorted(open_alerts, key=lambda alert: (alert.outlier is not None, alert.since)):
         longest.setdefault(alert.site, alert)
     return [
         Notice(
             "look", site, f"is out of control since {alert.since:%Y-%m-%d} ({RULE[alert.rule]}).",
-            "Recalibrate the scanner and log it: scantwin consortium log.",
+            _what_to_do(alert),
         )
         for site, alert in longest.items()
     ]  # fmt: skip
+
+
+def _what_to_do(alert: Alert) -> str:
+    if alert.outlier is None:
+        return "Recalibrate the scanner and log it: scantwin consortium log."
+    far, newest = alert.outlier, alert.outlier.inside
+    again = "sample is" if newest == 1 else f"{newest} samples are"
+    return (
+        f"Its newest {again} inside again: look at that of {far.at:%Y-%m-%d} ({percent(far.bias)})."
+        " If it was measured wrongly, withdraw it: scantwin consortium withdraw."
+        " If the scanner was worked on since then, log it: scantwin consortium log."
+    )
 
 
 def _when(run: RunRow) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from scantwin_dashboard.attention import EARL, RECHECK
-from scantwin_dashboard.drift import PHANTOM_SD
+from scantwin_dashboard.attention import EARL
+from scantwin_dashboard.drift import PHANTOM_SD, RECHECK
 from scantwin_dashboard.look import (
     DISTRICT_COLOUR,
     INK,
@@ -19,6 +19,13 @@ from scantwin_dashboard.look import (
     STATUS_SIGN,
     moment,
 )
+
+MOST = 3 * EARL
+"""Largest bias of a phantom that is drawn where it is (fraction): one of +900 %, a slip of the pen, would
+flatten all others. What lies beyond stands at the edge as a triangle, with its number."""
+
+_MOST_OF_PATIENTS = 1.0
+"""The same of livers and patients, who differ by 22 % (SD)."""
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
@@ -138,25 +145,24 @@ def patches_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
 
 def bias_overview(frame: pd.DataFrame, colours: Mapping[str, str]) -> Chart:
     """The newest cylinder of every site against the limits: columns site, bias (fraction), measured."""
-    top = max(0.135, float(frame.bias.abs().max()) * 1.12) if len(frame) else 0.135
+    drawn = frame.bias.clip(-MOST, MOST)
+    top = max(0.135, float(drawn.abs().max()) * 1.12) if len(frame) else 0.135
     x = alt.X(
-        "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
+        "drawn:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
     )
-    points = (
-        alt.Chart(frame)
-        .mark_circle(size=150, opacity=1)
-        .encode(
-            x=x,
-            y=alt.Y("site:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=160, grid=True)),
-            color=_within_earl(_by_site(colours)),
-            tooltip=[
-                alt.Tooltip("site:N", title="Site"),
-                alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
-                alt.Tooltip("measured:N", title="Measured (UTC)"),
-            ],
-        )
+    base = alt.Chart(frame.assign(drawn=drawn)).encode(
+        x=x,
+        y=alt.Y("site:N", title=None, sort=list(colours), axis=alt.Axis(labelLimit=160, grid=True)),
+        color=_within_earl(_by_site(colours)),
+        tooltip=[
+            alt.Tooltip("site:N", title="Site"),
+            alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
+            alt.Tooltip("measured:N", title="Measured (UTC)"),
+        ],
     )
-    chart = alt.layer(*_limits("x", top), points).properties(height=alt.Step(36))
+    points = base.transform_filter(abs(alt.datum.bias) <= MOST).mark_circle(size=150, opacity=1)
+    beyond = _beyond(base, frame, MOST, ("triangle-right", "triangle-left"), dy=-12)
+    chart = alt.layer(*_limits("x", top), points, *beyond).properties(height=alt.Step(36))
     resolved: Chart = chart.resolve_scale(color="independent", strokeDash="independent")
     return resolved
 
@@ -171,19 +177,23 @@ def control_chart(
     limits. Where n counts `patients`, a point is their mean with its 95 % interval; how much the voxels of
     one scan differ says nothing of the next scan, so the others have none.
     `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.
+    What is farther off than the axis, `MOST` for a phantom, stands at its edge.
     """
     events = pd.DataFrame({"at": [], "what": []}) if events is None else events
     spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5 if patients else 0.0
+    most = MOST if phantom else _MOST_OF_PATIENTS
     shown = frame.assign(
         when=frame.measured_at.map(moment),
-        low=frame.bias - spread,
-        high=frame.bias + spread,
+        sample=frame["id"].str[:8],
+        drawn=frame.bias.clip(-most, most),
+        low=(frame.bias - spread).clip(-most, most),
+        high=(frame.bias + spread).clip(-most, most),
         stretch=[int((events["at"] <= at).sum()) if len(events) else 0 for at in frame.measured_at],
     )
     reach = float(pd.concat([shown.low.abs(), shown.high.abs()]).max()) if len(shown) else 0.0
     top = max(0.13, reach * 1.12)
     y = alt.Y(
-        "bias:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
+        "drawn:Q", title="SUV bias [%]", scale=alt.Scale(domain=[-top, top], nice=False), axis=_percent_axis()
     )
     base = alt.Chart(shown).encode(
         x=utc_axis("measured_at"),
@@ -192,6 +202,7 @@ def control_chart(
             alt.Tooltip("bias:Q", title="SUV bias", format="+.1%"),
             alt.Tooltip("sd:Q", title="SD", format=".1%"),
             alt.Tooltip("n:Q", title="n", format=",d"),
+            alt.Tooltip("sample:N", title="Sample"),
             alt.Tooltip("detail:N", title="Detail"),
         ],
     )
@@ -201,7 +212,10 @@ def control_chart(
         *_limits("y", top, named=phantom),
         *([base.mark_rule(color=colour, opacity=0.45).encode(y="low:Q", y2="high:Q")] if patients else []),
         base.mark_line(color=colour, opacity=0.55, strokeWidth=1.4).encode(y=y, detail="stretch:N"),
-        base.mark_circle(size=70, opacity=1).encode(y=y, color=point),
+        base.transform_filter(abs(alt.datum.bias) <= most)
+        .mark_circle(size=70, opacity=1)
+        .encode(y=y, color=point),
+        *_beyond(base.encode(y=y, color=point), frame, most, ("triangle-up", "triangle-down"), dx=22),
         *(_events(events) if len(events) else []),
     ).properties(height=height)
 
@@ -213,6 +227,18 @@ def _events(events: pd.DataFrame) -> list[Any]:
         marks.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5),
         words.encode(text="what:N", y=alt.value(10)),
     ]
+
+
+def _beyond(
+    base: alt.Chart, frame: pd.DataFrame, most: float, shapes: tuple[str, str], *, dx: int = 0, dy: int = 0
+) -> list[Any]:
+    """What is farther off than `most`, at the edge: a triangle that points on, and its number beside it."""
+    if not (frame.bias.abs() > most).any():
+        return []
+    far = base.transform_filter(abs(alt.datum.bias) > most)
+    shape = alt.condition(alt.datum.bias > 0, alt.value(shapes[0]), alt.value(shapes[1]))
+    number = far.mark_text(fontSize=11, dx=dx, dy=dy).encode(text=alt.Text("bias:Q", format="+.0%"))
+    return [far.mark_point(size=110, filled=True, opacity=1).encode(shape=shape), number]
 
 
 def _within_earl(colour: Any) -> Any:

@@ -14,7 +14,18 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from scantwin.calibration.charts import Chart, ChartName, cusum, ewma, shewhart, standardise
+from scantwin.calibration.charts import (
+    SHEWHART_LIMIT,
+    Chart,
+    ChartName,
+    cusum,
+    ewma,
+    shewhart,
+    standardise,
+)
+
+RECHECK: Final = 0.05
+"""Recheck when a calibration is off by more than about 5 % (fraction; METRICS.md)."""
 
 PHANTOM_SD: Final = 0.035
 """Variability of phantom scans over time that remains even with quality assurance: CV 3.5 % (fraction)."""
@@ -27,6 +38,17 @@ RULE: Final[dict[ChartName, str]] = {
 """What each chart says when it signals."""
 
 State = Literal["open", "over", "ended"]
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A sample without which a site would be in control, and what was measured since."""
+
+    at: datetime
+    bias: float
+    """A fraction."""
+    inside: int
+    """How many samples came after it and others like it; all of them within 5 %."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,8 @@ class Alert:
     """Of the sample that is farthest off, a fraction."""
     state: State
     """`open`: the newest sample is one of them; `ended`: by a logged recalibration; `over`: by itself."""
+    outlier: Outlier | None = None
+    """What an open one comes from, if not from the newest samples."""
 
 
 def restarts(measured_at: pd.Series, events: pd.DataFrame) -> list[int]:
@@ -86,13 +110,31 @@ def _of(site: str, kind: str, rule: ChartName, part: pd.DataFrame, events: pd.Da
         inside = part.iloc[first : last + 1]
         worst = float(inside["bias"].iloc[int(inside["bias"].abs().to_numpy().argmax())])
         times = inside["measured_at"]
+        state = _state(last, len(part), begin, times.iloc[-1], events)
         found.append(
             Alert(
                 site, kind, rule, times.iloc[0].to_pydatetime(), times.iloc[-1].to_pydatetime(), len(inside),
-                worst, _state(last, len(part), begin, times.iloc[-1], events),
+                worst, state, _outlier(part, events, rule, begin) if state == "open" else None,
             )
         )  # fmt: skip
     return found
+
+
+def _outlier(
+    part: pd.DataFrame, events: pd.DataFrame, rule: ChartName, begin: Sequence[int]
+) -> Outlier | None:
+    """The farthest of the samples beyond 3 SD since the last restart, if nothing else is out of control: the
+    chart without them has no signal at its end, and every sample after them is within 5 %."""
+    stretch = part.iloc[max(begin, default=0) :]
+    wild = stretch["bias"].abs() > SHEWHART_LIMIT * PHANTOM_SD
+    rest = stretch[~wild].reset_index(drop=True)
+    if not wild.any() or wild.iloc[-1] or drift(rest, events, rule)[0].signals[-1]:
+        return None
+    since = stretch[wild.to_numpy().nonzero()[0][-1] + 1 :]
+    if (since["bias"].abs() > RECHECK).any():
+        return None
+    worst = stretch.loc[stretch["bias"].abs().idxmax()]
+    return Outlier(worst["measured_at"].to_pydatetime(), float(worst["bias"]), len(since))
 
 
 def _state(last: int, count: int, begin: Sequence[int], when: pd.Timestamp, events: pd.DataFrame) -> State:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from scantwin.calibration.charts import RESTARTS
+from scantwin.store.audit import withdrawn_samples
 from scantwin.store.models import AuditEntry, CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard.drift import Alert, alerts, in_order
 
@@ -129,9 +130,10 @@ def sites(session: Session) -> list[SiteRow]:
         .group_by(Update.site_id)
     )
     heard: dict[int, datetime] = {row.site_id: row.at for row in answers}
+    cylinders = (CalibrationSample.kind == "cylinder", _counts(session))
     newest = (
         select(CalibrationSample.site_id, func.max(CalibrationSample.measured_at).label("at"))
-        .where(CalibrationSample.kind == "cylinder")
+        .where(*cylinders)
         .group_by(CalibrationSample.site_id)
         .subquery()
     )
@@ -144,7 +146,7 @@ def sites(session: Session) -> list[SiteRow]:
                 (CalibrationSample.site_id == newest.c.site_id)
                 & (CalibrationSample.measured_at == newest.c.at),
             )
-            .where(CalibrationSample.kind == "cylinder")
+            .where(*cylinders)
             .order_by(CalibrationSample.id)
         )
     }
@@ -273,17 +275,17 @@ def patches_frame(session: Session, *, run_id: str | None = None, site_id: int |
 
 
 def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
-    """A site's calibration samples in time: measured_at, kind, bias and sd (fractions), n, detail (text)."""
+    """A site's samples in time: measured_at, kind, bias and sd (fractions), n, detail (text), id."""
     query = (
         select(CalibrationSample)
-        .where(CalibrationSample.site_id == site_id)
+        .where(CalibrationSample.site_id == site_id, _counts(session))
         .order_by(CalibrationSample.measured_at, CalibrationSample.id)
     )
     rows = [
-        (s.measured_at, s.kind, s.bias, s.sd, s.n, ", ".join(f"{k}: {v}" for k, v in s.detail.items()))
+        (s.measured_at, s.kind, s.bias, s.sd, s.n, ", ".join(f"{k}: {v}" for k, v in s.detail.items()), s.id)
         for s in session.scalars(query)
     ]
-    frame = pd.DataFrame(rows, columns=["measured_at", "kind", "bias", "sd", "n", "detail"])
+    frame = pd.DataFrame(rows, columns=["measured_at", "kind", "bias", "sd", "n", "detail", "id"])
     return frame.astype({"sd": float, "bias": float})
 
 
@@ -297,7 +299,7 @@ def site_alerts(session: Session) -> list[Alert]:
     query = (
         select(Site.name, CalibrationSample.measured_at, CalibrationSample.kind, CalibrationSample.bias)
         .join(CalibrationSample.site)
-        .where(CalibrationSample.kind.in_(PHANTOMS))
+        .where(CalibrationSample.kind.in_(PHANTOMS), _counts(session))
         .order_by(Site.id, CalibrationSample.measured_at, CalibrationSample.id)
     )
     rows = [tuple(row) for row in session.execute(query)]
@@ -307,6 +309,11 @@ def site_alerts(session: Session) -> list[Alert]:
     for site, part in samples.groupby("site", sort=False):
         found += alerts(str(site), part, events[events.site == site], PHANTOMS)
     return in_order(found)
+
+
+def _counts(session: Session) -> ColumnElement[bool]:
+    """Whether a sample has not been withdrawn."""
+    return CalibrationSample.id.not_in(withdrawn_samples(session))
 
 
 def _events(session: Session, *conditions: ColumnElement[bool]) -> pd.DataFrame:

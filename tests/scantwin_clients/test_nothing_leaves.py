@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import date
 from pathlib import Path
 
 import pydicom
@@ -51,7 +52,8 @@ def test_planted_identifiers_are_nowhere(
     bar(data / "spoilt-units", 3, Units=TEXT)
     bar(data / "spoilt-decay", 4, DecayCorrection=TEXT, SUVType=TEXT)
     scanner = ScannerSpec(ct_spacing_mm=(8.0, 8.0, 8.0), pet_spacing_mm=(8.0, 8.0, 8.0))
-    write_qc(data.parent / "qc", uniform_cylinder(scanner, seed=1), scanner, form="dicom")
+    phantom = uniform_cylinder(scanner, seed=1, when=date(2026, 11, 2))  # a day that may be told
+    write_qc(data.parent / "qc", phantom, scanner, form="dicom")
     for path in (data.parent / "qc").rglob("*.dcm"):
         plant(path)
 
@@ -59,7 +61,7 @@ def test_planted_identifiers_are_nowhere(
     said: dict[str, bytes] = {}
     for words in (
         ["init", "--name", "city"], ["ingest", str(data), "--workers", "1"], ["ingest", str(data)],
-        ["status"], ["qc", str(data.parent / "qc"), "--when", "2026-11-02"],
+        ["status"], ["qc", str(data.parent / "qc")],
     ):  # fmt: skip
         for form in (["--json"], []):
             if words[0] == "init" and not form:

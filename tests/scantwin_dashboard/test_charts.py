@@ -37,7 +37,7 @@ def _updates() -> pd.DataFrame:
 
 def _samples(biases: list[float], sd: float = 0.01, n: int = 1) -> pd.DataFrame:
     times = [datetime(2026, 1 + i, 1, tzinfo=UTC) for i in range(len(biases))]
-    columns = {"measured_at": times, "bias": biases, "sd": sd, "n": n, "detail": ""}
+    columns = {"measured_at": times, "bias": biases, "sd": sd, "n": n, "detail": "", "id": "3f9a01c2" * 4}
     return pd.DataFrame(columns).astype({"sd": float, "bias": float})
 
 
@@ -77,16 +77,24 @@ def test_costs_and_patches_have_units() -> None:
     assert "Patches [1]" in _titles(charts.patches_chart(_patches(), COLOURS).to_dict())
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.4, -0.4])
-def test_every_point_lies_inside_the_axis(bias: float) -> None:
+@pytest.mark.parametrize("bias", [0.0, 0.25, -0.25, 9.0, -0.9])
+def test_every_point_lies_inside_an_axis_that_the_wild_do_not_stretch(bias: float) -> None:
     overview = charts.bias_overview(
         pd.DataFrame({"site": ["north"], "bias": [bias], "measured": ["2026"]}), COLOURS
     ).to_dict()
     control = charts.control_chart(_samples([0.0, bias]), "#000000", phantom=True).to_dict()
     for spec in (overview, control):
-        low, high = _domain(spec, "bias")
-        assert low < -abs(bias) <= abs(bias) < high
+        low, high = _domain(spec, "drawn")
+        (drawn,) = {abs(row["drawn"]) for row in _rows(spec) if row.get("bias") == bias}
+        assert low < -drawn <= drawn < high < 0.4
         assert "SUV bias [%]" in _titles(spec)
+        triangles = [node for node in _nodes(spec) if str(node.get("value", "")).startswith("triangle")]
+        assert bool(triangles) is (abs(bias) > 0.3)
+
+
+def test_a_patients_liver_is_no_slip_of_the_pen() -> None:
+    spec = charts.control_chart(_samples([0.0, 0.6]), "#000000", phantom=False).to_dict()
+    assert _domain(spec, "drawn")[1] > 0.6 and "triangle" not in json.dumps(spec)
 
 
 def test_beyond_earls_limits_no_point_has_its_sites_colour() -> None:

@@ -11,13 +11,16 @@ import pytest
 
 from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
-from scantwin.federation.enrolment import log_event
+from scantwin.federation.enrolment import log_event, withdraw
+from scantwin.imaging.study import Study, air_over
+from scantwin.imaging.volume import Volume
 from scantwin.store.database import Database
 from scantwin.store.models import CalibrationSample, Site
 from scantwin_clients import qc
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site as Folder
 from scantwin_dashboard import queries
+from scantwin_dashboard.attention import notices
 from scantwin_dashboard.drift import PHANTOM_SD, alerts, drift, in_order
 from scantwin_dashboard.drift_charts import drift_chart, drift_frame
 
@@ -65,6 +68,50 @@ def test_a_logged_recalibration_ends_it_and_begins_the_charts_anew() -> None:
     assert begin == [12] and abs(chart.statistic[12]) < 0.3 < abs(chart.statistic[11])
     # Logged, and nothing measured since: it is ended, but nobody knows yet whether that helped.
     assert found(samples(*[1.6] * 12), event(11.5))["cusum"][0][1] == "ended"
+
+
+def test_what_an_outlier_leaves_open_is_told_from_a_drift() -> None:
+    wild = 1.0 / PHANTOM_SD
+    frame = samples(*[0.1] * 9, wild, wild, *[0.1] * 3)
+    (alert,) = (a for a in alerts("a", frame, NOTHING, ("cylinder",)) if a.state == "open")
+    assert alert.outlier is not None and alert.outlier.inside == 3
+    assert alert.outlier.at == START + timedelta(weeks=9) and alert.outlier.bias == pytest.approx(1.0)
+    (notice,) = notices([], [], [], [alert])
+    assert "newest 3 samples are inside again" in notice.advice and "2026-03-05" in notice.advice
+    assert "Recalibrate" not in notice.advice
+    # The newest one is it, the newest ones are off as well, or there is a drift without it: as before.
+    drifts = [*[1.4] * 12, wild, *[1.4] * 3]
+    for sigmas in ([0.1, 0.1, wild], [*[0.1] * 9, wild, wild, 2.0], drifts):
+        still = [a for a in alerts("a", samples(*sigmas), NOTHING, ("cylinder",)) if a.state == "open"]
+        assert still and all(a.outlier is None for a in still)
+        assert "Recalibrate" in notices([], [], [], still)[0].advice
+
+
+def test_a_sample_that_is_withdrawn_is_in_no_chart_and_stays_in_the_database(empty) -> None:
+    database = Database.from_settings()
+    with database.session() as session:
+        session.add(Site(name="rural-1", kind="rural"))
+        session.flush()
+        session.add_all(
+            CalibrationSample(id=one * 32, site_id=1, kind="cylinder", n=5000, bias=bias,
+                              measured_at=START + timedelta(weeks=week))
+            for week, (one, bias) in enumerate({"a": 0.01, "b": 1.0}.items())
+        )  # fmt: skip
+    for site, sample in (("nobody", "b"), ("rural-1", "c"), ("rural-1", "")):
+        with pytest.raises(InputError):
+            withdraw(database, site, sample, "mistyped")
+    assert withdraw(database, "rural-1", "bbbbbbbb", "mistyped").bias == 1.0
+    with pytest.raises(InputError, match="0 samples"):
+        withdraw(database, "rural-1", "bbbbbbbb", "mistyped")
+    with database.session() as session:
+        assert queries.sites(session)[0].bias == 0.01
+        assert list(queries.samples_frame(session, 1).id) == ["a" * 32]
+        assert queries.site_alerts(session) == []
+        assert session.query(CalibrationSample).count() == 2
+        (entry,) = queries.audit_tail(session)
+        assert (entry.action, entry.subject, entry.detail["reason"]) == (
+            "sample.withdrawn", "rural-1", "mistyped"
+        )  # fmt: skip
 
 
 def test_open_ones_come_first() -> None:
@@ -156,6 +203,8 @@ def test_of_samples_of_one_moment_no_answer_depends_on_which_came_first(ids, emp
 def scan(site: Folder, monkeypatch, bias: float, when: date | None) -> None:
     """`scantwin site qc` of a cylinder that reads so far off."""
     measured = Measurement("cylinder", bias, 0.1, 5000, 5000)
+    pet = Volume(np.full((2, 2, 2), 1 + bias, np.float32), (4.0, 4.0, 4.0), unit="SUV")
+    monkeypatch.setattr(qc, "_read", lambda _: (Study("cylinder", air_over(pet), pet), pet))
     monkeypatch.setattr(qc, "_measure", lambda *_: measured)
     qc.check_scanner(site, site.folder, when=when)
 

@@ -120,8 +120,10 @@ def _drift(site: str, part: pd.DataFrame, events: pd.DataFrame, colour: str) -> 
             st.altair_chart(drift_charts.drift_chart(frame, name, colour), alt=f"{name.upper()} of {site}")
     st.caption(
         "In standard deviations of a phantom that is looked after (3.5 %); dashed: limits that a site in"
-        " control leaves once in about 500 samples. A shift of one SD shows after about 10 samples, where"
-        " single samples would take 44. Both begin anew at a logged recalibration, repair or software update."
+        " control leaves once in about 500 samples; with the rule of single samples, one of the three speaks"
+        " once in about 200. A shift of one SD shows after about 10 samples, where single samples would take"
+        " 44. One sample counts for 4 SD at most. Both charts begin anew at a logged recalibration, repair or"
+        " software update."
     )
 
 

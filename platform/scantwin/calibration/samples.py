@@ -11,15 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from scantwin.calibration.measure import Measurement
 from scantwin.errors import InputError
+from scantwin.imaging.suv_times import FIRST_YEAR
 
 SampleKind = Literal["cylinder", "spheres", "liver", "model-residual"]
 
 MINIMUM_COUNT: Final[dict[str, int]] = {"cylinder": 1000, "spheres": 5, "liver": 100, "model-residual": 5}
 """Fewest voxels (cylinder, liver), spheres or patients behind a sample that may leave a site; assumed: below
 them a mean says more of one patient or of noise than of the scanner."""
-
-FIRST_YEAR: Final = 1990
-"""No sample is older [calendar year]: whole-body PET came into the clinics in the 1990s."""
 
 _AHEAD: Final = timedelta(days=2)
 """How far ahead of our clock a sample may be: a day of a far time zone, and a clock that is off."""

@@ -179,6 +179,29 @@ def log(
 
 
 @app.command()
+def withdraw(
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    sample: Annotated[str, typer.Argument(help="The sample's id, or how it begins: see the dashboard.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    as_json: Json = False,
+) -> None:
+    """Takes a calibration sample that was measured wrongly out of a site's charts; it stays stored.
+
+    Example: scantwin consortium withdraw rural-1 3f9a01c2 --reason "the activity was mistyped"
+    """
+    from scantwin.federation.enrolment import withdraw as withdraw_sample
+    from scantwin.store.database import Database
+
+    row = withdraw_sample(Database.from_settings().migrate(), site, sample, reason)
+    data = {
+        "site": site, "sample": row.id, "kind": row.kind, "measured_at": row.measured_at.isoformat(),
+        "bias": row.bias, "reason": reason, "notice": NOTICE,
+    }  # fmt: skip
+    what = f"{row.kind} of {row.measured_at:%F} ({100 * row.bias:+.1f} %)"
+    emit(data, as_json, lambda: out.print(f"{site}: the {what} is withdrawn."))
+
+
+@app.command()
 def train(
     recipe: Annotated[
         str | None,

@@ -23,7 +23,7 @@ from scantwin.federation.kinds import KINDS
 from scantwin.store import audit
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
-from scantwin.store.models import Site
+from scantwin.store.models import CalibrationSample, Site
 
 _KEY_IN_USE: Final = "Public key already in use"
 """Flower's words for a key that its SuperLink knows (`flwr.supercore.error.catalog`)."""
@@ -115,6 +115,29 @@ def log_event(database: Database, name: str, event: str, on: date | None, reason
         _known(session, name)
         audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
     return day
+
+
+def withdraw(database: Database, name: str, sample: str, reason: str) -> CalibrationSample:
+    """Takes one calibration sample of a site out of its charts; `reason` goes into the audit log.
+
+    `sample` is its id or how that begins, as the dashboard shows it. Nothing is deleted, and measuring the
+    scan again does not bring it back: with another truth it is another sample.
+    """
+    with database.session() as session:
+        site = _known(session, name)
+        gone = audit.withdrawn_samples(session)
+        known = select(CalibrationSample).where(CalibrationSample.site_id == site.id)
+        found = [
+            one for one in session.scalars(known) if one.id.startswith(sample.lower()) and one.id not in gone
+        ]
+        if len(found) != 1:
+            raise InputError(
+                f"{name} has {len(found)} samples whose id begins with {sample!r}.",
+                hint="The dashboard shows the ids at a site's points, and has them in its CSV.",
+            )
+        detail = {"sample": found[0].id, "reason": reason}
+        audit.record(session, "consortium", audit.WITHDRAWN, name, detail)
+    return found[0]
 
 
 def _begin_of(day: date) -> datetime:

@@ -16,6 +16,7 @@ from scantwin.units import AIR_HU
 
 if TYPE_CHECKING:
     from scantwin.imaging.organs import OrganFile
+    from scantwin.imaging.suv_times import PetOrigin
 
 Condition = Literal["negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma", "unknown"]
 """Oncological condition; the first four are those of FDG-PET-CT-Lesions."""
@@ -30,7 +31,7 @@ DISTRICT_LABEL: Final[dict[District, int]] = {"head": 1, "trunk": 2, "arms": 3, 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One patient's scans. `name` is a pseudonym; nothing here identifies the patient."""
+    """One patient's scans. `name` is a pseudonym; nothing here but `origin` identifies the patient."""
 
     name: str
     ct: Volume
@@ -49,6 +50,8 @@ class Study:
     """Where its organ labels lie, if there are any; they are read when they are asked for."""
     has_ct: bool = True
     """False for a PET alone, which only unpaired training can use: `ct` is `air_over` it."""
+    origin: PetOrigin | None = field(default=None, repr=False)
+    """Of a DICOM PET. Only the day of a QC object is ever told to others."""
 
     @cached_property
     def body(self) -> NDArray[np.bool_]:

@@ -18,9 +18,11 @@ from scantwin.imaging.dicom_lesions import read_lesions
 from scantwin.imaging.dicom_read import read_ct_series, read_pet_series
 from scantwin.imaging.dicom_series import Series, list_series
 from scantwin.imaging.pairing import check_pair, check_series, choose_ct, choose_pet
+from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.study import Study, air_over
 from scantwin.imaging.study_files import DESCRIPTION, as_ct, as_suv, description
+from scantwin.imaging.suv_times import origin_of
 from scantwin.imaging.volume import Volume
 
 _VENDORS: Final = (
@@ -67,11 +69,14 @@ def read_dicom_study(
         if has_ct:
             notes += check_series(cts.series[0], pet_series) + check_pair(ct, pet)
         source |= {"pet_vendor": vendor(pet_header), "suv_rule": rule, "pet_series": str(len(pets.series))}
+    origin = None
+    if pet_series is not None:
+        origin = origin_of(pet_series.uid, [header_of(frame.header) for frame in pet_series.frames])
     frames_of_reference = _frames_of_reference(cts.series[0] if has_ct else None, pet_series)
     lesions, lesion_notes = read_lesions(drawn, ct, frames_of_reference) if drawn else (None, [])
     return Study(
         str(said.get("name") or name), ct, pet, lesions, condition=said.get("condition", "unknown"),
-        warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source, has_ct=has_ct,
+        warnings=tuple(dict.fromkeys(notes + lesion_notes)), source=source, has_ct=has_ct, origin=origin,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Dates and times of PET headers: parsing, time zones, when the dose was given.
+"""Dates and times of PET headers: parsing, time zones, when the scan began and the dose was given.
 
 All times are compared on one clock, the one of the file's own times without a zone (TimezoneOffsetFromUTC
 says which that is). A file without any date is put on `NO_DATE`, so that intervals within a day still work.
@@ -7,6 +7,8 @@ says which that is). A file without any date is put on `NO_DATE`, so that interv
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Final
 
@@ -15,6 +17,8 @@ from scantwin.imaging.reasons import reject, warn
 
 NO_DATE: Final = date(1900, 1, 1)
 """Stands for the date of a file whose dates were removed; DICOM's own dummy."""
+FIRST_YEAR: Final = 1990
+"""A date before is a dummy [calendar year]: whole-body PET came into the clinics in the 1990s."""
 DAY: Final = timedelta(days=1)
 HALF_DAY: Final = timedelta(hours=12)
 LONGEST_UPTAKE_HALF_LIVES: Final = 6.0
@@ -29,6 +33,20 @@ _TM: Final = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?", re.AS
 _DA: Final = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})", re.ASCII)
 _DT: Final = re.compile(r"(\d{8})(\d{4}(?:\d{2}(?:\.\d{1,6})?)?)([+-]\d{4})?", re.ASCII)
 _ZONE: Final = re.compile(r"([+-])(\d{2})(\d{2})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class PetOrigin:
+    """Which PET it was, and when, by its own header. It leads back to who was scanned: it stays in memory."""
+
+    series: str
+    """SeriesInstanceUID; that of one bed where several were joined. Empty if the header has none."""
+    day: date | None = None
+    """Day of the acquisition; None where the header has none, or a dummy."""
+    clock: time | None = None
+    """Time of that day on the clock of `zone`."""
+    zone: timezone | None = None
+    """TimezoneOffsetFromUTC; None where the header does not say which clock it is on."""
 
 
 def parse_time(value: str) -> time | None:
@@ -111,6 +129,21 @@ def series_at(header: PetHeader) -> datetime | None:
     if own is None and acquisition is not None and at - acquisition > HALF_DAY:
         at = _moved(at, -1)
     return at
+
+
+def origin_of(series: str, headers: Sequence[PetHeader]) -> PetOrigin:
+    """Which series it was, and when the first of its instances was acquired; else when the series began.
+
+    Without a time the day alone, without a date neither: nobody knows which day the time is of.
+    """
+    moments = [at for h in headers if (at := acquisition_at(h) or series_at(h)) is not None]
+    moments = [at for at in moments if at.year >= FIRST_YEAR]
+    zone = next((z for h in headers if (z := parse_zone(h.zone)) is not None), None)
+    if moments:
+        first = min(moments)
+        return PetOrigin(series, first.date(), first.time(), zone)
+    days = [day for h in headers if (day := parse_date(h.acquisition_date) or parse_date(h.series_date))]
+    return PetOrigin(series, min((day for day in days if day.year >= FIRST_YEAR), default=None), zone=zone)
 
 
 def days_off(at: datetime, expected: datetime) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scantwin.store.models import AuditEntry
+
+WITHDRAWN: Final = "sample.withdrawn"
+"""The action that takes the calibration sample `detail["sample"]` out of the charts; it stays stored."""
 
 
 def record(
@@ -17,3 +21,9 @@ def record(
     entry = AuditEntry(actor=actor, action=action, subject=subject, detail=dict(detail or {}))
     session.add(entry)
     return entry
+
+
+def withdrawn_samples(session: Session) -> set[str]:
+    """Ids of the calibration samples that no longer count."""
+    details = session.scalars(select(AuditEntry.detail).where(AuditEntry.action == WITHDRAWN))
+    return {str(detail.get("sample")) for detail in details}

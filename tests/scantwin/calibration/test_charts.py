@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scantwin.calibration.charts import (
+    CLIP,
     CUSUM_LIMIT,
     CUSUM_SLACK,
     EWMA_LAMBDA,
@@ -83,6 +84,24 @@ def test_a_chart_restarts_after_a_recalibration(draw: object) -> None:
     assert old.signals[30]
     assert not new.signals[30:].any()
     assert np.array_equal(old.statistic[:30], new.statistic[:30])
+
+
+@pytest.mark.parametrize("name", ["ewma", "cusum"])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 2.0])
+def test_clipping_changes_no_average_run_length(name: str, shift: float) -> None:
+    z = np.random.default_rng(11).standard_normal((1200, 4500 if shift == 0 else 500)) + shift
+    plain = run_lengths(name, z)  # type: ignore[arg-type]
+    clipped = run_lengths(name, np.clip(z, -CLIP, CLIP))  # type: ignore[arg-type]
+    assert clipped.mean() == pytest.approx(plain.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("wild", [7.0, 29.0, 257.0])
+@pytest.mark.parametrize("draw", [ewma, cusum])
+def test_a_wild_sample_does_not_blind_a_chart_and_two_in_a_row_are_seen(draw: object, wild: float) -> None:
+    settled, after = np.zeros(20), np.zeros(40)
+    assert not draw(np.concatenate([settled, [wild], after])).signals.any()  # type: ignore[operator]
+    twice = draw(np.concatenate([settled, [wild, wild], after])).signals  # type: ignore[operator]
+    assert twice[21] and not twice[21 + 6 :].any(), "what one of 29 sigma did lasted 47 samples"
 
 
 def test_standard_units() -> None:

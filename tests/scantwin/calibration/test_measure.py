@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from scantwin.calibration.measure import EARL1_LIMITS, measure_cylinder, measure_spheres
 from scantwin.errors import InputError
@@ -87,6 +88,54 @@ def test_recovery_falls_with_the_sphere_and_with_the_blur() -> None:
     # 8 mm is a harmonised EARL1 scanner; its 17 mm sphere lies inside the limits.
     low, high = EARL1_LIMITS[17.0][0]
     assert low - 0.05 < blurred[3] < high + 0.05
+
+
+def hot_spots(*sizes: float, spilt: float = 0.0) -> Volume:
+    """Spheres of SUV 9.8 in SUV 1, `sizes` across [mm] (0 is none), one `spilt` in the middle; 6 mm blur."""
+    z, y, x = np.mgrid[-60:60:3.0, -120:120:3.0, -160:160:3.0]
+    array = ((y / 110) ** 2 + (x / 150) ** 2 < 1).astype(np.float32)
+    for turn, size in zip(np.radians(range(0, 360, 60)), sizes, strict=True):
+        away2 = z**2 + (y - 57 * np.sin(turn)) ** 2 + (x - 57 * np.cos(turn)) ** 2
+        array[away2 < (size / 2) ** 2] = 9.8
+    array[(z - 15) ** 2 + y**2 + x**2 < (spilt / 2) ** 2] = 9.8
+    return Volume(gaussian_filter(array, 6 / 2.355 / 3), (3.0, 3.0, 3.0), unit="SUV")
+
+
+SIZES = tuple(EARL1_LIMITS)
+
+
+@pytest.mark.parametrize("missing", SIZES)
+def test_no_sphere_is_judged_as_another_where_one_is_missing(missing: float) -> None:
+    pet = hot_spots(*(0.0 if size == missing else size for size in SIZES))
+    with pytest.raises(InputError, match=f"sphere of {missing:.0f} mm is missing"):
+        measure_spheres(pet, ratio=9.8)
+
+
+def test_another_hot_spot_is_refused_whether_a_sphere_is_missing_or_not() -> None:
+    with pytest.raises(InputError, match=r"7 hot spots where six spheres are .* 37, 28, 22, 17, 16, 13, 10"):
+        measure_spheres(hot_spots(*SIZES, spilt=16.0), ratio=9.8)
+    with pytest.raises(InputError, match="sphere of 28 mm is missing"):
+        measure_spheres(hot_spots(37.0, 0.0, 22.0, 17.0, 13.0, 10.0, spilt=16.0), ratio=9.8)
+
+
+def test_what_the_scanner_reads_wrongly_does_not_matter_and_a_wrong_ratio_does() -> None:
+    pet = hot_spots(*SIZES)
+    half = pet.with_array(pet.array * np.float32(0.5))
+    assert [r.diameter_mm for r in measure_spheres(half, ratio=9.8)[1]] == list(SIZES)
+    with pytest.raises(InputError, match="37 mm is missing") as refused:
+        measure_spheres(pet, ratio=20.0)
+    assert "--ratio" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("spacing", [(3.27, 5.47, 5.47), (4.0, 4.0, 4.0)])
+@pytest.mark.parametrize("fwhm", [4.0, 8.0])
+def test_no_whole_phantom_is_refused_for_its_blur_or_noise(
+    fwhm: float, spacing: tuple[float, float, float]
+) -> None:
+    scanner = ScannerSpec(pet_fwhm_mm=fwhm, pet_counts=0.3, pet_spacing_mm=spacing, suv_scale=0.85)
+    for seed in range(2):
+        scan = sphere_phantom(scanner, seed=seed)
+        assert len(measure_spheres(scan.pet, ratio=scan.ratio)[1]) == 6
 
 
 def test_spheres_are_needed() -> None:
