@@ -20,6 +20,7 @@ from scantwin.federation.aggregation import Contribution, aggregate, patches_per
 from scantwin.federation.codec import encode_job, with_header
 from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_for_sites
 from scantwin.federation.judgement import judge, suspended
+from scantwin.federation.layouts import layout_of
 from scantwin.federation.logbook import Logbook
 from scantwin.federation.merging import Merged, add_statistics, merge
 from scantwin.federation.patient_link import PatientLink
@@ -139,7 +140,7 @@ class _State:
         recipe = self.model.recipe
         outcomes = judge(
             answers, run=self.ticket.run, number=self.number, phase=phase,
-            spec=spec_of(self.model.components),
+            spec=spec_of(self.model.components), layout=layout_of(recipe, phase),
             limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.patches),
         )  # fmt: skip
         outcomes += [suspended(site) for site in left_out]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.federation.codec import PartsError, decode_reply
+from scantwin.federation.layouts import Layout
 from scantwin.federation.wire import (
     ARRAYS,
     HEADER,
@@ -40,6 +39,8 @@ class Expected:
     phase: Phase
     site: str
     spec: Spec
+    layout: Layout = field(default_factory=dict)
+    """Of its statistics."""
 
 
 def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -> SiteReply:
@@ -55,24 +56,8 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
     for sample in reply.header.calibration:
         if not sample.may_leave:
             raise RefusalError(f"Too little is behind the calibration sample {sample.id} ({sample.n}).")
-    _check_statistics(reply.statistics, limits)
+    _check_statistics(reply.statistics, expected.layout)
     return reply
-
-
-def odd_statistics(replies: Mapping[str, Statistics]) -> dict[str, str]:
-    """Sites whose statistics cannot be added to those of the others, with the reason.
-
-    The layout that most sites use counts (among equals, the one of the first site by name).
-    """
-    layouts = {site: _layout(statistics) for site, statistics in sorted(replies.items()) if statistics}
-    if not layouts:
-        return {}
-    usual = Counter(layouts.values()).most_common(1)[0][0]
-    return {
-        site: "Its statistics have other names or shapes than those of the other sites."
-        for site, layout in layouts.items()
-        if layout != usual
-    }
 
 
 def _check_sizes(parts: Parts, spec: Spec, limits: Limits) -> None:
@@ -123,13 +108,17 @@ def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
             _check_numbers(array, f"{component}: {name}", limits.largest_delta)
 
 
-def _check_statistics(statistics: Statistics, limits: Limits) -> None:
-    if len(statistics) > limits.statistics_arrays:
-        raise RefusalError(f"The reply has more than {limits.statistics_arrays} statistics.")
+def _check_statistics(statistics: Statistics, layout: Layout) -> None:
+    """Sums of another layout cannot be added to those of the other sites, of this round or any other."""
+    if odd := sorted(set(statistics) ^ set(layout)):
+        what = "is missing" if odd[0] in layout else "was not asked for"
+        raise RefusalError(f"The statistic {odd[0][:120]!r} {what}: the site may run another ScanTwin.")
     for name, array in statistics.items():
+        if array.shape != layout[name]:
+            raise RefusalError(f"The statistic {name!r} has the shape {array.shape}, not {layout[name]}.")
         if array.dtype != np.float64:
-            raise RefusalError(f"The statistic {name[:120]!r} is {array.dtype}, not float64.")
-        _check_numbers(array, f"the statistic {name[:120]!r}", largest=1e300)
+            raise RefusalError(f"The statistic {name!r} is {array.dtype}, not float64.")
+        _check_numbers(array, f"the statistic {name!r}", largest=1e300)
 
 
 def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:
@@ -137,7 +126,3 @@ def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:
         raise RefusalError(f"Not all numbers of {what} are finite.")
     if array.size and float(np.max(np.abs(array))) > largest:
         raise RefusalError(f"{what} holds a number beyond {largest:g}.")
-
-
-def _layout(statistics: Statistics) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple(sorted((name, array.shape) for name, array in statistics.items()))

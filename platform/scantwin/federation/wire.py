@@ -128,7 +128,6 @@ class Limits:
     """Most patches that one site can have trained a component with in one round."""
     header_bytes: int = 8_000_000
     statistics_bytes: int = 64_000_000
-    statistics_arrays: int = 1_000
     largest_delta: float = 1e4
     """Largest magnitude of a weight's change: normalised networks live within a few units."""
 

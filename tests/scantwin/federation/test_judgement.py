@@ -29,7 +29,7 @@ def with_header(site: str, **more: object) -> Parts:
 
 def judged(*answers: Answer) -> list[Outcome]:
     spec = spec_of(small_components())
-    return judge(answers, run=RUN, number=1, phase="train", spec=spec, limits=Limits())
+    return judge(answers, run=RUN, number=1, phase="train", spec=spec, layout={}, limits=Limits())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from scantwin.store.lifecycles import transition
 from scantwin.store.models import CalibrationSample, Run, Site
 from scantwin.store.registry import Registry
 
-from .conftest import HEAD, TRUNK, Answering, LocalLink, honest, small_components
+from .conftest import HEAD, TRUNK, Answering, LocalLink, honest, small_components, sums
 
 Conduct = Callable[..., Run]
 
@@ -51,10 +51,10 @@ def run_id(database: Database, registry: Registry, order: Order) -> str:
 def hold(database: Database, registry: Registry, order: Order, run_id: str) -> Conduct:
     """Conducts the run with the given sites and returns its row."""
 
-    def conducted(link: LocalLink) -> Run:
+    def conducted(link: LocalLink, min_sites: int = order.min_sites) -> Run:
         ticket = Ticket(
             run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
-            deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
+            deadline_s=order.deadline_s, min_sites=min_sites, gather_s=order.gather_s,
         )  # fmt: skip
         with suppress(FederationError):
             conduct(link, ticket, database, registry, flower_run_id="42")
@@ -98,7 +98,7 @@ def test_a_run_from_start_to_end(hold: Conduct, registry: Registry, database: Da
     assert final.components[TRUNK]["norm.count"].tolist() == [7]
     assert final.record["patches"] == {TRUNK: 60}
     assert final.statistics["sum/trunk"].tolist() == [6.0, 12.0]
-    assert final.statistics["residuals/trunk"].tolist() == [3.0, 3.0, 3.0]
+    assert final.statistics["residual/trunk"].tolist() == [[3.0] * 16] * 3
     assert registry.find("first").id == run.final_version
     with database.session() as session:
         assert {site.status for site in session.query(Site)} == {"active"}
@@ -148,6 +148,24 @@ def test_a_site_with_not_a_number_is_left_out(hold: Conduct, registry: Registry)
     final = model_of(registry, str(run.final_version))
     assert np.isfinite(final.components[TRUNK]["conv.weight"]).all()
     assert run.rounds[0].held_out["trunk"]["mae"]["n"] == 2
+
+
+def test_statistics_of_another_shape_are_that_sites_own_business(hold: Conduct) -> None:
+    """The first site by name in one round, gone in the next: sums of both rounds are added at the end."""
+
+    def odd(job: Job) -> SiteReply | Error:
+        if job.header.round > 1:
+            return Error(2, "out of memory")
+        return replace(honest(job), statistics=sums(job, sum=np.ones(7)))
+
+    def late(job: Job) -> SiteReply | Error:
+        return honest(job) if job.header.round > 1 else Error(2, "out of memory")
+
+    run = hold(three(odd, honest, late), min_sites=1)
+    assert run.status == "finished", run.error
+    status, reason = outcomes(run, 1)["city"]
+    assert status == "refused" and "(7,)" in reason
+    assert outcomes(run, 1)["rural-1"][0] == "accepted"
 
 
 def test_weights_count_by_patches(hold: Conduct, registry: Registry) -> None:
