@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,7 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
         raise RefusalError(f"The reply cannot be read: {error}.") from None
     _check_header(reply, expected)
     _check_deltas(reply, expected, limits)
+    _check_metrics(reply.header.metrics)
     for sample in reply.header.calibration:
         if not sample.may_leave:
             raise RefusalError(f"Too little is behind the calibration sample {sample.id} ({sample.n}).")
@@ -87,11 +89,10 @@ def _check_header(reply: SiteReply, expected: Expected) -> None:
 def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
     if expected.phase == "final" and reply.deltas:
         raise RefusalError("The final exchange only measures, but the reply changes weights.")
+    if expected.phase == "train" and not reply.deltas:
+        raise RefusalError("The reply changes no weights: the site trained nothing.")
     if set(reply.header.patches) != set(reply.deltas):
         raise RefusalError("The reply does not say for each component how many patches are behind it.")
-    for component, count in reply.header.patches.items():
-        if count > limits.patches:
-            raise RefusalError(f"{component} claims {count} patches; a round has {limits.patches} at most.")
     for component, tensors in reply.deltas.items():
         wanted = expected.spec.get(component)
         if wanted is None:
@@ -106,6 +107,31 @@ def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
             if str(array.dtype) != wanted[name].dtype:
                 raise RefusalError(f"{component}: {name} is {array.dtype}, not {wanted[name].dtype}.")
             _check_numbers(array, f"{component}: {name}", limits.largest_delta)
+    _check_patches(reply.header.patches, limits)
+
+
+def _check_patches(patches: Mapping[str, int], limits: Limits) -> None:
+    """A step trains the components of one district: what the districts claim adds up."""
+    claimed: dict[str, int] = {}
+    for component, count in patches.items():
+        district = component.split("/")[1]
+        claimed[district] = max(count, claimed.get(district, 0))
+    total = sum(claimed.values())
+    if total > limits.patches:
+        raise RefusalError(f"The reply claims {total} patches; a round has {limits.patches} at most.")
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    """Sums that no values have would spoil the means over all sites, as would one of the three alone."""
+    for stem in {name.rpartition("/")[0] for name in metrics}:
+        total, squares, count = (metrics.get(f"{stem}/{part}") for part in ("sum", "sumsq", "n"))
+        if total is None or squares is None or count is None:
+            raise RefusalError(f"The measure {stem!r} lacks its sum, its sumsq or its n.")
+        if count < 0 or count != int(count):
+            raise RefusalError(f"The measure {stem!r} is of {count:g} patients.")
+        # Cauchy and Schwarz; a site's own rounding is far below the tolerance.
+        if squares < 0 or total * total > count * squares * (1 + 1e-6) + 1e-9:
+            raise RefusalError(f"No values have the sum and the sumsq of the measure {stem!r}.")
 
 
 def _check_statistics(statistics: Statistics, layout: Layout) -> None:

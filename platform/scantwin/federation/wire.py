@@ -125,7 +125,7 @@ class Limits:
     """What a reply may hold at most."""
 
     patches: int = 1_000_000_000
-    """Most patches that one site can have trained a component with in one round."""
+    """Most patches that one site can have trained with in one round, all districts together."""
     header_bytes: int = 8_000_000
     statistics_bytes: int = 64_000_000
     largest_delta: float = 1e4

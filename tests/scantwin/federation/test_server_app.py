@@ -188,6 +188,16 @@ def test_claiming_more_patches_than_a_round_has_is_refused(hold: Conduct) -> Non
     assert outcomes(run, 1)["rural-2"][0] == "refused"
 
 
+def test_an_update_without_weights_is_none(hold: Conduct) -> None:
+    def idle(job: Job) -> SiteReply:
+        reply = honest(job)
+        return replace(reply, header=reply.header.model_copy(update={"patches": {}}), deltas={})
+
+    run = hold(three(honest, idle, idle))
+    assert run.status == "failed" and "1 of 2 sites" in str(run.error)
+    assert "trained nothing" in outcomes(run, 1)["rural-1"][1]
+
+
 def test_a_round_without_enough_sites_fails_and_says_why(hold: Conduct) -> None:
     run = hold(three(honest, poisoned, lambda job: Error(1000, "Not on Sundays.")))
     assert run.status == "failed"

@@ -44,6 +44,24 @@ def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK
     return {"deltas": {component: {name: array}}, "header_patches": {component: 8}}
 
 
+BOTH = {
+    "deltas": {
+        TRUNK: {"conv.weight": np.zeros((3, 2), np.float32)},
+        HEAD: {"conv.weight": np.zeros(4, np.float32)},
+    }
+}
+
+
+def measure(total: float, squares: float, n: float) -> dict[str, float]:
+    return {f"model/trunk/mae/{part}": v for part, v in (("sum", total), ("sumsq", squares), ("n", n))}
+
+
+def test_sums_of_equal_values_are_taken() -> None:
+    values = [0.1] * 7
+    metrics = measure(sum(values), sum(value * value for value in values), 7.0)
+    assert read(reply(header_metrics=metrics)).header.metrics == metrics
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -54,6 +72,14 @@ def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK
         ({"header_patches": {}}, "how many patches"),
         ({"header_patches": {TRUNK: 8, HEAD: 8}}, "how many patches"),
         ({"header_patches": {TRUNK: 101}}, "at most"),
+        (BOTH | {"header_patches": {TRUNK: 60, HEAD: 41}}, "claims 101 patches"),
+        ({"deltas": {}, "header_patches": {}}, "trained nothing"),
+        ({"header_metrics": {"model/trunk/mae/sum": 1.0}}, "lacks"),
+        ({"header_metrics": measure(1.0, 1.0, 0.5)}, "of 0.5 patients"),
+        ({"header_metrics": measure(1.0, 1.0, -1.0)}, "of -1 patients"),
+        ({"header_metrics": measure(1.0, -1.0, 1.0)}, "No values"),
+        ({"header_metrics": measure(3.0, 4.0, 2.0)}, "No values"),
+        ({"header_metrics": measure(1.0, 1.0, 0.0)}, "No values"),
         (weights(np.zeros((2, 3), np.float32)), "shape"),
         (weights(np.zeros((3, 2), np.float64)), "float64"),
         (weights(np.zeros((3, 2), np.int8)), "int8"),
