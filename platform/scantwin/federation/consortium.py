@@ -6,7 +6,8 @@ $SCANTWIN_HOME/consortium/
     server.crt, server.key    the SuperLink's certificate
     superexec.secret          what the conductor signs its requests with (owner only)
     link.db                   Flower's own state: a run survives a crash of the SuperLink
-    tickets/, logs/, flwr-home/
+    tickets/                  of each run: its ticket, and statistics of its sites until it is finished
+    logs/, flwr-home/
 """
 
 from __future__ import annotations
@@ -130,6 +131,10 @@ class Consortium:
     def tickets(self) -> Path:
         """The job tickets of its runs."""
         return self.folder / "tickets"
+
+    def statistics_of(self, run_id: str) -> Path:
+        """Where the sites' training statistics of a run are kept until it is finished."""
+        return self.tickets / run_id / "statistics.safetensors"
 
     def require_free_port(self) -> None:
         """Raises `ResourceError` when something listens on our port already."""

@@ -116,6 +116,8 @@ class Logbook:
         """The round's updates are merged; `version` may follow later."""
         with self.database.session() as session:
             row = self._must_round(session, number)
+            if row.status == "failed":  # it was ended when its version was there
+                transition(row, "running")
             if row.status == "running":
                 transition(row, "aggregated")
             if version is not None:
