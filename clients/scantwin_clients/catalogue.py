@@ -20,13 +20,13 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from scantwin.errors import InputError
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_files import DESCRIPTION
 from scantwin.store.database import explain
 from scantwin_clients.pseudonyms import digest, study_pseudonym
+from scantwin_clients.site import read_secret
 
 Status = Literal["accepted", "warned", "rejected"]
 """`warned` studies are used like accepted ones; somebody should look at the warning."""
@@ -103,10 +103,7 @@ class Catalogue:
     def __init__(self, site_folder: Path | str) -> None:
         """Opens (or begins) the catalogue in a site's folder, the one that holds `secret`."""
         self.folder = Path(site_folder)
-        secret = self.folder / "secret"
-        if not secret.is_file():
-            raise InputError(f"{self.folder} is not a site's folder.", hint="scantwin site init NAME")
-        self._secret = secret.read_bytes()
+        self._secret = read_secret(self.folder)
         self._engine = _engine(self.folder / "catalogue.db")
         self._found: dict[str, list[StudySource]] = {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scantwin.errors import InputError
+from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.pseudonyms import study_pseudonym
 from scantwin_clients.site import Site, sites
 
@@ -44,6 +45,17 @@ def test_odd_names_are_refused(home: Path, name: str) -> None:
     with pytest.raises(InputError, match="name of a site"):
         Site.create(name)
     assert not (home / "sites").exists()
+
+
+@pytest.mark.parametrize("secret", [b"", b"short", bytes(33)])
+def test_a_damaged_secret_is_not_used(home: Path, secret: bytes) -> None:
+    """HMAC takes any key: pseudonyms under an empty one could be found by trying identifiers."""
+    site = Site.create("city")
+    (site.folder / "secret").write_bytes(secret)
+    with pytest.raises(InputError, match=f"32 bytes, this one {len(secret)}"):
+        _ = site.secret
+    with pytest.raises(InputError, match="32 bytes"):
+        Catalogue(site.folder)
 
 
 def test_a_site_is_made_once(home: Path) -> None:
