@@ -142,6 +142,11 @@ class Site:
             raise InputError(
                 f"{path} is not usable: {where} {detail['msg']}.", hint="Mend this file."
             ) from None
+        if config.name != folder.name:
+            raise InputError(
+                f"{path} names the site {config.name!r}, but its folder is {folder.name}.",
+                hint="Write the folder's name into it, or give the folder the name that was enrolled.",
+            )
         for part in _FOLDERS:
             (folder / part).mkdir(exist_ok=True)
         return cls(folder, config)

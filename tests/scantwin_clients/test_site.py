@@ -87,6 +87,14 @@ def test_a_spoilt_configuration_is_one_sentence(home: Path) -> None:
             Site.open("city")
 
 
+def test_a_folder_that_was_renamed_or_copied_is_no_site(home: Path) -> None:
+    """Its jobs are for the site of its key, and its seeds and held-out patients are by its name."""
+    folder = Site.create("city").folder
+    folder.rename(folder.with_name("town"))
+    with pytest.raises(InputError, match="'city', but its folder is town"):
+        Site.open("town")
+
+
 def test_there_is_no_site_yet(home: Path) -> None:
     with pytest.raises(InputError, match="no site") as caught:
         Site.open()
