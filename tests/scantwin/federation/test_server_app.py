@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import Error
 
+from scantwin.calibration.samples import CalibrationSample as Measured
 from scantwin.errors import FederationError
 from scantwin.federation import exchange as exchange_module
 from scantwin.federation.launching import Order, create_run, publish_initial
@@ -377,6 +378,16 @@ def test_calibration_samples_are_stored_once_and_confirmed(hold: Conduct, databa
     confirmed = [job.header.confirmed for job in link.jobs if job.header.site == "city"]
     assert confirmed == [[], ["5a" * 16], ["5a" * 16]]
     assert all(not job.header.confirmed for job in link.jobs if job.header.site != "city")
+
+
+def test_samples_of_two_sites_with_one_id_are_both_stored(database: Database, run_id: str) -> None:
+    book, sample = Logbook(database, run_id), Measured.model_validate(SAMPLE)
+    for site in ("city", "rural-1", "city", "rural-1"):
+        assert book.write_samples(site, [sample, sample]) == ["5a" * 16] * 2
+    with database.session() as session:
+        stored = session.query(CalibrationSample).all()
+        assert sorted(one.site.name for one in stored) == ["city", "rural-1"]
+        assert all(len(one.id) == 32 for one in stored)
 
 
 def test_a_stop_is_written_down(
