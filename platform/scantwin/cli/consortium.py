@@ -189,7 +189,8 @@ def train(
     ] = None,
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help=f"The same seed gives the same run (default: {_SEED}).")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help=f"The same seed gives the same run (default: {_SEED})."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
     min_sites: Annotated[

@@ -55,6 +55,11 @@ def test_more_rounds_than_a_ticket_holds_are_refused_at_once(home: Path) -> None
     assert refused.exit_code == 2 and "100000" in refused.stderr.replace(",", "")
 
 
+def test_a_seed_that_no_ticket_holds_is_refused_at_once(home: Path) -> None:
+    refused = invoke("train", "--seed", str(2**63))
+    assert refused.exit_code == 2 and str(2**63 - 1) in refused.stderr
+
+
 def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def follow(*_: object, **__: object) -> Run:
         raise Ended(2)
