@@ -98,7 +98,7 @@ class Logbook:
                         transition(site, "active")
 
     def write_samples(self, site_name: str, samples: Iterable[Measured]) -> list[str]:
-        """Stores calibration samples; one that this site sent before is left as it is. Returns all their ids."""
+        """Stores calibration samples; what this site sent before is left as it is. Returns all their ids."""
         ids = []
         with self.database.session() as session:
             site = self._site(session, site_name)
