@@ -67,6 +67,7 @@ def start(as_json: Json = False) -> None:
     from scantwin.store.database import Database
 
     consortium = Consortium.open()
+    consortium.check()
     consortium.require_free_port()
     Database.from_settings().migrate().close()
     _warn_of_the_end(consortium)
@@ -300,6 +301,7 @@ def certificate(
     """Makes a new server certificate, valid for 397 days: with the names of the former one and those given.
 
     The authority stays, so sites need nothing new. Restart scantwin consortium start (and reload nginx).
+    Names of a former one that is damaged or gone must be given again.
     Example: scantwin consortium certificate --host pet.example.org
     """
     from scantwin.federation.certificates import server_certificate_ends

@@ -50,6 +50,16 @@ def test_a_certificate_that_ends_soon_is_told_of(home: Path, monkeypatch: pytest
     assert "warning" not in invoke("status").stderr
 
 
+def test_nothing_is_started_with_a_damaged_certificate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    consortium = Consortium.create("Test", port=9)
+    monkeypatch.setattr(Consortium, "children", lambda _self: pytest.fail("it started"))
+    consortium.ca.write_text("garbage")
+    assert isinstance(invoke("start").exception, InputError)
+    (consortium.folder / "server.crt").write_text("garbage")
+    for command in (["status"], ["certificate"], ["gateway", "--host", "localhost"]):
+        assert isinstance(invoke(*command).exception, InputError), command
+
+
 def test_more_rounds_than_a_ticket_holds_are_refused_at_once(home: Path) -> None:
     refused = invoke("train", "--rounds", "100001")
     assert refused.exit_code == 2 and "100000" in refused.stderr.replace(",", "")
