@@ -149,7 +149,8 @@ class Consortium:
 
     def require_free_port(self) -> None:
         """Raises `ResourceError` when something listens on our port already."""
-        require_free_port(self.config.host, self.config.port, what="The SuperLink")
+        choose = f"Write another port into {self.folder / 'consortium.json'} (and the gateway's file anew)"
+        require_free_port(self.config.host, self.config.port, what="The SuperLink", choose=choose)
 
     def children(self) -> list[Child]:
         """The SuperLink and the conductor."""
