@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from scantwin.errors import InputError
 from scantwin.imaging.reading import StudySource, find_studies, read_study
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
@@ -206,8 +207,19 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "handle_error")
     def _explained(context: ExceptionContext) -> None:
         error = context.sqlalchemy_exception
-        if isinstance(error, DatabaseError):  # a full disk, a file that is no database
-            raise explain(error, str(path)) from None
+        if isinstance(error, DatabaseError):
+            raise _explained_damage(error, path) or explain(error, str(path)) from None
 
     _Base.metadata.create_all(engine)
     return engine
+
+
+def _explained_damage(error: DatabaseError, path: Path) -> InputError | None:
+    """A sentence when the file is no catalogue; None for a full disk and what else any database may have."""
+    damage = ("not a database", "malformed", "no such column", "no such table")
+    if not any(words in str(error.orig) for words in damage):
+        return None
+    return InputError(
+        f"{path} cannot be read as a catalogue of studies.",
+        hint="Remove it and take the studies in again with scantwin site ingest: pseudonyms stay the same.",
+    )
