@@ -254,10 +254,9 @@ def train(
     try:
         with LiveRun(order.rounds, quiet=as_json) as live:
             run = follow(consortium, database, run_id, flower_run_id, look=live.show)
-    except KeyboardInterrupt:
-        err.print(
-            f"The run {order.name} is stopped; scantwin consortium train --resume {run_id} goes on with it.",
-            markup=False,
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(
+            f"The run {order.name} is stopped; scantwin consortium train --resume {run_id} goes on with it."
         )
         raise
     emit(run_as_json(run), as_json, lambda: say_end(run))

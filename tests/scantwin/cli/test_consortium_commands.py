@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from scantwin.cli import main as entry
 from scantwin.cli.consortium import app
 from scantwin.errors import InputError, ResourceError
 from scantwin.federation import certificates, launching
@@ -70,7 +71,9 @@ def test_a_seed_that_no_ticket_holds_is_refused_at_once(home: Path) -> None:
     assert refused.exit_code == 2 and str(2**63 - 1) in refused.stderr
 
 
-def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_train_says_how_to_go_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def follow(*_: object, **__: object) -> Run:
         raise Ended(2)
 
@@ -86,9 +89,12 @@ def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.
     monkeypatch.setattr(Consortium, "require_running", lambda _self: None)
     monkeypatch.setattr(launching, "submit", lambda *_: "42")
     monkeypatch.setattr(launching, "follow", follow)
-    ended = invoke("train", "--resume", "first")
-    assert ended.exit_code != 0
-    assert f"first is stopped; scantwin consortium train --resume {'ab' * 16}" in ended.stderr
+    monkeypatch.setattr("sys.argv", ["scantwin", "consortium", "train", "--resume", "first"])
+    how = f"The run first is stopped; scantwin consortium train --resume {'ab' * 16} goes on with it."
+    assert entry._run(as_json=False) == 130
+    assert capsys.readouterr().err.strip() == f"Interrupted. {how}", "the same command would be another run"
+    assert entry._run(as_json=True) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["hint"] == how
 
 
 SMALL = """
