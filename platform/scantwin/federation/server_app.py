@@ -1,7 +1,7 @@
 """The consortium's ServerApp: one exchange per round, then one that only measures.
 
-In exchange r every site measures the model that it receives (that of round r - 1), trains it, and answers
-once. `conduct` is the whole story and reads from top to bottom.
+In exchange r every site trains the model that it receives, and answers once; from exchange 2 on it measures
+that model, the one of round r - 1, first. `conduct` is the whole story and reads from top to bottom.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ Statistics = dict[str, NDArray[np.float64]]
 """Statistic name -> additive array: the sum over sites is the consortium's."""
 
 Phase = Literal["train", "final"]
-"""`train`: measure the received model, then train it. `final`: only measure, against the references."""
+"""`train`: measure the received model (not in round 1), then train it. `final`: only measure, against the
+references."""
 
 Parts = dict[str, bytes]
 """A message as named blobs."""
