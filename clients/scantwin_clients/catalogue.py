@@ -27,6 +27,7 @@ from scantwin.imaging.study import Study
 from scantwin.imaging.study_files import DESCRIPTION
 from scantwin.store.database import explain
 from scantwin_clients.pseudonyms import digest, study_pseudonym
+from scantwin_clients.site import read_secret
 
 Status = Literal["accepted", "warned", "rejected"]
 """`warned` studies are used like accepted ones; somebody should look at the warning."""
@@ -120,10 +121,7 @@ class Catalogue:
     def __init__(self, site_folder: Path | str) -> None:
         """Opens (or begins) the catalogue in a site's folder, the one that holds `secret`."""
         self.folder = Path(site_folder)
-        secret = self.folder / "secret"
-        if not secret.is_file():
-            raise InputError(f"{self.folder} is not a site's folder.", hint="scantwin site init NAME")
-        self._secret = secret.read_bytes()
+        self._secret = read_secret(self.folder)
         self._engine = _engine(self.folder / "catalogue.db")
         self._found: dict[str, list[StudySource]] = {}
 
@@ -226,8 +224,19 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "handle_error")
     def _explained(context: ExceptionContext) -> None:
         error = context.sqlalchemy_exception
-        if isinstance(error, DatabaseError):  # a full disk, a file that is no database
-            raise explain(error, str(path)) from None
+        if isinstance(error, DatabaseError):
+            raise _explained_damage(error, path) or explain(error, str(path)) from None
 
     _Base.metadata.create_all(engine)
     return engine
+
+
+def _explained_damage(error: DatabaseError, path: Path) -> InputError | None:
+    """A sentence when the file is no catalogue; None for a full disk and what else any database may have."""
+    damage = ("not a database", "malformed", "no such column", "no such table")
+    if not any(words in str(error.orig) for words in damage):
+        return None
+    return InputError(
+        f"{path} cannot be read as a catalogue of studies.",
+        hint="Remove it and take the studies in again with scantwin site ingest: pseudonyms stay the same.",
+    )

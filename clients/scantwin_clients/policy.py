@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 from scantwin.errors import FederationError
 from scantwin.federation.ticket import Ticket, read_ticket
 from scantwin.federation.wire import JobHeader
 from scantwin.learning.recipe import Recipe
 from scantwin_clients.site import Site
+
+PATCHES_OF_A_STEP: Final = 16
+"""Patches that a site takes a step for: it agreed to steps, of which shipped recipes make 2 to 4 patches."""
+
+MOST: Final = {
+    "batch": 64, "channels": 512, "discriminator_channels": 512, "autoencoder_channels": 512,
+    "time_features": 1024, "class_features": 1024, "draws": 16, "pool": 1000, "recompute_above": 250_000,
+    "patch": 128, "window": 320, "largest": 512, "tile": 256, "steps": 10_000, "sample_steps": 500,
+}  # fmt: skip
+"""Largest values of a job's recipe, by name: memory and time grow with each. No shipped recipe asks for
+more, and most for a tenth."""
+
+MOST_LEVELS: Final = 8
+"""Longest list of channels: 2^7 voxels are halved to one."""
+
+FINEST_MM: Final = 1.0
+"""Finest working voxels [mm]: a whole body of them has 5e8, 2 GB for each of its images."""
+
+MOST_AT_ONCE: Final = 2**28
+"""Values of a batch in the widest layer at full resolution: 1 GB, of which training keeps a dozen. Shipped
+recipes stay below 2^26."""
 
 
 def check_bundle(bundle: bytes) -> Ticket:
@@ -29,7 +53,52 @@ def check_job(job: JobHeader, recipe: Recipe, site: Site, patients: int) -> None
             f"{policy.max_steps_per_round}.",
             hint="Use fewer steps per round, or ask the site to raise max_steps_per_round.",
         )
+    _check_sizes(recipe)
+    most = policy.max_steps_per_round * PATCHES_OF_A_STEP
+    patches = recipe.steps_per_round * recipe.optimisation.patches
+    if patches > most:
+        raise FederationError(
+            f"The job asks for {patches} patches a round, more than this site's {most}: "
+            f"{PATCHES_OF_A_STEP} for each step that it agreed to.",
+            hint="Use a smaller batch or accumulate, or ask the site to raise max_steps_per_round.",
+        )
     check_patients(site, patients)
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """Raises `FederationError` for a job that no site's machine has the memory or the time for."""
+    hint = "Mend the recipe: no site takes such a job."
+    for name, asked, most in _sizes(recipe):
+        if asked > most:
+            raise FederationError(
+                f"The job asks for {name} = {asked}; {most} are the most at any site.", hint=hint
+            )
+    if min(recipe.spacing_mm) < FINEST_MM:
+        finest = f"{FINEST_MM:g} mm are the finest at any site"
+        raise FederationError(
+            f"The job asks for voxels of {min(recipe.spacing_mm):g} mm; {finest}.", hint=hint
+        )
+    widest = max(asked for name, asked, _ in _sizes(recipe) if name.endswith("channels"))
+    at_once = recipe.optimisation.batch * recipe.patch**3 * widest
+    if at_once > MOST_AT_ONCE:
+        raise FederationError(
+            f"The job's batch, patch and channels make {at_once / 1e6:.0f} million values at once; "
+            f"{MOST_AT_ONCE / 1e6:.0f} million are the most at any site.",
+            hint=hint,
+        )
+
+
+def _sizes(recipe: Recipe) -> Iterator[tuple[str, int, int]]:
+    """Where in the recipe a size is asked for, the size, and the most that it may be."""
+    for title, section in recipe.model_dump(mode="json").items():
+        for key, value in section.items() if isinstance(section, dict) else ():
+            name = f"{title}.{key}"
+            if key in MOST:
+                yield name, max(value) if isinstance(value, list) else value, MOST[key]
+            if key.endswith("channels") or key == "levels":
+                yield f"{name} (its length)", len(value), MOST_LEVELS
+            if key == "overlap":  # windows that hardly differ are more than there is time for
+                yield name, value, min(section.get("largest", [section["window"]])) // 2
 
 
 def check_patients(site: Site, patients: int) -> None:

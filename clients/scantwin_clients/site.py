@@ -142,6 +142,11 @@ class Site:
             raise InputError(
                 f"{path} is not usable: {where} {detail['msg']}.", hint="Mend this file."
             ) from None
+        if config.name != folder.name:
+            raise InputError(
+                f"{path} names the site {config.name!r}, but its folder is {folder.name}.",
+                hint="Write the folder's name into it, or give the folder the name that was enrolled.",
+            )
         for part in _FOLDERS:
             (folder / part).mkdir(exist_ok=True)
         return cls(folder, config)
@@ -154,7 +159,7 @@ class Site:
     @property
     def secret(self) -> bytes:
         """32 bytes that never leave this machine."""
-        return (self.folder / "secret").read_bytes()
+        return read_secret(self.folder)
 
     @property
     def key(self) -> Path:
@@ -200,6 +205,20 @@ class Site:
     def flower_home(self) -> Path:
         """Flower's own folder of this site."""
         return self.folder / "flwr-home"
+
+
+def read_secret(folder: Path) -> bytes:
+    """The secret in a site's folder. Raises `InputError` unless it is whole: a shorter one hides nobody."""
+    path = folder / "secret"
+    if not path.is_file() and not (folder / "site.json").is_file():
+        raise InputError(f"{folder} is not a site's folder.", hint="scantwin site init NAME")
+    secret = path.read_bytes() if path.is_file() else b""
+    if len(secret) != SECRET_BYTES:
+        raise InputError(
+            f"{path} is damaged: a site's secret has {SECRET_BYTES} bytes, this one {len(secret)}.",
+            hint="Put back a copy of it; with another secret all patients have other pseudonyms.",
+        )
+    return secret
 
 
 def sites(home: Path | None = None) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,19 @@ def test_plain_numbers_are_kept_and_dates_are_not():
 def test_a_catalogue_needs_a_site(tmp_path):
     with pytest.raises(InputError):
         Catalogue(tmp_path)
+
+
+def _of_another_version(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TABLE studies (study TEXT)")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"garbage" * 100), _of_another_version])
+def test_a_catalogue_that_cannot_be_read_is_made_anew(site, spoil):
+    spoil(site.folder / "catalogue.db")
+    with pytest.raises(InputError, match="catalogue of studies") as caught:
+        Catalogue(site.folder).entries()
+    assert "site ingest" in caught.value.hint and "SCANTWIN" not in caught.value.hint
 
 
 def test_entries_are_read_under_their_pseudonyms(site, tmp_path):

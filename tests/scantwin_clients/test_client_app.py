@@ -15,6 +15,7 @@ from flwr.app.message.message import make_message
 from scantwin.calibration.samples import CalibrationSample
 from scantwin.federation.codec import encode_job, from_record, to_record
 from scantwin.federation.exchange import REFUSED_BY_SITE
+from scantwin.federation.layouts import layout_of
 from scantwin.federation.validation import Expected, read_reply
 from scantwin.federation.wire import (
     MOST_SAMPLES,
@@ -36,7 +37,7 @@ from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
 from scantwin_clients.site_round import training_seed
 
-from .conftest import write_studies, write_study
+from .conftest import TINY, write_studies, write_study
 
 RUN = "ab" * 16
 
@@ -79,7 +80,8 @@ def say(site: Site, asked: Job | dict[str, bytes]) -> Message:
 
 def reply_of(message: Message, components: Components, number: int = 1, phase: Phase = "train") -> SiteReply:
     assert not message.has_error(), message.error
-    expected = Expected(RUN, number, phase, "city", spec_of(components))
+    layout = layout_of(Recipe.read(TINY, "test"), phase)
+    expected = Expected(RUN, number, phase, "city", spec_of(components), layout)
     return read_reply(from_record(message.content), expected, Limits(patches=8))
 
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from scantwin.federation.codec import encode_job
 from scantwin.federation.exchange import Answer
 from scantwin.federation.judgement import judge
+from scantwin.federation.layouts import layout_of
 from scantwin.federation.logbook import Logbook
 from scantwin.federation.wire import Job, JobHeader, Limits, spec_of
 from scantwin.learning.recipe import Recipe
@@ -84,7 +85,7 @@ def test_planted_identifiers_are_nowhere(
     assert sum(map(len, reply.values())) > 1000
     (outcome,) = judge(
         [Answer("city", parts=reply)], run=header.run, number=1, phase="train", spec=spec_of(components),
-        limits=Limits(patches=8),
+        layout=layout_of(tiny, "train"), limits=Limits(patches=8),
     )  # fmt: skip
     assert outcome.status == "accepted", outcome.reason
     database = Database(f"sqlite:///{tmp_path / 'main.db'}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scantwin.errors import InputError
+from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.pseudonyms import study_pseudonym
 from scantwin_clients.site import Site, sites
 
@@ -46,6 +47,17 @@ def test_odd_names_are_refused(home: Path, name: str) -> None:
     assert not (home / "sites").exists()
 
 
+@pytest.mark.parametrize("secret", [b"", b"short", bytes(33)])
+def test_a_damaged_secret_is_not_used(home: Path, secret: bytes) -> None:
+    """HMAC takes any key: pseudonyms under an empty one could be found by trying identifiers."""
+    site = Site.create("city")
+    (site.folder / "secret").write_bytes(secret)
+    with pytest.raises(InputError, match=f"32 bytes, this one {len(secret)}"):
+        _ = site.secret
+    with pytest.raises(InputError, match="32 bytes"):
+        Catalogue(site.folder)
+
+
 def test_a_site_is_made_once(home: Path) -> None:
     secret = Site.create("city").secret
     with pytest.raises(InputError, match="exists already"):
@@ -73,6 +85,14 @@ def test_a_spoilt_configuration_is_one_sentence(home: Path) -> None:
         path.write_text(spoilt)
         with pytest.raises(InputError, match="not usable"):
             Site.open("city")
+
+
+def test_a_folder_that_was_renamed_or_copied_is_no_site(home: Path) -> None:
+    """Its jobs are for the site of its key, and its seeds and held-out patients are by its name."""
+    folder = Site.create("city").folder
+    folder.rename(folder.with_name("town"))
+    with pytest.raises(InputError, match="'city', but its folder is town"):
+        Site.open("town")
 
 
 def test_there_is_no_site_yet(home: Path) -> None:

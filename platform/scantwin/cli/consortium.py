@@ -67,6 +67,7 @@ def start(as_json: Json = False) -> None:
     from scantwin.store.database import Database
 
     consortium = Consortium.open()
+    consortium.check()
     consortium.require_free_port()
     Database.from_settings().migrate().close()
     _warn_of_the_end(consortium)
@@ -212,7 +213,8 @@ def train(
     ] = None,
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help=f"The same seed gives the same run (default: {_SEED}).")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help=f"The same seed gives the same run (default: {_SEED})."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
     min_sites: Annotated[
@@ -275,10 +277,9 @@ def train(
     try:
         with LiveRun(order.rounds, quiet=as_json) as live:
             run = follow(consortium, database, run_id, flower_run_id, look=live.show)
-    except KeyboardInterrupt:
-        err.print(
-            f"The run {order.name} is stopped; scantwin consortium train --resume {run_id} goes on with it.",
-            markup=False,
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(
+            f"The run {order.name} is stopped; scantwin consortium train --resume {run_id} goes on with it."
         )
         raise
     emit(run_as_json(run), as_json, lambda: say_end(run))
@@ -322,6 +323,7 @@ def certificate(
     """Makes a new server certificate, valid for 397 days: with the names of the former one and those given.
 
     The authority stays, so sites need nothing new. Restart scantwin consortium start (and reload nginx).
+    Names of a former one that is damaged or gone must be given again.
     Example: scantwin consortium certificate --host pet.example.org
     """
     from scantwin.federation.certificates import server_certificate_ends

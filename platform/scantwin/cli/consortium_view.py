@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from scantwin import NOTICE
 from scantwin.store.models import Round, Run, Update
@@ -78,15 +78,20 @@ def say_status(data: dict[str, Any]) -> None:
     out.print(
         f"[bold]{data['name']}[/bold] {'runs' if data['running'] else 'does not run'} at {data['superlink']}"
     )
-    sites = Table("site", "kind", "status", "link")
+    sites = Table(_whole("site"), "kind", "status", "link")
     for one in data["sites"]:
         sites.add_row(one["site"], one["kind"], one["status"], one["link"])
     out.print(sites)
-    runs = Table("run", "name", "status", "rounds", "final version")
+    runs = Table(_whole("run"), _whole("name"), "status", "rounds", _whole("final version"))
     for run in data["runs"]:
         rounds = f"{len(run['rounds'])} of {run['rounds_planned']}"
         runs.add_row(run["run"], run["name"], run["status"], rounds, run["final_version"] or "")
     out.print(runs)
+
+
+def _whole(title: str) -> Column:
+    """A column of what people copy: on a narrow terminal it takes several lines and loses no letter."""
+    return Column(title, overflow="fold")
 
 
 def _table(run: Run, rounds: int) -> Table:

@@ -52,9 +52,9 @@ def _run(as_json: bool) -> int:
         return _say(error, as_json)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (click.exceptions.Abort, KeyboardInterrupt) as interrupt:
         number = signalled()
-        _say(_interrupted(), as_json)
+        _say(_interrupted(interrupt), as_json)
         return 130 if number is None else 128 + number
     except click.ClickException as error:
         return _say_of_words(error, as_json)
@@ -92,12 +92,14 @@ def _say_of_words(error: ClickException, as_json: bool) -> int:
     return _say(InputError(error.format_message(), hint="See --help."), as_json)
 
 
-def _interrupted() -> ScanTwinError:
+def _interrupted(interrupt: BaseException) -> ScanTwinError:
+    """The sentence for a command that was ended; its hint is what the command noted, if it did."""
     from scantwin.errors import ScanTwinError
 
-    return ScanTwinError(
-        "Interrupted.", hint="Nothing is half-written; the same command can be run again.", code="interrupted"
-    )
+    # click raises an Abort of its own from what was raised.
+    notes = getattr(interrupt.__cause__ or interrupt, "__notes__", [])
+    usual = "Nothing is half-written; the same command can be run again."
+    return ScanTwinError("Interrupted.", hint=" ".join(notes) or usual, code="interrupted")
 
 
 def _say(error: ScanTwinError, as_json: bool) -> int:
@@ -108,7 +110,7 @@ def _say(error: ScanTwinError, as_json: bool) -> int:
 
     def people() -> None:
         if error.code == "interrupted":
-            err.print(f"[yellow]{error.message}[/yellow] {error.hint}")
+            err.print(f"[yellow]{error.message}[/yellow] {escape(error.hint)}")
             return
         err.print(f"[bold red]error:[/bold red] {escape(error.message)}")
         if error.hint:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from scantwin import NOTICE
 from scantwin.store.database import Database
@@ -42,7 +42,9 @@ def list_versions(
                 "The registry is empty. Publish a model with `scantwin models publish DIR --name NAME`."
             )
             return
-        table = Table("version", "name", "published (UTC)", "MB", "parent")
+        # On a narrow terminal a version takes several lines and loses no letter.
+        version, called, parent = (Column(one, overflow="fold") for one in ("version", "name", "parent"))
+        table = Table(version, called, "published (UTC)", "MB", parent)
         for v in versions:
             size = f"{v.size_bytes / 1e6:.1f}"
             table.add_row(v.id, v.name, f"{v.created_at:%Y-%m-%d %H:%M}", size, v.parent or "")
@@ -99,7 +101,9 @@ def publish(
     Example: scantwin models publish model --name demo
     """
     version = _registry().publish(folder, name=name, parent=parent, actor="command line")
-    emit({**_row(version), "notice": NOTICE}, as_json, lambda: out.print(f"Published {version.id} as {name}"))
+    # The version's own name is the one that it was first published under.
+    data = {**_row(version), "name": name, "notice": NOTICE}
+    emit(data, as_json, lambda: out.print(f"Published {version.id} as {name}"))
 
 
 @app.command()

@@ -10,7 +10,7 @@ the same bits, whatever order they arrived in. A component that nobody trained k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +47,14 @@ def aggregate(components: Components, contributions: Iterable[Contribution]) -> 
     return merged
 
 
+def add_patches(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Patches behind each component, with more of them."""
+    return {name: before.get(name, 0) + more.get(name, 0) for name in sorted({*before, *more})}
+
+
 def patches_per_component(contributions: Iterable[Contribution]) -> dict[str, int]:
     """How many patches of all sites stand behind each component."""
     total: dict[str, int] = {}
     for one in contributions:
-        for name, count in one.patches.items():
-            total[name] = total.get(name, 0) + count
-    return dict(sorted(total.items()))
+        total = add_patches(total, one.patches)
+    return total

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -29,6 +29,11 @@ SERVER_DAYS = 397
 RENEW_DAYS = 60
 """So long before its end a server certificate is spoken of [days]: time for people to plan a restart."""
 
+THIS_MACHINE = ("localhost", "127.0.0.1")
+"""Names of every server certificate: the SuperLink listens there, and nginx calls it so."""
+
+_RENEW = "scantwin consortium certificate makes another; with --host NAME for every name that sites use."
+_LOST = "Put a copy of it back; without one the consortium and every site's ca.crt must be made anew."
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
 _BACKDATE = timedelta(minutes=5)  # clocks of hospitals differ
 
@@ -54,17 +59,14 @@ def write_authority(folder: Path, *, name: str) -> None:
     _write_pair(folder, "ca", key, certificate)
 
 
-def write_server_certificate(folder: Path, *, hosts: Sequence[str] = ("localhost", "127.0.0.1")) -> None:
+def write_server_certificate(folder: Path, *, hosts: Sequence[str] = THIS_MACHINE) -> None:
     """Writes `server.key` (owner only) and `server.crt` for `hosts`, signed by the folder's authority.
 
     Flower's clients check the subject alternative names, so each host name and address must be in it.
+    Raises `InputError` when the authority is damaged.
     """
-    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
-    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise InputError(
-            f"{folder / 'ca.key'} is not an elliptic-curve key.", hint="Start with a new folder."
-        )
+    authority = _certificate(folder / "ca.crt", _LOST)
+    authority_key = _key_of(authority, folder / "ca.key", _LOST)
     key = ec.generate_private_key(ec.SECP384R1())
     now = datetime.now(UTC)
     certificate = (
@@ -108,9 +110,23 @@ def require_certificate(path: Path) -> None:
         raise InputError(f"{path} is not a certificate (PEM).", hint=hint) from None
 
 
+def check_certificates(folder: Path) -> None:
+    """Raises `InputError` unless sites that trust the folder's authority can connect to its server."""
+    authority, server = _certificate(folder / "ca.crt", _LOST), _server_certificate(folder)
+    _key_of(server, folder / "server.key", _RENEW)
+    try:
+        server.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        raise InputError(f"{folder / 'server.crt'} is not of the authority in ca.crt.", hint=_RENEW) from None
+
+
 def server_hosts(folder: Path) -> tuple[str, ...]:
     """The names and addresses that the folder's server certificate is for."""
-    names = _server_certificate(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certificate = _server_certificate(folder)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        raise InputError(f"{folder / 'server.crt'} is for no host.", hint=_RENEW) from None
     return tuple(str(name.value) for name in names)
 
 
@@ -135,7 +151,25 @@ def ends_soon(end: datetime) -> str:
 
 
 def _server_certificate(folder: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    return _certificate(folder / "server.crt", _RENEW)
+
+
+def _certificate(path: Path, hint: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        raise InputError(f"{path} is missing or not a certificate (PEM).", hint=hint) from None
+
+
+def _key_of(certificate: x509.Certificate, path: Path, hint: str) -> ec.EllipticCurvePrivateKey:
+    """The private key at `path`. Raises `InputError` unless it is that of the certificate."""
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise InputError(f"{path} is missing or not the key of its certificate.", hint=hint)
+    return key
 
 
 def write_site_key(path: Path, *, comment: str) -> Path:

@@ -6,7 +6,8 @@ $SCANTWIN_HOME/consortium/
     server.crt, server.key    the SuperLink's certificate
     superexec.secret          what the conductor signs its requests with (owner only)
     link.db                   Flower's own state: a run survives a crash of the SuperLink
-    tickets/, logs/, flwr-home/
+    tickets/                  of each run: its ticket, and statistics of its sites until it is finished
+    logs/, flwr-home/
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scantwin.errors import FederationError, InputError, ResourceError
 from scantwin.federation.certificates import (
+    THIS_MACHINE,
+    check_certificates,
     check_host,
     server_hosts,
     write_authority,
@@ -77,7 +80,7 @@ class Consortium:
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"{first['loc'][0]}: {first['msg']}.", hint="Choose another.") from None
-        names = dict.fromkeys(("localhost", "127.0.0.1", *map(check_host, hosts)))
+        names = dict.fromkeys((*THIS_MACHINE, *map(check_host, hosts)))
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         for part in _FOLDERS:
@@ -105,9 +108,14 @@ class Consortium:
     def renew_certificate(self, hosts: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Writes a new server certificate of the same authority; returns its names: the former and `hosts`.
 
-        Sites keep their ca.crt. Programs that run go on with the former one until they are started again.
+        Of one that is damaged or gone the former are this machine's. Sites keep their ca.crt. Programs that
+        run go on with the former one until they are started again.
         """
-        names = tuple(dict.fromkeys((*server_hosts(self.folder), *map(check_host, hosts))))
+        try:
+            former = server_hosts(self.folder)
+        except InputError:
+            former = THIS_MACHINE
+        names = tuple(dict.fromkeys((*former, *map(check_host, hosts))))
         write_server_certificate(self.folder, hosts=names)
         return names
 
@@ -131,9 +139,18 @@ class Consortium:
         """The job tickets of its runs."""
         return self.folder / "tickets"
 
+    def statistics_of(self, run_id: str) -> Path:
+        """Where the sites' training statistics of a run are kept until it is finished."""
+        return self.tickets / run_id / "statistics.safetensors"
+
+    def check(self) -> None:
+        """Raises `InputError` when a certificate is damaged: its programs would be started for ever."""
+        check_certificates(self.folder)
+
     def require_free_port(self) -> None:
         """Raises `ResourceError` when something listens on our port already."""
-        require_free_port(self.config.host, self.config.port, what="The SuperLink")
+        choose = f"Write another port into {self.folder / 'consortium.json'} (and the gateway's file anew)"
+        require_free_port(self.config.host, self.config.port, what="The SuperLink", choose=choose)
 
     def children(self) -> list[Child]:
         """The SuperLink and the conductor."""

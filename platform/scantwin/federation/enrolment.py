@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scantwin.calibration.charts import RESTARTS
+from scantwin.calibration.samples import FIRST_YEAR
 from scantwin.errors import FederationError, InputError
 from scantwin.federation.certificates import pem_of, read_site_key
 from scantwin.federation.consortium import Consortium
@@ -106,11 +107,15 @@ def log_event(database: Database, name: str, event: str, on: date | None, reason
         raise InputError(
             f"{event!r} is nothing that is logged of a site.", hint=f"Use one of {', '.join(RESTARTS)}."
         )
+    _require_reason(reason)
     now = datetime.now(UTC)
-    at = now if on is None else _begin_of(on)
     day = on or now.astimezone().date()
+    hint = "Give the day on which it was done with --on."
     if day > (now + FIRST_ZONE).date():
-        raise InputError(f"{day} has not come yet.", hint="Give the day on which it was done with --on.")
+        raise InputError(f"{day} has not come yet.", hint=hint)
+    if day.year < FIRST_YEAR:
+        raise InputError(f"{day} is before {FIRST_YEAR}, as no measurement is.", hint=hint)
+    at = now if on is None else _begin_of(on)
     with database.session() as session:
         _known(session, name)
         audit.record(session, "consortium", f"site.{event}", name, {"on": at.isoformat(), "reason": reason})
@@ -148,6 +153,13 @@ def _begin_of(day: date) -> datetime:
     return max(midnight, datetime.combine(day, time(12, 30), UTC) - timedelta(days=1))
 
 
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InputError(
+            "The reason is empty.", hint="Say with --reason why: whoever reads the audit log must know."
+        )
+
+
 def _known(session: Session, name: str) -> Site:
     site = session.scalars(select(Site).where(Site.name == name)).one_or_none()
     if site is None:
@@ -156,6 +168,7 @@ def _known(session: Session, name: str) -> Site:
 
 
 def _move(database: Database, name: str, status: str, reason: str) -> Site:
+    _require_reason(reason)
     with database.session() as session:
         site = _known(session, name)
         if site.status != status:

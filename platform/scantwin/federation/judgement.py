@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scantwin.federation.exchange import Answer
-from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
+from scantwin.federation.layouts import Layout
+from scantwin.federation.validation import Expected, RefusalError, read_reply
 from scantwin.federation.wire import Limits, Phase, SiteReply, Spec
 from scantwin.store.models import UpdateStatus
 
@@ -31,16 +32,13 @@ class Outcome:
 
 
 def judge(
-    answers: Iterable[Answer], *, run: str, number: int, phase: Phase, spec: Spec, limits: Limits
-) -> list[Outcome]:
+    answers: Iterable[Answer], *, run: str, number: int, phase: Phase, spec: Spec, layout: Layout,
+    limits: Limits,
+) -> list[Outcome]:  # fmt: skip
     """Checks every answer against what its site was asked for."""
-    outcomes = [
-        _judge_one(answer, Expected(run, number, phase, answer.site, spec), limits) for answer in answers
-    ]
-    odd = odd_statistics({one.site: one.reply.statistics for one in outcomes if one.reply})
     return [
-        replace(one, status="refused", reason=odd[one.site], reply=None) if one.site in odd else one
-        for one in outcomes
+        _judge_one(answer, Expected(run, number, phase, answer.site, spec, layout), limits)
+        for answer in answers
     ]
 
 

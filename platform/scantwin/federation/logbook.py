@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal
@@ -97,16 +98,17 @@ class Logbook:
                         transition(site, "active")
 
     def write_samples(self, site_name: str, samples: Iterable[Measured]) -> list[str]:
-        """Stores calibration samples; one that is known already is left as it is. Returns all their ids."""
+        """Stores calibration samples; what this site sent before is left as it is. Returns all their ids."""
         ids = []
         with self.database.session() as session:
             site = self._site(session, site_name)
             for sample in samples:
                 ids.append(sample.id)
-                if session.get(CalibrationSample, sample.id) is None:
+                row_id = _row_id(session, site, sample.id)
+                if session.get(CalibrationSample, row_id) is None:
                     session.add(
                         CalibrationSample(
-                            id=sample.id, site_id=site.id, kind=sample.kind, measured_at=sample.measured_at,
+                            id=row_id, site_id=site.id, kind=sample.kind, measured_at=sample.measured_at,
                             bias=sample.bias, sd=sample.sd, n=sample.n, detail=dict(sample.detail),
                         )
                     )  # fmt: skip
@@ -116,6 +118,8 @@ class Logbook:
         """The round's updates are merged; `version` may follow later."""
         with self.database.session() as session:
             row = self._must_round(session, number)
+            if row.status == "failed":  # it was ended when its version was there
+                transition(row, "running")
             if row.status == "running":
                 transition(row, "aggregated")
             if version is not None:
@@ -167,6 +171,14 @@ class Logbook:
 
     def _site(self, session: Session, name: str) -> Site:
         return session.scalars(select(Site).where(Site.name == name)).one()
+
+
+def _row_id(session: Session, site: Site, sample_id: str) -> str:
+    """The sample's own id; another one where a row of another site has it, as after a site was copied."""
+    known = session.get(CalibrationSample, sample_id)
+    if known is None or known.site_id == site.id:
+        return sample_id
+    return hashlib.sha256(f"{site.name}/{sample_id}".encode()).hexdigest()[:32]
 
 
 def _metrics(reply: SiteReply) -> dict[str, Any]:

@@ -142,8 +142,10 @@ def program(name: str) -> str:
     return str(path)
 
 
-def require_free_port(host: str, port: int, *, what: str, option: str = "--port") -> None:
-    """Raises `ResourceError` when something listens on the port already."""
+def require_free_port(
+    host: str, port: int, *, what: str, choose: str = "Choose another port with --port"
+) -> None:
+    """Raises `ResourceError` when the port is taken already; `choose` says how to use another."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a port that only waits for old connections to fade is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,7 +154,7 @@ def require_free_port(host: str, port: int, *, what: str, option: str = "--port"
         except OSError as error:
             raise ResourceError(
                 f"{what} cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}.",
-                hint=f"Choose another port with {option}, or stop what holds it.",
+                hint=f"{choose}, or stop what holds it.",
             ) from None
 
 

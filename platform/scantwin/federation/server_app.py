@@ -1,7 +1,7 @@
 """The consortium's ServerApp: one exchange per round, then one that only measures.
 
-In exchange r every site measures the model that it receives (that of round r - 1), trains it, and answers
-once. `conduct` is the whole story and reads from top to bottom.
+In exchange r every site trains the model that it receives, and answers once; from exchange 2 on it measures
+that model, the one of round r - 1, first. `conduct` is the whole story and reads from top to bottom.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from flwr.serverapp import ServerApp
 
 from scantwin.errors import FederationError, ScanTwinError
-from scantwin.federation.aggregation import Contribution, aggregate, patches_per_component
+from scantwin.federation.aggregation import Contribution, add_patches, aggregate
 from scantwin.federation.codec import encode_job, with_header
+from scantwin.federation.consortium import Consortium
 from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_for_sites
 from scantwin.federation.judgement import judge, suspended
+from scantwin.federation.kept_statistics import keep_statistics, kept_statistics
+from scantwin.federation.layouts import layout_of
 from scantwin.federation.logbook import Logbook
 from scantwin.federation.merging import Merged, add_statistics, merge
 from scantwin.federation.patient_link import PatientLink
@@ -53,16 +56,20 @@ def main(grid: Grid, context: Context) -> None:
     ticket = ticket_from_config(dict(context.run_config))
     database = Database.from_settings().migrate()
     registry = Registry.from_settings(database)
-    conduct(PatientLink(grid), ticket, database, registry, flower_run_id=str(context.run_id))
+    kept = Consortium.open().statistics_of(ticket.run)
+    conduct(PatientLink(grid), ticket, database, registry, flower_run_id=str(context.run_id), kept=kept)
 
 
 def conduct(
-    link: Link, ticket: Ticket, database: Database, registry: Registry, *, flower_run_id: str
+    link: Link, ticket: Ticket, database: Database, registry: Registry, *, flower_run_id: str, kept: Path
 ) -> None:
-    """A whole run. Whatever happens, the database says how it ended."""
+    """A whole run. Whatever happens, the database says how it ended.
+
+    In the file `kept` are the sites' training statistics, for a run that goes on.
+    """
     book = Logbook(database, ticket.run)
     run = book.begin(flower_run_id)
-    state = _State(link, ticket, book, registry, run.name)
+    state = _State(link, ticket, book, registry, run.name, kept)
     try:
         done, version = book.last_version()
         state.number = max(done, 1)
@@ -75,12 +82,13 @@ def conduct(
                 book.measured(number - 1, state.measured(replies))
             state.learn(replies)
             book.aggregated(number, None if number == ticket.rounds else state.publish())
-        replies = state.ask("final")
-        merged = state.measured(replies)
-        version = state.publish_final(replies, merged)
-        book.aggregated(ticket.rounds, version)
-        book.measured(ticket.rounds, merged)
-        book.finish(version, state.remark(replies))
+        if done < ticket.rounds:
+            state.publish_final(state.ask("final"))
+        # What follows stands in the version: a run that was ended here finishes from it.
+        book.aggregated(ticket.rounds, state.version)
+        book.measured(ticket.rounds, state.figures())
+        book.finish(state.version, state.remark())
+        kept.unlink(missing_ok=True)
     except ScanTwinError as error:
         book.end_early("failed", f"{error.message} {error.hint}".strip(), state.number)
         raise
@@ -101,10 +109,13 @@ class _State:
     book: Logbook
     registry: Registry
     name: str
+    kept: Path
     number: int = 1
     model: Model = field(init=False)
     version: str = ""
     patches: dict[str, int] = field(default_factory=dict)
+    patches_by_site: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Site -> component -> patches, in all rounds so far and in those of the base."""
     losses: dict[str, dict[str, float]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     training_statistics: dict[str, Statistics] = field(default_factory=dict)
@@ -117,8 +128,15 @@ class _State:
         # Sites train by the ticket: what is published must say so, also when its base had another recipe.
         self.model = replace(base, recipe=Recipe.read(self.ticket.recipe, f"of the run {self.name}"))
         self.version = version
-        self.patches = {k: int(v) for k, v in self.model.record.get("patches", {}).items()}
-        self.history = list(self.model.record.get("held_out_by_round", []))
+        record = self.model.record
+        self.patches = {k: int(v) for k, v in record.get("patches", {}).items()}
+        self.patches_by_site = {site: dict(of) for site, of in record.get("patches_by_site", {}).items()}
+        self.history = list(record.get("held_out_by_round", []))
+        if record.get("run") == self.ticket.run:
+            self.losses = dict(record.get("losses", {}))
+            kept = kept_statistics(self.kept, layout_of(self.model.recipe, "train"))
+            # A round that was not finished is done again: who answered in it alone has taught nothing yet.
+            self.training_statistics = {site: of for site, of in kept.items() if site in self.patches_by_site}
 
     def ask(self, phase: Phase) -> list[SiteReply]:
         """One exchange: the accepted replies, by site. Everything else is written down and left out."""
@@ -139,7 +157,7 @@ class _State:
         recipe = self.model.recipe
         outcomes = judge(
             answers, run=self.ticket.run, number=self.number, phase=phase,
-            spec=spec_of(self.model.components),
+            spec=spec_of(self.model.components), layout=layout_of(recipe, phase),
             limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.patches),
         )  # fmt: skip
         outcomes += [suspended(site) for site in left_out]
@@ -175,10 +193,12 @@ class _State:
         """Merges the sites' deltas into the model."""
         contributions = [Contribution(r.header.site, r.deltas, dict(r.header.patches)) for r in replies]
         components = aggregate(self.model.components, contributions)
-        for name, count in patches_per_component(contributions).items():
-            self.patches[name] = self.patches.get(name, 0) + count
-        self.losses = {r.header.site: dict(r.header.losses) for r in replies}
+        for one in contributions:
+            self.patches = add_patches(self.patches, one.patches)
+            self.patches_by_site[one.site] = add_patches(self.patches_by_site.get(one.site, {}), one.patches)
+        self.losses.update({r.header.site: dict(r.header.losses) for r in replies})
         self.training_statistics.update({r.header.site: r.statistics for r in replies if r.statistics})
+        keep_statistics(self.kept, self.training_statistics)
         self.model = Model(self.model.recipe, components, self.record(), {})
 
     def references(self) -> Statistics:
@@ -196,8 +216,8 @@ class _State:
         """The training record of the present model."""
         return {
             "run": self.ticket.run, "name": self.name, "round": self.number, "rounds": self.ticket.rounds,
-            "seed": self.ticket.seed, "sites": sorted(self.losses),
-            "patches": dict(sorted(self.patches.items())),
+            "seed": self.ticket.seed, "sites": sorted(self.patches_by_site), "patches": self.patches,
+            "patches_by_site": dict(sorted(self.patches_by_site.items())),
             "losses": self.losses, "held_out_by_round": list(self.history), **more,
         }  # fmt: skip
 
@@ -205,20 +225,30 @@ class _State:
         """Publishes the present round's model; returns its version."""
         return self._publish(self.model, f"{self.name}-round-{self.number}")
 
-    def publish_final(self, replies: list[SiteReply], merged: Merged) -> str:
+    def publish_final(self, replies: list[SiteReply]) -> str:
         """Publishes the last model with what was measured of it and the sums behind its error bar."""
+        merged = self.measured(replies)
         residuals = add_statistics(reply.statistics for reply in replies)
         record = self.record(
-            held_out=merged.get("model", {}), references={k: v for k, v in merged.items() if k != "model"}
-        )
-        final = Model(self.model.recipe, self.model.components, record, {**self.references(), **residuals})
-        return self._publish(final, self.name)
+            held_out=merged.get("model", {}), references={k: v for k, v in merged.items() if k != "model"},
+            measured_by=[reply.header.site for reply in replies],
+        )  # fmt: skip
+        statistics = {**self.references(), **residuals}
+        self.model = Model(self.model.recipe, self.model.components, record, statistics)
+        return self._publish(self.model, self.name)
 
-    def remark(self, replies: list[SiteReply]) -> str | None:
+    def figures(self) -> Merged:
+        """What was measured of the final model, as its version says."""
+        record = self.model.record
+        figures = {"model": record["held_out"], **record["references"]}
+        return {who: values for who, values in figures.items() if values}
+
+    def remark(self) -> str | None:
         """What a person should know about a run that went well."""
-        if len(replies) >= self.ticket.min_sites:
+        sites = self.model.record.get("measured_by")
+        if sites is None or len(sites) >= self.ticket.min_sites:
             return None
-        return f"The final model was measured by {len(replies)} sites only."
+        return f"The final model was measured by {len(sites)} sites only."
 
     def _publish(self, model: Model, name: str) -> str:
         with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:

@@ -11,6 +11,7 @@ import io
 import json
 import tomllib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from scantwin import __version__
 from scantwin.errors import FederationError
+from scantwin.federation.wire import LARGEST_SEED
 from scantwin.files import whole_file
 
 SERVER_APP = "scantwin.federation.server_app:app"
@@ -42,7 +44,7 @@ class Ticket(BaseModel):
 
     run: str = Field(pattern=r"^[0-9a-f]{32}$")
     rounds: int = Field(ge=1, le=100_000)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=LARGEST_SEED)
     recipe: dict[str, JsonValue]
     deadline_s: float = Field(gt=0)
     """A round ends this long after it began, with whoever has answered [s]."""
@@ -126,7 +128,7 @@ def read_ticket(bundle: bytes) -> Ticket:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             _check_files(archive.infolist())
             project = tomllib.loads(archive.read("pyproject.toml").decode())
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
         raise FederationError(f"The bundle cannot be read: {error}.", hint=_CODE_HINT) from None
     app = _table(_table(_table(project, "tool"), "flwr"), "app")
     if _table(app, "components") != {"serverapp": SERVER_APP, "clientapp": CLIENT_APP}:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.federation.codec import PartsError, decode_reply
+from scantwin.federation.layouts import Layout
 from scantwin.federation.wire import (
     ARRAYS,
     HEADER,
@@ -40,6 +40,8 @@ class Expected:
     phase: Phase
     site: str
     spec: Spec
+    layout: Layout = field(default_factory=dict)
+    """Of its statistics."""
 
 
 def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -> SiteReply:
@@ -52,27 +54,12 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
         raise RefusalError(f"The reply cannot be read: {error}.") from None
     _check_header(reply, expected)
     _check_deltas(reply, expected, limits)
+    _check_metrics(reply.header.metrics)
     for sample in reply.header.calibration:
         if not sample.may_leave:
             raise RefusalError(f"Too little is behind the calibration sample {sample.id} ({sample.n}).")
-    _check_statistics(reply.statistics, limits)
+    _check_statistics(reply.statistics, expected.layout)
     return reply
-
-
-def odd_statistics(replies: Mapping[str, Statistics]) -> dict[str, str]:
-    """Sites whose statistics cannot be added to those of the others, with the reason.
-
-    The layout that most sites use counts (among equals, the one of the first site by name).
-    """
-    layouts = {site: _layout(statistics) for site, statistics in sorted(replies.items()) if statistics}
-    if not layouts:
-        return {}
-    usual = Counter(layouts.values()).most_common(1)[0][0]
-    return {
-        site: "Its statistics have other names or shapes than those of the other sites."
-        for site, layout in layouts.items()
-        if layout != usual
-    }
 
 
 def _check_sizes(parts: Parts, spec: Spec, limits: Limits) -> None:
@@ -102,11 +89,10 @@ def _check_header(reply: SiteReply, expected: Expected) -> None:
 def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
     if expected.phase == "final" and reply.deltas:
         raise RefusalError("The final exchange only measures, but the reply changes weights.")
+    if expected.phase == "train" and not reply.deltas:
+        raise RefusalError("The reply changes no weights: the site trained nothing.")
     if set(reply.header.patches) != set(reply.deltas):
         raise RefusalError("The reply does not say for each component how many patches are behind it.")
-    for component, count in reply.header.patches.items():
-        if count > limits.patches:
-            raise RefusalError(f"{component} claims {count} patches; a round has {limits.patches} at most.")
     for component, tensors in reply.deltas.items():
         wanted = expected.spec.get(component)
         if wanted is None:
@@ -121,15 +107,44 @@ def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
             if str(array.dtype) != wanted[name].dtype:
                 raise RefusalError(f"{component}: {name} is {array.dtype}, not {wanted[name].dtype}.")
             _check_numbers(array, f"{component}: {name}", limits.largest_delta)
+    _check_patches(reply.header.patches, limits)
 
 
-def _check_statistics(statistics: Statistics, limits: Limits) -> None:
-    if len(statistics) > limits.statistics_arrays:
-        raise RefusalError(f"The reply has more than {limits.statistics_arrays} statistics.")
+def _check_patches(patches: Mapping[str, int], limits: Limits) -> None:
+    """A step trains the components of one district: what the districts claim adds up."""
+    claimed: dict[str, int] = {}
+    for component, count in patches.items():
+        district = component.split("/")[1]
+        claimed[district] = max(count, claimed.get(district, 0))
+    total = sum(claimed.values())
+    if total > limits.patches:
+        raise RefusalError(f"The reply claims {total} patches; a round has {limits.patches} at most.")
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    """Sums that no values have would spoil the means over all sites, as would one of the three alone."""
+    for stem in {name.rpartition("/")[0] for name in metrics}:
+        total, squares, count = (metrics.get(f"{stem}/{part}") for part in ("sum", "sumsq", "n"))
+        if total is None or squares is None or count is None:
+            raise RefusalError(f"The measure {stem!r} lacks its sum, its sumsq or its n.")
+        if count < 0 or count != int(count):
+            raise RefusalError(f"The measure {stem!r} is of {count:g} patients.")
+        # Cauchy and Schwarz; a site's own rounding is far below the tolerance.
+        if squares < 0 or total * total > count * squares * (1 + 1e-6) + 1e-9:
+            raise RefusalError(f"No values have the sum and the sumsq of the measure {stem!r}.")
+
+
+def _check_statistics(statistics: Statistics, layout: Layout) -> None:
+    """Sums of another layout cannot be added to those of the other sites, of this round or any other."""
+    if odd := sorted(set(statistics) ^ set(layout)):
+        what = "is missing" if odd[0] in layout else "was not asked for"
+        raise RefusalError(f"The statistic {odd[0][:120]!r} {what}: the site may run another ScanTwin.")
     for name, array in statistics.items():
+        if array.shape != layout[name]:
+            raise RefusalError(f"The statistic {name!r} has the shape {array.shape}, not {layout[name]}.")
         if array.dtype != np.float64:
-            raise RefusalError(f"The statistic {name[:120]!r} is {array.dtype}, not float64.")
-        _check_numbers(array, f"the statistic {name[:120]!r}", largest=1e300)
+            raise RefusalError(f"The statistic {name!r} is {array.dtype}, not float64.")
+        _check_numbers(array, f"the statistic {name!r}", largest=1e300)
 
 
 def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:
@@ -137,7 +152,3 @@ def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:
         raise RefusalError(f"Not all numbers of {what} are finite.")
     if array.size and float(np.max(np.abs(array))) > largest:
         raise RefusalError(f"{what} holds a number beyond {largest:g}.")
-
-
-def _layout(statistics: Statistics) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple(sorted((name, array.shape) for name, array in statistics.items()))

@@ -31,6 +31,9 @@ ARRAYS = "arrays"
 MOST_SAMPLES: Final = 1_000
 """Calibration samples in one reply."""
 
+LARGEST_SEED: Final = 2**63 - 1
+"""Of a run: the largest integer of a ticket's TOML, of Flower's run configuration and of the database."""
+
 Components = dict[str, dict[str, NDArray[np.generic]]]
 """Component name -> tensor name -> array, the shapes being the network's own."""
 
@@ -38,7 +41,8 @@ Statistics = dict[str, NDArray[np.float64]]
 """Statistic name -> additive array: the sum over sites is the consortium's."""
 
 Phase = Literal["train", "final"]
-"""`train`: measure the received model, then train it. `final`: only measure, against the references."""
+"""`train`: measure the received model (not in round 1), then train it. `final`: only measure, against the
+references."""
 
 Parts = dict[str, bytes]
 """A message as named blobs."""
@@ -64,7 +68,7 @@ class JobHeader(BaseModel):
     rounds: Annotated[int, Field(ge=1)]
     phase: Phase
     site: _Site
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     recipe: dict[str, JsonValue]
     patches: dict[str, int] = Field(default_factory=dict)
     """Patches behind each component so far, of all sites: a component without any is not scanned with."""
@@ -125,10 +129,9 @@ class Limits:
     """What a reply may hold at most."""
 
     patches: int = 1_000_000_000
-    """Most patches that one site can have trained a component with in one round."""
+    """Most patches that one site can have trained with in one round, all districts together."""
     header_bytes: int = 8_000_000
     statistics_bytes: int = 64_000_000
-    statistics_arrays: int = 1_000
     largest_delta: float = 1e4
     """Largest magnitude of a weight's change: normalised networks live within a few units."""
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from scantwin.cli import main as entry
 from scantwin.cli.consortium import app
 from scantwin.errors import InputError, ResourceError
 from scantwin.federation import certificates, launching
@@ -50,12 +51,29 @@ def test_a_certificate_that_ends_soon_is_told_of(home: Path, monkeypatch: pytest
     assert "warning" not in invoke("status").stderr
 
 
+def test_nothing_is_started_with_a_damaged_certificate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    consortium = Consortium.create("Test", port=9)
+    monkeypatch.setattr(Consortium, "children", lambda _self: pytest.fail("it started"))
+    consortium.ca.write_text("garbage")
+    assert isinstance(invoke("start").exception, InputError)
+    (consortium.folder / "server.crt").write_text("garbage")
+    for command in (["status"], ["certificate"], ["gateway", "--host", "localhost"]):
+        assert isinstance(invoke(*command).exception, InputError), command
+
+
 def test_more_rounds_than_a_ticket_holds_are_refused_at_once(home: Path) -> None:
     refused = invoke("train", "--rounds", "100001")
     assert refused.exit_code == 2 and "100000" in refused.stderr.replace(",", "")
 
 
-def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_that_no_ticket_holds_is_refused_at_once(home: Path) -> None:
+    refused = invoke("train", "--seed", str(2**63))
+    assert refused.exit_code == 2 and str(2**63 - 1) in refused.stderr
+
+
+def test_an_interrupted_train_says_how_to_go_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def follow(*_: object, **__: object) -> Run:
         raise Ended(2)
 
@@ -71,9 +89,12 @@ def test_an_interrupted_train_says_how_to_go_on(home: Path, monkeypatch: pytest.
     monkeypatch.setattr(Consortium, "require_running", lambda _self: None)
     monkeypatch.setattr(launching, "submit", lambda *_: "42")
     monkeypatch.setattr(launching, "follow", follow)
-    ended = invoke("train", "--resume", "first")
-    assert ended.exit_code != 0
-    assert f"first is stopped; scantwin consortium train --resume {'ab' * 16}" in ended.stderr
+    monkeypatch.setattr("sys.argv", ["scantwin", "consortium", "train", "--resume", "first"])
+    how = f"The run first is stopped; scantwin consortium train --resume {'ab' * 16} goes on with it."
+    assert entry._run(as_json=False) == 130
+    assert capsys.readouterr().err.strip() == f"Interrupted. {how}", "the same command would be another run"
+    assert entry._run(as_json=True) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["hint"] == how
 
 
 SMALL = """

@@ -108,6 +108,17 @@ def test_status_is_two_tables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         assert words in text.getvalue()
 
 
+def test_a_narrow_terminal_loses_no_letter_of_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(consortium_view, "out", Console(file=text, width=80, soft_wrap=True))
+    run.name, run.final_version = "n" * 48, "coarse-diffusion-0123456789ab"
+    about = {"name": "Test", "running": True, "superlink": "127.0.0.1:1", "sites": []}
+    say_status({**about, "runs": [run_as_json(run)]})
+    columns = [line.split("│") for line in text.getvalue().splitlines() if line.count("│") > 5]
+    wrapped = ["".join(cells[number].strip() for cells in columns) for number in (1, 2, 5)]
+    assert wrapped == [run.id, run.name, run.final_version]
+
+
 def test_a_run_of_cts_is_measured_in_hu_and_generates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, terminal=False)
     run.status, run.final_version = "finished", "v1"

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Error, Message
+from numpy.typing import NDArray
 
 from scantwin.federation.codec import decode_job, encode_reply, from_record, to_record
-from scantwin.federation.wire import Components, Job, Parts, ReplyHeader, SiteReply
+from scantwin.federation.layouts import layout_of
+from scantwin.federation.wire import Components, Job, Parts, ReplyHeader, SiteReply, Statistics
 from scantwin.learning.recipe import Recipe
 from scantwin.store.database import Database
 from scantwin.store.models import Site
@@ -36,6 +38,13 @@ Answering = Callable[[Job], SiteReply | Parts | Error | None]
 """What a site in this process does with a job; None keeps silent."""
 
 
+def sums(job: Job, **known: NDArray[np.float64]) -> Statistics:
+    """The statistics that a site sends, zeros but for those of the trunk that are known."""
+    layout = layout_of(Recipe.read(job.header.recipe, "of the job"), job.header.phase)
+    zeros = {name: np.zeros(shape) for name, shape in layout.items()}
+    return zeros | {f"{kind}/trunk": array for kind, array in known.items()}
+
+
 def honest(job: Job, change: float = 0.5, patches: int = 10, component: str = TRUNK) -> SiteReply:
     """A site that moves every weight of one component by `change` and measures something."""
     header = job.header
@@ -54,7 +63,7 @@ def honest(job: Job, change: float = 0.5, patches: int = 10, component: str = TR
         more["training-mean/trunk/mae/sumsq"] = more["training-mean/trunk/mae/sum"] ** 2
         return SiteReply(
             ReplyHeader.model_validate({**about, "metrics": {**metrics, **more}}),
-            statistics={"residuals/trunk": np.ones(3)},
+            statistics=sums(job, residual=np.ones((3, 16))),
         )
     delta = np.full_like(job.components[component]["conv.weight"], change)
     return SiteReply(
@@ -62,7 +71,7 @@ def honest(job: Job, change: float = 0.5, patches: int = 10, component: str = TR
             {**about, "patches": {component: patches}, "losses": {"trunk/l1": 1.0}, "metrics": metrics}
         ),
         {component: {"conv.weight": delta}},
-        {"sum/trunk": np.array([2.0, 4.0])},
+        sums(job, sum=np.array([2.0, 4.0])),
     )
 
 

@@ -13,6 +13,7 @@ from scantwin.errors import FederationError, InputError, ResourceError
 from scantwin.federation.certificates import server_hosts
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.enrolment import enrol, readmit, suspend
+from scantwin.federation.gateway import nginx_configuration
 from scantwin.store.database import Database
 from scantwin.store.models import AuditEntry
 
@@ -58,6 +59,44 @@ def test_a_new_certificate_has_the_former_names_and_the_same_authority(home: Pat
         made.renew_certificate(("a b",))
 
 
+@pytest.mark.parametrize("content", [b"garbage", b"", None])
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key", "server.crt", "server.key"])
+def test_a_damaged_certificate_is_one_sentence(home: Path, name: str, content: bytes | None) -> None:
+    made = Consortium.create("Test", hosts=("pet.example.org",))
+    path = made.folder / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    if name != "ca.key":  # without it the consortium runs
+        with pytest.raises(InputError, match=f"{name} is missing or not"):
+            made.check()
+    if name.startswith("ca"):
+        with pytest.raises(InputError, match=f"{name} is missing or not") as caught:
+            made.renew_certificate()
+        assert "Put a copy" in caught.value.hint
+        return
+    if name == "server.crt":
+        with pytest.raises(InputError, match=r"server\.crt is missing") as caught:
+            nginx_configuration(made, host="localhost", port=443)
+        assert "consortium certificate" in caught.value.hint
+    names = made.renew_certificate(("other.example.org",))
+    former = () if name == "server.crt" else ("pet.example.org",)
+    assert names == ("localhost", "127.0.0.1", *former, "other.example.org")
+    made.check()
+
+
+def test_certificates_that_are_not_each_others_are_told(home: Path, tmp_path: Path) -> None:
+    made, other = Consortium.create("Test"), Consortium.create("Test", home=tmp_path / "other")
+    made.check()
+    for name in ("ca.crt", "ca.key"):
+        (made.folder / name).write_bytes((other.folder / name).read_bytes())
+    with pytest.raises(InputError, match="not of the authority"):
+        made.check()
+    made.renew_certificate()
+    made.check()
+
+
 def test_there_is_no_consortium_yet(home: Path) -> None:
     with pytest.raises(InputError, match="no consortium") as caught:
         Consortium.open()
@@ -77,7 +116,7 @@ def test_a_busy_port_is_told_before_anything_starts(home: Path) -> None:
         made = Consortium.create("Test", port=server.getsockname()[1])
         with pytest.raises(ResourceError, match="already in use") as caught:
             made.require_free_port()
-    assert "--port" in caught.value.hint
+    assert "consortium.json" in caught.value.hint and "--port" not in caught.value.hint
     made.require_free_port()
 
 

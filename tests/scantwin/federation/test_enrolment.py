@@ -20,7 +20,7 @@ from scantwin.errors import FederationError, InputError
 from scantwin.federation import enrolment
 from scantwin.federation.certificates import read_site_key, write_site_key
 from scantwin.federation.consortium import Consortium
-from scantwin.federation.enrolment import enrol, log_event
+from scantwin.federation.enrolment import enrol, log_event, readmit, suspend
 from scantwin.store.database import Database
 from scantwin.store.models import AuditEntry, Site
 
@@ -93,6 +93,38 @@ def test_today_is_that_of_the_people_who_log(database: Database) -> None:
     assert log_event(database, "rural-1", "repair", today, "a detector") == today
     with pytest.raises(InputError, match="2026-11-30 has not come yet"):
         log_event(database, "rural-1", "repair", date(2026, 11, 30), "a detector")
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1989, 12, 31)])
+def test_a_day_of_before_any_pet_is_a_slip(database: Database, day: date) -> None:
+    with pytest.raises(InputError, match="before 1990"):
+        log_event(database, "rural-1", "repair", day, "a detector")
+
+
+def test_a_day_at_the_end_of_the_calendar_has_not_come(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "PST8")
+    time.tzset()
+    try:
+        with pytest.raises(InputError, match="has not come yet"):
+            log_event(database, "rural-1", "repair", date.max, "a detector")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_an_empty_reason_tells_nobody_anything(database: Database, reason: str) -> None:
+    for order in (
+        lambda: suspend(database, "rural-1", reason),
+        lambda: readmit(database, "rural-1", reason),
+        lambda: log_event(database, "rural-1", "repair", None, reason),
+    ):
+        with pytest.raises(InputError, match="reason is empty"):
+            order()
+    with database.session() as session:
+        assert session.query(AuditEntry).count() == 0
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from scantwin.federation.wire import Job, JobHeader, Parts, SiteReply
 from .conftest import LocalLink, honest, small_components
 
 MEMBERS = {"city": 11, "rural-1": 12}
+RECIPE = {"system": "pix2pix"}
 
 
 def jobs() -> dict[str, Parts]:
@@ -23,7 +24,7 @@ def jobs() -> dict[str, Parts]:
     return {
         site: encode_job(
             Job(
-                JobHeader(run="ab" * 16, round=1, rounds=1, phase="train", site=site, seed=1, recipe={}),
+                JobHeader(run="ab" * 16, round=1, rounds=1, phase="train", site=site, seed=1, recipe=RECIPE),
                 small_components(),
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from scantwin.federation import judgement
@@ -12,14 +13,15 @@ from scantwin.federation.exchange import Answer
 from scantwin.federation.judgement import Outcome, judge
 from scantwin.federation.wire import HEADER, Limits, Parts, ReplyHeader, SiteReply, spec_of
 
-from .conftest import small_components
+from .conftest import TRUNK, small_components
 
 RUN = "ab" * 16
 
 
 def good(site: str) -> Parts:
-    """A reply that measures nothing and changes nothing."""
-    return encode_reply(SiteReply(ReplyHeader(run=RUN, round=1, phase="train", site=site)), "float32")
+    """A reply that measures nothing and changes no weight, though it trained."""
+    header = ReplyHeader(run=RUN, round=1, phase="train", site=site, patches={TRUNK: 8})
+    return encode_reply(SiteReply(header, {TRUNK: {"conv.weight": np.zeros((3, 2), np.float32)}}), "float32")
 
 
 def with_header(site: str, **more: object) -> Parts:
@@ -29,7 +31,7 @@ def with_header(site: str, **more: object) -> Parts:
 
 def judged(*answers: Answer) -> list[Outcome]:
     spec = spec_of(small_components())
-    return judge(answers, run=RUN, number=1, phase="train", spec=spec, limits=Limits())
+    return judge(answers, run=RUN, number=1, phase="train", spec=spec, layout={}, limits=Limits())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import Error
 
+from scantwin.calibration.samples import CalibrationSample as Measured
 from scantwin.errors import FederationError
 from scantwin.federation import exchange as exchange_module
 from scantwin.federation.launching import Order, create_run, publish_initial
@@ -26,7 +27,7 @@ from scantwin.store.lifecycles import transition
 from scantwin.store.models import CalibrationSample, Run, Site
 from scantwin.store.registry import Registry
 
-from .conftest import HEAD, TRUNK, Answering, LocalLink, honest, small_components
+from .conftest import HEAD, TRUNK, Answering, LocalLink, honest, small_components, sums
 
 Conduct = Callable[..., Run]
 
@@ -48,16 +49,22 @@ def run_id(database: Database, registry: Registry, order: Order) -> str:
 
 
 @pytest.fixture
-def hold(database: Database, registry: Registry, order: Order, run_id: str) -> Conduct:
+def kept(tmp_path: Path) -> Path:
+    """Where the sites' training statistics are kept."""
+    return tmp_path / "run" / "statistics.safetensors"
+
+
+@pytest.fixture
+def hold(database: Database, registry: Registry, order: Order, run_id: str, kept: Path) -> Conduct:
     """Conducts the run with the given sites and returns its row."""
 
-    def conducted(link: LocalLink) -> Run:
+    def conducted(link: LocalLink, min_sites: int = order.min_sites) -> Run:
         ticket = Ticket(
             run=run_id, rounds=order.rounds, seed=order.seed, recipe=order.recipe.model_dump(mode="json"),
-            deadline_s=order.deadline_s, min_sites=order.min_sites, gather_s=order.gather_s,
+            deadline_s=order.deadline_s, min_sites=min_sites, gather_s=order.gather_s,
         )  # fmt: skip
         with suppress(FederationError):
-            conduct(link, ticket, database, registry, flower_run_id="42")
+            conduct(link, ticket, database, registry, flower_run_id="42", kept=kept)
         return read(database, run_id)
 
     return conducted
@@ -98,7 +105,7 @@ def test_a_run_from_start_to_end(hold: Conduct, registry: Registry, database: Da
     assert final.components[TRUNK]["norm.count"].tolist() == [7]
     assert final.record["patches"] == {TRUNK: 60}
     assert final.statistics["sum/trunk"].tolist() == [6.0, 12.0]
-    assert final.statistics["residuals/trunk"].tolist() == [3.0, 3.0, 3.0]
+    assert final.statistics["residual/trunk"].tolist() == [[3.0] * 16] * 3
     assert registry.find("first").id == run.final_version
     with database.session() as session:
         assert {site.status for site in session.query(Site)} == {"active"}
@@ -116,7 +123,7 @@ def test_metrics_belong_to_the_model_that_was_measured(hold: Conduct) -> None:
 
 
 def test_the_same_run_again_gives_the_same_bits(
-    hold: Conduct, registry: Registry, database: Database, order: Order
+    hold: Conduct, registry: Registry, database: Database, order: Order, kept: Path
 ) -> None:
     first = model_of(registry, str(hold(three()).final_version))
     base = publish_initial(registry, order.recipe, small_components(), name="second", seed=5)
@@ -124,7 +131,7 @@ def test_the_same_run_again_gives_the_same_bits(
     ticket = Ticket(
         run=again_id, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
     )
-    conduct(three(), ticket, database, registry, flower_run_id="43")
+    conduct(three(), ticket, database, registry, flower_run_id="43", kept=kept)
     second = model_of(registry, str(read(database, again_id).final_version))
     for name, tensors in first.components.items():
         for tensor, array in tensors.items():
@@ -150,6 +157,24 @@ def test_a_site_with_not_a_number_is_left_out(hold: Conduct, registry: Registry)
     assert run.rounds[0].held_out["trunk"]["mae"]["n"] == 2
 
 
+def test_statistics_of_another_shape_are_that_sites_own_business(hold: Conduct) -> None:
+    """The first site by name in one round, gone in the next: sums of both rounds are added at the end."""
+
+    def odd(job: Job) -> SiteReply | Error:
+        if job.header.round > 1:
+            return Error(2, "out of memory")
+        return replace(honest(job), statistics=sums(job, sum=np.ones(7)))
+
+    def late(job: Job) -> SiteReply | Error:
+        return honest(job) if job.header.round > 1 else Error(2, "out of memory")
+
+    run = hold(three(odd, honest, late), min_sites=1)
+    assert run.status == "finished", run.error
+    status, reason = outcomes(run, 1)["city"]
+    assert status == "refused" and "(7,)" in reason
+    assert outcomes(run, 1)["rural-1"][0] == "accepted"
+
+
 def test_weights_count_by_patches(hold: Conduct, registry: Registry) -> None:
     def small(job: Job) -> SiteReply:
         return honest(job, change=-1.0, patches=10)
@@ -170,6 +195,16 @@ def test_claiming_more_patches_than_a_round_has_is_refused(hold: Conduct) -> Non
     assert outcomes(run, 1)["rural-2"][0] == "refused"
 
 
+def test_an_update_without_weights_is_none(hold: Conduct) -> None:
+    def idle(job: Job) -> SiteReply:
+        reply = honest(job)
+        return replace(reply, header=reply.header.model_copy(update={"patches": {}}), deltas={})
+
+    run = hold(three(honest, idle, idle))
+    assert run.status == "failed" and "1 of 2 sites" in str(run.error)
+    assert "trained nothing" in outcomes(run, 1)["rural-1"][1]
+
+
 def test_a_round_without_enough_sites_fails_and_says_why(hold: Conduct) -> None:
     run = hold(three(honest, poisoned, lambda job: Error(1000, "Not on Sundays.")))
     assert run.status == "failed"
@@ -181,11 +216,13 @@ def test_a_round_without_enough_sites_fails_and_says_why(hold: Conduct) -> None:
     }  # fmt: skip
 
 
-def test_a_run_goes_on_after_its_last_whole_round(hold: Conduct, registry: Registry) -> None:
-    def ill(job: Job) -> SiteReply | Error:
-        return honest(job) if job.header.round == 1 else Error(2, "out of memory")
+def once(job: Job) -> SiteReply | Error:
+    """A site that answers in the first round only."""
+    return honest(job) if job.header.round == 1 else Error(2, "out of memory")
 
-    failed = hold(three(ill, ill, ill))
+
+def test_a_run_goes_on_after_its_last_whole_round(hold: Conduct, registry: Registry) -> None:
+    failed = hold(three(once, once, once))
     assert failed.status == "failed"
     assert [one.status for one in failed.rounds] == ["aggregated", "failed"], "nobody measured round 1"
     assert failed.rounds[0].model_version
@@ -199,6 +236,81 @@ def test_a_run_goes_on_after_its_last_whole_round(hold: Conduct, registry: Regis
     )
     assert final.record["patches"] == {TRUNK: 60}
     assert [one.status for one in run.rounds] == ["evaluated", "evaluated"]
+
+
+def test_every_site_that_taught_the_model_stands_in_its_record(hold: Conduct, registry: Registry) -> None:
+    run = hold(three(first=once))
+    record = model_of(registry, str(run.final_version)).record
+    assert record["patches_by_site"] == {"city": {TRUNK: 10}, "rural-1": {TRUNK: 20}, "rural-2": {TRUNK: 20}}
+    assert record["sites"] == sorted(record["losses"]) == ["city", "rural-1", "rural-2"]
+    assert record["patches"] == {TRUNK: 50}
+    assert record["measured_by"] == ["rural-1", "rural-2"]
+
+
+def test_what_sites_sent_before_a_kill_is_not_lost(
+    hold: Conduct, registry: Registry, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One site answers before the kill only, one has begun the second round that is done again without it."""
+
+    def killed(self: Logbook, number: int, version: str | None) -> None:
+        aggregated(self, number, version)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    def left(job: Job) -> SiteReply | Error:
+        return honest(job) if job.header.round == 2 else Error(2, "out of memory")
+
+    aggregated = Logbook.aggregated
+    with monkeypatch.context() as patch:
+        patch.setattr(Logbook, "aggregated", killed)
+        with pytest.raises(KeyboardInterrupt):
+            hold(three(once, honest, left), min_sites=1)
+    assert kept.is_file()
+    run = hold(three(once, honest, once), min_sites=1)
+    assert run.status == "finished"
+    final = model_of(registry, str(run.final_version))
+    assert final.record["patches_by_site"] == {"city": {TRUNK: 10}, "rural-1": {TRUNK: 20}}
+    assert final.statistics["sum/trunk"].tolist() == [4.0, 8.0]
+    assert run.rounds[1].references["training-mean"]["trunk"]["mae"]["mean"] == pytest.approx(4.0)
+    assert not kept.exists(), "a finished run needs it no more"
+
+
+@pytest.mark.parametrize("step", ["aggregated", "measured", "finish"])
+def test_a_run_that_ended_after_its_last_version_finishes_from_it(
+    hold: Conduct, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No site needs to be there any more."""
+    usual = getattr(Logbook, step)
+
+    def killed(self: Logbook, first: object, second: object) -> None:
+        if step == "finish":
+            raise KeyboardInterrupt
+        usual(self, first, second)
+        if first == 2 and second is not None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logbook, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            hold(three())
+    version = registry.find("first").id
+    link = three()
+    run = hold(link)
+    assert (run.status, run.final_version, run.error) == ("finished", version, None)
+    assert link.jobs == []
+    assert [one.status for one in run.rounds] == ["evaluated", "evaluated"]
+    assert run.rounds[1].held_out["trunk"]["mae"]["n"] == 3
+    assert run.rounds[1].references["training-mean"]["trunk"]["mae"]["mean"] == pytest.approx(6.0)
+    record = model_of(registry, version).record
+    assert record["sites"] == sorted(record["losses"]) == ["city", "rural-1", "rural-2"]
+
+
+@pytest.mark.parametrize("spoilt", [b"nothing", b""])
+def test_statistics_that_were_spoilt_end_no_run(hold: Conduct, kept: Path, spoilt: bytes) -> None:
+    hold(three(honest, once, once))
+    kept.write_bytes(spoilt)
+    run = hold(three())
+    assert run.status == "finished"
 
 
 def test_a_run_that_was_resumed_is_not_ended_by_its_old_process(
@@ -268,7 +380,19 @@ def test_calibration_samples_are_stored_once_and_confirmed(hold: Conduct, databa
     assert all(not job.header.confirmed for job in link.jobs if job.header.site != "city")
 
 
-def test_a_stop_is_written_down(database: Database, registry: Registry, order: Order, run_id: str) -> None:
+def test_samples_of_two_sites_with_one_id_are_both_stored(database: Database, run_id: str) -> None:
+    book, sample = Logbook(database, run_id), Measured.model_validate(SAMPLE)
+    for site in ("city", "rural-1", "city", "rural-1"):
+        assert book.write_samples(site, [sample, sample]) == ["5a" * 16] * 2
+    with database.session() as session:
+        stored = session.query(CalibrationSample).all()
+        assert sorted(one.site.name for one in stored) == ["city", "rural-1"]
+        assert all(len(one.id) == 32 for one in stored)
+
+
+def test_a_stop_is_written_down(
+    database: Database, registry: Registry, order: Order, run_id: str, kept: Path
+) -> None:
     def interrupt(job: Job) -> SiteReply:
         raise KeyboardInterrupt
 
@@ -276,21 +400,21 @@ def test_a_stop_is_written_down(database: Database, registry: Registry, order: O
         run=run_id, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
     )
     with pytest.raises(KeyboardInterrupt):
-        conduct(three(interrupt), ticket, database, registry, flower_run_id="42")
+        conduct(three(interrupt), ticket, database, registry, flower_run_id="42", kept=kept)
     run = read(database, run_id)
     assert (run.status, run.rounds[0].status) == ("stopped", "failed")
 
 
-def test_an_unknown_run_is_refused(database: Database, registry: Registry, order: Order) -> None:
+def test_an_unknown_run_is_refused(database: Database, registry: Registry, order: Order, kept: Path) -> None:
     ticket = Ticket(
         run="0" * 32, rounds=2, seed=5, recipe=order.recipe.model_dump(mode="json"), deadline_s=2, min_sites=2
     )
     with pytest.raises(FederationError, match="no run"):
-        conduct(three(), ticket, database, registry, flower_run_id="42")
+        conduct(three(), ticket, database, registry, flower_run_id="42", kept=kept)
 
 
 def test_what_is_published_has_the_recipe_that_was_trained(
-    database: Database, registry: Registry, order: Order
+    database: Database, registry: Registry, order: Order, kept: Path
 ) -> None:
     """The base of the run has another one, with networks of the same shapes."""
     other = order.recipe.model_copy(update={"name": "other", "steps_per_round": 1})
@@ -300,7 +424,7 @@ def test_what_is_published_has_the_recipe_that_was_trained(
     ticket = Ticket(run=run_id, rounds=2, seed=5, recipe=recipe, deadline_s=2, min_sites=2)
     full = 20 * 4  # patches of a round by the run's recipe, not by the base's
     link = three(*(lambda job: honest(job, patches=full) for _ in range(3)))
-    conduct(link, ticket, database, registry, flower_run_id="42")
+    conduct(link, ticket, database, registry, flower_run_id="42", kept=kept)
     run = read(database, run_id)
     assert run.status == "finished"
     for version in (str(run.rounds[0].model_version), str(run.final_version)):

@@ -120,7 +120,20 @@ def test_garbage_is_refused(content: bytes) -> None:
         read_ticket(content)
 
 
+def test_a_file_that_was_cut_or_changed_is_refused(bundle: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pyproject.toml", "x = 1\n" * 50)
+    spoilt = bytearray(out.getvalue())
+    spoilt[30 + len("pyproject.toml")] = 0xFF  # the first byte of what is compressed: no such kind of block
+    with pytest.raises(FederationError, match="cannot be read"):
+        read_ticket(bytes(spoilt))
+
+
 def test_a_ticket_without_sense_is_refused(bundle: bytes) -> None:
-    for old, new in (("rounds = 3", "rounds = 0"), ("seed = 7", 'sed = "7"'), ("rounds = 3", "rounds = [")):
+    for old, new in (
+        ("rounds = 3", "rounds = 0"), ("seed = 7", 'sed = "7"'), ("rounds = 3", "rounds = ["),
+        ("seed = 7", f"seed = {2**63}"),
+    ):  # fmt: skip
         with pytest.raises(FederationError):
             read_ticket(pyproject(bundle, old, new))

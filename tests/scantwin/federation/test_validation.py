@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from scantwin.federation.codec import encode_reply
-from scantwin.federation.validation import Expected, RefusalError, odd_statistics, read_reply
+from scantwin.federation.validation import Expected, RefusalError, read_reply
 from scantwin.federation.wire import Limits, ReplyHeader, SiteReply, spec_of
 
 from .conftest import HEAD, TRUNK, small_components
 
 RUN = "ab" * 16
 SPEC = spec_of(small_components())
-EXPECTED = Expected(RUN, 2, "train", "city", SPEC)
+EXPECTED = Expected(RUN, 2, "train", "city", SPEC, {"suv/trunk": (4,)})
 LIMITS = Limits(patches=100)
 
 
@@ -25,7 +25,9 @@ def reply(**changes: Any) -> SiteReply:
     header = {"run": RUN, "round": 2, "phase": "train", "site": "city", "patches": {TRUNK: 8}}
     header.update({k.removeprefix("header_"): v for k, v in changes.items() if k.startswith("header_")})
     deltas = changes.get("deltas", {TRUNK: {"conv.weight": np.full((3, 2), 0.1, np.float32)}})
-    return SiteReply(ReplyHeader.model_validate(header), deltas, changes.get("statistics", {}))
+    return SiteReply(
+        ReplyHeader.model_validate(header), deltas, changes.get("statistics", {"suv/trunk": np.zeros(4)})
+    )
 
 
 def read(one: SiteReply, expected: Expected = EXPECTED) -> SiteReply:
@@ -33,13 +35,31 @@ def read(one: SiteReply, expected: Expected = EXPECTED) -> SiteReply:
 
 
 def test_a_good_reply_is_taken() -> None:
-    taken = read(reply(statistics={"suv/trunk": np.zeros(4)}))
+    taken = read(reply())
     assert taken.header.patches == {TRUNK: 8}
     np.testing.assert_array_equal(taken.deltas[TRUNK]["conv.weight"], np.full((3, 2), 0.1, np.float32))
 
 
 def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK) -> dict[str, Any]:
     return {"deltas": {component: {name: array}}, "header_patches": {component: 8}}
+
+
+BOTH = {
+    "deltas": {
+        TRUNK: {"conv.weight": np.zeros((3, 2), np.float32)},
+        HEAD: {"conv.weight": np.zeros(4, np.float32)},
+    }
+}
+
+
+def measure(total: float, squares: float, n: float) -> dict[str, float]:
+    return {f"model/trunk/mae/{part}": v for part, v in (("sum", total), ("sumsq", squares), ("n", n))}
+
+
+def test_sums_of_equal_values_are_taken() -> None:
+    values = [0.1] * 7
+    metrics = measure(sum(values), sum(value * value for value in values), 7.0)
+    assert read(reply(header_metrics=metrics)).header.metrics == metrics
 
 
 @pytest.mark.parametrize(
@@ -52,6 +72,14 @@ def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK
         ({"header_patches": {}}, "how many patches"),
         ({"header_patches": {TRUNK: 8, HEAD: 8}}, "how many patches"),
         ({"header_patches": {TRUNK: 101}}, "at most"),
+        (BOTH | {"header_patches": {TRUNK: 60, HEAD: 41}}, "claims 101 patches"),
+        ({"deltas": {}, "header_patches": {}}, "trained nothing"),
+        ({"header_metrics": {"model/trunk/mae/sum": 1.0}}, "lacks"),
+        ({"header_metrics": measure(1.0, 1.0, 0.5)}, "of 0.5 patients"),
+        ({"header_metrics": measure(1.0, 1.0, -1.0)}, "of -1 patients"),
+        ({"header_metrics": measure(1.0, -1.0, 1.0)}, "No values"),
+        ({"header_metrics": measure(3.0, 4.0, 2.0)}, "No values"),
+        ({"header_metrics": measure(1.0, 1.0, 0.0)}, "No values"),
         (weights(np.zeros((2, 3), np.float32)), "shape"),
         (weights(np.zeros((3, 2), np.float64)), "float64"),
         (weights(np.zeros((3, 2), np.int8)), "int8"),
@@ -60,7 +88,10 @@ def weights(array: np.ndarray, name: str = "conv.weight", component: str = TRUNK
         (weights(np.full((3, 2), 1e6, np.float32)), "beyond"),
         (weights(np.zeros((3, 2), np.float32), name="conv.bias"), "exactly the tensors"),
         (weights(np.zeros((3, 2), np.float32), component="pix2pix/legs/generator"), "no component"),
-        ({"statistics": {"suv/trunk": np.array([np.inf])}}, "finite"),
+        ({"statistics": {"suv/trunk": np.full(4, np.inf)}}, "finite"),
+        ({"statistics": {"suv/trunk": np.zeros(5)}}, "shape"),
+        ({"statistics": {}}, "missing"),
+        ({"statistics": {"suv/trunk": np.zeros(4), "ratio/trunk": np.zeros(4)}}, "not asked for"),
     ],
 )  # fmt: skip
 def test_odd_replies_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -103,10 +134,3 @@ def test_an_overflowing_scale_is_refused() -> None:
     parts = {**encode_reply(reply()), "arrays": save(arrays)}
     with pytest.raises(RefusalError, match="finite"):
         read_reply(parts, EXPECTED, LIMITS)
-
-
-def test_statistics_that_cannot_be_added_are_named() -> None:
-    usual, other = {"a": np.zeros(3)}, {"a": np.zeros(4)}
-    assert set(odd_statistics({"city": usual, "rural-1": usual, "rural-2": other})) == {"rural-2"}
-    assert set(odd_statistics({"city": usual, "rural-1": other})) == {"rural-1"}
-    assert odd_statistics({"city": usual, "rural-1": {}}) == {}

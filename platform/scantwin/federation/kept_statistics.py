@@ -1,0 +1,43 @@
+"""The sites' training statistics of a run, kept beside its ticket until it is finished.
+
+A run that goes on after a kill sums those of sites that answer no more. Model versions hold sums over all
+sites only: they are copied to clinics, whom a single site's are no business of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from scantwin.federation.codec import PartsError, pack, unpack
+from scantwin.federation.layouts import Layout
+from scantwin.federation.wire import Statistics
+from scantwin.files import whole_file
+
+log = logging.getLogger("scantwin.federation")
+
+
+def keep_statistics(path: Path, by_site: Mapping[str, Statistics]) -> None:
+    """Writes the file, whole; where no site has any there is none."""
+    if by_site:
+        with whole_file(path) as aside:
+            aside.write_bytes(pack({site: {**statistics} for site, statistics in by_site.items()}, {}))
+
+
+def kept_statistics(path: Path, layout: Layout) -> dict[str, Statistics]:
+    """What `keep_statistics` wrote, by site; without those of another layout: an older ScanTwin kept them."""
+    try:
+        by_site, _ = unpack(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except PartsError as error:
+        log.warning(
+            "%s is damaged (%s): sites that answer no more are missing in the references", path, error
+        )
+        return {}
+    return {
+        site: {name: array.astype("float64") for name, array in statistics.items()}
+        for site, statistics in by_site.items()
+        if {name: array.shape for name, array in statistics.items()} == layout
+    }
