@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scantwin.calibration.charts import RESTARTS
-from scantwin.calibration.samples import FIRST_YEAR
 from scantwin.errors import FederationError, InputError
 from scantwin.federation.certificates import pem_of, read_site_key
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.flower import CONNECTION, call_flwr
 from scantwin.federation.kinds import KINDS
+from scantwin.imaging.suv_times import FIRST_YEAR
 from scantwin.store import audit
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import transition
