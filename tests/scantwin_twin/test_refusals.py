@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import threading
 import time
 import zipfile
@@ -148,6 +149,27 @@ def test_an_upload_that_the_client_leaves(service):
     call = service.client._calls.SubmitScan.future(half())
     with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
         call.result(timeout=10)
+
+
+def test_a_client_that_goes_away_is_no_error_in_the_log(service, caplog):
+    caplog.set_level(logging.INFO)
+    hold = threading.Event()
+
+    def half():
+        yield pb.SubmitScanRequest(metadata=_metadata(DATA))
+        hold.wait()
+
+    call = service.client._calls.SubmitScan.future(half())
+    until = time.monotonic() + 20
+    while not list(service.uploads.glob(".upload-*")) and time.monotonic() < until:
+        time.sleep(0.02)
+    call.cancel()
+    while "ended early" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.02)
+    hold.set()
+    assert "ended early" in caplog.text
+    time.sleep(0.1)  # gRPC would say more after our own sentence
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_deadline_ends_an_upload(service):

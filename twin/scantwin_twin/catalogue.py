@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -205,6 +207,19 @@ def abort(context: Any, error: BaseException) -> None:
     status, detail = public(error)
     context.set_trailing_metadata(((DETAIL_KEY, detail.SerializeToString()),))
     context.abort(status, detail.message)
+
+
+@contextmanager
+def answered(context: Any) -> Iterator[None]:
+    """Around a call: what it raises becomes the call's status."""
+    try:
+        yield
+    except grpc.RpcError:
+        # The iterator of the client's messages: the client is gone, or the call was cancelled.
+        log.info("a call of %s ended early", context.peer())
+        raise
+    except Exception as error:
+        abort(context, error)
 
 
 def from_detail(detail: pb.ErrorDetail) -> ScanTwinError:

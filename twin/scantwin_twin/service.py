@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 import shutil
 import threading
@@ -18,7 +17,7 @@ import grpc
 
 from scantwin import NOTICE
 from scantwin_twin import messages, uploads
-from scantwin_twin.catalogue import abort, refuse
+from scantwin_twin.catalogue import answered, refuse
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
@@ -26,8 +25,6 @@ from scantwin_twin.models import ModelShelf
 from scantwin_twin.places import Places
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
-
-log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 200
 """Queued scans; more would wait for days."""
@@ -224,30 +221,18 @@ def actor(context: Any) -> str:
 
 def _guarded(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def guarded(request: Any, context: Any) -> Any:
-        try:
+        with answered(context):
             return call(request, context)
-        except Exception as error:
-            return _end(context, error)
 
     return guarded
 
 
 def _guarded_stream(call: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
     def guarded(request: Any, context: Any) -> Iterator[Any]:
-        try:
+        with answered(context):
             yield from call(request, context)
-        except Exception as error:
-            _end(context, error)
 
     return guarded
-
-
-def _end(context: Any, error: Exception) -> None:
-    if not context.is_active():
-        # The client is gone or its deadline is over; the iterator of its messages raised.
-        log.info("a call of %s ended early", actor(context))
-        return
-    abort(context, error)
 
 
 def _place(aside: Path, kept: Path) -> None:
