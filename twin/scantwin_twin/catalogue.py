@@ -42,6 +42,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
         "The first message of the upload holds no metadata.",
         "Send one ScanMetadata first, then the chunks.",
     ),
+    "no-request": Refusal(
+        _Code.INVALID_ARGUMENT, "The call ended before its message came.", "Send one message with the call."
+    ),
     "metadata-twice": Refusal(
         _Code.INVALID_ARGUMENT,
         "The upload holds a second metadata message.",

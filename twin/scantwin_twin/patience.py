@@ -6,17 +6,25 @@ must not hold it for ever.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from scantwin_twin.catalogue import refuse
+import grpc
+
+from scantwin_twin.catalogue import answered, refuse
 
 log = logging.getLogger(__name__)
+
+MOST_OTHERS: Final = 8
+"""Calls of health, which needs no token, and of reflection that are waited for at once."""
+
+_OURS: Final = "/scantwin."
 
 T = TypeVar("T")
 
@@ -89,3 +97,53 @@ class Patience:
                 log.info("a call of %s is cancelled: it kept still", self._context.peer())
                 self._context.cancel()
                 return
+
+
+class FirstMessage(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types
+    """Waits for a call's first message for some seconds only.
+
+    gRPC itself waits for the one request of a unary call for ever, before the call's function is asked. So
+    such calls are served as streams here, and their message is taken out of the stream.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._others = Slots("calls of health and reflection", MOST_OTHERS)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        """gRPC asks this before every call."""
+        handler = continuation(handler_call_details)
+        if handler is None or handler.stream_unary:  # an upload is timed in `SubmitScan`
+            return handler
+        ours = handler_call_details.method.startswith(_OURS)
+        slot = nullcontext if ours else self._others.taken
+        coding = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            call = self._with_first(handler.unary_unary, slot)
+            return grpc.stream_unary_rpc_method_handler(call, *coding)
+        if handler.unary_stream:
+            call = self._with_first(handler.unary_stream, slot)
+            return grpc.stream_stream_rpc_method_handler(call, *coding)
+        return grpc.stream_stream_rpc_method_handler(self._with_all(handler.stream_stream, slot), *coding)
+
+    def _with_first(
+        self, call: Callable[..., T], slot: Callable[[], AbstractContextManager[None]]
+    ) -> Callable[..., T]:
+        @functools.wraps(call)  # also what it says of itself: the watch of health holds no thread
+        def served(messages: Iterator[Any], context: Any, *more: Any) -> T:
+            with answered(context), slot(), Patience(context, self._seconds) as patience:
+                request = next(patience.heard(messages), None)
+                if request is None:
+                    raise refuse("no-request")
+            return call(request, context, *more)
+
+        return served
+
+    def _with_all(
+        self, call: Callable[..., Iterator[T]], slot: Callable[[], AbstractContextManager[None]]
+    ) -> Callable[..., Iterator[T]]:
+        def served(messages: Iterator[Any], context: Any) -> Iterator[T]:
+            with answered(context), slot(), Patience(context, self._seconds) as patience:
+                yield from patience.taken(call(patience.heard(messages), context))
+
+        return served

@@ -21,7 +21,7 @@ from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
-from scantwin_twin.patience import Patience, Slots
+from scantwin_twin.patience import MOST_OTHERS, Patience, Slots
 from scantwin_twin.places import Places
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
@@ -32,7 +32,7 @@ MOST_WATCHERS: Final = 24
 MOST_UPLOADS: Final = 12
 MOST_DOWNLOADS: Final = 12
 """Each of these streams holds one of the server's threads."""
-THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + 12
+THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + MOST_OTHERS + 12
 """Twelve threads stay for the short calls."""
 
 _PAGE: Final = 100

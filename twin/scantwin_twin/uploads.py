@@ -49,6 +49,8 @@ class Limits:
     """Bytes that must stay free on the disk, beyond the upload, for the results."""
     stall_s: float = 60.0
     """Seconds without a chunk, sent or taken, after which an upload or a download is given up."""
+    first_s: float = 5.0
+    """Seconds after which a call whose first message did not come is given up."""
 
 
 def check(metadata: pb.ScanMetadata, limits: Limits) -> None:
