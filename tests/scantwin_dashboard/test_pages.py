@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DataError
 from streamlit.testing.v1 import AppTest
 
 from scantwin import NOTICE
@@ -240,6 +241,21 @@ def test_a_database_that_cannot_be_reached(home: Path, monkeypatch: pytest.Monke
         assert not page.exception
         assert "sesame" not in _words(page)
     assert any("cannot be used" in w.value for w in _page("overview").warning)
+
+
+def test_a_question_that_the_database_refuses_is_a_sentence(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL cannot be asked for a NUL, which a link may hold."""
+
+    def scan(_session: object, scan_id: str) -> None:
+        raise DataError("SELECT scans.id", {"id": scan_id}, ValueError("NUL"))
+
+    monkeypatch.setattr(queries, "scan", scan)
+    page = _page("scans", scan="a\0b")
+    assert not page.exception
+    assert ["cannot answer" in w.value for w in page.warning] == [True]
+    assert "SELECT" not in _words(page) and "SELECT" in caplog.text
 
 
 def test_the_pages_cannot_write(filled: Path) -> None:
