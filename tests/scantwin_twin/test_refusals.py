@@ -236,6 +236,15 @@ def test_unknown_things(service):
         client.twin("nobody")
 
 
+def test_a_status_that_there_is_not(service):
+    """A client of a later version may know more of them: all scans are not what it asked for."""
+    with pytest.raises(grpc.RpcError) as caught:
+        service.client._calls.ListScans(pb.ListScansRequest(status=9))
+    assert caught.value.code() == _Code.INVALID_ARGUMENT
+    assert caught.value.details() == "There is no status with the number 9."
+    assert service.client._calls.ListScans(pb.ListScansRequest()).notice
+
+
 def test_no_service_is_one_sentence_at_once(free_port):
     with TwinClient(f"127.0.0.1:{free_port}") as client:
         for call in (lambda: client.get("x"), lambda: list(client.watch("x"))):

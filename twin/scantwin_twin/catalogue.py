@@ -113,6 +113,11 @@ REFUSALS: Final[dict[str, Refusal]] = {
         "There is no model {model} in the registry.",
         "See ListModels, or `scantwin models list` at the service.",
     ),
+    "unknown-status": Refusal(
+        _Code.INVALID_ARGUMENT,
+        "There is no status with the number {number}.",
+        "Ask for one of {known}, or for none: that is all scans.",
+    ),
     "unknown-scan": Refusal(_Code.NOT_FOUND, "There is no scan {id}.", "See `scantwin twin list`."),
     "unknown-twin": Refusal(_Code.NOT_FOUND, "There is no twin {pseudonym}.", "See ListTwins."),
     "unknown-result": Refusal(

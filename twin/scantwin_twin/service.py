@@ -122,6 +122,8 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
     def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:
         """Scans, newest first."""
         limit = _limit(request.limit)
+        if request.status and request.status not in messages.WORD:
+            raise refuse("unknown-status", number=request.status, known=", ".join(messages.STATUS))
         status = messages.WORD.get(request.status, "")
         found = self._jobs.scans(twin=request.twin, status=status, limit=limit + 1, offset=request.offset)
         shown = [messages.scan(state) for state in found[:limit]]
