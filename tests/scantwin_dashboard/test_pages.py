@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,6 +226,26 @@ def test_a_scan_whose_folder_is_gone_says_so(filled: Path) -> None:
     page = _page("scans")
     assert not page.exception
     assert any("not on this machine" in w.value for w in page.warning)
+
+
+@pytest.mark.parametrize("tab", ["Slices", "Projections", "Manifest", "Files"])
+def test_a_scan_of_another_user_says_who_may_see_it(
+    tab: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin service keeps scans/ for its own user; root, who may run the tests, can read everything."""
+    is_file, folder = Path.is_file, filled / "scans"
+
+    def closed(path: Path) -> bool:
+        if path.is_relative_to(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    page = AppTest.from_string("from scantwin_dashboard.pages import scans\nscans.show()", default_timeout=30)
+    page.session_state["tab"] = tab
+    page.run()
+    assert not page.exception
+    assert [w.value for w in page.warning if "No permission" in w.value and "twin service" in w.value]
 
 
 def test_a_broken_picture_says_so(filled: Path) -> None:
