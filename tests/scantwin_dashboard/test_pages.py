@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import DataError
 from streamlit.testing.v1 import AppTest
 
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
 from scantwin.store.database import Database
-from scantwin.store.models import ModelVersion, Round, Run, Scan, Site, Update
+from scantwin.store.models import CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard import queries, state
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
@@ -226,6 +226,15 @@ def test_a_scan_whose_folder_is_gone_says_so(filled: Path) -> None:
     page = _page("scans")
     assert not page.exception
     assert any("not on this machine" in w.value for w in page.warning)
+
+
+def test_nothing_to_do_without_sites_claims_nothing_of_sites(filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        for table in (Update, CalibrationSample, Round, Run, Site):
+            session.execute(delete(table))
+        session.execute(delete(Scan).where(Scan.status == "failed"))
+    (said,) = [box.value for box in _page("overview").success]
+    assert "no site is enrolled" in said and "0 of the 3 scans" in said
 
 
 @pytest.mark.parametrize("tab", ["Slices", "Projections", "Manifest", "Files"])
