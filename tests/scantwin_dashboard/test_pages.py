@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.exc import DataError
@@ -16,9 +17,11 @@ from streamlit.testing.v1 import AppTest
 
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
+from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.store.database import Database
 from scantwin.store.models import CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard import queries, state
+from scantwin_dashboard.pages import scans
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -235,6 +238,29 @@ def test_nothing_to_do_without_sites_claims_nothing_of_sites(filled: Path) -> No
         session.execute(delete(Scan).where(Scan.status == "failed"))
     (said,) = [box.value for box in _page("overview").success]
     assert "no site is enrolled" in said and "0 of the 3 scans" in said
+
+
+def test_a_scan_shows_its_triage(filled: Path) -> None:
+    reasons = ["The error of 97% of the voxels above SUV 0.5 was never measured.", "A *second* one."]
+    with Database.from_settings().session() as session:
+        scan = session.scalars(select(Scan).where(Scan.status == "done")).one()
+        scan.summary = {**scan.summary, "triage": {"answer": "cannot tell", "reasons": reasons}}
+    (box,) = [w.value for w in _page("scans").warning]
+    assert "**Triage: cannot tell.**" in box and "97%" in box and r"A \*second\* one." in box
+
+
+def test_a_scan_whose_error_was_mostly_not_measured_says_so(filled: Path) -> None:
+    assert not _page("scans").warning
+    path = filled / "scans" / "done" / "std.nii.gz"
+    std = read_nifti(path, "1")
+    pet = read_nifti(path.with_name("pet.nii.gz"), "1")
+    array = np.where(np.asarray(pet.array) > 2, std.array, np.nan).astype(np.float32)
+    write_nifti(std.with_array(array), path)
+    (filled / "scans" / "done" / "pet.nii.gz").touch()
+    state.forget()
+    scans._volumes.clear()
+    (box,) = [w.value for w in _page("scans").warning]
+    assert "was never measured" in box
 
 
 @pytest.mark.parametrize("tab", ["Slices", "Projections", "Manifest", "Files"])
