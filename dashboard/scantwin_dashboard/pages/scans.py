@@ -15,6 +15,9 @@ from scantwin_dashboard.look import duration, moment, number, plain, size
 from scantwin_dashboard.parts import choose, empty, facts, heading, status_badge
 from scantwin_dashboard.state import ask, told
 
+_KEPT_S = 600
+"""How long a patient's images stay in memory after they were read [s]."""
+
 _SUV_TOPS = (2.5, 5.0, 7.5, 10.0, 15.0, 20.0)
 
 
@@ -101,7 +104,7 @@ def _pictures(folder: Path) -> None:
                 draw(folder)
 
 
-@st.cache_resource(show_spinner="Reading the images", max_entries=3)
+@st.cache_resource(show_spinner="Reading the images", max_entries=3, ttl=_KEPT_S)
 def _volumes(folder: str, _stamp: float) -> Any:
     from scantwin_dashboard import slices
 
