@@ -17,6 +17,9 @@ EARL: Final = 0.10
 QUARTER: Final = timedelta(days=92)
 """EARL asks for a cylinder each quarter."""
 
+_RUNS: Final = 5
+"""The newest runs: an older one that failed was seen by then."""
+
 Level = Literal["act", "look"]
 
 
@@ -41,21 +44,37 @@ def notices(
     far = {n.subject for n in found if n.level == "act"}
     found += _drifts([alert for alert in drifts if alert.state == "open" and alert.site not in far])
     found += [
-        Notice("look", s.name, "is suspended: its updates are left out.", "Explain why, then resume it.")
+        Notice("look", s.name, "is suspended: its updates are left out.",
+               f"Find out why, then: scantwin consortium readmit {s.name}.")
         for s in sites if s.status == "suspended"
     ]  # fmt: skip
     found += [
         Notice("act", r.name, f"failed {_when(r)}: {r.error or 'no reason was given'}",
-               "Start it again: it goes on from its last round.")
-        for r in runs[:5] if r.status == "failed"
+               f"scantwin consortium train --resume {r.id} goes on after its last whole round.")
+        for r in runs[:_RUNS] if r.status == "failed"
     ]  # fmt: skip
-    recent = [s for s in scans if s.status == "failed" and at - s.created_at < timedelta(days=7)]
+    recent = [s for s in _recent(scans, at) if s.status == "failed"]
     found += [
         Notice("look", f"Scan of {s.pseudonym}", (s.error or {}).get("message", "failed."),
                (s.error or {}).get("hint", "See the scan's page."))
         for s in recent[:5]
     ]  # fmt: skip
     return sorted(found, key=lambda n: n.level != "act")
+
+
+def looked_at(
+    sites: Sequence[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow], *, now: datetime | None = None
+) -> str:
+    """What `notices` looked at, for when it found nothing."""
+    good = f"within 5 %: {len(sites)} of {len(sites)} sites" if sites else "no site is enrolled"
+    return (
+        f"SUV calibration: {good}. Failed: 0 of the newest {len(runs[:_RUNS])} runs,"
+        f" 0 of the {len(_recent(scans, now or datetime.now(UTC)))} scans of the last 7 days."
+    )
+
+
+def _recent(scans: Iterable[ScanRow], now: datetime) -> list[ScanRow]:
+    return [scan for scan in scans if now - scan.created_at < timedelta(days=7)]
 
 
 def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:

@@ -27,6 +27,10 @@ flatten all others. What lies beyond stands at the edge as a triangle, with its 
 _MOST_OF_PATIENTS = 1.0
 """The same of livers and patients, who differ by 22 % (SD)."""
 
+SILENT: dict[str, Any] = {"tooltip": alt.value(None)}
+"""Encoding of marks that say nothing on hover: Streamlit would show their raw numbers."""
+
+
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 _ROUND_AXIS = alt.Axis(format="d", tickMinStep=1, grid=False)
@@ -65,7 +69,7 @@ def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int
     learnt = alt.Chart(model).encode(x=x, y=y, tooltip=tooltip)
     low_high = model.assign(low=model["mean"] - model["sd"], high=model["mean"] + model["sd"])
     band = alt.Chart(low_high).mark_area(color=colour, opacity=0.12)
-    band = band.encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q")
+    band = band.encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", **SILENT)
     line = learnt.mark_line(color=colour, strokeWidth=2.6)
     points = learnt.mark_point(color=colour, filled=True, size=55, opacity=1)
     return alt.layer(band, lines, line, points).properties(height=height)
@@ -278,7 +282,7 @@ def _zones(colour: str, top: float) -> list[Any]:
     return [
         alt.Chart(edges.clip(-top, top))
         .mark_rect(color=colour, opacity=0.055)
-        .encode(y=alt.Y("low:Q"), y2="high:Q")
+        .encode(y=alt.Y("low:Q"), y2="high:Q", **SILENT)
     ]
 
 
@@ -301,7 +305,7 @@ def _limits(axis: str, top: float, *, named: bool = True) -> list[Any]:
         legend=None,
         scale=alt.Scale(domain=names, range=[INK, "#C98A00", STATUS_COLOUR["refused"]]),
     )
-    base = alt.Chart(frame).encode(color=colour)
+    base = alt.Chart(frame).encode(color=colour, **SILENT)
     if axis == "y":
         rules = base.mark_rule(strokeWidth=1.2).encode(y="at:Q", strokeDash=dash)
         words = base.mark_text(align="right", dy=-6, dx=-4, fontSize=10.5)

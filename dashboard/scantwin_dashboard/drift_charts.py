@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from scantwin.calibration.charts import ChartName
-from scantwin_dashboard.charts import Chart, utc_axis
+from scantwin_dashboard.charts import SILENT, Chart, utc_axis
 from scantwin_dashboard.drift import drift
 from scantwin_dashboard.look import INK, STATUS_COLOUR, moment
 
@@ -46,7 +46,8 @@ def drift_chart(frame: pd.DataFrame, name: ChartName, colour: str, *, height: in
     line = base.mark_line(color=colour, strokeWidth=1.6, opacity=0.7)
     red = alt.condition(alt.datum.out, alt.value(STATUS_COLOUR["refused"]), alt.value(colour))
     points = base.mark_circle(size=55, opacity=1).encode(y=alt.Y("statistic:Q", scale=y), color=red)
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=INK, opacity=0.4)
     return alt.layer(
-        alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=INK, opacity=0.4).encode(y="zero:Q"),
+        zero.encode(y="zero:Q", **SILENT),
         *limits, line.encode(y=alt.Y("statistic:Q", scale=y)), points,
     ).properties(height=height)  # fmt: skip

@@ -282,11 +282,19 @@ def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
         .order_by(CalibrationSample.measured_at, CalibrationSample.id)
     )
     rows = [
-        (s.measured_at, s.kind, s.bias, s.sd, s.n, ", ".join(f"{k}: {v}" for k, v in s.detail.items()), s.id)
-        for s in session.scalars(query)
+        (s.measured_at, s.kind, s.bias, s.sd, s.n, _brief(s.detail), s.id) for s in session.scalars(query)
     ]
     frame = pd.DataFrame(rows, columns=["measured_at", "kind", "bias", "sd", "n", "detail", "id"])
     return frame.astype({"sd": float, "bias": float})
+
+
+def _brief(detail: dict[str, Any]) -> str:
+    """The single values of a sample's detail; a profile of a hundred slices is for who asks the database."""
+    single = {key: value for key, value in detail.items() if not isinstance(value, (dict, list))}
+    return ", ".join(
+        f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}"
+        for key, value in single.items()
+    )
 
 
 def events_frame(session: Session, site: str) -> pd.DataFrame:

@@ -39,6 +39,9 @@ FILES: Final = {
 }
 """The files of a scan's folder that may be downloaded, and what they are."""
 
+SEEN_SUV: Final = 0.5
+"""[g/ml] Below it nothing is read from a PET: the twin's triage counts from here too."""
+
 _AXIS: Final[dict[Plane, int]] = {"axial": 0, "coronal": 1, "sagittal": 2}
 _GROUND: Final = (16, 16, 16)
 """The dark ground of the scales in `scantwin.imaging.picture_marks`."""
@@ -89,6 +92,14 @@ class ScanVolumes:
     def partly_unknown(self) -> bool:
         """Whether the standard deviation is not known everywhere."""
         return self.std is not None and bool(np.isnan(self.std.array).any())
+
+    @cached_property
+    def unknown(self) -> float:
+        """Share of the voxels above `SEEN_SUV` whose standard deviation is not known."""
+        seen = np.asarray(self.pet.array) > SEEN_SUV
+        if self.std is None or not seen.any():
+            return 0.0
+        return float(np.isnan(np.asarray(self.std.array)[seen]).mean())
 
     @cached_property
     def planes(self) -> tuple[Plane, ...]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
-from scantwin.errors import ScanTwinError
+from scantwin.errors import ScanTwinError, ServiceError, from_os_error
 from scantwin.settings import load_settings
 from scantwin.store.database import Database
 from scantwin_dashboard import queries
 from scantwin_dashboard.look import plain
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Given = ParamSpec("Given")
@@ -20,6 +24,9 @@ Given = ParamSpec("Given")
 _FIRST_STEPS = """\
 scantwin demo               # three sites train together, one patient is scanned
 scantwin consortium init    # a consortium of your own"""
+
+_REFUSED = "Open the page from the menu: its link may ask for what cannot be. Else see the dashboard's log."
+_NOT_OURS = "Run the dashboard as the user who runs the twin service: its files are for that user only."
 
 WATCH_S = 5.0
 """How often the database is looked at for something new [s]."""
@@ -65,6 +72,13 @@ def told(page: Callable[Given, None]) -> Callable[Given, None]:
             page(*args, **kwargs)
         except ScanTwinError as error:
             tell(error)
+        except SQLAlchemyError as error:
+            log.error("the database refused a question", exc_info=error)
+            tell(ServiceError("The database cannot answer what this page asks.", hint=_REFUSED))
+        except OSError as error:
+            known = from_os_error(error)
+            hint = _NOT_OURS if isinstance(error, PermissionError) else known.hint
+            tell(ServiceError(known.message, hint=hint))
 
     return shown
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scantwin_dashboard.attention import notices, zone
+from scantwin_dashboard.attention import looked_at, notices, zone
 from scantwin_dashboard.queries import RunRow, ScanRow, SiteRow
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -64,3 +64,15 @@ def test_failures_are_told_with_their_reason_and_the_urgent_come_first() -> None
 
 def test_old_failures_of_scans_are_left_in_peace() -> None:
     assert notices([SITE], [], [replace(SCAN, created_at=NOW - timedelta(days=8))], now=NOW) == []
+
+
+def test_nothing_to_do_says_what_was_looked_at() -> None:
+    assert looked_at([], [], [], now=NOW) == (
+        "SUV calibration: no site is enrolled."
+        " Failed: 0 of the newest 0 runs, 0 of the 0 scans of the last 7 days."
+    )
+    old = replace(SCAN, created_at=NOW - timedelta(days=8))
+    assert looked_at([SITE, SITE], [RUN] * 7, [SCAN, old], now=NOW) == (
+        "SUV calibration: within 5 %: 2 of 2 sites."
+        " Failed: 0 of the newest 5 runs, 0 of the 1 scans of the last 7 days."
+    )

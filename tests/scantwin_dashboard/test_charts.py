@@ -120,6 +120,29 @@ def test_a_phantom_has_limits_and_zones_and_a_liver_has_not() -> None:
     assert "0.035" in phantom
 
 
+def test_no_mark_says_raw_numbers_on_hover() -> None:
+    """Streamlit shows the encoded values of a mark that has no tooltip of its own."""
+
+    def marks(spec: dict[str, Any]) -> list[dict[str, Any]]:
+        return [mark for part in spec["layer"] for mark in marks(part)] if "layer" in spec else [spec]
+
+    samples = _samples([0.01, 0.02, 0.2, 0.1], 0.02, 9)
+    events = pd.DataFrame({"at": [datetime(2026, 2, 15, tzinfo=UTC)], "what": ["recalibration"]})
+    newest = pd.DataFrame({"site": ["north"], "bias": [0.2], "measured": ["2026"]})
+    frame = drift_frame(samples, events, "cusum")
+    held_out = pd.DataFrame(
+        [(1, "model", "trunk", "mae", 0.5, 0.1, 3.0), (1, "hu-curve", "trunk", "mae", 0.6, 0.1, 3.0)],
+        columns=["round", "who", "district", "metric", "mean", "sd", "n"],
+    )
+    for chart in (
+        charts.control_chart(samples, "#228833", phantom=True, patients=True, events=events),
+        charts.bias_overview(newest, COLOURS),
+        charts.metric_chart(held_out, "trunk", "mae"),
+        drift_chart(frame, "cusum", "#228833"),
+    ):
+        assert all("tooltip" in mark["encoding"] for mark in marks(chart.to_dict()))
+
+
 def test_the_line_breaks_at_a_recalibration() -> None:
     events = pd.DataFrame({"at": [datetime(2026, 2, 15, tzinfo=UTC)], "what": ["recalibration"]})
     spec = charts.control_chart(_samples([0.1, 0.1, 0.0]), "#000000", phantom=True, events=events).to_dict()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
+from sqlalchemy.exc import DataError
 from streamlit.testing.v1 import AppTest
 
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
+from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.store.database import Database
-from scantwin.store.models import ModelVersion, Round, Run, Scan, Site, Update
+from scantwin.store.models import CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard import queries, state
+from scantwin_dashboard.pages import scans
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -226,6 +231,58 @@ def test_a_scan_whose_folder_is_gone_says_so(filled: Path) -> None:
     assert any("not on this machine" in w.value for w in page.warning)
 
 
+def test_nothing_to_do_without_sites_claims_nothing_of_sites(filled: Path) -> None:
+    with Database.from_settings().session() as session:
+        for table in (Update, CalibrationSample, Round, Run, Site):
+            session.execute(delete(table))
+        session.execute(delete(Scan).where(Scan.status == "failed"))
+    (said,) = [box.value for box in _page("overview").success]
+    assert "no site is enrolled" in said and "0 of the 3 scans" in said
+
+
+def test_a_scan_shows_its_triage(filled: Path) -> None:
+    reasons = ["The error of 97% of the voxels above SUV 0.5 was never measured.", "A *second* one."]
+    with Database.from_settings().session() as session:
+        scan = session.scalars(select(Scan).where(Scan.status == "done")).one()
+        scan.summary = {**scan.summary, "triage": {"answer": "cannot tell", "reasons": reasons}}
+    (box,) = [w.value for w in _page("scans").warning]
+    assert "**Triage: cannot tell.**" in box and "97%" in box and r"A \*second\* one." in box
+
+
+def test_a_scan_whose_error_was_mostly_not_measured_says_so(filled: Path) -> None:
+    assert not _page("scans").warning
+    path = filled / "scans" / "done" / "std.nii.gz"
+    std = read_nifti(path, "1")
+    pet = read_nifti(path.with_name("pet.nii.gz"), "1")
+    array = np.where(np.asarray(pet.array) > 2, std.array, np.nan).astype(np.float32)
+    write_nifti(std.with_array(array), path)
+    (filled / "scans" / "done" / "pet.nii.gz").touch()
+    state.forget()
+    scans._volumes.clear()
+    (box,) = [w.value for w in _page("scans").warning]
+    assert "was never measured" in box
+
+
+@pytest.mark.parametrize("tab", ["Slices", "Projections", "Manifest", "Files"])
+def test_a_scan_of_another_user_says_who_may_see_it(
+    tab: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin service keeps scans/ for its own user; root, who may run the tests, can read everything."""
+    is_file, folder = Path.is_file, filled / "scans"
+
+    def closed(path: Path) -> bool:
+        if path.is_relative_to(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    page = AppTest.from_string("from scantwin_dashboard.pages import scans\nscans.show()", default_timeout=30)
+    page.session_state["tab"] = tab
+    page.run()
+    assert not page.exception
+    assert [w.value for w in page.warning if "No permission" in w.value and "twin service" in w.value]
+
+
 def test_a_broken_picture_says_so(filled: Path) -> None:
     (filled / "scans" / "done" / "pet.nii.gz").write_bytes(b"\x1f\x8b broken")
     page = _page("scans")
@@ -240,6 +297,21 @@ def test_a_database_that_cannot_be_reached(home: Path, monkeypatch: pytest.Monke
         assert not page.exception
         assert "sesame" not in _words(page)
     assert any("cannot be used" in w.value for w in _page("overview").warning)
+
+
+def test_a_question_that_the_database_refuses_is_a_sentence(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL cannot be asked for a NUL, which a link may hold."""
+
+    def scan(_session: object, scan_id: str) -> None:
+        raise DataError("SELECT scans.id", {"id": scan_id}, ValueError("NUL"))
+
+    monkeypatch.setattr(queries, "scan", scan)
+    page = _page("scans", scan="a\0b")
+    assert not page.exception
+    assert ["cannot answer" in w.value for w in page.warning] == [True]
+    assert "SELECT" not in _words(page) and "SELECT" in caplog.text
 
 
 def test_the_pages_cannot_write(filled: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from scantwin.store.database import Database
-from scantwin.store.models import AuditEntry, Scan, Twin
+from scantwin.store.models import AuditEntry, CalibrationSample, Scan, Site, Twin
 from scantwin_dashboard import queries
 
 
@@ -156,6 +157,23 @@ def test_an_empty_database_has_empty_answers(empty: Path) -> None:
         ):  # fmt: skip
             assert frame.empty
             assert len(frame.columns) >= 5
+
+
+def test_a_samples_detail_is_brief(empty: Path) -> None:
+    profile = [[0.5 * k, 1.0] for k in range(100)]
+    detail = {"radius_mm": 99.123456, "slices": 24, "tracer": "F-18", "slice_profile": profile}
+    with Database.from_settings().session() as session:
+        site = Site(name="north")
+        session.add(site)
+        session.flush()
+        session.add(
+            CalibrationSample(
+                site_id=site.id, kind="cylinder", measured_at=datetime.now(UTC), bias=0.0, n=1, detail=detail
+            )
+        )
+        session.flush()
+        (told,) = queries.samples_frame(session, site.id).detail
+    assert told == "radius_mm: 99.12, slices: 24, tracer: F-18"
 
 
 def test_the_pulse_changes_with_whatever_a_page_would_show(empty: Path) -> None:

@@ -13,8 +13,10 @@ from sqlalchemy import text
 
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import SCAN, transition
+from scantwin.store.registry import Registry
 from scantwin_twin.catalogue import Refused
 from scantwin_twin.jobs import FINAL, MOST_CRASHES, Jobs
+from scantwin_twin.models import ModelShelf
 
 ERROR = {"code": "c", "message": "m", "hint": "h"}
 
@@ -198,3 +200,14 @@ def test_watchers_hear_of_a_change_and_of_none(jobs, tmp_path):
     assert jobs.wait(seen, 0.01) == seen
     threading.Timer(0.05, lambda: _new(jobs, tmp_path)).start()
     assert jobs.wait(seen, 5) != seen
+
+
+def test_what_no_database_can_hold_is_unknown(jobs, tmp_path):
+    assert jobs.find("a\0b") is None
+    assert jobs.scans(twin="a\0b") == jobs.twins(pseudonym="a\0b") == []
+    shelf = ModelShelf(Registry(jobs._database, str(tmp_path)), tmp_path)
+    asked = (jobs.get, lambda one: jobs.cancel(one, "me"), jobs.twin, shelf.version)
+    for ask, code in zip(asked, ("scan", "scan", "twin", "model"), strict=True):
+        with pytest.raises(Refused) as caught:
+            ask("a\0b")
+        assert caught.value.code == f"unknown-{code}"

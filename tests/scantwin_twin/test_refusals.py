@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import threading
 import time
 import zipfile
@@ -17,9 +18,9 @@ from scantwin.errors import InputError, ServiceError
 from scantwin.settings import Settings
 from scantwin_twin.catalogue import DETAIL_KEY, Refused
 from scantwin_twin.client import TwinClient
+from scantwin_twin.patience import Slots
 from scantwin_twin.security import expose
 from scantwin_twin.server import build
-from scantwin_twin.service import Slots
 from scantwin_twin.uploads import MAX_CHUNK_BYTES, Limits
 from scantwin_twin.v1 import twin_pb2 as pb
 
@@ -150,6 +151,27 @@ def test_an_upload_that_the_client_leaves(service):
         call.result(timeout=10)
 
 
+def test_a_client_that_goes_away_is_no_error_in_the_log(service, caplog):
+    caplog.set_level(logging.INFO)
+    hold = threading.Event()
+
+    def half():
+        yield pb.SubmitScanRequest(metadata=_metadata(DATA))
+        hold.wait()
+
+    call = service.client._calls.SubmitScan.future(half())
+    until = time.monotonic() + 20
+    while not list(service.uploads.glob(".upload-*")) and time.monotonic() < until:
+        time.sleep(0.02)
+    call.cancel()
+    while "ended early" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.02)
+    hold.set()
+    assert "ended early" in caplog.text
+    time.sleep(0.1)  # gRPC would say more after our own sentence
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_a_deadline_ends_an_upload(service):
     hold = threading.Event()
 
@@ -212,6 +234,15 @@ def test_unknown_things(service):
         assert caught.value.code == "unknown-scan"
     with pytest.raises(InputError, match="no twin"):
         client.twin("nobody")
+
+
+def test_a_status_that_there_is_not(service):
+    """A client of a later version may know more of them: all scans are not what it asked for."""
+    with pytest.raises(grpc.RpcError) as caught:
+        service.client._calls.ListScans(pb.ListScansRequest(status=9))
+    assert caught.value.code() == _Code.INVALID_ARGUMENT
+    assert caught.value.details() == "There is no status with the number 9."
+    assert service.client._calls.ListScans(pb.ListScansRequest()).notice
 
 
 def test_no_service_is_one_sentence_at_once(free_port):

@@ -130,6 +130,18 @@ def test_secrets_are_in_no_repr_and_a_loose_file_is_told(pair, tmp_path, caplog)
         read_token(Settings(home=tmp_path), file)
 
 
+@pytest.mark.parametrize("token", [f"{TOKEN}\n{TOKEN}", "Schlüssel-" + TOKEN, f"{TOKEN}\0", f"a\t{TOKEN}"])
+def test_a_token_that_no_client_can_send_is_refused(token, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(token)
+    file.chmod(0o600)
+    for read in (lambda: read_token(Settings(home=tmp_path), file),
+                 lambda: read_token(Settings(home=tmp_path, twin_token=token), None)):  # fmt: skip
+        with pytest.raises(InputError, match="one line of printable ASCII") as caught:
+            read()
+        assert TOKEN not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("host", "local"),
     [

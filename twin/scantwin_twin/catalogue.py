@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +41,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
         _Code.INVALID_ARGUMENT,
         "The first message of the upload holds no metadata.",
         "Send one ScanMetadata first, then the chunks.",
+    ),
+    "no-request": Refusal(
+        _Code.INVALID_ARGUMENT, "The call ended before its message came.", "Send one message with the call."
     ),
     "metadata-twice": Refusal(
         _Code.INVALID_ARGUMENT,
@@ -107,6 +112,11 @@ REFUSALS: Final[dict[str, Refusal]] = {
         _Code.NOT_FOUND,
         "There is no model {model} in the registry.",
         "See ListModels, or `scantwin models list` at the service.",
+    ),
+    "unknown-status": Refusal(
+        _Code.INVALID_ARGUMENT,
+        "There is no status with the number {number}.",
+        "Ask for one of {known}, or for none: that is all scans.",
     ),
     "unknown-scan": Refusal(_Code.NOT_FOUND, "There is no scan {id}.", "See `scantwin twin list`."),
     "unknown-twin": Refusal(_Code.NOT_FOUND, "There is no twin {pseudonym}.", "See ListTwins."),
@@ -205,6 +215,19 @@ def abort(context: Any, error: BaseException) -> None:
     status, detail = public(error)
     context.set_trailing_metadata(((DETAIL_KEY, detail.SerializeToString()),))
     context.abort(status, detail.message)
+
+
+@contextmanager
+def answered(context: Any) -> Iterator[None]:
+    """Around a call: what it raises becomes the call's status."""
+    try:
+        yield
+    except grpc.RpcError:
+        # The iterator of the client's messages: the client is gone, or the call was cancelled.
+        log.info("a call of %s ended early", context.peer())
+        raise
+    except Exception as error:
+        abort(context, error)
 
 
 def from_detail(detail: pb.ErrorDetail) -> ScanTwinError:

@@ -106,13 +106,15 @@ class Jobs:
     def find(self, scan_id: str) -> ScanState | None:
         """The scan, or None."""
         with self._database.session() as session:
-            scan = session.get(Scan, scan_id)
+            scan = _find(session, scan_id)
             return None if scan is None else _state(scan)
 
     def scans(
         self, *, twin: str = "", status: str = "", limit: int = 100, offset: int = 0
     ) -> list[ScanState]:
         """Scans, newest first."""
+        if not keepable(twin):
+            return []
         query = select(Scan).join(Twin).order_by(Scan.created_at.desc(), Scan.id).limit(limit).offset(offset)
         if twin:
             query = query.where(Twin.pseudonym == twin)
@@ -146,6 +148,8 @@ class Jobs:
 
     def twins(self, *, pseudonym: str = "", limit: int = 100, offset: int = 0) -> list[TwinState]:
         """Twins by pseudonym, each with the number of its scans."""
+        if not keepable(pseudonym):
+            return []
         query = select(Twin, func.count(Scan.id)).outerjoin(Scan).group_by(Twin.id)
         if pseudonym:
             query = query.where(Twin.pseudonym == pseudonym)
@@ -298,8 +302,17 @@ class Jobs:
             return True
 
 
+def keepable(text: str) -> bool:
+    """Whether a database can hold `text`: PostgreSQL cannot even be asked for a NUL."""
+    return "\0" not in text
+
+
+def _find(session: Session, scan_id: str) -> Scan | None:
+    return session.get(Scan, scan_id) if keepable(scan_id) else None
+
+
 def _scan(session: Session, scan_id: str) -> Scan:
-    scan = session.get(Scan, scan_id)
+    scan = _find(session, scan_id)
     if scan is None:
         raise refuse("unknown-scan", id=repr(scan_id[:40]))
     return scan

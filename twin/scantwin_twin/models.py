@@ -11,6 +11,7 @@ from scantwin.errors import InputError
 from scantwin.store.models import ModelVersion
 from scantwin.store.registry import Registry
 from scantwin_twin.catalogue import refuse
+from scantwin_twin.jobs import keepable
 
 KEPT: Final = 4
 """Copies that are kept: the last used ones. A copy that went comes again when it is asked for."""
@@ -25,10 +26,13 @@ class ModelShelf:
 
     def version(self, wanted: str) -> str:
         """The version that an id or a name means now, or the refusal "unknown-model"."""
+        unknown = refuse("unknown-model", model=repr(wanted[:80]))
+        if not keepable(wanted):
+            raise unknown
         try:
             return self._registry.find(wanted).id
         except InputError:
-            raise refuse("unknown-model", model=repr(wanted[:80])) from None
+            raise unknown from None
 
     def folder(self, version: str) -> Path:
         """The folder of a version, its files checked by their hashes; the copies used longest ago go."""

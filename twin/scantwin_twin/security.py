@@ -109,12 +109,23 @@ def expose(
 def read_token(settings: Settings, file: Path | None) -> str | None:
     """The token of `--token-file`, else of `SCANTWIN_TWIN_TOKEN`, else None."""
     if file is None:
-        return settings.twin_token.get_secret_value().strip() if settings.twin_token else None
-    token = file.read_text(encoding="utf-8", errors="replace").strip()
+        given = settings.twin_token
+        return _sendable(given.get_secret_value().strip(), "SCANTWIN_TWIN_TOKEN") if given else None
+    token = _sendable(file.read_text(encoding="utf-8", errors="replace").strip(), f"The token file {file}")
     if not token:
         raise InputError(f"The token file {file} is empty.", hint="Write one line: `openssl rand -hex 32`.")
     if file.stat().st_mode & 0o077:
         log.warning("the token file %s can be read by others: chmod 600 it", file)
+    return token
+
+
+def _sendable(token: str, where: str) -> str:
+    """`token`, which a client must be able to send in a header: no other could ever be given."""
+    if not (token.isascii() and token.isprintable()):
+        raise InputError(
+            f"{where} holds more than one line of printable ASCII characters.",
+            hint="Make a token: `openssl rand -hex 32`.",
+        )
     return token
 
 

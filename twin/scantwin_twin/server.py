@@ -29,6 +29,7 @@ from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import Executor, LocalExecutor
 from scantwin_twin.jobs import Jobs
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.patience import FirstMessage
 from scantwin_twin.places import Places
 from scantwin_twin.security import Exposure, TokenGate, join
 from scantwin_twin.service import THREADS, Guard, TwinService
@@ -111,11 +112,12 @@ def build(
     for folder in models:
         log.info("the model %s is version %s", folder, shelf.publish(folder).id)
     dispatcher = Dispatcher(jobs, shelf, executor or LocalExecutor(), places)
-    service = TwinService(jobs, shelf, dispatcher, places, limits or Limits())
+    limits = limits or Limits()
+    service = TwinService(jobs, shelf, dispatcher, places, limits)
     gates = [TokenGate(exposure.token)] if exposure.token else []
     server = grpc.server(
         ThreadPoolExecutor(THREADS, thread_name_prefix="twin-call"),
-        interceptors=(*gates, Guard()),
+        interceptors=(*gates, FirstMessage(limits.first_s), Guard()),
         options=_OPTIONS,
         maximum_concurrent_rpcs=THREADS,
     )

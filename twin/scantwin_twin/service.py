@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,51 +16,29 @@ import grpc
 
 from scantwin import NOTICE
 from scantwin_twin import messages, uploads
-from scantwin_twin.catalogue import abort, refuse
+from scantwin_twin.catalogue import answered, refuse
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.patience import MOST_OTHERS, Patience, Slots
 from scantwin_twin.places import Places
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
 
-log = logging.getLogger(__name__)
-
 MOST_WAITING: Final = 200
 """Queued scans; more would wait for days."""
 MOST_WATCHERS: Final = 24
-MOST_TRANSFERS: Final = 12
-"""Uploads and downloads at once. Each of these streams holds one of the server's threads."""
-THREADS: Final = MOST_WATCHERS + MOST_TRANSFERS + 12
+MOST_UPLOADS: Final = 12
+MOST_DOWNLOADS: Final = 12
+"""Each of these streams holds one of the server's threads."""
+THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + MOST_OTHERS + 12
 """Twelve threads stay for the short calls."""
 
 _PAGE: Final = 100
 _LARGEST_PAGE: Final = 500
 _LOOK_S: Final = 1.0
 """A watcher looks at least this often [s] whether its client is still there."""
-
-
-@dataclass
-class Slots:
-    """At most `limit` at once; the next is refused rather than made to wait."""
-
-    what: str
-    limit: int
-    _free: threading.BoundedSemaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._free = threading.BoundedSemaphore(self.limit)
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """One of the slots, for the length of the block."""
-        if not self._free.acquire(blocking=False):
-            raise refuse("too-many-streams", what=self.what, limit=self.limit)
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 class TwinService(twin_pb2_grpc.TwinServiceServicer):
@@ -74,15 +50,14 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
         self._jobs, self._models, self._dispatcher = jobs, models, dispatcher
         self._places, self._limits = places, limits
         self._watchers = Slots("watchers", MOST_WATCHERS)
-        self._transfers = Slots("transfers", MOST_TRANSFERS)
+        self._uploads = Slots("uploads", MOST_UPLOADS)
+        self._downloads = Slots("downloads", MOST_DOWNLOADS)
         self._keeping = threading.Lock()
 
     def SubmitScan(self, request_iterator: Iterator[pb.SubmitScanRequest], context: Any) -> pb.Scan:
         """Takes a CT in and queues its scan."""
-        with (
-            self._transfers.taken(),
-            uploads.heard(request_iterator, context, self._limits.stall_s) as incoming,
-        ):
+        with self._uploads.taken(), Patience(context, self._limits.stall_s) as patience:
+            incoming = patience.heard(request_iterator)
             metadata = uploads.first(incoming)
             uploads.check(metadata, self._limits)
             version = self._models.version(metadata.model)
@@ -147,6 +122,8 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
     def ListScans(self, request: pb.ListScansRequest, context: Any) -> pb.ListScansResponse:
         """Scans, newest first."""
         limit = _limit(request.limit)
+        if request.status and request.status not in messages.WORD:
+            raise refuse("unknown-status", number=request.status, known=", ".join(messages.STATUS))
         status = messages.WORD.get(request.status, "")
         found = self._jobs.scans(twin=request.twin, status=status, limit=limit + 1, offset=request.offset)
         shown = [messages.scan(state) for state in found[:limit]]
@@ -164,21 +141,24 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
 
     def FetchResult(self, request: pb.FetchResultRequest, context: Any) -> Iterator[pb.FetchResultResponse]:
         """One file of a scan's results."""
-        with self._transfers.taken():
-            state = self._jobs.get(request.id)
-            if state.status != "done":
-                raise refuse("scan-not-done", id=state.id, status=state.status)
-            entry = next((e for e in state.summary["results"] if e["name"] == request.name), None)
-            if entry is None:
-                raise refuse("unknown-result", id=state.id, name=repr(request.name[:80]))
-            path = self._places.results(state) / entry["name"]
-            if not path.is_file() or path.stat().st_size != entry["size"]:
-                raise refuse("result-changed", name=entry["name"], id=state.id)
-            self._jobs.audit(actor(context), "scan.fetch", state.id, {"name": entry["name"]})
-            yield pb.FetchResultResponse(head=pb.ResultHead(file=messages.result(entry), notice=NOTICE))
-            with path.open("rb") as file:
-                while context.is_active() and (block := file.read(uploads.CHUNK_BYTES)):
-                    yield pb.FetchResultResponse(chunk=block)
+        with self._downloads.taken(), Patience(context, self._limits.stall_s) as patience:
+            yield from patience.taken(self._result(request, context))
+
+    def _result(self, request: pb.FetchResultRequest, context: Any) -> Iterator[pb.FetchResultResponse]:
+        state = self._jobs.get(request.id)
+        if state.status != "done":
+            raise refuse("scan-not-done", id=state.id, status=state.status)
+        entry = next((e for e in state.summary["results"] if e["name"] == request.name), None)
+        if entry is None:
+            raise refuse("unknown-result", id=state.id, name=repr(request.name[:80]))
+        path = self._places.results(state) / entry["name"]
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            raise refuse("result-changed", name=entry["name"], id=state.id)
+        self._jobs.audit(actor(context), "scan.fetch", state.id, {"name": entry["name"]})
+        yield pb.FetchResultResponse(head=pb.ResultHead(file=messages.result(entry), notice=NOTICE))
+        with path.open("rb") as file:
+            while context.is_active() and (block := file.read(uploads.CHUNK_BYTES)):
+                yield pb.FetchResultResponse(chunk=block)
 
     def GetTwin(self, request: pb.GetTwinRequest, context: Any) -> pb.Twin:
         """One twin."""
@@ -224,30 +204,18 @@ def actor(context: Any) -> str:
 
 def _guarded(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def guarded(request: Any, context: Any) -> Any:
-        try:
+        with answered(context):
             return call(request, context)
-        except Exception as error:
-            return _end(context, error)
 
     return guarded
 
 
 def _guarded_stream(call: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
     def guarded(request: Any, context: Any) -> Iterator[Any]:
-        try:
+        with answered(context):
             yield from call(request, context)
-        except Exception as error:
-            _end(context, error)
 
     return guarded
-
-
-def _end(context: Any, error: Exception) -> None:
-    if not context.is_active():
-        # The client is gone or its deadline is over; the iterator of its messages raised.
-        log.info("a call of %s ended early", actor(context))
-        return
-    abort(context, error)
 
 
 def _place(aside: Path, kept: Path) -> None:

@@ -6,15 +6,13 @@ import gzip
 import hashlib
 import re
 import shutil
-import threading
-import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scantwin.imaging.zip_directories import directory_excess
 from scantwin_twin.catalogue import refuse
@@ -50,7 +48,9 @@ class Limits:
     spare: int = 1 << 29
     """Bytes that must stay free on the disk, beyond the upload, for the results."""
     stall_s: float = 60.0
-    """Seconds without a message after which an upload is given up."""
+    """Seconds without a chunk, sent or taken, after which an upload or a download is given up."""
+    first_s: float = 5.0
+    """Seconds after which a call whose first message did not come is given up."""
 
 
 def check(metadata: pb.ScanMetadata, limits: Limits) -> None:
@@ -146,32 +146,6 @@ def inspect_zip(path: Path, limits: Limits) -> None:
     unpacked = sum(member.file_size for member in members)
     if unpacked > limits.unpacked:
         raise refuse("unpacks-too-large", unpacked=f"{unpacked} bytes", limit=f"{limits.unpacked} bytes")
-
-
-@contextmanager
-def heard(
-    messages: Iterator[pb.SubmitScanRequest], context: Any, stall_s: float
-) -> Iterator[Iterator[pb.SubmitScanRequest]]:
-    """The messages of a call, which is cancelled when it says nothing for `stall_s`: it holds a thread."""
-    last, over = time.monotonic(), threading.Event()
-
-    def listen() -> Iterator[pb.SubmitScanRequest]:
-        nonlocal last
-        for message in messages:
-            last = time.monotonic()
-            yield message
-
-    def watch() -> None:
-        while not over.wait(stall_s / 4):
-            if time.monotonic() - last > stall_s:
-                context.cancel()
-                return
-
-    threading.Thread(target=watch, name="twin-upload-watch", daemon=True).start()
-    try:
-        yield listen()
-    finally:
-        over.set()
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def show() -> None:
     )
     left, right = st.columns([5, 4], gap="large")
     with left:
-        _attention(attention.notices(sites, runs, scans, drifts))
+        _attention(attention.notices(sites, runs, scans, drifts), attention.looked_at(sites, runs, scans))
     with right:
         _bias(sites)
     st.subheader("Alerts", anchor=False)
@@ -50,10 +50,10 @@ def show() -> None:
         _models(models)
 
 
-def _attention(notices: list[attention.Notice]) -> None:
+def _attention(notices: list[attention.Notice], looked_at: str) -> None:
     st.subheader("Needs attention", anchor=False)
     if not notices:
-        st.success("Nothing. Every site reads within 5 % and nothing has failed.", icon="✅")
+        st.success(f"Nothing.  \n{looked_at}", icon="✅")
     for notice in notices[:8]:
         box = st.error if notice.level == "act" else st.warning
         icon = ":material/priority_high:" if notice.level == "act" else ":material/visibility:"

@@ -15,6 +15,9 @@ from scantwin_dashboard.look import duration, moment, number, plain, size
 from scantwin_dashboard.parts import choose, empty, facts, heading, status_badge
 from scantwin_dashboard.state import ask, told
 
+_KEPT_S = 600
+"""How long a patient's images stay in memory after they were read [s]."""
+
 _SUV_TOPS = (2.5, 5.0, 7.5, 10.0, 15.0, 20.0)
 
 
@@ -47,8 +50,17 @@ def show() -> None:
         sentence, hint = error.get("message", "The scan failed."), error.get("hint", "")
         st.error(f"{plain(sentence)}  \n{plain(hint)}", icon=":material/error:")
     if scan.status == "done":
+        _triage(scan.summary.get("triage") or {})
         _figures(scan)
         _pictures(_folder(scan))
+
+
+def _triage(look: dict[str, Any]) -> None:
+    """What a reader should know before the pictures, in the words of `scantwin twin export`."""
+    if not look:
+        return
+    reasons = "".join(f"\n- {plain(str(reason))}" for reason in look.get("reasons") or [])
+    st.warning(f"**Triage: {plain(str(look.get('answer')))}.**\n{reasons}", icon=":material/clinical_notes:")
 
 
 def _figures(scan: queries.ScanRow) -> None:
@@ -92,7 +104,7 @@ def _pictures(folder: Path) -> None:
                 draw(folder)
 
 
-@st.cache_resource(show_spinner="Reading the images", max_entries=3)
+@st.cache_resource(show_spinner="Reading the images", max_entries=3, ttl=_KEPT_S)
 def _volumes(folder: str, _stamp: float) -> Any:
     from scantwin_dashboard import slices
 
@@ -108,6 +120,12 @@ def _slices(folder: Path) -> None:
     from scantwin_dashboard import slices
 
     volumes = _load(folder)
+    if volumes.unknown > 0.5:
+        st.warning(
+            f"The error of {volumes.unknown:.0%} of the voxels above SUV {slices.SEEN_SUV:g} was never"
+            " measured: they have no error bar.",
+            icon=":material/visibility:",
+        )
     above = st.columns([2, 3, 2], gap="medium")
     planes = volumes.planes  # a control of its own for each number of them: none keeps what it does not offer
     plane = (

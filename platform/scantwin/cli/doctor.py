@@ -8,13 +8,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Table
 
 from scantwin import NOTICE, __version__
-from scantwin.errors import ScanTwinError
+from scantwin.errors import InputError, ResourceError, ScanTwinError, ServiceError, from_os_error
 from scantwin.settings import load_settings
 from scantwin.terminal import Json, emit, out
 
@@ -30,6 +31,7 @@ _MEMORY_GB = 6.0
 """Enough for training the shipped recipes: about 3 GB a site, and the system."""
 _DISK_GB = 5.0
 """Enough for a demo: about 1 GB, and a cohort's cache."""
+_ELSEWHERE = "Set SCANTWIN_HOME to a folder with space that you may write to."
 
 
 def doctor(as_json: Json = False) -> None:
@@ -45,7 +47,7 @@ def doctor(as_json: Json = False) -> None:
         *(_role(extra, packages) for extra, packages in _ROLES.items()),
         _check("cores", True, f"{len(os.sched_getaffinity(0))}"),
         _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training wants {_MEMORY_GB:.0f} GB."),
-        _disk(settings.home),
+        _tried("home", lambda: _home(settings.home)),
         _tried("device", lambda: _device(settings.device)),
         _tried("database", lambda: _database(settings.database)),
         _program("chromium", "for the dashboard's tests", "chromium"),
@@ -78,18 +80,22 @@ def _memory_gb() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30
 
 
-def _disk(home: Any) -> dict[str, Any]:
-    folder = home
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**30
-    ok = os.access(folder, os.W_OK) and free >= _DISK_GB
-    return _check(
-        "home",
-        ok,
-        f"{free:.0f} GB free at {home}",
-        "Set SCANTWIN_HOME to a folder with space that you may write to.",
-    )
+def _home(home: Path) -> str:
+    free = shutil.disk_usage(_nearest(home)).free / 2**30
+    found = f"{free:.0f} GB free at {home}"
+    if free < _DISK_GB:
+        raise ResourceError(found, hint=_ELSEWHERE)
+    return found
+
+
+def _nearest(path: Path) -> Path:
+    """The folder at `path`, or the one that it would be made in; raises where nothing can be made."""
+    folder = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, no folder.", hint=_ELSEWHERE)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ResourceError(f"You may not write to {folder}.", hint=_ELSEWHERE)
+    return folder
 
 
 def _device(name: str) -> str:
@@ -101,21 +107,38 @@ def _device(name: str) -> str:
 
 
 def _database(url: str) -> str:
+    """Where the database is; it is looked at and not changed, for it may be everybody's."""
+    from scantwin.store import migrating
     from scantwin.store.database import Database
 
-    database = Database(url)
+    database = Database(url, read_only=True)
+    if database.is_missing:
+        _nearest(Path(database.place.removeprefix("sqlite:")).parent)
+        return f"{database.place}, not made yet"
     try:
-        database.migrate()
-        return database.place
+        with database.session() as session:
+            found = migrating.current(session.connection())
     finally:
         database.close()
+    if found is None:
+        return f"{database.place}, still without tables"
+    migrating.require_known(found, database.place)
+    if found != migrating.head():
+        raise ServiceError(
+            f"The database {database.place} is of an earlier version of ScanTwin.",
+            hint="Run `scantwin models list` once: it upgrades it.",
+        )
+    return database.place
 
 
 def _tried(name: str, what: Callable[[], str]) -> dict[str, Any]:
     try:
         return _check(name, True, what())
-    except (ScanTwinError, OSError) as error:
-        return _check(name, False, str(error), getattr(error, "hint", ""))
+    except ScanTwinError as error:
+        return _check(name, False, error.message, error.hint)
+    except OSError as error:
+        known = from_os_error(error)
+        return _check(name, False, known.message, known.hint)
 
 
 def _people(said: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
             )
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _make_private(path)
         engine = create_engine(
             url,
             # A reader opens the file anew each time: whoever writes it may put another in its place.
@@ -183,6 +185,13 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """An empty file for its owner only: it will name patients. SQLite gives its other files the same mode."""
+    # One that is there is left as it is; what cannot be made SQLite says in its own words.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _write_ahead(cursor: Any) -> None:

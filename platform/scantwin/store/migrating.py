@@ -37,6 +37,16 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def require_known(revision: str, place: str) -> None:
+    """Raises `ServiceError`, naming `place`, if the database there is at a revision of a later version."""
+    known = {script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()}
+    if revision not in known:
+        raise ServiceError(
+            f"The database {place} was made by a newer version of ScanTwin.",
+            hint="Upgrade this installation to that version, or use another database.",
+        )
+
+
 def upgrade(engine: Engine, place: str) -> None:
     """Upgrades to head. One process does the work under a lock, the others wait and find it done.
 
@@ -46,12 +56,8 @@ def upgrade(engine: Engine, place: str) -> None:
         found = current(connection)
     if found == head():
         return
-    known = {script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()}
-    if found is not None and found not in known:
-        raise ServiceError(
-            f"The database {place} was made by a newer version of ScanTwin.",
-            hint="Upgrade this installation to that version, or use another database.",
-        )
+    if found is not None:
+        require_known(found, place)
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -284,6 +284,19 @@ class TestSentences:
             session.execute(text("SELECT 1"))
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_new_file_is_for_its_owner_only(self, tmp_path: Path) -> None:
+        path = tmp_path / "home" / "scantwin.db"
+        database = Database(f"sqlite:///{path}").migrate()
+        with database.session() as session:
+            session.add(Twin(pseudonym="p"))
+            session.flush()
+            files = list(path.parent.iterdir())  # and the write-ahead log with its index
+            assert len(files) == 3 and {file.stat().st_mode & 0o777 for file in files} == {0o600}
+        database.close()
+        path.chmod(0o640)
+        Database(f"sqlite:///{path}").migrate().close()
+        assert path.stat().st_mode & 0o777 == 0o640
+
     @pytest.mark.parametrize("folder", ["a#b", "a?b", "a%20b", "a b"])
     def test_a_home_has_its_database_in_it(self, folder: str, tmp_path: Path) -> None:
         Database.from_settings(load_settings(home=tmp_path / folder)).migrate().close()

@@ -1,0 +1,154 @@
+"""Clients that keep the service waiting: they are ended, and do not shut out the others meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from scantwin.errors import ServiceError
+from scantwin.settings import Settings
+from scantwin.store.models import Scan, Twin
+from scantwin_twin.catalogue import refuse
+from scantwin_twin.client import TwinClient
+from scantwin_twin.patience import MOST_OTHERS
+from scantwin_twin.security import expose
+from scantwin_twin.server import SERVICE, TwinServer, build
+from scantwin_twin.service import MOST_DOWNLOADS, THREADS
+from scantwin_twin.uploads import Limits
+from scantwin_twin.v1 import twin_pb2 as pb
+from scantwin_twin.v1 import twin_pb2_grpc
+
+CHECK = "/grpc.health.v1.Health/Check"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+_Code = grpc.StatusCode
+_LONG_S = 60.0
+"""Longer than any test here."""
+
+
+@contextmanager
+def _serving(home, models=(), **limits) -> Iterator[tuple[TwinServer, TwinClient]]:
+    """A service of its own. Nothing is scanned, so there is no worker."""
+    server = build(Settings(home=home), expose("127.0.0.1", 0), models=models, limits=Limits(**limits))
+    server.start()
+    try:
+        with TwinClient(server.address) as client:
+            yield server, client
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _silent(address: str, method: str, count: int) -> Iterator[list[grpc.Future]]:
+    """So many calls that are opened and say nothing."""
+    hold = threading.Event()
+
+    def nothing():
+        hold.wait()
+        yield b""
+
+    with grpc.insecure_channel(address) as channel:
+        call = channel.stream_unary(method, lambda raw: raw, lambda raw: raw)
+        calls = [call.future(nothing()) for _ in range(count)]
+        try:
+            yield calls
+        finally:
+            hold.set()
+
+
+@pytest.mark.parametrize("method", [f"/{SERVICE}/GetScan", f"/{SERVICE}/WatchScan", CHECK, REFLECTION])
+def test_calls_that_say_nothing_are_ended(tmp_path, method):
+    with (
+        _serving(tmp_path, first_s=0.3) as (server, client),
+        _silent(server.address, method, THREADS) as calls,
+    ):
+        codes = {call.exception(timeout=20).code() for call in calls}
+        assert _Code.CANCELLED in codes and codes <= {_Code.CANCELLED, _Code.RESOURCE_EXHAUSTED}
+        assert not client.models().models
+
+
+@pytest.mark.parametrize("method", [CHECK, REFLECTION])
+def test_what_needs_no_token_does_not_shut_out_the_rest(tmp_path, method):
+    with (
+        _serving(tmp_path, first_s=_LONG_S) as (server, client),
+        _silent(server.address, method, THREADS) as calls,
+    ):
+        refused = []
+        for call in calls:
+            call.add_done_callback(lambda call: refused.append(call.code()))
+        until = time.monotonic() + 20
+        while len(refused) < THREADS - MOST_OTHERS and time.monotonic() < until:
+            time.sleep(0.02)
+        assert refused == [_Code.RESOURCE_EXHAUSTED] * (THREADS - MOST_OTHERS)
+        assert not client.models().models
+
+
+def test_who_watches_the_health_holds_nothing(tmp_path):
+    with _serving(tmp_path) as (server, _client), grpc.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(THREADS + 1)]
+        assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
+        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        for watch in watches:
+            watch.cancel()
+
+
+def test_a_call_without_its_message_is_refused(tmp_path):
+    with _serving(tmp_path) as (server, _client), grpc.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(f"/{SERVICE}/GetScan")(iter(()), timeout=10)
+        assert caught.value.code() == _Code.INVALID_ARGUMENT
+        assert "before its message came" in caught.value.details()
+
+
+def test_downloads_that_nobody_reads_are_ended_and_uploads_go_on_meanwhile(tmp_path, ct_file, model_folder):
+    size = 4 << 20
+    (tmp_path / "scans" / "one").mkdir(parents=True)
+    (tmp_path / "scans" / "one" / "pet.nii.gz").write_bytes(bytes(size))
+    narrow = (("grpc.http2.bdp_probe", 0),)  # takes in 64 KiB before anybody reads, and never more
+    with (
+        _serving(tmp_path, [model_folder], stall_s=1.0) as (server, client),
+        grpc.insecure_channel(server.address, narrow) as channel,
+    ):
+        file = {"name": "pet.nii.gz", "kind": "pet-nifti", "size": size, "sha256": "0" * 64}
+        with server.database.session() as session:
+            version = server.models.version("tiny")
+            scan = Scan(twin=Twin(pseudonym="p"), model_version=version, status="done", folder="scans/one")
+            scan.summary = {"results": [file]}
+            session.add(scan)
+        request = pb.FetchResultRequest(id=scan.id, name="pet.nii.gz")
+        fetch = twin_pb2_grpc.TwinServiceStub(channel).FetchResult
+        calls = [fetch(request) for _ in range(MOST_DOWNLOADS)]
+        assert {next(call).head.file.size for call in calls} == {size}
+        with pytest.raises(ServiceError, match="Too many downloads"):
+            client.fetch(scan.id, "pet.nii.gz", tmp_path / "pet.nii.gz")
+        client.cancel(client.submit(ct_file, model="tiny").id)
+        until, said = time.monotonic() + 20, "Too many"
+        while said.startswith("Too many") and time.monotonic() < until:
+            time.sleep(0.05)
+            with pytest.raises(ServiceError) as failed:
+                client.fetch(scan.id, "pet.nii.gz", tmp_path / "pet.nii.gz")
+            said = failed.value.message
+        assert "arrived damaged" in said  # whole, that is: its sha256 was never right
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call)
+            assert caught.value.code() == _Code.CANCELLED
+
+
+def test_the_time_that_the_service_takes_is_not_the_clients(tmp_path, ct_file, model_folder, monkeypatch):
+    with _serving(tmp_path, [model_folder], stall_s=0.2) as (server, client):
+
+        def slow(*_args, **_more):
+            time.sleep(1)
+            raise refuse("queue-full", waiting=0)
+
+        monkeypatch.setattr(server.jobs, "create", slow)
+        with pytest.raises(ServiceError) as caught:
+            client.submit(ct_file, model="tiny")
+        assert caught.value.code == "queue-full"
