@@ -13,7 +13,6 @@ from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
-    from scantwin.generation.volumes_masks import MaskFile
     from scantwin.imaging.study import District
 
 
@@ -58,6 +57,7 @@ def volumes(
     """
     from scantwin.cli.generate_orders import made_with
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
+    from scantwin.generation.volumes_masks import find_masks
 
     use_machine(threads, device)
     system, version = volumes_model(model)
@@ -65,7 +65,7 @@ def volumes(
         raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
     if mapping and not masks:
         raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
-    found = masks_of(masks, mapping) if masks else ()
+    found = find_masks(masks, mapping) if masks else ()
     order = VolumesOrder(
         count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps,
         made_with(model, version),
@@ -91,20 +91,6 @@ def volumes_model(text: str) -> tuple[LowResource3D, str]:
             hint="Train one with scantwin train --recipe low-resource-3d.",
         )
     return system, version
-
-
-def masks_of(path: Path, mapping: str | None) -> tuple[MaskFile, ...]:
-    """The label maps of a folder, or the one that is named itself, whose numbers are told alike."""
-    from scantwin.generation.volumes_masks import OWN, MaskFile, find_masks
-    from scantwin.imaging.organs import ORGAN_FILE, PHANTOM_TRUTH, load_organ_mapping
-
-    if not path.is_file():
-        return tuple(find_masks(path, mapping))
-    if mapping is None and path.parent.name == PHANTOM_TRUTH:
-        mapping = "phantom"
-    elif mapping is None and path.name == ORGAN_FILE and not (path.parent / "manifest.json").is_file():
-        mapping = "totalsegmentator-total"  # beside a CT that ScanTwin did not make
-    return (MaskFile(path, path.name, load_organ_mapping(mapping) if mapping else OWN),)
 
 
 def _district(system: LowResource3D, text: str | None) -> District:

@@ -82,11 +82,14 @@ def make_volumes(
             f"This model has not learnt to follow the masks of a {order.district}.",
             hint="Train it longer (volumes.masks_from says when it begins to), or leave --masks out.",
         )
+    for number, mask in enumerate(order.masks[: order.count]):
+        if not (_folder(out, number) / "manifest.json").is_file():
+            mask.read(system.recipe.spacing_mm)  # what cannot be followed ends the order before its beginning
     asked = order.told()
     with claimed_folder(out, asked):
         volumes = []
         for number in range(order.count):
-            folder = out / f"volume-{number:04d}"
+            folder = _folder(out, number)
 
             def told(done: float, total: float, text: str = "", number: int = number) -> None:
                 advance(number + done / total, order.count, text)
@@ -103,6 +106,10 @@ def make_volumes(
         }  # fmt: skip
         write_json(out / "dataset.json", {**said, "order": asked, "made": volumes})
         return said
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / f"volume-{number:04d}"
 
 
 def _make_one(
