@@ -189,13 +189,16 @@ def patient_of(source: StudySource) -> str:
 
 
 def _masks(masks: str, drawing: Path | None, sources: list[StudySource], donors: list[StudySource]) -> Masks:
+    from scantwin.generation.label_maps import check_labels
     from scantwin.generation.lesion_sources import Drawn, Sampled
     from scantwin.imaging.nifti import read_nifti
 
     if masks == "sampled":
         return Sampled()
     if drawing:
-        return Drawn(read_nifti(drawing, "label").canonical())
+        mask = read_nifti(drawing, "label").canonical()
+        check_labels(mask, drawing)
+        return Drawn(mask)
     return _from_patients(sources, donors)
 
 

@@ -246,6 +246,8 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     assert "balance" in refused("lesions", studies, *base, "--balance", "moon=1").message
     assert "no share" in refused("lesions", studies, *base, "--balance", "lung=x").message
     assert "no mask" in refused("lesions", studies / "torso-90", *base, "--masks", "nowhere.nii.gz").message
+    ct = studies / "torso-90" / "CT.nii.gz"
+    assert "is no label map" in refused("lesions", ct, *base, "--masks", ct).message
     assert "by magic" in refused("lesions", studies, *base, "--method", "magic").message
     assert "no organ class" in refused("organs", studies / "torso-90", "--organ", "leg", *base).message
     assert "class legs" in refused("organs", studies / "torso-90", "--organ", "lung, legs", *base).message

@@ -315,6 +315,18 @@ def test_a_drawing_is_kept_once_whatever_it_holds_and_hundreds_of_specks_are_ref
         drawn(scene, scene.ct.with_array(specks, "label"))
 
 
+def test_a_drawing_of_litres_is_refused(scene):
+    """A CT's positive half was made a lesion of 2.6 litres."""
+    body = scene.ct.with_array((scene.classes > 0).astype(np.uint8), "label")
+    larger = replace(scene, ct=replace(scene.ct, spacing=(5.0, 5.0, 5.0)))
+    assert (scene.classes > 0).sum() * larger.ct.voxel_ml > 2000
+    with pytest.raises(InputError, match=r"marks \d\.\d litres of the body of torso-77 as lesions"):
+        drawn(larger, replace(body, spacing=(5.0, 5.0, 5.0)))
+    some = np.zeros(scene.ct.shape, np.uint8)
+    some[4:20, 14:30, 16:32] = 1
+    assert drawn(scene, body.with_array(some))[1] == 1, "a third of a litre is a lesion"
+
+
 def test_a_ct_that_cannot_be_read_is_left_out_and_said_once(painter, scenes, tmp_path):
     def damaged():
         raise Rejection("The file is cut short.", code="nifti.unreadable")
