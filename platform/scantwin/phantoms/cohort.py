@@ -162,5 +162,5 @@ def _study(name: str, spec: PatientSpec, scanner: ScannerSpec, imaged: ImagedPat
         "synthetic": True,
         "notice": NOTICE,
         "scanner": scanner.name,
-        "lesions": int(imaged.lesions.array.max()),
+        "lesions": sum(lesion["labelled_ml"] > 0 for lesion in imaged.truth["lesions"]),
     }

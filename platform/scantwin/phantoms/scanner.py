@@ -110,15 +110,18 @@ def image_patient(
         dome_z=phantom.landmarks["liver-dome"][2],
     )
     pet = pet.with_array(np.asarray(pet.array, np.float32) * np.float32(factor))
+    lesions = _nearest(phantom.lesions, pet_grid, pet)
     truth = {
         "spec": phantom.spec.model_dump(mode="json"),
         "scanner": scanner.model_dump(mode="json"),
         "suv_factor": factor,
-        "lesions": [lesion.as_json() for lesion in phantom.truth],
+        "lesions": [
+            {**one.as_json(), "labelled_ml": _labelled_ml(lesions, one.label)} for one in phantom.truth
+        ],
         "when": when.isoformat() if when else None,
     }
     return ImagedPatient(
-        ct, pet, _nearest(phantom.lesions, pet_grid, pet), _nearest(phantom.districts, pet_grid, pet),
+        ct, pet, lesions, _nearest(phantom.districts, pet_grid, pet),
         _nearest(phantom.organs, pet_grid, pet), _mean(phantom.suv, pet_grid, pet), truth,
     )  # fmt: skip
 
@@ -136,6 +139,11 @@ def _field(phantom: Phantom, what: FieldOfView, rng: np.random.Generator) -> tup
         low[0] += rng.uniform(0, high[0] - low[0] - length)
         high[0] = low[0] + length
     return low, high
+
+
+def _labelled_ml(labels: Volume, label: int) -> float:
+    """Volume that has a lesion's label in the PET [ml]; 0 beyond its field of view or between its voxels."""
+    return round(float((labels.array == label).sum()) * labels.voxel_ml, 3)
 
 
 def _nearest(labels: Volume, grid: Grid, like: Volume) -> Volume:

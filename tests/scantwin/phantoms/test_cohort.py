@@ -50,6 +50,23 @@ def test_a_nifti_cohort_is_read_back(tmp_path: Path) -> None:
     assert json.loads((truth / "truth.json").read_text())["lesions"]
 
 
+def test_study_json_counts_the_lesions_that_are_labelled(tmp_path: Path) -> None:
+    """Of a patient's lesions some lie beyond the field of view; of others all voxels are a neighbour's."""
+    scanner = QUICK.model_copy(update={"field_of_view": "partial"})
+    folder = write_cohort(
+        tmp_path / "c", [random_patient(28, condition="lymphoma")], scanner, seed=1, voxel_mm=10.0
+    )
+    study = folder / "quick-0000"
+    labels = read_nifti(study / "SEG.nii.gz", "label")
+    there, counts = np.unique(labels.array[labels.array > 0], return_counts=True)
+    assert json.loads((study / "study.json").read_text())["lesions"] == len(there) < there.max()
+    told = json.loads((study / "truth" / "truth.json").read_text())["lesions"]
+    labelled = {lesion["label"]: lesion["labelled_ml"] for lesion in told if lesion["labelled_ml"]}
+    wanted = dict(zip(there.tolist(), counts * labels.voxel_ml, strict=True))
+    assert labelled == pytest.approx(wanted, abs=1e-3)
+    assert len(told) > len(labelled), "true, but not in these images"
+
+
 def test_a_cohort_is_repeatable_and_resumable(tmp_path: Path) -> None:
     specs = [random_patient(s, condition="negative") for s in (1, 2)]
     first = write_cohort(tmp_path / "a", specs, QUICK, seed=1, voxel_mm=10.0)
