@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scantwin.generation.lesion_data import Masks
     from scantwin.generation.lesion_sources import FromPatients
     from scantwin.generation.scene import Scene
+    from scantwin.imaging.dicom_files import FileRef
     from scantwin.imaging.reading import StudySource
     from scantwin.learning.weights import Model
 
@@ -170,8 +172,9 @@ def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySo
 
     if masks_from is None:
         return sources
-    own = {patient_of(source) for source in sources}
     found = find_studies(masks_from)
+    # A CT that is named by its file, or was copied, may not say whose it is.
+    own = {patient_of(source) for source in [*sources, *_of_same_cts(found, sources)]}
     donors = [source for source in found if patient_of(source) not in own]
     if not donors:
         raise InputError(
@@ -179,6 +182,29 @@ def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySo
             hint="Leave out --masks-from to share lesions among them.",
         )
     return donors
+
+
+def _of_same_cts(donors: list[StudySource], sources: list[StudySource]) -> list[StudySource]:
+    """The donors that have a CT file of `sources`, or a copy of one."""
+    own = [ref for source in sources for ref in _ct_files(source)]
+    sizes = {ref.size for ref in own}
+    alike = [(donor, ref) for donor in donors for ref in _ct_files(donor) if ref.size in sizes]
+    contents = {_content(ref) for ref in own} if alike else set()
+    return [donor for donor, ref in alike if _content(ref) in contents]
+
+
+def _ct_files(source: StudySource) -> list[FileRef]:
+    """The CT of a study of image files; of DICOM series the headers say whose they are."""
+    from scantwin.imaging.study_files import CT_NAMES, endless
+
+    if source.kind == "image":
+        return list(source.files)
+    return [ref for ref in source.files if source.kind == "nifti" and endless(ref.name) in CT_NAMES]
+
+
+def _content(ref: FileRef) -> bytes:
+    with ref.open() as stream:
+        return hashlib.sha256(stream.read()).digest()
 
 
 def patient_of(source: StudySource) -> str:

@@ -138,6 +138,8 @@ def test_shapes_of_another_folder(model, studies, tmp_path):
     base = ("--model", model, "--method", "pix2pix", "--balance", "liver", "--count", 1, "--json")
     donors = tmp_path / "donors"
     shutil.copytree(studies / "torso-91", donors / "torso-91")
+    other = read_nifti(donors / "torso-91" / "CT.nii.gz", "HU")
+    write_nifti(other.with_array(other.array + np.int16(1)), donors / "torso-91" / "CT.nii.gz")
     order = ("lesions", studies / "torso-91", *base, "--out", tmp_path / "made", "--masks-from", donors)
     assert "Give both" in refused(*order).hint
     made = json.loads(run(*order, "--masks", "patients"))
@@ -148,6 +150,28 @@ def test_shapes_of_another_folder(model, studies, tmp_path):
     assert "another data set" in refused(*order, "--masks", "patients").message
     same = ("--masks-from", studies, "--masks", "patients", "--out", tmp_path / "x")
     assert "are of patients whose CTs" in refused("lesions", studies, *base, *same).message
+
+
+def test_a_ct_that_is_named_by_its_file_gets_no_lesion_of_its_patients_shape(model, studies, tmp_path):
+    """Neither from its own study, nor another one of its patient, nor a copy of its study."""
+    base = ("--model", model, "--method", "pix2pix", "--balance", "soft-tissue", "--count", 1, "--json")
+    own, donors = studies / "torso-91", tmp_path / "donors"
+    ct = read_nifti(own / "CT.nii.gz", "HU")
+    shutil.copytree(own, donors / "copy")
+
+    def order(masks_from):
+        return ("lesions", own / "CT.nii.gz", *base, "--out", tmp_path / "x", "--masks", "patients",
+                "--masks-from", masks_from)  # fmt: skip
+
+    assert "are of patients whose CTs" in refused(*order(own)).message
+    assert "are of patients whose CTs" in refused(*order(donors)).message
+    write_nifti(ct.with_array(ct.array + np.int16(1)), donors / "copy" / "CT.nii.gz")
+    for folder in (own, donors / "copy"):
+        about = json.loads((folder / "study.json").read_text())
+        (folder / "study.json").write_text(json.dumps({**about, "patient": "anna"}))
+    assert "are of patients whose CTs" in refused(*order(donors)).message
+    (donors / "copy" / "study.json").write_text(json.dumps({**about, "patient": "bert"}))
+    assert json.loads(run(*order(donors)))["lesions"] == 1
 
 
 def test_a_model_that_makes_ct_is_measured(model, studies):
