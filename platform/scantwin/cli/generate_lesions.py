@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
+from scantwin.files import require_apart
 from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def lesions(
         raise InputError(
             f"{data} holds {len(sources)} CTs, but a mask is drawn on one.", hint="Give that one."
         )
+    read = (data, Path(model) if Path(model).is_dir() else None, drawing, masks_from)
+    require_apart(out_dir, *(path for path in read if path))
     if masks_from and masks != "patients":
         raise InputError("--masks-from tells whose lesions --masks patients takes.", hint="Give both.")
     donors = _donors(sources, masks_from)

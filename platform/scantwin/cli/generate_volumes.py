@@ -9,6 +9,7 @@ import typer
 
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
+from scantwin.files import require_apart
 from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def volumes(
         raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
     if mapping and not masks:
         raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
+    read = (Path(model) if Path(model).is_dir() else None, masks)
+    require_apart(out_dir, *(path for path in read if path))
     found = find_masks(masks, mapping) if masks else ()
     order = VolumesOrder(
         count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps,

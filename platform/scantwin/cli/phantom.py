@@ -75,7 +75,8 @@ def cohort(
             out_dir, n, scanner, seed=seed, form=form, workers=workers, when=_day(when), condition=condition,  # type: ignore[arg-type]
             advance=advance,
         )  # fmt: skip
-    studies = sorted(path.parent.name for path in folder.glob("*/study.json"))
+    found = (path.parent.name for path in folder.glob("*/study.json"))
+    studies = sorted(name for name in found if not name.startswith("."))
     result: dict[str, Any] = {
         "notice": NOTICE, "folder": str(folder), "site": site, "form": form, "seed": seed, "studies": studies,
         "scanner": scanner.model_dump(mode="json"),

@@ -270,6 +270,8 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     assert "balance" in refused("lesions", studies, *base, "--balance", "moon=1").message
     assert "no share" in refused("lesions", studies, *base, "--balance", "lung=x").message
     assert "no mask" in refused("lesions", studies / "torso-90", *base, "--masks", "nowhere.nii.gz").message
+    assert "which is read" in refused("lesions", studies, "--model", model, "--out", studies).message
+    assert "which is read" in refused("lesions", studies, "--model", model, "--out", model.parent).message
     ct = studies / "torso-90" / "CT.nii.gz"
     assert "is no label map" in refused("lesions", ct, *base, "--masks", ct).message
     assert "by magic" in refused("lesions", studies, *base, "--method", "magic").message

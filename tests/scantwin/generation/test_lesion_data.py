@@ -136,6 +136,27 @@ def test_a_folder_holds_one_order(painter, scenes, tmp_path):
     assert make_lesion_data(painter, scenes, Sampled(), Order(2, {"lung": 1.0}), tmp_path)["cases"] == 2
 
 
+def test_a_smaller_count_takes_no_case_away(painter, scenes, tmp_path):
+    for count in (3, 1):
+        said = make_lesion_data(painter, scenes, Sampled(), Order(count, {"lung": 1.0}), tmp_path)
+        assert (said["cases"], said["lesions"], said["balance"], len(said["files"])) == (3, 3, {"lung": 3}, 3)
+        told = json.loads((tmp_path / "dataset.json").read_text())["made"]
+        assert [case["case"] for case in told] == ["case-0000", "case-0001", "case-0002"]
+
+
+def test_a_folder_that_is_no_case_of_ours_is_left_as_it_is(painter, scenes, tmp_path):
+    mine = tmp_path / "case-0001" / "mine.txt"
+    order = Order(2, {"lung": 1.0})
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(InputError, match=r"order\.json"):
+        make_lesion_data(painter, scenes, Sampled(), order, tmp_path)
+    (tmp_path / "order.json").write_text(json.dumps(order.told()))
+    with pytest.raises(InputError, match=r"case-0001 is not empty, and has no manifest\.json"):
+        make_lesion_data(painter, scenes, Sampled(), order, tmp_path)
+    assert mine.exists() and not (tmp_path / "case-0000").exists(), "refused before the work"
+
+
 def test_an_order_of_which_nothing_could_be_made_does_not_bar_the_next(painter, scenes, tmp_path):
     with pytest.raises(InputError, match="kidney"):
         make_lesion_data(painter, scenes, Sampled(), Order(1, {"kidney": 1.0}), tmp_path)

@@ -93,6 +93,15 @@ def test_asked_again_it_goes_on(trained: Path, tmp_path: Path) -> None:
         a, b = (read_nifti(f / f"volume-{number:04d}" / "CT.nii.gz", "HU").array for f in (out, other))
         assert (a == b).all()
     assert first
+    assert run("--model", trained, "--out", out, "--count", 1, "--shape", "16,20,24")["volumes"] == 2
+    assert len(json.loads((out / "dataset.json").read_text())["made"]) == 2, "those that are there stay told"
+    (out / "volume-0002").mkdir()
+    (out / "volume-0002" / "mine.txt").touch()
+    with pytest.raises(InputError, match="volume-0002 is not empty"):
+        run("--model", trained, "--out", out, "--count", 3, "--shape", "16,20,24")
+    assert (out / "volume-0002" / "mine.txt").exists()
+    with pytest.raises(InputError, match="which is read"):
+        run("--model", trained, "--out", out, "--masks", out)
     with pytest.raises(InputError, match="another data set"):
         run("--model", trained, "--out", out, "--count", 2, "--shape", "16,20,28")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -104,6 +105,24 @@ def test_a_folder_of_another_cohort_is_left_alone(tmp_path: Path) -> None:
     assert digest(folder) == before
     write_cohort(folder, 2, QUICK, seed=1, voxel_mm=10.0)  # more of the same is welcome
     assert (folder / "quick-0001" / "study.json").exists()
+
+
+def test_what_is_not_a_phantoms_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "quick-0000" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(InputError, match=r"not empty, and has no cohort\.json"):
+        write_cohort(tmp_path, 1, QUICK, seed=1, voxel_mm=10.0)
+    ours = write_cohort(tmp_path / "ours", 1, QUICK, seed=1, voxel_mm=10.0)
+    shutil.copytree(mine.parent, ours / "quick-0001")
+    with pytest.raises(InputError, match=r"quick-0001 is not empty"):
+        write_cohort(ours, 2, QUICK, seed=1, voxel_mm=10.0)
+    assert mine.exists() and (ours / "quick-0001" / "mine.txt").exists()
+    told = json.loads((ours / "cohort.json").read_text())
+    for damaged in ("", "[]", json.dumps({**told, "studies": 3})):
+        (ours / "cohort.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"damaged|another cohort"):
+            write_cohort(ours, 1, QUICK, seed=1, voxel_mm=10.0)
 
 
 @pytest.mark.parametrize("vendor", ["siemens", "ge", "philips"])
