@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from scantwin.cli.machine_options import Device, Threads, use_machine
+from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
 from scantwin.files import require_apart
 from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
@@ -50,7 +50,9 @@ def lesions(
         typer.Option(help="Folder of studies whose lesions --masks patients takes (default: the CTs' own)."),
     ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same data set.")
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scantwin import NOTICE
+from scantwin.cli.machine_options import MOST_SEED
 from scantwin.errors import InputError
 from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, out, progress_bar
@@ -28,7 +29,9 @@ FORMS = ("nifti", "dicom")
 Site = Annotated[str, typer.Option("--site", help="Whose scanner: " + ", ".join(SITES))]
 Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]
 VendorName = Annotated[str | None, typer.Option("--vendor", help="Whose DICOM habits: " + ", ".join(VENDORS))]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed makes the same files.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="The same seed makes the same files.")
+]
 When = Annotated[
     str | None,
     typer.Option("--when", help="Day of the scan, YYYY-MM-DD; the rural site's calibration drifts with it."),

@@ -245,13 +245,15 @@ def test_an_order_of_an_older_scantwin_is_not_gone_on_with(model, studies, tmp_p
     assert "another data set" in refused(*order, "--method", "pix2pix").message
 
 
-@pytest.mark.parametrize("command", ["lesions", "organs"])
-def test_a_seed_below_0_is_refused(command, tmp_path):
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**13, 10**30])
+@pytest.mark.parametrize("command", ["lesions", "organs", "volumes"])
+def test_a_seed_that_no_generator_takes_is_refused(command, seed, tmp_path):
+    data = () if command == "volumes" else (tmp_path,)
     wanted = ("--organ", "lung") if command == "organs" else ()
-    arguments = (command, tmp_path, "--model", "m", "--out", tmp_path / "x", *wanted, "--seed", -1)
+    arguments = (command, *data, "--model", "m", "--out", tmp_path / "x", *wanted, "--seed", seed)
     result = CliRunner().invoke(app, [str(one) for one in arguments])
     assert result.exit_code == 2
-    assert "x>=0" in click.unstyle(result.output)
+    assert "0<=x<=4294967295" in click.unstyle(result.output)
 
 
 def test_organs_inside_and_outside(model, studies, tmp_path):

@@ -291,6 +291,11 @@ def test_what_cannot_be_made_is_refused(
     assert not (tmp_path / "made").exists()
 
 
+def test_the_largest_seed_makes_volumes(trained: Path, tmp_path: Path) -> None:
+    said = run("--model", trained, "--out", tmp_path / "made", "--count", 1, "--seed", 2**32 - 1)
+    assert said["volumes"] == 1
+
+
 def test_a_model_that_has_not_learnt_is_refused(trained: Path, tmp_path: Path) -> None:
     recipe = Model.load(trained).recipe
     fresh = Model(recipe, system_arrays(systems.build(recipe, seed=0))).save(tmp_path / "fresh")
