@@ -91,8 +91,8 @@ def lesions(
         raise InputError("--masks-from tells whose lesions --masks patients takes.", hint="Give both.")
     donors = _donors(sources, masks_from)
     order = Order(
-        count=count, balance=parse_balance("drawn=1" if drawing else balance or "lung=1"), per_case=per_case,
-        method=chosen_method(system, method), seed=seed,
+        count=count, balance={DRAWN: 1.0} if drawing else parse_balance(balance or "lung=1"),
+        per_case=per_case, method=chosen_method(system, method), seed=seed,
         asked={
             **made_with(model, version), **made_of(sources), "masks": DRAWN if drawing else masks,
             **(after_drawing(drawing) if drawing else {}),
@@ -150,7 +150,9 @@ def _way_out(system: CTInpainting, learnt: list[Method]) -> str:
 
 
 def parse_balance(text: str) -> Any:
-    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}."""
+    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}. `drawn` is none: it takes a drawn mask, and that all."""
+    from scantwin.generation.lesion_orders import DRAWN
+
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, sign, share = part.strip().partition("=")
@@ -158,6 +160,8 @@ def parse_balance(text: str) -> Any:
             shares[name] = float(share) if sign else 1.0
         except ValueError:
             raise InputError(f"{part!r} is no share.", hint="Write --balance lung=2,liver=1.") from None
+    if DRAWN in shares:
+        raise InputError("Nothing is drawn.", hint="--masks takes a drawn mask; it needs no --balance.")
     return shares
 
 
@@ -249,6 +253,10 @@ def _from_patients(sources: list[StudySource], donors: list[StudySource]) -> Fro
         patients[study.name].add(patient_of(source))
         if study.lesions is not None:
             shapes += shapes_of(study.name, study.lesions, patient_of(source))
+    if not patients:
+        raise InputError(
+            f"None of the {len(donors)} studies can be used.", hint="What is wrong with each is said above."
+        )
     masks = FromPatients(shapes, patients if donors is sources else {})
     for name in masks.patients:
         if not masks.others(name):

@@ -92,6 +92,11 @@ class _Shelf:
     def __len__(self) -> int:
         return len(self._scenes)
 
+    @property
+    def readable(self) -> int:
+        """How many CTs have not been found unreadable."""
+        return sum(read is not None for read in self._scenes)
+
     def get(self, index: int) -> Scene | None:
         """The scene of a CT; None where it cannot be read."""
         read = self._scenes[index]
@@ -127,7 +132,11 @@ def _make_case(
         if found:
             write_case(system, scene, found, order, number, folder, healthy=healthy)
             return
+    if not shelf.readable:
+        raise InputError(
+            f"None of the {len(shelf)} CTs can be used.", hint="What is wrong with each is said above."
+        )
     raise InputError(
-        f"None of the {len(shelf)} CTs has room for a lesion in {' and '.join(wanted)}.",
+        f"None of the {shelf.readable} CTs has room for a lesion in {' and '.join(wanted)}.",
         hint="Organs are told from labels: put organs.nii.gz beside the CTs, or ask for another balance.",
     )

@@ -271,6 +271,12 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     base = ("--model", model, "--out", tmp_path / "x")
     assert "balance" in refused("lesions", studies, *base, "--balance", "moon=1").message
     assert "no share" in refused("lesions", studies, *base, "--balance", "lung=x").message
+    assert "balance" in refused("lesions", studies, *base, "--balance", "lung=nan").message
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "CT.nii.gz").write_bytes(b"no NIfTI")
+    assert "can be used" in refused("lesions", tmp_path / "bad", *base, "--masks", "patients").message
+    assert "can be used" in refused("lesions", tmp_path / "bad", *base).message
+    assert "Nothing is drawn" in refused("lesions", studies, *base, "--balance", "drawn=1").message
     assert "no mask" in refused("lesions", studies / "torso-90", *base, "--masks", "nowhere.nii.gz").message
     assert "which is read" in refused("lesions", studies, "--model", model, "--out", studies).message
     assert "which is read" in refused("lesions", studies, "--model", model, "--out", model.parent).message

@@ -264,7 +264,13 @@ def test_the_plan_of_more_cases_begins_with_that_of_fewer():
     assert all(len(case) == 2 or case == ["none"] for case in many)
 
 
-@pytest.mark.parametrize("balance", [{}, {"gas": 1.0}, {"lung": 0.0}, {"lungs": 1.0}])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        {}, {"gas": 1.0}, {"lung": 0.0}, {"lungs": 1.0}, {"lung": float("nan")}, {"lung": float("inf")},
+        {"liver": 1.0, "lung": float("nan")}, {"lung": 1e308, "liver": 1e308},
+    ],
+)  # fmt: skip
 def test_a_balance_that_cannot_be_made_is_refused(balance):
     with pytest.raises(InputError, match="balance"):
         Order(1, balance)
@@ -359,5 +365,10 @@ def test_a_ct_that_cannot_be_read_is_left_out_and_said_once(painter, scenes, tmp
     assert made["cases"] == 4 and made["cts"] == 2 and len(said) == 1
     with pytest.raises(Rejection):
         make_lesion_data(painter, [damaged, *scenes], Sampled(), order, tmp_path / "other")
-    with pytest.raises(InputError, match="None of the 1 CTs"):
+    with pytest.raises(InputError, match="None of the 1 CTs can be used"):
         make_lesion_data(painter, [damaged], Sampled(), order, tmp_path / "none", refused=said.append)
+    spleen = Order(1, {"spleen": 1.0})
+    with pytest.raises(InputError, match="None of the 2 CTs has room for a lesion in spleen"):
+        make_lesion_data(
+            painter, [damaged, *scenes], Sampled(), spleen, tmp_path / "room", refused=said.append
+        )
