@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,8 +111,9 @@ def _district(system: LowResource3D, text: str | None) -> District:
 def _shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
-    sides = text.replace("x", ",").split(",")
-    if len(sides) != 3 or not all(side.strip().isdigit() and int(side) > 0 for side in sides):
+    sides = [side.strip() for side in text.replace("x", ",").split(",")]
+    # Not isdigit: that takes a superscript, and int() refuses thousands of digits.
+    if len(sides) != 3 or not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", side) for side in sides):
         raise InputError(f"{text!r} is no shape.", hint="Write voxels z,y,x, such as 256,512,512.")
     z, y, x = (int(side) for side in sides)
     return z, y, x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,9 @@ from scantwin.phantoms.pet import image_pet
 
 Vendor = Literal["siemens", "ge", "philips"]
 FieldOfView = Literal["whole", "eyes-to-thighs", "partial"]
+
+_LEAST_FACTOR: Final = 1e-3
+"""Shown SUV over true SUV below which a scanner shows nothing: noise and rounding are all that is left."""
 
 
 class ScannerSpec(BaseModel):
@@ -59,7 +62,7 @@ class ScannerSpec(BaseModel):
         """
         months = 0.0 if when is None else max(0, (when - self.calibrated_on).days) / 30.4375
         factor = self.suv_scale * (1.0 + self.suv_drift_per_month * months)
-        if factor <= 0:
+        if factor < _LEAST_FACTOR:
             raise InputError(
                 f"The scanner {self.name} would show no activity on {when}: it drifts by"
                 f" {self.suv_drift_per_month:+.1%} a month since {self.calibrated_on}.",

@@ -275,6 +275,7 @@ def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
     ("options", "word"),
     [
         (["--shape", "16,20"], "no shape"), (["--shape", "0,4,4"], "no shape"),
+        (["--shape", "1,2,²"], "no shape"), (["--shape", f"1,2,{'9' * 5000}"], "no shape"),
         (["--shape", "40000,40000,40000"], "more than can be made"),
         (["--steps", 21], "noise levels"),
         (["--district", "head"], "no head"), (["--mapping", "phantom"], "--mapping"),

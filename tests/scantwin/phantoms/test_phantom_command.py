@@ -38,7 +38,9 @@ def test_qc_writes_and_measures(tmp_path: Path) -> None:
     "args",
     [
         ["qc", "--kind", "cube"], ["qc", "--site", "moon"], ["qc", "--when", "tomorrow"],
-        ["qc", "--suv-scale", "-1"],
+        ["qc", "--suv-scale", "-1"], ["qc", "--suv-scale", "1e-9"], ["qc", "--suv-scale", "nan"],
+        ["qc", "--form", "dicom", "--when", "0001-01-01"], ["cohort", "--when", "1989-12-31"],
+        ["qc", "--site", "rural", "--when", "2032-12-09"],  # its drift has taken nearly all
         ["cohort", "--form", "jpeg"], ["cohort", "--vendor", "acme"], ["cohort", "--condition", "flu"],
     ],
 )  # fmt: skip
