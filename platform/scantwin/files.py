@@ -70,6 +70,36 @@ def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) 
         raise InputError(f"{folder} is not empty, and has no {mark} of an earlier result.", hint=hint)
 
 
+def require_apart(folder: Path, *reads: Path) -> None:
+    """Refuses, with `InputError`, a folder to fill that is, or holds, what the command `reads`."""
+    for read in reads:
+        if read.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{folder}, which is to be filled, holds {read}, which is read.",
+                hint="Choose a new or empty folder with --out.",
+            )
+
+
+def require_ours_to_fill(folder: Path, mark: str) -> None:
+    """Refuses, with `InputError`, a folder to fill that holds something, but no file `mark` of ours."""
+    if not (folder / mark).exists() and folder.is_dir() and _shown(folder):
+        raise InputError(
+            f"{folder} is not empty, and has no {mark} of an earlier result.",
+            hint="Choose a new or empty folder with --out.",
+        )
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder, hidden files aside: those are half-written, or the system's."""
+    return [one for one in folder.iterdir() if not one.name.startswith(".")]
+
+
+def whole_parts(folder: Path, kind: str) -> list[Path]:
+    """The folders `kind`-0000, .. of a data set that were written whole, in order: each has its manifest."""
+    found = (path.parent for path in folder.glob(f"{kind}-[0-9]*/manifest.json"))
+    return sorted(found, key=lambda part: (len(part.name), part.name))
+
+
 @contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Gives a folder beside `path` to fill; it replaces `path` when the block ends well."""
@@ -88,6 +118,17 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
             aside.replace(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file of ours holds. Raises `InputError` where it was damaged."""
+    try:
+        said = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise InputError(f"{path} is damaged.", hint="Choose another --out, or take it away.")
+    return said
 
 
 def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
@@ -117,15 +158,16 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
 def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
     """Keeps the folder for what one `order` makes, and more of the same: it stays in order.json.
 
-    An order of which nothing was made gives way. Raises `InputError` where another order's work is,
-    `ResourceError` where somebody is at work.
+    An order of which nothing was made gives way. Raises `InputError` where another order's work is, or
+    somebody else's, `ResourceError` where somebody is at work.
     """
+    require_ours_to_fill(folder, "order.json")
     folder.mkdir(parents=True, exist_ok=True)
     mark, path = folder / ".at-work", folder / "order.json"
     busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
     with lock(mark, busy):
-        other = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order))
-        if other and any(one != path and not one.name.startswith(".") for one in folder.iterdir()):
+        made = [one for one in _shown(folder) if one != path]
+        if made and read_json(path) != json.loads(json.dumps(order)):
             raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
         write_json(path, order)
         try:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from scantwin.errors import InputError, ResourceError
-from scantwin.files import claimed_folder, require_ours, whole_file
+from scantwin.files import claimed_folder, require_apart, require_ours, whole_file, whole_parts
 
 
 def test_a_full_disk_is_an_os_error_that_says_where_whoever_writes(tmp_path):
@@ -48,6 +48,38 @@ def test_an_order_of_which_nothing_was_made_gives_way(tmp_path):
         raise KeyError
     with claimed_folder(tmp_path, {"seed": 2}):
         assert json.loads((tmp_path / "order.json").read_text()) == {"seed": 2}
+
+
+def test_a_folder_of_something_else_is_not_claimed(tmp_path):
+    (tmp_path / "case-0000").mkdir()
+    with pytest.raises(InputError, match=r"not empty, and has no order\.json"), claimed_folder(tmp_path, {}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["case-0000"], "it is as it was"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "\x00", "[" * 100_000])
+def test_a_damaged_order_is_said(tmp_path, content):
+    (tmp_path / "order.json").write_text(content)
+    with claimed_folder(tmp_path, {"seed": 1}):
+        (tmp_path / "case-0000").mkdir()
+    (tmp_path / "order.json").write_text(content)
+    with pytest.raises(InputError, match=r"order\.json is damaged"), claimed_folder(tmp_path, {"seed": 1}):
+        pass
+
+
+def test_what_is_read_is_apart_from_what_is_filled(tmp_path):
+    require_apart(tmp_path / "made", tmp_path, tmp_path / "studies", tmp_path / "made2")
+    for read in (tmp_path / "made", tmp_path / "made" / "ct.nii.gz", tmp_path / "x" / ".." / "made"):
+        with pytest.raises(InputError, match="which is read"):
+            require_apart(tmp_path / "made", read)
+
+
+def test_whole_parts_have_their_manifests(tmp_path):
+    for name in ("case-0002", "case-10000", "case-9999", ".part-x-case-0003", "case-mine", "volume-0000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+    (tmp_path / "case-0001").mkdir()
+    assert [one.name for one in whole_parts(tmp_path, "case")] == ["case-0002", "case-9999", "case-10000"]
 
 
 def test_only_ours_is_replaced_as_a_whole(tmp_path, monkeypatch):

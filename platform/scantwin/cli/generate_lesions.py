@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from scantwin.cli.machine_options import Device, Threads, use_machine
+from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
+from scantwin.files import require_apart
 from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from scantwin.generation.lesion_data import Masks
     from scantwin.generation.lesion_sources import FromPatients
     from scantwin.generation.scene import Scene
+    from scantwin.imaging.dicom_files import FileRef
     from scantwin.imaging.reading import StudySource
     from scantwin.learning.weights import Model
 
@@ -47,7 +50,9 @@ def lesions(
         typer.Option(help="Folder of studies whose lesions --masks patients takes (default: the CTs' own)."),
     ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same data set.")
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,
@@ -80,12 +85,14 @@ def lesions(
         raise InputError(
             f"{data} holds {len(sources)} CTs, but a mask is drawn on one.", hint="Give that one."
         )
+    read = (data, Path(model) if Path(model).is_dir() else None, drawing, masks_from)
+    require_apart(out_dir, *(path for path in read if path))
     if masks_from and masks != "patients":
         raise InputError("--masks-from tells whose lesions --masks patients takes.", hint="Give both.")
     donors = _donors(sources, masks_from)
     order = Order(
-        count=count, balance=parse_balance("drawn=1" if drawing else balance or "lung=1"), per_case=per_case,
-        method=chosen_method(system, method), seed=seed,
+        count=count, balance={DRAWN: 1.0} if drawing else parse_balance(balance or "lung=1"),
+        per_case=per_case, method=chosen_method(system, method), seed=seed,
         asked={
             **made_with(model, version), **made_of(sources), "masks": DRAWN if drawing else masks,
             **(after_drawing(drawing) if drawing else {}),
@@ -143,7 +150,9 @@ def _way_out(system: CTInpainting, learnt: list[Method]) -> str:
 
 
 def parse_balance(text: str) -> Any:
-    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}."""
+    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}. `drawn` is none: it takes a drawn mask, and that all."""
+    from scantwin.generation.lesion_orders import DRAWN
+
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, sign, share = part.strip().partition("=")
@@ -151,6 +160,8 @@ def parse_balance(text: str) -> Any:
             shares[name] = float(share) if sign else 1.0
         except ValueError:
             raise InputError(f"{part!r} is no share.", hint="Write --balance lung=2,liver=1.") from None
+    if DRAWN in shares:
+        raise InputError("Nothing is drawn.", hint="--masks takes a drawn mask; it needs no --balance.")
     return shares
 
 
@@ -170,8 +181,9 @@ def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySo
 
     if masks_from is None:
         return sources
-    own = {patient_of(source) for source in sources}
     found = find_studies(masks_from)
+    # A CT that is named by its file, or was copied, may not say whose it is.
+    own = {patient_of(source) for source in [*sources, *_of_same_cts(found, sources)]}
     donors = [source for source in found if patient_of(source) not in own]
     if not donors:
         raise InputError(
@@ -179,6 +191,29 @@ def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySo
             hint="Leave out --masks-from to share lesions among them.",
         )
     return donors
+
+
+def _of_same_cts(donors: list[StudySource], sources: list[StudySource]) -> list[StudySource]:
+    """The donors that have a CT file of `sources`, or a copy of one."""
+    own = [ref for source in sources for ref in _ct_files(source)]
+    sizes = {ref.size for ref in own}
+    alike = [(donor, ref) for donor in donors for ref in _ct_files(donor) if ref.size in sizes]
+    contents = {_content(ref) for ref in own} if alike else set()
+    return [donor for donor, ref in alike if _content(ref) in contents]
+
+
+def _ct_files(source: StudySource) -> list[FileRef]:
+    """The CT of a study of image files; of DICOM series the headers say whose they are."""
+    from scantwin.imaging.study_files import CT_NAMES, endless
+
+    if source.kind == "image":
+        return list(source.files)
+    return [ref for ref in source.files if source.kind == "nifti" and endless(ref.name) in CT_NAMES]
+
+
+def _content(ref: FileRef) -> bytes:
+    with ref.open() as stream:
+        return hashlib.sha256(stream.read()).digest()
 
 
 def patient_of(source: StudySource) -> str:
@@ -189,13 +224,16 @@ def patient_of(source: StudySource) -> str:
 
 
 def _masks(masks: str, drawing: Path | None, sources: list[StudySource], donors: list[StudySource]) -> Masks:
+    from scantwin.generation.label_maps import check_labels
     from scantwin.generation.lesion_sources import Drawn, Sampled
     from scantwin.imaging.nifti import read_nifti
 
     if masks == "sampled":
         return Sampled()
     if drawing:
-        return Drawn(read_nifti(drawing, "label").canonical())
+        mask = read_nifti(drawing, "label").canonical()
+        check_labels(mask, drawing)
+        return Drawn(mask)
     return _from_patients(sources, donors)
 
 
@@ -215,6 +253,10 @@ def _from_patients(sources: list[StudySource], donors: list[StudySource]) -> Fro
         patients[study.name].add(patient_of(source))
         if study.lesions is not None:
             shapes += shapes_of(study.name, study.lesions, patient_of(source))
+    if not patients:
+        raise InputError(
+            f"None of the {len(donors)} studies can be used.", hint="What is wrong with each is said above."
+        )
     masks = FromPatients(shapes, patients if donors is sources else {})
     for name in masks.patients:
         if not masks.others(name):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scantwin.cli.machine_options import Device, Threads, use_machine
+from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
 from scantwin.errors import InputError
+from scantwin.files import require_apart
 from scantwin.terminal import Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
-    from scantwin.generation.volumes_masks import MaskFile
     from scantwin.imaging.study import District
 
 
@@ -40,7 +41,9 @@ def volumes(
         int | None, typer.Option(min=1, help="Network evaluations of a volume (default: the recipe's).")
     ] = None,
     district: Annotated[str | None, typer.Option(help="Only whole-body models exist.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same volumes.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same volumes.")
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,
@@ -58,6 +61,7 @@ def volumes(
     """
     from scantwin.cli.generate_orders import made_with
     from scantwin.generation.volumes_data import VolumesOrder, make_volumes
+    from scantwin.generation.volumes_masks import find_masks
 
     use_machine(threads, device)
     system, version = volumes_model(model)
@@ -65,7 +69,9 @@ def volumes(
         raise InputError("A mask has a shape of its own.", hint="Leave out --shape.")
     if mapping and not masks:
         raise InputError("--mapping tells of masks.", hint="Give --masks, or leave it out.")
-    found = masks_of(masks, mapping) if masks else ()
+    read = (Path(model) if Path(model).is_dir() else None, masks)
+    require_apart(out_dir, *(path for path in read if path))
+    found = find_masks(masks, mapping) if masks else ()
     order = VolumesOrder(
         count or len(found) or 4, _district(system, district), seed, _shape(shape), found, steps,
         made_with(model, version),
@@ -93,20 +99,6 @@ def volumes_model(text: str) -> tuple[LowResource3D, str]:
     return system, version
 
 
-def masks_of(path: Path, mapping: str | None) -> tuple[MaskFile, ...]:
-    """The label maps of a folder, or the one that is named itself, whose numbers are told alike."""
-    from scantwin.generation.volumes_masks import OWN, MaskFile, find_masks
-    from scantwin.imaging.organs import ORGAN_FILE, PHANTOM_TRUTH, load_organ_mapping
-
-    if not path.is_file():
-        return tuple(find_masks(path, mapping))
-    if mapping is None and path.parent.name == PHANTOM_TRUTH:
-        mapping = "phantom"
-    elif mapping is None and path.name == ORGAN_FILE and not (path.parent / "manifest.json").is_file():
-        mapping = "totalsegmentator-total"  # beside a CT that ScanTwin did not make
-    return (MaskFile(path, path.name, load_organ_mapping(mapping) if mapping else OWN),)
-
-
 def _district(system: LowResource3D, text: str | None) -> District:
     known = system.recipe.districts
     if text is None:
@@ -119,8 +111,9 @@ def _district(system: LowResource3D, text: str | None) -> District:
 def _shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
-    sides = text.replace("x", ",").split(",")
-    if len(sides) != 3 or not all(side.strip().isdigit() and int(side) > 0 for side in sides):
+    sides = [side.strip() for side in text.replace("x", ",").split(",")]
+    # Not isdigit: that takes a superscript, and int() refuses thousands of digits.
+    if len(sides) != 3 or not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", side) for side in sides):
         raise InputError(f"{text!r} is no shape.", hint="Write voxels z,y,x, such as 256,512,512.")
     z, y, x = (int(side) for side in sides)
     return z, y, x

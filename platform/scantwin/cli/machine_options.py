@@ -1,10 +1,13 @@
-"""Options of the commands whose networks work: how many CPU threads, and where."""
+"""Options of the commands whose networks work: how many CPU threads, and where; and how far seeds go."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+MOST_SEED: Final = 2**32 - 1
+"""Largest `--seed`: with the number of a case behind it, it still is one that torch takes (64 bits)."""
 
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")]
 Device = Annotated[

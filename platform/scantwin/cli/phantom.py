@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scantwin import NOTICE
+from scantwin.cli.machine_options import MOST_SEED
 from scantwin.errors import InputError
 from scantwin.files import require_ours
 from scantwin.terminal import Json, emit, out, progress_bar
@@ -24,11 +25,17 @@ SITES = ("university", "regional", "rural")
 CONDITIONS = ("negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma")
 VENDORS = ("siemens", "ge", "philips")
 FORMS = ("nifti", "dicom")
+_FIRST_DAY = date(1990, 1, 1)
+"""Days before DICOM and whole-body PET are slips of the pen, and calendars end before year 1."""
+_LEAST_SCALE = 0.01
+"""Below it, nothing that could be measured is shown."""
 
 Site = Annotated[str, typer.Option("--site", help="Whose scanner: " + ", ".join(SITES))]
 Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]
 VendorName = Annotated[str | None, typer.Option("--vendor", help="Whose DICOM habits: " + ", ".join(VENDORS))]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed makes the same files.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="The same seed makes the same files.")
+]
 When = Annotated[
     str | None,
     typer.Option("--when", help="Day of the scan, YYYY-MM-DD; the rural site's calibration drifts with it."),
@@ -75,7 +82,8 @@ def cohort(
             out_dir, n, scanner, seed=seed, form=form, workers=workers, when=_day(when), condition=condition,  # type: ignore[arg-type]
             advance=advance,
         )  # fmt: skip
-    studies = sorted(path.parent.name for path in folder.glob("*/study.json"))
+    found = (path.parent.name for path in folder.glob("*/study.json"))
+    studies = sorted(name for name in found if not name.startswith("."))
     result: dict[str, Any] = {
         "notice": NOTICE, "folder": str(folder), "site": site, "form": form, "seed": seed, "studies": studies,
         "scanner": scanner.model_dump(mode="json"),
@@ -181,9 +189,10 @@ def _scanner(site: str, vendor: str | None, *, voxels: str, suv_scale: float | N
         _known(vendor, VENDORS, "vendor")
         changes["vendor"] = vendor
     if suv_scale is not None:
-        if not 0 < suv_scale <= 10:
+        if not _LEAST_SCALE <= suv_scale <= 10:
             raise InputError(
-                f"An SUV scale of {suv_scale} is not possible.", hint="1 is right, 0.85 reads 15 % low."
+                f"An SUV scale of {suv_scale} is not possible: it is {_LEAST_SCALE} to 10.",
+                hint="1 is right, 0.85 reads 15 % low.",
             )
         changes["suv_scale"] = suv_scale
     return PRESETS[voxels][site].model_copy(update=changes)
@@ -198,6 +207,9 @@ def _day(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
     except ValueError:
         raise InputError(f"{text!r} is not a day.", hint="Write it like 2026-06-01.") from None
+    if day < _FIRST_DAY:
+        raise InputError(f"Nobody scanned on {text}.", hint=f"The first day is {_FIRST_DAY}.")
+    return day

@@ -1,10 +1,11 @@
 """One case of a labelled data set: the CT with its made lesions, their labels, what was done, a picture.
 
-    CT.nii.gz       the CT [HU]; outside of region.nii.gz as it was, bit for bit
+    CT.nii.gz       the CT [HU]; outside of region.nii.gz as it was read, bit for bit
     SEG.nii.gz      lesion labels, from 1: known lesions first, then the made ones
     region.nii.gz   1 where the CT was made anew: the lesion and a ring around it
     study.json, manifest.json, picture.png
 
+An oblique CT was moved to the patient's axes when it was read: its file's own voxels do not come back.
 The layout is one that every other command reads. SYNTHETIC, NOT FOR DIAGNOSIS.
 """
 

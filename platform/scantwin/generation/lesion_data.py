@@ -6,7 +6,6 @@ tell the cases apart by the mere trace of inpainting.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError, Rejection
-from scantwin.files import claimed_folder, write_json
+from scantwin.files import claimed_folder, read_json, require_ours, whole_parts, write_json
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.lesion_cases import Found, case_files, write_case
 from scantwin.generation.lesion_masks import LESION_ORGANS
@@ -56,14 +55,17 @@ def make_lesion_data(
     with claimed_folder(out, order.told()):
         shelf = _Shelf(scenes, refused)
         plan = order.plan()
-        cases = []
-        for number, wanted in enumerate(plan):
+        folders = [out / f"case-{number:04d}" for number in range(len(plan))]
+        for folder in folders:
+            if not (folder / "manifest.json").is_file():
+                require_ours(folder, "manifest.json")
+        for number, (folder, wanted) in enumerate(zip(folders, plan, strict=True)):
             advance(number, len(plan), ", ".join(wanted))
-            manifest = out / f"case-{number:04d}" / "manifest.json"
-            if not manifest.is_file():
-                _make_case(system, shelf, masks, order, number, wanted, manifest.parent)
-            cases.append({"case": manifest.parent.name, **json.loads(manifest.read_text())})
+            if not (folder / "manifest.json").is_file():
+                _make_case(system, shelf, masks, order, number, wanted, folder)
         advance(len(plan), len(plan))
+        # All that are there: a smaller count than before takes none away.
+        cases = [{"case": one.name, **read_json(one / "manifest.json")} for one in whole_parts(out, "case")]
         made = [lesion for case in cases for lesion in case["lesions"]]
         organs = [lesion["organ"] for lesion in made]
         said = {
@@ -89,6 +91,11 @@ class _Shelf:
 
     def __len__(self) -> int:
         return len(self._scenes)
+
+    @property
+    def readable(self) -> int:
+        """How many CTs have not been found unreadable."""
+        return sum(read is not None for read in self._scenes)
 
     def get(self, index: int) -> Scene | None:
         """The scene of a CT; None where it cannot be read."""
@@ -125,7 +132,11 @@ def _make_case(
         if found:
             write_case(system, scene, found, order, number, folder, healthy=healthy)
             return
+    if not shelf.readable:
+        raise InputError(
+            f"None of the {len(shelf)} CTs can be used.", hint="What is wrong with each is said above."
+        )
     raise InputError(
-        f"None of the {len(shelf)} CTs has room for a lesion in {' and '.join(wanted)}.",
+        f"None of the {shelf.readable} CTs has room for a lesion in {' and '.join(wanted)}.",
         hint="Organs are told from labels: put organs.nii.gz beside the CTs, or ask for another balance.",
     )

@@ -34,6 +34,8 @@ _TRIES: Final = 40
 _FEWEST_VOXELS: Final = 6
 _MOST_DRAWN: Final = 300
 """Parts of a drawn mask: each takes passes over the whole CT, and nobody draws more by hand."""
+_MOST_DRAWN_ML: Final = 2000.0
+"""All that a drawn mask marks in a body: tumours of a litre exist, more is an organ or a CT; assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
     """The lesions of a mask that somebody drew, each connected part one, on the CT's grid, and how many.
 
     They are numbered from 1; what lies outside of the body or over a known lesion is left out. Raises
-    `InputError` where nothing is left, or more than anybody draws.
+    `InputError` where nothing is left, or more than anybody draws (parts, or litres).
     """
     moved = resample_like(mask, scene.ct, how="nearest").array.astype(np.float32) > 0.5
     inside = moved & (scene.classes > 0)
@@ -95,6 +97,11 @@ def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
     free = inside & (scene.lesions == 0)
     if not free.any():
         raise _nothing_left(scene, anything=bool(moved.any()), in_body=bool(inside.any()))
+    if (volume := float(free.sum()) * scene.ct.voxel_ml) > _MOST_DRAWN_ML:
+        raise InputError(
+            f"The drawn mask marks {volume / 1000:.1f} litres of the body of {scene.name} as lesions.",
+            hint=f"Its most is {_MOST_DRAWN_ML / 1000:g} litres. Is it a CT, or a mask of organs?",
+        )
     parts, count = ndimage.label(free, ndimage.generate_binary_structure(3, 3))
     if count > _MOST_DRAWN:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -33,7 +34,8 @@ class Order:
 
     def __post_init__(self) -> None:
         odd = [name for name in self.balance if name not in (*LESION_ORGANS, NONE, DRAWN)]
-        if odd or not self.balance or min(self.balance.values()) <= 0:
+        shares = self.balance.values()
+        if odd or not shares or not min(shares) > 0 or not 0 < sum(shares) < math.inf:
             raise InputError(
                 f"The balance {self.balance} cannot be made.",
                 hint=f"Give shares above 0 of {', '.join((*LESION_ORGANS, NONE))}, such as lung=2,liver=1.",

@@ -21,7 +21,6 @@ from scantwin.imaging.resampling import grid_over, resample_like
 from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.terminal import Advance, silent
-from scantwin.units import AIR_HU
 
 _MARGIN_MM: Final = 40.0
 """Known tissue around a region that the network sees [mm]: what three halvings of a slice reach."""
@@ -119,19 +118,22 @@ def _made(
     spacing = system.recipe.spacing_mm
     alike = all(abs(s / w - 1) < _ALIKE for s, w in zip(ct.spacing, spacing, strict=True))
     grid = ct if alike else grid_over(ct, spacing)
-    work = resample_like(ct, grid, how="area", outside=AIR_HU)
+    # The last voxels of the grid stick out of the box. As air they would come back as air: its edge goes on.
+    work = resample_like(ct, grid, how="area", outside=None)
     where = region if alike else _touched(ct.with_array(region.astype(np.float32), "1"), grid)
-    named = resample_like(ct.with_array(classes, "label"), grid, how="nearest").array.astype(np.int64)
-    made = _painted(system, np.asarray(work.array, np.float32), where, named, district, method, seed)
+    named = resample_like(ct.with_array(classes, "label"), grid, how="nearest", outside=None)
+    labels = named.array.astype(np.int64)
+    made = _painted(system, np.asarray(work.array, np.float32), where, labels, district, method, seed)
     if alike:
         return made
-    back = resample_like(grid.with_array(made, "HU"), ct, outside=AIR_HU).array.astype(np.float32)
+    back = resample_like(grid.with_array(made, "HU"), ct, outside=None).array.astype(np.float32)
     return back + _fine_noise(ct, work, region, seed)
 
 
 def _touched(region: Volume, grid: Volume) -> Region:
     """Voxels of `grid` of which any part is in the region."""
-    return np.asarray(resample_like(region, grid, how="area").array.astype(np.float32) > 0.05, np.bool_)
+    share = resample_like(region, grid, how="area", outside=None).array.astype(np.float32)
+    return np.asarray(share > 0.05, np.bool_)
 
 
 def _painted(
@@ -156,12 +158,12 @@ def _painted(
 def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int]) -> NDArray[np.float32]:
     """Noise of the kind that the network's larger voxels cannot hold, as strong as around the region [HU]."""
     real = np.asarray(ct.array, np.float32)
-    lost = real - resample_like(work, ct, outside=AIR_HU).array.astype(np.float32)
+    lost = real - resample_like(work, ct, outside=None).array.astype(np.float32)
     around = ~region & (np.abs(lost) < 100.0) & (real > -200.0)
     if not around.any():
         return np.zeros_like(real)
     white = ct.with_array(np.random.default_rng([*seed, 12]).standard_normal(real.shape, np.float32), "HU")
-    smooth = resample_like(resample_like(white, work, how="area"), ct)
+    smooth = resample_like(resample_like(white, work, how="area", outside=None), ct, outside=None)
     fine = white.array.astype(np.float32) - smooth.array.astype(np.float32)
     wanted = float(np.median(np.abs(lost[around])))
     return np.asarray(fine * (wanted / max(float(np.median(np.abs(fine[around]))), 1e-6)), np.float32)

@@ -10,7 +10,6 @@ Every other command reads a volume's folder as a study. SYNTHETIC, NOT FOR DIAGN
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,14 @@ import numpy as np
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import claimed_folder, whole_folder, write_json
+from scantwin.files import (
+    claimed_folder,
+    read_json,
+    require_ours,
+    whole_folder,
+    whole_parts,
+    write_json,
+)
 from scantwin.generation.fields import Field, check_size
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_drawing import Order, draw
@@ -82,19 +88,26 @@ def make_volumes(
             f"This model has not learnt to follow the masks of a {order.district}.",
             hint="Train it longer (volumes.masks_from says when it begins to), or leave --masks out.",
         )
+    for number, mask in enumerate(order.masks[: order.count]):
+        if not (_folder(out, number) / "manifest.json").is_file():
+            mask.read(system.recipe.spacing_mm)  # what cannot be followed ends the order before its beginning
     asked = order.told()
     with claimed_folder(out, asked):
-        volumes = []
-        for number in range(order.count):
-            folder = out / f"volume-{number:04d}"
+        folders = [_folder(out, number) for number in range(order.count)]
+        for folder in folders:
+            if not (folder / "manifest.json").is_file():
+                require_ours(folder, "manifest.json")
+        for number, folder in enumerate(folders):
 
             def told(done: float, total: float, text: str = "", number: int = number) -> None:
                 advance(number + done / total, order.count, text)
 
             if not (folder / "manifest.json").is_file():
                 _make_one(system, order, number, folder, told)
-            volumes.append({"volume": folder.name, **json.loads((folder / "manifest.json").read_text())})
         advance(order.count, order.count)
+        # All that are there: a smaller count than before takes none away.
+        there = whole_parts(out, "volume")
+        volumes = [{"volume": one.name, **read_json(one / "manifest.json")} for one in there]
         said = {
             "notice": NOTICE, "out": str(out), "volumes": len(volumes), "masks": len(order.masks),
             "seconds": round(sum(volume["seconds"] for volume in volumes), 1),
@@ -103,6 +116,10 @@ def make_volumes(
         }  # fmt: skip
         write_json(out / "dataset.json", {**said, "order": asked, "made": volumes})
         return said
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / f"volume-{number:04d}"
 
 
 def _make_one(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from scantwin.errors import InputError
 from scantwin.generation.fields import check_size
-from scantwin.imaging.nifti import read_nifti
+from scantwin.generation.label_maps import check_labels
+from scantwin.imaging.dicom_files import FileRef, files_under
+from scantwin.imaging.nifti import is_nifti, read_nifti
 from scantwin.imaging.organs import (
     ORGAN_CLASSES,
     ORGAN_FILE,
@@ -19,8 +21,11 @@ from scantwin.imaging.organs import (
     PHANTOM_TRUTH,
     OrganMapping,
     load_organ_mapping,
+    organ_file,
 )
+from scantwin.imaging.reading import find_studies
 from scantwin.imaging.resampling import grid_over, resample_like
+from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, description, endless
 from scantwin.imaging.volume import Volume
 
 OWN: Final = OrganMapping(
@@ -28,8 +33,6 @@ OWN: Final = OrganMapping(
     classes={label: name for name, label in ORGAN_LABEL.items()},
 )  # fmt: skip
 """Of label maps that ScanTwin wrote itself."""
-
-_DEFAULT: Final = "totalsegmentator-total"
 
 _RIM: Final = 4
 """Voxels of air around what is labelled, as around a body that is learnt from (prepared.prepare_ct)."""
@@ -44,17 +47,19 @@ class MaskFile:
     """Its place in the folder: what it is called in manifests."""
     mapping: OrganMapping
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """Which map it is, by its content and not by its name alone."""
         content = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {"name": self.name, "mapping": self.mapping.name, "sha256": content}
+        return {"name": self.name, "mapping": self.mapping.told(), "sha256": content}
 
     def read(self, spacing_mm: tuple[float, float, float]) -> Volume:
         """Organ classes (ORGAN_LABEL) on voxels of `spacing_mm`, cropped to what is labelled, with a rim.
 
-        The model knows bodies that reach from the top to the bottom of their field of view.
+        The model knows bodies that reach from the top to the bottom of their field of view. Raises
+        `InputError` for what is no label map, and where nothing is labelled.
         """
         labels = read_nifti(self.path, "label").canonical()
+        check_labels(labels, self.path)
         classes = labels.with_array(self.mapping.of(labels.array), "label")
         grid = grid_over(classes, spacing_mm)
         check_size(grid.shape, f"The mask {self.path} on voxels of the model's size")
@@ -72,31 +77,61 @@ class MaskFile:
         return moved.with_array(array, "label").crop((z0, y0, x0), (z1, y1, x1))
 
 
-def find_masks(folder: Path, mapping: str | None = None) -> list[MaskFile]:
-    """The label maps of `folder`: NIfTI files in it, and `organs.nii.gz` of studies below it.
+def find_masks(path: Path, mapping: str | None = None) -> tuple[MaskFile, ...]:
+    """The label map at `path`, or those of a folder: maps in it, and `organs.nii.gz` of studies below it.
 
-    `mapping` names whose numbers they have. Without it a phantom's truth is known as one, a map that ScanTwin
-    wrote (there is a manifest beside it) or that lies in `folder` itself has organ classes, any other
-    TotalSegmentator's numbers. Raises `InputError` where there is none.
+    `mapping` names whose numbers they have. Without it an `organs.nii.gz` has those that its study says, as
+    wherever studies are read; any other map has organ classes. Raises `InputError` where there is none.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}.", hint="--masks is a folder of label maps.")
-    named = None if mapping is None else load_organ_mapping(mapping)
-    found = [path for path in folder.rglob("*.nii*") if path.parent == folder or path.name == ORGAN_FILE]
+    if path.is_file():
+        found, folder = [path], path.parent
+    elif path.is_dir():
+        found, folder = _maps_of(path), path
+    else:
+        raise InputError(f"There is no folder {path}.", hint="--masks is a label map, or a folder of them.")
     if not found:
         raise InputError(
             f"There is no label map in {folder}.",
-            hint=f"It reads NIfTI files in it, and {ORGAN_FILE} of studies below it.",
+            hint=f"It reads NIfTI files in it, in a study's folder its {ORGAN_FILE} alone, and {ORGAN_FILE} "
+            "of studies below it.",
         )
-    return [
-        MaskFile(path, str(path.relative_to(folder)), named or _mapping_of(path, folder))
-        for path in sorted(found)
-    ]
+    named = None if mapping is None else load_organ_mapping(mapping)
+    return tuple(
+        MaskFile(one, str(one.relative_to(folder)), named or _mapping_of(one)) for one in sorted(found)
+    )
 
 
-def _mapping_of(path: Path, folder: Path) -> OrganMapping:
-    if path.parent.name == PHANTOM_TRUTH:
-        return load_organ_mapping("phantom")
-    if path.parent == folder or (path.parent / "manifest.json").is_file():
+def _maps_of(folder: Path) -> list[Path]:
+    """Organ maps of studies in and below `folder`; in a folder that is no study's, all NIfTI files."""
+    files = [ref.path for ref in files_under(folder)]
+    organs = [path for path in files if path.name == ORGAN_FILE]
+    # A study that has organ labels of its own is not read with its phantom's true ones.
+    found = {path for path in organs if _home(path) == path.parent or _home(path) / ORGAN_FILE not in organs}
+    mine = [path for path in files if path.parent == folder]
+    is_study = any(one.name in (DESCRIPTION, ORGAN_FILE) or endless(one.name) in CT_NAMES for one in mine)
+    if not is_study and folder / PHANTOM_TRUTH / ORGAN_FILE not in organs:
+        found |= {path for path in mine if is_nifti(path)}
+    return list(found)
+
+
+def _home(organs: Path) -> Path:
+    """The folder of the study that an organ map is of."""
+    return organs.parent.parent if organs.parent.name == PHANTOM_TRUTH else organs.parent
+
+
+def _mapping_of(path: Path) -> OrganMapping:
+    if path.name != ORGAN_FILE:
         return OWN
-    return load_organ_mapping(_DEFAULT)
+    found = organ_file([FileRef(path)], _said_of(path))
+    return OWN if found is None or found.mapping.classes == OWN.classes else found.mapping
+
+
+def _said_of(organs: Path) -> dict[str, Any]:
+    """What study.json says of the study that an organ map is of."""
+    home = _home(organs)
+    if (home / DESCRIPTION).is_file():
+        return description([FileRef(home / DESCRIPTION)])
+    if (home.parent / DESCRIPTION).is_file():  # of DICOM series in a folder below it, or of another study
+        of_it = [source.files for source in find_studies(home.parent) if FileRef(organs) in source.files]
+        return description(of_it[0]) if of_it else {}
+    return {}

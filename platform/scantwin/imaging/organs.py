@@ -41,6 +41,8 @@ PHANTOM_TRUTH: Final = "truth"
 
 _PACKAGED = files("scantwin.imaging") / "organ_mappings"
 _DEFAULT: Final = "totalsegmentator-total"
+_ITS_OWN: Final = "its own"
+"""Name of a mapping that a study.json holds."""
 
 _GAS_HU: Final = -300.0
 """Below it there is gas or lung: half way between lung (-760) and fat (-100), a little higher for blur."""
@@ -65,13 +67,20 @@ class OrganMapping(BaseModel):
     classes: dict[Annotated[int, Field(gt=0, le=65535)], OrganClass] = Field(min_length=1)
     """Label number -> class. Labels that are not named here are taken as unlabelled."""
 
+    def told(self) -> str | dict[str, str]:
+        """What tells it from others: its name, or the classes of one that a study.json holds."""
+        if self.name != _ITS_OWN:
+            return self.name
+        return {str(label): name for label, name in sorted(self.classes.items())}
+
     def of(self, labels: NDArray[np.generic]) -> NDArray[np.uint8]:
         """The classes (ORGAN_LABEL) of label numbers; 0 where the mapping names none."""
         table = np.zeros(max(self.classes) + 2, np.uint8)
         for label, name in self.classes.items():
             table[label] = ORGAN_LABEL[name]
-        whole = np.rint(np.nan_to_num(np.asarray(labels, np.float32))).astype(np.int32)
-        return table[np.where((whole < 0) | (whole > max(self.classes)), len(table) - 1, whole)]
+        whole = np.rint(np.nan_to_num(np.asarray(labels, np.float32)))
+        known = (whole >= 0) & (whole < len(table))
+        return table[np.where(known, whole, len(table) - 1).astype(np.int32)]
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def load_organ_mapping(named: object) -> OrganMapping:
     """A mapping that comes with the package, by name, or {"1": "liver", ..} itself. Raises `InputError`."""
     if isinstance(named, dict):
         try:
-            return OrganMapping.model_validate({"name": "its own", "classes": named})
+            return OrganMapping.model_validate({"name": _ITS_OWN, "classes": named})
         except ValidationError as error:
             raise InputError(
                 f"The organ mapping cannot be used ({error.errors()[0]['msg']}).",

@@ -91,7 +91,9 @@ def find_studies(
     if not path.exists():
         raise reject("study.not-found", path=path)
     if path.is_file() and is_image(path):
-        return [StudySource(path, "image", path.name, (FileRef(path),))]
+        beside = [FileRef(path.parent / DESCRIPTION)] if (path.parent / DESCRIPTION).is_file() else []
+        patient = _patient(beside, path.parent, "")
+        return [StudySource(path, "image", path.name, (FileRef(path),), patient)]
     root = path.parent if path.is_file() and path.name.upper() == "DICOMDIR" else path
     refs, closed = _expanded(root)
     found = [StudySource(zipped, "archive", zipped.name, (FileRef(zipped),)) for zipped in closed]

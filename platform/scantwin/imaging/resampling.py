@@ -22,9 +22,12 @@ _RECURSIVE_MIN = 4
 
 
 def resample_like(
-    volume: Volume, reference: Volume, *, how: Interpolation = "linear", outside: float = 0.0
+    volume: Volume, reference: Volume, *, how: Interpolation = "linear", outside: float | None = 0.0
 ) -> Volume:
-    """`volume` on the voxels of `reference`; where it has none, `outside` (in its unit)."""
+    """`volume` on the voxels of `reference`; where it has none, `outside` (in its unit).
+
+    None for `outside` repeats what is at its edge.
+    """
     if volume.same_grid(reference):
         return volume
     if how == "area":
@@ -43,7 +46,10 @@ def resample_like(
     grid.SetSpacing([float(s) for s in reference.spacing[::-1]])
     grid.SetOrigin([float(o) for o in reference.origin])
     grid.SetDirection(reference.itk_direction)
-    moved = sitk.Resample(image, grid, sitk.Transform(), _ITK[how], float(outside))
+    moved = sitk.Resample(
+        image, grid, sitk.Transform(), _ITK[how], float(outside or 0.0),
+        useNearestNeighborExtrapolator=outside is None,
+    )  # fmt: skip
     return reference.with_array(sitk.GetArrayFromImage(moved), volume.unit)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from zlib import crc32
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.files import whole_folder, write_json
+from scantwin.files import read_json, require_ours, require_ours_to_fill, whole_folder, write_json
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import Condition
 from scantwin.interrupts import end_workers, starting_workers, tie_worker
@@ -50,7 +49,7 @@ def write_cohort(
 
     The files depend on `seed`, the scanner and a patient's place in the list, never on `workers`. `voxel_mm`:
     voxels that bodies are painted with, by default what suits the scanner. Raises `InputError` if the folder
-    holds another cohort.
+    holds another cohort, or something else.
     """
     target = Path(folder)
     # Two sites with the same seed must not have the same patients.
@@ -62,6 +61,8 @@ def write_cohort(
     work = _Work(target, scanner, form, when, voxel_mm or build_spacing(scanner))
     _claim(work, seed, jobs)
     todo = [job for job in jobs if not (target / job[0] / "study.json").exists()]
+    for name, *_ in todo:
+        require_ours(target / name, "truth/truth.json")
     done = len(jobs) - len(todo)
     if workers > 1 and len(todo) > 1:
         with ProcessPoolExecutor(
@@ -103,12 +104,14 @@ def _claim(work: _Work, seed: int, jobs: Sequence[tuple[str, PatientSpec, int]])
         "studies": [{"study": name, **spec.model_dump(mode="json")} for name, spec, _ in jobs],
     }
     path = work.target / "cohort.json"
+    require_ours_to_fill(work.target, path.name)
     if path.exists():
-        before = json.loads(path.read_text())
-        same = all(
+        before = read_json(path)
+        told = before.get("studies")
+        known = told if isinstance(told, list) else []
+        same = known is told and all(
             before.get(key) == manifest[key] for key in ("seed", "form", "scanner", "when", "voxel_mm")
         )
-        known = before.get("studies", [])
         shared = min(len(known), len(jobs))
         if not same or known[:shared] != manifest["studies"][:shared]:
             raise InputError(
@@ -162,5 +165,5 @@ def _study(name: str, spec: PatientSpec, scanner: ScannerSpec, imaged: ImagedPat
         "synthetic": True,
         "notice": NOTICE,
         "scanner": scanner.name,
-        "lesions": int(imaged.lesions.array.max()),
+        "lesions": sum(lesion["labelled_ml"] > 0 for lesion in imaged.truth["lesions"]),
     }

@@ -7,7 +7,7 @@ of SUVmax (assumed). SUVmax: Hodgkin 7.5 +- 3.7 (HD); indolent lymphoma 7.0 +- 3
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -67,8 +67,9 @@ class Lesion:
     centre_mm: tuple[float, float, float]
     """World x, y, z, LPS [mm]."""
     volume_ml: float
+    """Of the voxels that have its label: what a later one has grown over is not its own [ml]."""
     suvmax: float
-    """Highest true uptake [g/ml]."""
+    """Highest true uptake of these voxels, a neighbour's that spills into them included [g/ml]."""
     hu: float
     necrotic: bool
 
@@ -80,7 +81,10 @@ class Lesion:
 def paint_lesions(
     canvas: Canvas, f: Frame, spec: PatientSpec
 ) -> tuple[NDArray[np.uint8], tuple[Lesion, ...]]:
-    """Paints the lesions of the patient's condition; gives their labels (z, y, x) and what they are."""
+    """Paints the lesions of the patient's condition; gives their labels (z, y, x) and what they are.
+
+    One that a later one has wholly grown over is none, and its label is missing.
+    """
     labels = np.zeros(canvas.grid.shape, np.uint8)
     found: list[Lesion] = []
     if spec.condition not in SITES:
@@ -106,7 +110,23 @@ def paint_lesions(
             canvas, len(found) + 1, kind, centre, volume, float(np.clip(suvmax, 2.0, 43.0)), spec, own, labels
         )
         found.append(lesion)
-    return labels, tuple(found)
+    return labels, _as_painted(found, labels, canvas)
+
+
+def _as_painted(found: list[Lesion], labels: NDArray[np.uint8], canvas: Canvas) -> tuple[Lesion, ...]:
+    """The lesions whose labels are still there when all are painted, as large and as hot as they are then."""
+    inside = labels > 0
+    voxels = np.bincount(labels[inside], minlength=len(found) + 1)
+    hottest = np.zeros(len(found) + 1)
+    np.maximum.at(hottest, labels[inside], canvas.suv[inside])
+    voxel_ml = float(np.prod(canvas.spacing)) / 1000
+    return tuple(
+        replace(
+            one, volume_ml=round(float(voxels[one.label]) * voxel_ml, 3),
+            suvmax=round(float(hottest[one.label]), 2),
+        )
+        for one in found if voxels[one.label]
+    )  # fmt: skip
 
 
 def _volume(condition: str, kind: str, rng: np.random.Generator, *, primary: bool) -> float:
@@ -196,9 +216,8 @@ def _paint(
         if not inside.any():
             inside = distance == distance.min()
         part[inside] = label
-        volume = float(inside.sum() * np.prod(canvas.spacing) / 1000)
     x, y, z = (float(v) for v in centre)
-    return Lesion(label, kind, (x, y, z), round(volume, 3), round(suvmax, 2), round(hu, 1), necrotic)
+    return Lesion(label, kind, (x, y, z), volume, suvmax, round(hu, 1), necrotic)
 
 
 def _fill(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,9 @@ from scantwin.phantoms.pet import image_pet
 
 Vendor = Literal["siemens", "ge", "philips"]
 FieldOfView = Literal["whole", "eyes-to-thighs", "partial"]
+
+_LEAST_FACTOR: Final = 1e-3
+"""Shown SUV over true SUV below which a scanner shows nothing: noise and rounding are all that is left."""
 
 
 class ScannerSpec(BaseModel):
@@ -59,7 +62,7 @@ class ScannerSpec(BaseModel):
         """
         months = 0.0 if when is None else max(0, (when - self.calibrated_on).days) / 30.4375
         factor = self.suv_scale * (1.0 + self.suv_drift_per_month * months)
-        if factor <= 0:
+        if factor < _LEAST_FACTOR:
             raise InputError(
                 f"The scanner {self.name} would show no activity on {when}: it drifts by"
                 f" {self.suv_drift_per_month:+.1%} a month since {self.calibrated_on}.",
@@ -110,15 +113,18 @@ def image_patient(
         dome_z=phantom.landmarks["liver-dome"][2],
     )
     pet = pet.with_array(np.asarray(pet.array, np.float32) * np.float32(factor))
+    lesions = _nearest(phantom.lesions, pet_grid, pet)
     truth = {
         "spec": phantom.spec.model_dump(mode="json"),
         "scanner": scanner.model_dump(mode="json"),
         "suv_factor": factor,
-        "lesions": [lesion.as_json() for lesion in phantom.truth],
+        "lesions": [
+            {**one.as_json(), "labelled_ml": _labelled_ml(lesions, one.label)} for one in phantom.truth
+        ],
         "when": when.isoformat() if when else None,
     }
     return ImagedPatient(
-        ct, pet, _nearest(phantom.lesions, pet_grid, pet), _nearest(phantom.districts, pet_grid, pet),
+        ct, pet, lesions, _nearest(phantom.districts, pet_grid, pet),
         _nearest(phantom.organs, pet_grid, pet), _mean(phantom.suv, pet_grid, pet), truth,
     )  # fmt: skip
 
@@ -136,6 +142,11 @@ def _field(phantom: Phantom, what: FieldOfView, rng: np.random.Generator) -> tup
         low[0] += rng.uniform(0, high[0] - low[0] - length)
         high[0] = low[0] + length
     return low, high
+
+
+def _labelled_ml(labels: Volume, label: int) -> float:
+    """Volume that has a lesion's label in the PET [ml]; 0 beyond its field of view or between its voxels."""
+    return round(float((labels.array == label).sum()) * labels.voxel_ml, 3)
 
 
 def _nearest(labels: Volume, grid: Grid, like: Volume) -> Volume:

@@ -138,6 +138,8 @@ def test_shapes_of_another_folder(model, studies, tmp_path):
     base = ("--model", model, "--method", "pix2pix", "--balance", "liver", "--count", 1, "--json")
     donors = tmp_path / "donors"
     shutil.copytree(studies / "torso-91", donors / "torso-91")
+    other = read_nifti(donors / "torso-91" / "CT.nii.gz", "HU")
+    write_nifti(other.with_array(other.array + np.int16(1)), donors / "torso-91" / "CT.nii.gz")
     order = ("lesions", studies / "torso-91", *base, "--out", tmp_path / "made", "--masks-from", donors)
     assert "Give both" in refused(*order).hint
     made = json.loads(run(*order, "--masks", "patients"))
@@ -148,6 +150,28 @@ def test_shapes_of_another_folder(model, studies, tmp_path):
     assert "another data set" in refused(*order, "--masks", "patients").message
     same = ("--masks-from", studies, "--masks", "patients", "--out", tmp_path / "x")
     assert "are of patients whose CTs" in refused("lesions", studies, *base, *same).message
+
+
+def test_a_ct_that_is_named_by_its_file_gets_no_lesion_of_its_patients_shape(model, studies, tmp_path):
+    """Neither from its own study, nor another one of its patient, nor a copy of its study."""
+    base = ("--model", model, "--method", "pix2pix", "--balance", "soft-tissue", "--count", 1, "--json")
+    own, donors = studies / "torso-91", tmp_path / "donors"
+    ct = read_nifti(own / "CT.nii.gz", "HU")
+    shutil.copytree(own, donors / "copy")
+
+    def order(masks_from):
+        return ("lesions", own / "CT.nii.gz", *base, "--out", tmp_path / "x", "--masks", "patients",
+                "--masks-from", masks_from)  # fmt: skip
+
+    assert "are of patients whose CTs" in refused(*order(own)).message
+    assert "are of patients whose CTs" in refused(*order(donors)).message
+    write_nifti(ct.with_array(ct.array + np.int16(1)), donors / "copy" / "CT.nii.gz")
+    for folder in (own, donors / "copy"):
+        about = json.loads((folder / "study.json").read_text())
+        (folder / "study.json").write_text(json.dumps({**about, "patient": "anna"}))
+    assert "are of patients whose CTs" in refused(*order(donors)).message
+    (donors / "copy" / "study.json").write_text(json.dumps({**about, "patient": "bert"}))
+    assert json.loads(run(*order(donors)))["lesions"] == 1
 
 
 def test_a_model_that_makes_ct_is_measured(model, studies):
@@ -221,13 +245,15 @@ def test_an_order_of_an_older_scantwin_is_not_gone_on_with(model, studies, tmp_p
     assert "another data set" in refused(*order, "--method", "pix2pix").message
 
 
-@pytest.mark.parametrize("command", ["lesions", "organs"])
-def test_a_seed_below_0_is_refused(command, tmp_path):
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**13, 10**30])
+@pytest.mark.parametrize("command", ["lesions", "organs", "volumes"])
+def test_a_seed_that_no_generator_takes_is_refused(command, seed, tmp_path):
+    data = () if command == "volumes" else (tmp_path,)
     wanted = ("--organ", "lung") if command == "organs" else ()
-    arguments = (command, tmp_path, "--model", "m", "--out", tmp_path / "x", *wanted, "--seed", -1)
+    arguments = (command, *data, "--model", "m", "--out", tmp_path / "x", *wanted, "--seed", seed)
     result = CliRunner().invoke(app, [str(one) for one in arguments])
     assert result.exit_code == 2
-    assert "x>=0" in click.unstyle(result.output)
+    assert "0<=x<=4294967295" in click.unstyle(result.output)
 
 
 def test_organs_inside_and_outside(model, studies, tmp_path):
@@ -245,7 +271,17 @@ def test_what_cannot_be_done_is_one_sentence(model, studies, tmp_path, bar_folde
     base = ("--model", model, "--out", tmp_path / "x")
     assert "balance" in refused("lesions", studies, *base, "--balance", "moon=1").message
     assert "no share" in refused("lesions", studies, *base, "--balance", "lung=x").message
+    assert "balance" in refused("lesions", studies, *base, "--balance", "lung=nan").message
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "CT.nii.gz").write_bytes(b"no NIfTI")
+    assert "can be used" in refused("lesions", tmp_path / "bad", *base, "--masks", "patients").message
+    assert "can be used" in refused("lesions", tmp_path / "bad", *base).message
+    assert "Nothing is drawn" in refused("lesions", studies, *base, "--balance", "drawn=1").message
     assert "no mask" in refused("lesions", studies / "torso-90", *base, "--masks", "nowhere.nii.gz").message
+    assert "which is read" in refused("lesions", studies, "--model", model, "--out", studies).message
+    assert "which is read" in refused("lesions", studies, "--model", model, "--out", model.parent).message
+    ct = studies / "torso-90" / "CT.nii.gz"
+    assert "is no label map" in refused("lesions", ct, *base, "--masks", ct).message
     assert "by magic" in refused("lesions", studies, *base, "--method", "magic").message
     assert "no organ class" in refused("organs", studies / "torso-90", "--organ", "leg", *base).message
     assert "class legs" in refused("organs", studies / "torso-90", "--organ", "lung, legs", *base).message

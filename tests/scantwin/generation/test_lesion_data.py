@@ -136,6 +136,27 @@ def test_a_folder_holds_one_order(painter, scenes, tmp_path):
     assert make_lesion_data(painter, scenes, Sampled(), Order(2, {"lung": 1.0}), tmp_path)["cases"] == 2
 
 
+def test_a_smaller_count_takes_no_case_away(painter, scenes, tmp_path):
+    for count in (3, 1):
+        said = make_lesion_data(painter, scenes, Sampled(), Order(count, {"lung": 1.0}), tmp_path)
+        assert (said["cases"], said["lesions"], said["balance"], len(said["files"])) == (3, 3, {"lung": 3}, 3)
+        told = json.loads((tmp_path / "dataset.json").read_text())["made"]
+        assert [case["case"] for case in told] == ["case-0000", "case-0001", "case-0002"]
+
+
+def test_a_folder_that_is_no_case_of_ours_is_left_as_it_is(painter, scenes, tmp_path):
+    mine = tmp_path / "case-0001" / "mine.txt"
+    order = Order(2, {"lung": 1.0})
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(InputError, match=r"order\.json"):
+        make_lesion_data(painter, scenes, Sampled(), order, tmp_path)
+    (tmp_path / "order.json").write_text(json.dumps(order.told()))
+    with pytest.raises(InputError, match=r"case-0001 is not empty, and has no manifest\.json"):
+        make_lesion_data(painter, scenes, Sampled(), order, tmp_path)
+    assert mine.exists() and not (tmp_path / "case-0000").exists(), "refused before the work"
+
+
 def test_an_order_of_which_nothing_could_be_made_does_not_bar_the_next(painter, scenes, tmp_path):
     with pytest.raises(InputError, match="kidney"):
         make_lesion_data(painter, scenes, Sampled(), Order(1, {"kidney": 1.0}), tmp_path)
@@ -243,7 +264,13 @@ def test_the_plan_of_more_cases_begins_with_that_of_fewer():
     assert all(len(case) == 2 or case == ["none"] for case in many)
 
 
-@pytest.mark.parametrize("balance", [{}, {"gas": 1.0}, {"lung": 0.0}, {"lungs": 1.0}])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        {}, {"gas": 1.0}, {"lung": 0.0}, {"lungs": 1.0}, {"lung": float("nan")}, {"lung": float("inf")},
+        {"liver": 1.0, "lung": float("nan")}, {"lung": 1e308, "liver": 1e308},
+    ],
+)  # fmt: skip
 def test_a_balance_that_cannot_be_made_is_refused(balance):
     with pytest.raises(InputError, match="balance"):
         Order(1, balance)
@@ -315,6 +342,18 @@ def test_a_drawing_is_kept_once_whatever_it_holds_and_hundreds_of_specks_are_ref
         drawn(scene, scene.ct.with_array(specks, "label"))
 
 
+def test_a_drawing_of_litres_is_refused(scene):
+    """A CT's positive half was made a lesion of 2.6 litres."""
+    body = scene.ct.with_array((scene.classes > 0).astype(np.uint8), "label")
+    larger = replace(scene, ct=replace(scene.ct, spacing=(5.0, 5.0, 5.0)))
+    assert (scene.classes > 0).sum() * larger.ct.voxel_ml > 2000
+    with pytest.raises(InputError, match=r"marks \d\.\d litres of the body of torso-77 as lesions"):
+        drawn(larger, replace(body, spacing=(5.0, 5.0, 5.0)))
+    some = np.zeros(scene.ct.shape, np.uint8)
+    some[4:20, 14:30, 16:32] = 1
+    assert drawn(scene, body.with_array(some))[1] == 1, "a third of a litre is a lesion"
+
+
 def test_a_ct_that_cannot_be_read_is_left_out_and_said_once(painter, scenes, tmp_path):
     def damaged():
         raise Rejection("The file is cut short.", code="nifti.unreadable")
@@ -326,5 +365,10 @@ def test_a_ct_that_cannot_be_read_is_left_out_and_said_once(painter, scenes, tmp
     assert made["cases"] == 4 and made["cts"] == 2 and len(said) == 1
     with pytest.raises(Rejection):
         make_lesion_data(painter, [damaged, *scenes], Sampled(), order, tmp_path / "other")
-    with pytest.raises(InputError, match="None of the 1 CTs"):
+    with pytest.raises(InputError, match="None of the 1 CTs can be used"):
         make_lesion_data(painter, [damaged], Sampled(), order, tmp_path / "none", refused=said.append)
+    spleen = Order(1, {"spleen": 1.0})
+    with pytest.raises(InputError, match="None of the 2 CTs has room for a lesion in spleen"):
+        make_lesion_data(
+            painter, [damaged, *scenes], Sampled(), spleen, tmp_path / "room", refused=said.append
+        )

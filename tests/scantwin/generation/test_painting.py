@@ -14,6 +14,7 @@ from scantwin.generation.painting import _feather, regenerate
 from scantwin.generation.regions import ellipsoid, with_ring
 from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.imaging.resampling import to_spacing
+from scantwin.imaging.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,26 @@ def test_a_region_at_the_edge_of_the_ct(painter, scene):
     region[:3] = scene.classes[:3] > 0
     made = regenerate(painter, scene.ct, region, scene.classes).array
     assert np.array_equal(made[~region], scene.ct.array[~region])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("voxel_mm", [1.25, 2.0, 3.75, 6.5])
+def test_what_is_made_in_the_last_slices_is_tissue(painter, axis, voxel_mm):
+    """The network's voxels stick out beyond the CT there; as air they made a rim of -800 HU."""
+    spacing, shape = [*painter.recipe.spacing_mm], [14, 14, 14]
+    spacing[axis] = voxel_mm
+    for length in range(16, 20):
+        shape[axis] = length
+        hu = np.rint(np.random.default_rng(length).normal(40, 12, shape)).astype(np.int16)
+        inside = [slice(5, 9)] * 3
+        inside[axis] = slice(-3, None)
+        region = np.zeros(shape, bool)
+        region[tuple(inside)] = True
+        classes = np.full(shape, ORGAN_LABEL["soft-tissue"], np.uint8)
+        made = regenerate(painter, Volume(hu, tuple(spacing), unit="HU"), region, classes, method="pix2pix")
+        last = made.array.take(-1, axis)[region.take(-1, axis)]
+        # A painter of seconds is tens of HU off; a tenth of air is a hundred.
+        assert np.abs(last - 40.0).max() < 90
 
 
 def test_the_bent_scale_comes_back_and_keeps_soft_tissue_apart():

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from scantwin import NOTICE, systems
 from scantwin.cli.evaluate import evaluate
-from scantwin.cli.generate_volumes import masks_of, volumes
+from scantwin.cli.generate_volumes import volumes
 from scantwin.errors import InputError
 from scantwin.generation.volumes import LowResource3D
 from scantwin.generation.volumes_masks import find_masks
 from scantwin.imaging.nifti import read_nifti, write_nifti
-from scantwin.imaging.organs import ORGAN_LABEL
+from scantwin.imaging.organs import ORGAN_LABEL, OrganFile
 from scantwin.imaging.reading import find_studies, read_study
 from scantwin.imaging.study import Study
 from scantwin.imaging.volume import Volume
@@ -28,6 +28,7 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.recipe_generation import Volumes
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, system_arrays
+from scantwin.phantoms.dicom_out import Subject, write_dicom
 
 SPACING = (5.0, 4.0, 4.0)
 
@@ -92,6 +93,15 @@ def test_asked_again_it_goes_on(trained: Path, tmp_path: Path) -> None:
         a, b = (read_nifti(f / f"volume-{number:04d}" / "CT.nii.gz", "HU").array for f in (out, other))
         assert (a == b).all()
     assert first
+    assert run("--model", trained, "--out", out, "--count", 1, "--shape", "16,20,24")["volumes"] == 2
+    assert len(json.loads((out / "dataset.json").read_text())["made"]) == 2, "those that are there stay told"
+    (out / "volume-0002").mkdir()
+    (out / "volume-0002" / "mine.txt").touch()
+    with pytest.raises(InputError, match="volume-0002 is not empty"):
+        run("--model", trained, "--out", out, "--count", 3, "--shape", "16,20,24")
+    assert (out / "volume-0002" / "mine.txt").exists()
+    with pytest.raises(InputError, match="which is read"):
+        run("--model", trained, "--out", out, "--masks", out)
     with pytest.raises(InputError, match="another data set"):
         run("--model", trained, "--out", out, "--count", 2, "--shape", "16,20,28")
 
@@ -133,22 +143,90 @@ def test_one_mask_may_be_named_itself(
     assert np.array_equal(made["of-file"], made["of-folder"])
 
 
+OWN = {str(label): name for name, label in ORGAN_LABEL.items()}
+LABELS = Volume(np.full((8, 8, 8), 5, np.uint8), (5.0, 5.0, 5.0), unit="label")
+CT = LABELS.with_array(np.where(np.indices((8, 8, 8))[0] < 4, -1000, 40).astype(np.int16), "HU")
+
+
 @pytest.mark.parametrize(
-    ("place", "beside", "mapping"),
+    ("place", "organs", "mapping"),
     [
-        ("drawn.nii.gz", (), "organ classes"), ("case/organs.nii.gz", (), "totalsegmentator-total"),
-        ("made/organs.nii.gz", ("manifest.json",), "organ classes"), ("truth/organs.nii.gz", (), "phantom"),
+        ("organs.nii.gz", None, "totalsegmentator-total"), ("organs.nii.gz", OWN, "organ classes"),
+        ("organs.nii.gz", {"5": "lung"}, "its own"), ("organs.nii.gz", "phantom", "phantom"),
+        ("truth/organs.nii.gz", None, "phantom"), ("truth/organs.nii.gz", {"5": "lung"}, "its own"),
     ],
 )  # fmt: skip
-def test_whose_numbers_a_named_map_has(
-    tmp_path: Path, place: str, beside: tuple[str, ...], mapping: str
+def test_one_map_has_one_reading(
+    tmp_path: Path, place: str, organs: str | dict[str, str] | None, mapping: str
 ) -> None:
-    labels = Volume(np.full((4, 4, 4), 5, np.uint8), (5.0, 5.0, 5.0), unit="label")
-    path = write_nifti(labels, tmp_path / place)
-    for name in beside:
-        (path.parent / name).write_text("{}")
-    assert [(mask.name, mask.mapping.name) for mask in masks_of(path, None)] == [(path.name, mapping)]
-    assert [mask.mapping.name for mask in masks_of(path, "phantom")] == ["phantom"]
+    """Named itself, by its study's folder, by the folder above it, and where the study is read."""
+    case = tmp_path / "case"
+    path = write_nifti(LABELS, case / place)
+    write_nifti(CT, case / "CT.nii.gz")
+    if organs:
+        (case / "study.json").write_text(json.dumps({"organs": organs}))
+    study = read_study(find_studies(tmp_path)[0])
+    assert isinstance(study.organs, OrganFile)
+    for named in (path, case, tmp_path):
+        (mask,) = find_masks(named)
+        assert (mask.path, mask.mapping.name) == (path, mapping)
+        assert mask.mapping.classes == study.organs.mapping.classes
+        assert find_masks(named, "phantom")[0].mapping.name == "phantom"
+
+
+def test_a_map_beside_dicom_series_has_the_numbers_that_its_study_says(tmp_path: Path) -> None:
+    """There study.json may lie in the folder above; where that may be of another study, it is not taken."""
+    path = write_nifti(LABELS, tmp_path / "p1" / "DICOM" / "organs.nii.gz")
+    ct = write_nifti(CT, tmp_path / "p1" / "CT.nii.gz")
+    (tmp_path / "p1" / "study.json").write_text(json.dumps({"organs": {"5": "lung"}}))
+    assert find_masks(path)[0].mapping.name == "totalsegmentator-total"
+    ct.unlink()
+    pet = CT.with_array(np.ones(CT.shape, np.float32), "SUV")
+    write_dicom(path.parent, CT, pet, Subject("p"), "ge", seed=0)
+    (mask,) = find_masks(path)
+    assert mask.mapping.classes == {5: "lung"} and mask.told()["mapping"] == {"5": "lung"}
+
+
+def test_in_a_studys_folder_only_its_organ_map_is_one(tmp_path: Path) -> None:
+    cases = {
+        "phantom": ("CT", "SUV", "SEG", "truth/organs", "truth/districts", "truth/lesions"),
+        "both": ("organs", "truth/organs", "SEG"),
+        "killed/.part-abc-volume-0001": ("organs", "CT"),
+    }
+    for case, names in cases.items():
+        for name in names:
+            write_nifti(LABELS, tmp_path / case / f"{name}.nii.gz")
+    for case, organs in (("phantom", "truth/organs.nii.gz"), ("both", "organs.nii.gz")):
+        assert [mask.name for mask in find_masks(tmp_path / case)] == [organs]
+    assert [mask.name for mask in find_masks(tmp_path / "phantom" / "truth")] == ["organs.nii.gz"]
+    assert [m.name for m in find_masks(tmp_path)] == ["both/organs.nii.gz", "phantom/truth/organs.nii.gz"]
+    with pytest.raises(InputError, match="no label map"):
+        find_masks(tmp_path / "killed")
+    (tmp_path / "phantom" / "truth" / "organs.nii.gz").unlink()
+    with pytest.raises(InputError, match="no label map"):
+        find_masks(tmp_path / "phantom")
+
+
+@pytest.mark.parametrize(
+    ("values", "word"), [(np.int16([-1000, 1, 40]), "down to -1000"), (np.float32([0.0, 1.5, 2.0]), "as 1.5")]
+)
+def test_what_is_no_label_map_is_refused_before_a_volume_is_made(
+    trained: Path, tmp_path: Path, values: Any, word: str
+) -> None:
+    write_nifti(LABELS, tmp_path / "masks" / "a.nii.gz")
+    write_nifti(LABELS.with_array(np.resize(values, (8, 8, 8))), tmp_path / "masks" / "b.nii.gz")
+    with pytest.raises(InputError, match=f"b.nii.gz is no label map: it holds values .*{word}"):
+        run("--model", trained, "--out", tmp_path / "made", "--masks", tmp_path / "masks")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_that_no_program_has_are_none(tmp_path: Path) -> None:
+    array = np.full((8, 8, 8), 4_000_000_000, np.uint32)
+    array[:4] = 5
+    write_nifti(LABELS.with_array(array), tmp_path / "huge.nii.gz")
+    array = np.asarray(find_masks(tmp_path / "huge.nii.gz")[0].read((5.0, 5.0, 5.0)).array)
+    assert set(np.unique(array)) == {0, 5}
 
 
 def test_its_volumes_are_measured(trained: Path, tmp_path: Path, make_torso: Callable[..., Study]) -> None:
@@ -197,6 +275,7 @@ def test_whose_numbers_a_map_has(tmp_path: Path) -> None:
     ("options", "word"),
     [
         (["--shape", "16,20"], "no shape"), (["--shape", "0,4,4"], "no shape"),
+        (["--shape", "1,2,²"], "no shape"), (["--shape", f"1,2,{'9' * 5000}"], "no shape"),
         (["--shape", "40000,40000,40000"], "more than can be made"),
         (["--steps", 21], "noise levels"),
         (["--district", "head"], "no head"), (["--mapping", "phantom"], "--mapping"),
@@ -211,6 +290,11 @@ def test_what_cannot_be_made_is_refused(
     with pytest.raises(InputError, match=word):
         run("--model", trained, "--out", tmp_path / "made", *options)
     assert not (tmp_path / "made").exists()
+
+
+def test_the_largest_seed_makes_volumes(trained: Path, tmp_path: Path) -> None:
+    said = run("--model", trained, "--out", tmp_path / "made", "--count", 1, "--seed", 2**32 - 1)
+    assert said["volumes"] == 1
 
 
 def test_a_model_that_has_not_learnt_is_refused(trained: Path, tmp_path: Path) -> None:

@@ -84,6 +84,17 @@ def test_the_grid_covers_the_whole_volume(spacing, angles):
     assert (own.max(axis=0) > np.array(grid.shape) - 1.5 - 2e-3).all()
 
 
+@given(
+    st.sampled_from(["linear", "nearest", "area"]), st.tuples(*[st.floats(0.7, 8.0)] * 3),
+    st.tuples(*[st.integers(1, 9)] * 3),
+)  # fmt: skip
+@settings(deadline=None, max_examples=60)
+def test_the_edge_may_go_on_where_a_grid_sticks_out(how, spacing, shape):
+    volume = Volume(np.full(shape, 40, np.int16), (3.0, 2.0, 5.0), unit="HU")
+    moved = resample_like(volume, grid_over(volume, spacing), how=how, outside=None)
+    assert np.abs(np.asarray(moved.array, float) - 40.0).max() < 0.01
+
+
 def test_labels_stay_labels():
     rng = np.random.default_rng(1)
     labels = Volume(rng.integers(0, 5, (9, 9, 9)).astype(np.uint8), (2, 2, 2), unit="label")

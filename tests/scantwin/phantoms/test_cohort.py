@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -50,6 +51,23 @@ def test_a_nifti_cohort_is_read_back(tmp_path: Path) -> None:
     assert json.loads((truth / "truth.json").read_text())["lesions"]
 
 
+def test_study_json_counts_the_lesions_that_are_labelled(tmp_path: Path) -> None:
+    """Of a patient's lesions some lie beyond the field of view; of others all voxels are a neighbour's."""
+    scanner = QUICK.model_copy(update={"field_of_view": "partial"})
+    folder = write_cohort(
+        tmp_path / "c", [random_patient(28, condition="lymphoma")], scanner, seed=1, voxel_mm=10.0
+    )
+    study = folder / "quick-0000"
+    labels = read_nifti(study / "SEG.nii.gz", "label")
+    there, counts = np.unique(labels.array[labels.array > 0], return_counts=True)
+    assert json.loads((study / "study.json").read_text())["lesions"] == len(there) < there.max()
+    told = json.loads((study / "truth" / "truth.json").read_text())["lesions"]
+    labelled = {lesion["label"]: lesion["labelled_ml"] for lesion in told if lesion["labelled_ml"]}
+    wanted = dict(zip(there.tolist(), counts * labels.voxel_ml, strict=True))
+    assert labelled == pytest.approx(wanted, abs=1e-3)
+    assert len(told) > len(labelled), "true, but not in these images"
+
+
 def test_a_cohort_is_repeatable_and_resumable(tmp_path: Path) -> None:
     specs = [random_patient(s, condition="negative") for s in (1, 2)]
     first = write_cohort(tmp_path / "a", specs, QUICK, seed=1, voxel_mm=10.0)
@@ -87,6 +105,24 @@ def test_a_folder_of_another_cohort_is_left_alone(tmp_path: Path) -> None:
     assert digest(folder) == before
     write_cohort(folder, 2, QUICK, seed=1, voxel_mm=10.0)  # more of the same is welcome
     assert (folder / "quick-0001" / "study.json").exists()
+
+
+def test_what_is_not_a_phantoms_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "quick-0000" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(InputError, match=r"not empty, and has no cohort\.json"):
+        write_cohort(tmp_path, 1, QUICK, seed=1, voxel_mm=10.0)
+    ours = write_cohort(tmp_path / "ours", 1, QUICK, seed=1, voxel_mm=10.0)
+    shutil.copytree(mine.parent, ours / "quick-0001")
+    with pytest.raises(InputError, match=r"quick-0001 is not empty"):
+        write_cohort(ours, 2, QUICK, seed=1, voxel_mm=10.0)
+    assert mine.exists() and (ours / "quick-0001" / "mine.txt").exists()
+    told = json.loads((ours / "cohort.json").read_text())
+    for damaged in ("", "[]", json.dumps({**told, "studies": 3})):
+        (ours / "cohort.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"damaged|another cohort"):
+            write_cohort(ours, 1, QUICK, seed=1, voxel_mm=10.0)
 
 
 @pytest.mark.parametrize("vendor", ["siemens", "ge", "philips"])

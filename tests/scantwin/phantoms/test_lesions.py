@@ -13,19 +13,31 @@ def test_a_healthy_patient_has_none(man: Phantom) -> None:
     assert not man.lesions.array.any()
 
 
+def assert_truth_is_painted(phantom: Phantom) -> None:
+    labels = phantom.lesions.array
+    assert set(np.unique(labels)) - {0} == {lesion.label for lesion in phantom.truth}
+    for lesion in phantom.truth:
+        inside = labels == lesion.label
+        assert lesion.volume_ml == pytest.approx(inside.sum() * phantom.lesions.voxel_ml, abs=0.001)
+        assert lesion.suvmax == pytest.approx(phantom.suv.array[inside].max(), abs=0.01)
+
+
 def test_labels_and_truth_agree(woman: Phantom) -> None:
     assert len(woman.truth) >= 1
+    assert_truth_is_painted(woman)
     labels = woman.lesions.array
-    assert set(np.unique(labels)) - {0} <= {lesion.label for lesion in woman.truth}
     for lesion in woman.truth:
         inside = labels == lesion.label
         if inside.sum() < 8:
             continue  # grown over by its neighbour
-        suv = woman.suv.array[inside]
-        # A neighbour that grew into it may be hotter.
-        assert suv.max() <= 1.01 * max(other.suvmax for other in woman.truth)
         index = np.argwhere(inside).mean(axis=0)
         assert np.linalg.norm(woman.lesions.world(index) - lesion.centre_mm) < 20
+
+
+def test_a_lesion_that_others_have_grown_over_is_none() -> None:
+    phantom = build_patient(random_patient(28, condition="lymphoma"), (12.0, 12.0, 12.0))
+    assert max(lesion.label for lesion in phantom.truth) > len(phantom.truth) > 10, "one of 20 is gone"
+    assert_truth_is_painted(phantom)
 
 
 def test_suvmean_is_about_six_tenths_of_suvmax() -> None:
@@ -47,7 +59,9 @@ def test_numbers_volumes_and_uptake(condition: str) -> None:
         lesions += phantom.truth
     assert all(1 <= n <= 30 for n in counts)
     assert 1 <= np.median(counts) <= 7
-    assert all(2 <= lesion.suvmax <= 43 for lesion in lesions)
+    # At least 2 where they are hottest, of which voxels as large as these show a part.
+    assert all(0 < lesion.suvmax <= 43 for lesion in lesions)
+    assert np.median([lesion.suvmax for lesion in lesions]) > 2
     kinds = {lesion.kind for lesion in lesions}
     assert len(kinds) >= 3
     assert ("lung" in kinds) == (condition != "lymphoma")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from typer.testing import CliRunner
 
@@ -37,7 +38,9 @@ def test_qc_writes_and_measures(tmp_path: Path) -> None:
     "args",
     [
         ["qc", "--kind", "cube"], ["qc", "--site", "moon"], ["qc", "--when", "tomorrow"],
-        ["qc", "--suv-scale", "-1"],
+        ["qc", "--suv-scale", "-1"], ["qc", "--suv-scale", "1e-9"], ["qc", "--suv-scale", "nan"],
+        ["qc", "--form", "dicom", "--when", "0001-01-01"], ["cohort", "--when", "1989-12-31"],
+        ["qc", "--site", "rural", "--when", "2032-12-09"],  # its drift has taken nearly all
         ["cohort", "--form", "jpeg"], ["cohort", "--vendor", "acme"], ["cohort", "--condition", "flu"],
     ],
 )  # fmt: skip
@@ -46,6 +49,13 @@ def test_what_is_not_known_is_refused(tmp_path: Path, args: list[str]) -> None:
     assert isinstance(done.exception, InputError)
     assert done.exception.hint
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", ["cohort", "qc", "picture"])
+def test_a_seed_beyond_32_bits_is_refused(tmp_path: Path, command: str) -> None:
+    done = runner.invoke(app, [command, "--out", str(tmp_path / "x"), "--seed", str(2**32)])
+    assert done.exit_code == 2
+    assert "0<=x<=4294967295" in click.unstyle(done.output)
 
 
 def test_cohort_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

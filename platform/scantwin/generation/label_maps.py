@@ -1,0 +1,30 @@
+"""Whether a file that is given as a label map is one: CTs and PETs are easily named instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from scantwin.errors import InputError
+from scantwin.imaging.volume import Volume
+
+
+def check_labels(labels: Volume, shown: Path) -> None:
+    """Raises `InputError` unless all values are whole numbers from 0 on; NaN (outside a field) is nothing."""
+    values = np.asarray(labels.array)
+    if values.dtype.kind == "u":
+        return
+    values = np.nan_to_num(values, nan=0.0) if values.dtype.kind == "f" else values
+    lowest = float(values.min())
+    if lowest < 0:
+        raise _no_labels(shown, f"values down to {lowest:g}")
+    if values.dtype.kind == "f" and (odd := values[values != np.rint(values)]).size:
+        raise _no_labels(shown, f"values such as {float(odd[0]):g}")
+
+
+def _no_labels(shown: Path, found: str) -> InputError:
+    return InputError(
+        f"{shown} is no label map: it holds {found}.",
+        hint="Labels are whole numbers from 0 on. Is it a CT or a PET?",
+    )
