@@ -23,7 +23,7 @@ from scantwin.learning.drawing_ahead import drawn_ahead
 from scantwin.learning.machine import drawers
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import Movable, System
-from scantwin.learning.training_state import TrainingState
+from scantwin.learning.training_state import TrainingState, diverged
 from scantwin.terminal import Advance, silent
 
 Name = TypeVar("Name", bound=str)
@@ -82,7 +82,8 @@ def train(
     `span` is which part of the whole training this is (0 to 1): the learning rate's schedule runs over the
     whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
     training found there goes on. Of the weights that `watcher` scores the best are delivered; without any
-    score, the averaged weights at the end.
+    score, the averaged weights at the end. Raises `ScanTwinError` when the training diverges: the state in
+    the file is then one of before.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
@@ -127,6 +128,7 @@ def train(
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
                 batch = next(batches).to(system.device)
                 losses = system.training_step(district, batch, progress)
+            _require_numbers(losses, district, step + 1)
             state.after(district, losses)
             done = step + 1
             advance(done, steps, f"{district} {_first(losses)}")
@@ -143,6 +145,13 @@ def train(
     chosen = state.best_step if math.isfinite(state.best_score) else None
     seconds = time.monotonic() - began
     return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
+
+
+def _require_numbers(losses: dict[str, float], district: str, step: int) -> None:
+    """Raises what `diverged` says: no later step mends it."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise diverged(step, f"the loss {name} of the {district}")
 
 
 def _begin(state: TrainingState, resume: Path | None, watcher: Watcher | None) -> int:

@@ -15,13 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
 from scantwin.files import whole_file
 from scantwin.imaging.study import District
 from scantwin.learning.system import System
 
 Weights = dict[str, dict[str, Tensor]]
 """Component -> parameter -> value."""
+
+
+def diverged(step: int, what: str) -> ScanTwinError:
+    """What is said of a training in which `what` was no number after `step` steps."""
+    return ScanTwinError(
+        f"The training diverged at step {step}: {what} is not a number any more.",
+        hint="Train with a smaller optimisation.learning_rate (and discriminator_rate) in the recipe.",
+    )
 
 
 class TrainingState:
@@ -116,7 +124,10 @@ class TrainingState:
         }
 
     def save(self, path: Path, step: int) -> None:
-        """Writes the checkpoint, whole."""
+        """Writes the checkpoint, whole; one with weights that are no numbers replaces none (`diverged`)."""
+        for component, network in self.system.components().items():
+            if not all(value.isfinite().all() for value in network.state_dict().values()):
+                raise diverged(step, f"a weight of {component}")
         tensors: dict[str, Tensor] = {}
         for component, network in self.system.components().items():
             for key, value in network.state_dict().items():

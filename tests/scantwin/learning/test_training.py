@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from scantwin import systems
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
+from scantwin.learning import training
 from scantwin.learning.optimising import rate_factor
 from scantwin.learning.patches import Sampler
 from scantwin.learning.recipe_parts import Optimisation
@@ -87,7 +88,6 @@ def test_a_killed_training_goes_on_to_the_same_weights(bar_cohort, tiny_recipe, 
     state = tmp_path / "state.safetensors"
     parts = systems.build(tiny_recipe, seed=1)
     # The checkpoint of an orderly stop stands in for the timed one; then it is killed further on.
-    from scantwin.learning import training
 
     training._CHECKPOINT_EVERY_S, before = 0.0, training._CHECKPOINT_EVERY_S
     try:
@@ -129,8 +129,8 @@ def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path)
     good = path.read_bytes()
     save_file({"a": torch.zeros(2)}, path)
     others = [path.read_bytes()]
-    for training in ("", "7", "null"):
-        save_file({"a": torch.zeros(2)}, path, metadata={"training": training})
+    for told in ("", "7", "null"):
+        save_file({"a": torch.zeros(2)}, path, metadata={"training": told})
         others.append(path.read_bytes())
     for bad in (good[:-5], good[: len(good) // 2], good[:5], b"", b"\x80\x04pickle" * 9, *others):
         path.write_bytes(bad)
@@ -144,3 +144,33 @@ def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path)
 def test_nothing_to_learn_is_said(tiny_recipe):
     with pytest.raises(InputError, match="district"):
         train(systems.build(tiny_recipe, seed=1), [], steps=2, seed=3)
+
+
+@pytest.mark.parametrize("when", ["in a loss", "in the last step's weights"])
+def test_a_training_that_diverges_says_so_and_leaves_the_checkpoint_before(
+    bar_cohort, tiny_recipe, tmp_path, monkeypatch, when
+):
+    monkeypatch.setattr(training, "_CHECKPOINT_EVERY_S", 0.0)
+    state, kept = tmp_path / "state.safetensors", []
+    system = systems.build(tiny_recipe, seed=1)
+    generators = [network for name, network in system.components().items() if "generator" in name]
+
+    def spoil(step):
+        if step == 3:
+            kept.append(state.read_bytes())
+            for network in generators:
+                next(iter(network.parameters())).data.fill_(torch.nan)
+
+    steps = 12 if when == "in a loss" else 3
+    says = "at step 4: the loss" if steps == 12 else "at step 3: a weight of pix2pix/trunk/generator"
+    with pytest.raises(ScanTwinError, match=says) as caught:
+        train(system, bar_cohort.training, steps=steps, seed=3, resume=state, after_step=spoil)
+    assert "learning_rate" in caught.value.hint and caught.value.exit_code == 1
+    assert state.read_bytes() == kept[0]
+
+
+def test_a_rate_beyond_reason_diverges(bar_cohort, tiny_recipe):
+    rules = tiny_recipe.optimisation.model_copy(update={"learning_rate": 1e12})
+    recipe = tiny_recipe.model_copy(update={"optimisation": rules})
+    with pytest.raises(ScanTwinError, match="diverged at step"):
+        train(systems.build(recipe, seed=1), bar_cohort.training, steps=12, seed=3)
