@@ -17,6 +17,7 @@ from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
 from scantwin.evaluation.uptake import sphere_means
 from scantwin.evaluation.volumes import Response, responses
+from scantwin.imaging.reasons import reject
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
 from scantwin.imaging.volume import Volume
@@ -93,7 +94,7 @@ class Case:
 
 
 def case_of(study: PreparedStudy) -> Case:
-    """The patient on the PET's own grid."""
+    """The patient on the PET's own grid. Raises the rejection `pair.far-apart` where no body is on it."""
     if study.pet is None:
         raise ValueError("a study without PET cannot be measured against")
     pet = study.pet
@@ -101,7 +102,10 @@ def case_of(study: PreparedStudy) -> Case:
         np.uint8
     )
     hu = resample_like(study.grid.with_array(study.hu, "HU"), pet, outside=-1000.0).array
-    body = labels > 0
+    body = study.body_on(pet)
+    if not body.any():
+        raise reject("pair.far-apart", found="no voxel of the PET lies in the body")
+    labels[~body] = 0
     occupied = np.argwhere(body)
     low = tuple(int(v) for v in np.maximum(occupied.min(axis=0) - 4, 0))
     high = tuple(int(v) for v in np.minimum(occupied.max(axis=0) + 5, pet.shape))

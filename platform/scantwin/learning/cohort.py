@@ -22,7 +22,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_SUFFIX = ".9.safetensors"
+_SUFFIX = ".10.safetensors"
 """Of the cached files, with their format: raised when what is prepared changes."""
 
 

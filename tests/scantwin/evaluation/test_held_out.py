@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from scantwin import systems
-from scantwin.errors import InputError
+from scantwin.errors import InputError, Rejection
 from scantwin.evaluation.held_out import case_of, compare, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
 from scantwin.evaluation.report import evaluate_studies
 from scantwin.evaluation.tally import Tally
+from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.prepared import prepare
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, load_arrays, system_arrays
@@ -149,6 +150,23 @@ def test_lesion_figures_have_their_spread_over_lesions(trained, bar_cohort, tiny
         assert both["n"] == 2
         assert sd == pytest.approx(abs(one[name] - two[name]) / np.sqrt(2), rel=1e-6, abs=1e-9)
     assert both["sd"]["mae"] > 0
+
+
+def test_the_whole_body_is_measured_whatever_districts_a_study_brings(make_bar):
+    bar = make_bar(3)
+    labels = np.asarray(bar.districts.array).copy()
+    labels[labels == DISTRICT_LABEL["legs"]] = 0
+    without_legs = replace(bar, districts=bar.districts.with_array(labels, "label"))
+    whole, part = (case_of(prepare(study, (8.0, 8.0, 8.0))) for study in (bar, without_legs))
+    assert np.array_equal(part.body, whole.body) and np.array_equal(part.true, whole.true)
+    assert set(part.masks()) == set(whole.masks()) - {"legs"}
+    assert np.array_equal(part.masks()["trunk"], whole.masks()["trunk"])
+
+
+def test_a_case_without_a_body_is_refused_with_a_sentence(make_bar):
+    study = prepare(make_bar(3), (8.0, 8.0, 8.0))
+    with pytest.raises(Rejection, match="no voxel of the PET"):
+        case_of(replace(study, body=np.zeros_like(study.body)))
 
 
 @pytest.mark.parametrize("spacing", [(8.0, 4.0, 4.0), (16.0, 16.0, 16.0)])
