@@ -94,6 +94,8 @@ def _of_pet(
             scanner, [study for study, _ in known], model.statistics or None, seed=seed,
             organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
         )  # fmt: skip
+    for warning in report["warnings"]:
+        err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
     return {"seed": seed, "sampling": sampling_of(model.recipe), **report}
 
 

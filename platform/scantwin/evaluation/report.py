@@ -8,7 +8,7 @@ from typing import Any
 
 from scantwin.errors import InputError
 from scantwin.evaluation import frechet
-from scantwin.evaluation.held_out import case_of, on_pet, organ_masks, say_reference
+from scantwin.evaluation.held_out import case_for, on_pet, organ_masks, say_reference
 from scantwin.evaluation.intervals import Intervals
 from scantwin.evaluation.measuring import measure
 from scantwin.evaluation.references import REFERENCES, Statistics
@@ -38,6 +38,8 @@ def evaluate_studies(
 ) -> dict[str, Any]:
     """The report: model and references beside each other, mean and SD over patients, by region and condition.
 
+    All figures are of what the model says something about; what it never learnt is told in `warnings`.
+
     `training` holds the training statistics behind the references; without them there are none.
     `seed` fixes what a system draws; `extractor` is of the Frechet distance, by default the project's own.
     """
@@ -46,12 +48,16 @@ def evaluate_studies(
     conditions: dict[str, Tally] = defaultdict(Tally)
     features: dict[str, frechet.Gaussian] = defaultdict(frechet.Gaussian)
     intervals = Intervals()
+    warnings: dict[str, None] = {}  # keeps the order in which they came
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
-        case = case_of(study)
+        case = case_for(scanner, study)
+        if case is None:
+            continue
         known = organs(study.name)
         masks = organ_masks(*known, case) if known is not None else {}
         made = scanner.synthesise(study, seed=seed)
+        warnings |= dict.fromkeys(made.warnings)
         moved = on_pet(study, made.pet, case)
         said = {"model": moved}
         for reference in REFERENCES if training else ():
@@ -76,8 +82,9 @@ def evaluate_studies(
         if who != "true"
     }
     return {
-        "n": len(studies),
+        "n": tallies["model"].patients,
         "range": list(SUV_RANGE),
+        "warnings": [*warnings],
         **tallies["model"].report(),
         "uncertainty": intervals.report(),
         "frechet": {"figure": extractor.figure, "extractor": extractor.name, "planes": "2.5D", **distances},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -151,6 +151,13 @@ class VirtualScanner:
         """Whether somebody has learnt every part of `study` that is scanned; else `synthesise` raises."""
         everywhere = self.speaks("whole-body")
         return everywhere or all(self.speaks(d) for d in districts_to_scan(study, self.system.recipe))
+
+    def spoken_of(self, study: PreparedStudy) -> PreparedStudy:
+        """What of `study` the model says something about: elsewhere its PET is 0, and that means nothing."""
+        said = np.logical_or.reduce([*districts_to_scan(study, self.system.recipe).values()])
+        if said[study.body].all():
+            return study
+        return replace(study, body=study.body & said, labels=np.where(said, study.labels, 0).astype(np.uint8))
 
     def speaks(self, district: District) -> bool:
         """Whether networks of its own have learnt `district`."""

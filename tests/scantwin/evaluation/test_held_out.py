@@ -11,6 +11,7 @@ from scantwin.evaluation.held_out import case_of, compare, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
 from scantwin.evaluation.report import evaluate_studies
 from scantwin.evaluation.tally import Tally
+from scantwin.evaluation.watching import Watch
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.prepared import prepare
 from scantwin.learning.training import train
@@ -150,6 +151,40 @@ def test_lesion_figures_have_their_spread_over_lesions(trained, bar_cohort, tiny
         assert both["n"] == 2
         assert sd == pytest.approx(abs(one[name] - two[name]) / np.sqrt(2), rel=1e-6, abs=1e-9)
     assert both["sd"]["mae"] > 0
+
+
+@pytest.fixture
+def of_trunks(bar_model):
+    """The model of the bars without its legs and whole bodies."""
+    recipe = bar_model.recipe.model_copy(update={"districts": ("trunk",)})
+    own = {name: arrays for name, arrays in bar_model.components.items() if "/trunk/" in name}
+    return replace(bar_model, recipe=recipe, components=own)
+
+
+def test_what_a_model_never_learnt_is_told_and_is_in_no_figure(of_trunks, bar_cohort):
+    scanner = systems.scanner_for(of_trunks)
+    report = evaluate_studies(scanner, bar_cohort.held_out, training_statistics(bar_cohort.training))
+    assert any("only a part of the body" in warning for warning in report["warnings"])
+    for said in (report, *report["references"].values()):
+        assert set(said["districts"]) == {"trunk"}
+        assert said["whole_body"]["mae"] == said["districts"]["trunk"]["mae"]
+    metrics = measure(scanner.system, bar_cohort.held_out).metrics
+    assert metrics["model/whole-body/mae/sum"] == metrics["model/trunk/mae/sum"]
+    assert not any("/legs/" in name for name in metrics)
+    study = bar_cohort.held_out[0]
+    legs = np.where(study.labels == DISTRICT_LABEL["legs"], np.float32(9.0), study.suv)
+    watches = [Watch(scanner.system, [one], {}, shown=None) for one in (study, replace(study, suv=legs))]
+    assert watches[0].look(1) == watches[1].look(1), "what legs take up is no matter"
+
+
+def test_a_district_too_small_for_the_pets_grid_is_left_out(of_trunks, bar_cohort):
+    study = bar_cohort.held_out[0]
+    labels = np.where(study.body, DISTRICT_LABEL["legs"], 0).astype(np.uint8)
+    labels[tuple(np.argwhere(study.body)[0])] = DISTRICT_LABEL["trunk"]
+    z, y, x = (int(last) for last in np.argwhere(study.body)[-1])
+    far = study.pet.crop((z - 3, y - 3, x - 3), (z + 1, y + 1, x + 1))
+    sliver = replace(study, labels=labels, pet=far)
+    assert not measure(systems.scanner_for(of_trunks).system, [sliver]).metrics
 
 
 def test_the_whole_body_is_measured_whatever_districts_a_study_brings(make_bar):
