@@ -73,7 +73,7 @@ def evaluate(
 def _of_pet(
     model: Model, data: Path, features: Extractor | None, seed: int, *, quiet: bool
 ) -> dict[str, Any]:
-    from scantwin.evaluation.report import evaluate_studies
+    from scantwin.evaluation.report import Patient, evaluate_studies
     from scantwin.systems import scanner_for
     from scantwin.translation.variants import sampling_of
 
@@ -88,12 +88,11 @@ def _of_pet(
     if len(known) < len(prepared):
         left_out = [study.name for study, _ in prepared if not scanner.can_scan(study)]
         err.print(f"[yellow]Left out, not learnt by this model:[/yellow] {escape(', '.join(left_out))}")
-    folders = {study.name: folder for study, folder in known}
+    patients = [Patient(study, known_organs(folder)) for study, folder in known]
     with progress_bar("measuring", quiet=quiet) as advance:
         report = evaluate_studies(
-            scanner, [study for study, _ in known], model.statistics or None, seed=seed,
-            organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
-        )  # fmt: skip
+            scanner, patients, model.statistics or None, seed=seed, extractor=features, advance=advance
+        )
     for warning in report["warnings"]:
         err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
     return {"seed": seed, "sampling": sampling_of(model.recipe), **report}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from scantwin.errors import InputError
 from scantwin.evaluation import frechet
@@ -22,17 +21,23 @@ from scantwin.terminal import Advance, silent
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
-Organs = Callable[[str], tuple[Volume, dict[str, int]] | None]
-"""Study name -> label volume and the label of each organ, where they are known."""
+Organs = tuple[Volume, dict[str, int]]
+"""A label volume and the label of each organ."""
+
+
+class Patient(NamedTuple):
+    """Who is measured on, and where that patient's organs are, if it is known."""
+
+    study: PreparedStudy
+    organs: Organs | None = None
 
 
 def evaluate_studies(
     scanner: VirtualScanner,
-    studies: list[PreparedStudy],
+    patients: list[Patient],
     training: Statistics | None,
     *,
     seed: int = 0,
-    organs: Organs = lambda _: None,
     extractor: frechet.Extractor | None = None,
     advance: Advance = silent,
 ) -> dict[str, Any]:
@@ -49,13 +54,12 @@ def evaluate_studies(
     features: dict[str, frechet.Gaussian] = defaultdict(frechet.Gaussian)
     intervals = Intervals()
     warnings: dict[str, None] = {}  # keeps the order in which they came
-    for number, study in enumerate(studies):
-        advance(number, len(studies), study.name)
+    for number, (study, organs) in enumerate(patients):
+        advance(number, len(patients), study.name)
         case = case_for(scanner, study)
         if case is None:
             continue
-        known = organs(study.name)
-        masks = organ_masks(*known, case) if known is not None else {}
+        masks = organ_masks(*organs, case) if organs is not None else {}
         made = scanner.synthesise(study, seed=seed)
         warnings |= dict.fromkeys(made.warnings)
         moved = on_pet(study, made.pet, case)
@@ -73,7 +77,7 @@ def evaluate_studies(
             frechet.gather(features[who], pet, case.body, SUV_RANGE, extractor)
         frechet.gather(features["true"], case.true, case.body, SUV_RANGE, extractor)
         intervals.add(moved, on_pet(study, made.std, case), case, masks)
-    advance(len(studies), len(studies))
+    advance(len(patients), len(patients))
     # A PET of two or three slices has none that a network could be shown.
     enough = features["true"].count >= 2
     distances = {

@@ -9,7 +9,7 @@ from scantwin import systems
 from scantwin.errors import InputError, Rejection
 from scantwin.evaluation.held_out import case_of, compare, measure
 from scantwin.evaluation.references import REFERENCES, training_statistics
-from scantwin.evaluation.report import evaluate_studies
+from scantwin.evaluation.report import Patient, evaluate_studies
 from scantwin.evaluation.tally import Tally
 from scantwin.evaluation.watching import Watch
 from scantwin.imaging.study import DISTRICT_LABEL
@@ -24,6 +24,10 @@ def trained(bar_cohort, tiny_recipe):
     system = systems.build(tiny_recipe, seed=1)
     result = train(system, bar_cohort.training, steps=60, seed=1)
     return system, result
+
+
+def patients(studies):
+    return [Patient(study) for study in studies]
 
 
 def test_sums_over_two_patients_are_the_sum_of_each(trained, bar_cohort):
@@ -95,7 +99,7 @@ def test_a_model_that_diverged_is_said_so_and_has_no_figure(trained, bar_cohort,
     }
     model = Model(tiny_recipe, arrays, {"patches": result.patches})
     with pytest.raises(InputError, match="not numbers"):
-        evaluate_studies(systems.scanner_for(model), bar_cohort.held_out, None)
+        evaluate_studies(systems.scanner_for(model), patients(bar_cohort.held_out), None)
     case = case_of(bar_cohort.held_out[0])
     spoilt = case.true.copy()
     spoilt[tuple(np.argwhere(case.body)[len(np.argwhere(case.body)) // 2])] = np.nan
@@ -107,7 +111,7 @@ def test_a_pet_of_three_slices_has_no_frechet_distance(trained, bar_cohort, tiny
     model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
     study = bar_cohort.held_out[0]
     thin = replace(study, pet=study.pet.crop((20, 10, 12), (23, 13, 15)), pet_lesions=None)
-    report = evaluate_studies(systems.scanner_for(model), [thin], None)
+    report = evaluate_studies(systems.scanner_for(model), [Patient(thin)], None)
     assert report["frechet"]["model"] is None and report["whole_body"]["mae"]["mean"] >= 0
 
 
@@ -115,7 +119,7 @@ def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
     system, result = trained
     model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
     report = evaluate_studies(
-        systems.scanner_for(model), bar_cohort.held_out, training_statistics(bar_cohort.training)
+        systems.scanner_for(model), patients(bar_cohort.held_out), training_statistics(bar_cohort.training)
     )
     assert report["n"] == 1 and report["range"] == [0.0, 20.0]
     assert set(report["whole_body"]) >= {"mae", "psnr", "ssim"}
@@ -144,7 +148,7 @@ def test_lesion_figures_have_their_spread_over_lesions(trained, bar_cohort, tiny
     model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
     scanner = systems.scanner_for(model)
     one, two, both = (
-        evaluate_studies(scanner, studies, None)["lesions"]
+        evaluate_studies(scanner, patients(studies), None)["lesions"]
         for studies in (bar_cohort.training[:1], bar_cohort.training[1:2], bar_cohort.training[:2])
     )
     for name, sd in both["sd"].items():
@@ -163,7 +167,8 @@ def of_trunks(bar_model):
 
 def test_what_a_model_never_learnt_is_told_and_is_in_no_figure(of_trunks, bar_cohort):
     scanner = systems.scanner_for(of_trunks)
-    report = evaluate_studies(scanner, bar_cohort.held_out, training_statistics(bar_cohort.training))
+    training = training_statistics(bar_cohort.training)
+    report = evaluate_studies(scanner, patients(bar_cohort.held_out), training)
     assert any("only a part of the body" in warning for warning in report["warnings"])
     for said in (report, *report["references"].values()):
         assert set(said["districts"]) == {"trunk"}
