@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ import numpy as np
 import pytest
 
 from scantwin.cli.evaluate import evaluate
+from scantwin.errors import InputError
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import Study
+from scantwin.learning import prepared
+from scantwin.learning.prepared import prepare
 from scantwin.learning.weights import Model
 from scantwin.phantoms.tissues import ORGANS
 
@@ -48,3 +53,32 @@ def test_patients_of_one_name_have_organs_of_their_own(
     said = measured(capsys, model, tmp_path)
     assert said["n"] == 2 and said["organs"]["n"] == 3
     assert {name: figures["n"] for name, figures in said["agreement"].items()} == {"liver": 2, "spleen": 1}
+
+
+def test_no_more_than_two_patients_are_in_memory_at_once(
+    model: Path, make_bar: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that was measured, and the one that is being read."""
+    for number in range(5):
+        write(make_bar(number), tmp_path / f"p{number}")
+    made: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def watched(*arguments: Any, **more: Any) -> Any:
+        gc.collect()
+        study = prepare(*arguments, **more)
+        made.append(weakref.ref(study))
+        alive.append(sum(one() is not None for one in made))
+        return study
+
+    monkeypatch.setattr(prepared, "prepare", watched)
+    evaluate(str(model), tmp_path, threads=1, as_json=True)
+    assert len(alive) == 5 and max(alive) <= 2
+
+
+def test_studies_without_anything_to_measure_are_one_sentence(
+    model: Path, make_bar: Callable[..., Study], tmp_path: Path
+) -> None:
+    write_nifti(make_bar(1).ct, tmp_path / "p" / "CT.nii.gz")
+    with pytest.raises(InputError, match="has both a CT and a PET"):
+        evaluate(str(model), tmp_path, threads=1, as_json=True)
