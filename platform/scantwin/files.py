@@ -19,8 +19,11 @@ _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; renames it to `path` when the block ends well."""
+def whole_file(path: Path | str, *, private: bool = False) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; renames it to `path` when the block ends well.
+
+    Only its owner can ever read it if it is `private`.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The full name stays at the end: writers choose the format by the suffix (.nii.gz).
@@ -29,7 +32,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     aside = Path(name)
     try:
         yield aside
-        aside.chmod(0o644 & ~_umask())
+        aside.chmod(0o600 if private else 0o644 & ~_umask())
         aside.replace(target)
     except OSError as error:
         # A write that failed (a full disk) does not say where.
@@ -92,10 +95,8 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
     """Writes `data` as JSON, whole; `private` keeps it readable by the owner only."""
-    with whole_file(path) as aside:
+    with whole_file(path, private=private) as aside:
         aside.write_text(json.dumps(data, indent=2, sort_keys=False, default=str) + "\n")
-    if private:
-        Path(path).chmod(0o600)
     return Path(path)
 
 

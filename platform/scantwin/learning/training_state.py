@@ -151,7 +151,8 @@ class TrainingState:
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             **self.about,
         }  # fmt: skip
-        with whole_file(path) as aside:
+        # What CycleGAN remembers (`System.memory`) are patches of patients.
+        with whole_file(path, private=True) as aside:
             plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
             save_file(plain, aside, metadata={"training": json.dumps(about)})
 

@@ -104,6 +104,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(bar_cohort, tiny_recipe, 
 def test_a_checkpoint_of_another_recipe_is_refused(bar_cohort, tiny_recipe, tmp_path):
     state = tmp_path / "state.safetensors"
     train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
+    assert state.stat().st_mode & 0o777 == 0o600, "it may hold patches of patients"
     other = tiny_recipe.model_copy(update={"name": "other"})
     with pytest.raises(InputError, match="another recipe"):
         train(systems.build(other, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
