@@ -105,13 +105,30 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
 
     Raises `busy` where another process has it.
     """
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise busy from None
-    return file
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise busy from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # whoever had it deleted it: it keeps nobody out any more
+
+
+@contextmanager
+def at_work(folder: Path, mark: Path) -> Iterator[None]:
+    """Keeps others out of `folder` by a lock on the file `mark`, which goes when the work is over.
+
+    Raises `ResourceError` where somebody is at work.
+    """
+    busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
+    with lock(mark, busy):
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -122,17 +139,13 @@ def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
     `ResourceError` where somebody is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark, path = folder / ".at-work", folder / "order.json"
-    busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
-    with lock(mark, busy):
+    path = folder / "order.json"
+    with at_work(folder, folder / ".at-work"):
         other = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(order))
         if other and any(one != path and not one.name.startswith(".") for one in folder.iterdir()):
             raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
         write_json(path, order)
-        try:
-            yield
-        finally:
-            mark.unlink(missing_ok=True)
+        yield
 
 
 def write_private(path: Path | str, data: bytes) -> Path:

@@ -9,7 +9,8 @@ import pytest
 
 from scantwin.cli.evaluate import evaluate
 from scantwin.cli.train import cohort_of, train
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ResourceError
+from scantwin.files import at_work
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.recipe import Recipe
@@ -57,6 +58,16 @@ def test_cyclegan_learns_from_cts_and_pets_of_different_patients(strangers, caps
 def test_a_paired_system_refuses_them(strangers):
     with pytest.raises(InputError, match="No study with both a CT and a PET"):
         run(strangers, "pix2pix")
+
+
+def test_two_trainings_of_one_model_at_once_are_refused(strangers, capsys):
+    with at_work(strangers.parent / "cyclegan", strangers.parent / ".cyclegan-lock"):
+        with pytest.raises(ResourceError, match="Somebody works in"):
+            run(strangers, "cyclegan")
+        assert not (strangers.parent / ".cyclegan-cache").exists(), "nothing was begun"
+    run(strangers, "cyclegan")
+    assert json.loads(capsys.readouterr().out)["steps"] == 3
+    assert not (strangers.parent / ".cyclegan-lock").exists()
 
 
 def test_a_model_replaces_no_patients(strangers):
