@@ -152,6 +152,22 @@ class Model:
         return cls(recipe, {str(name): _read(folder, str(name), about) for name in names}, record, statistics)
 
 
+def require_model_alone(folder: Path) -> None:
+    """Refuses, with `InputError`, what is no model folder or holds anything that is no part of its model.
+
+    To be asked before a folder is given to others, who take all that is in it.
+    """
+    model = Model.load(folder)
+    own = {"model.json", *map(_file_of, (*model.components, _STATISTICS))}
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    if odd := sorted(set(there) - own):
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise InputError(
+            f"{folder} holds files that are no part of its model: {', '.join(odd[:3])}{more}.",
+            hint="Take them out: all that is in the folder would be published.",
+        )
+
+
 def _not_a_number(part: str) -> ScanTwinError:
     return ScanTwinError(
         f"The model is not saved: its {part} holds what is not a number. Its training diverged.",

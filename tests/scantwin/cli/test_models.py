@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from scantwin import NOTICE
 from scantwin.cli.models import app
 from scantwin.errors import InputError
+from scantwin.learning.recipe import Recipe
+from scantwin.learning.weights import Model
 
 
 def _said(*arguments: str) -> str:
@@ -19,11 +23,16 @@ def _said(*arguments: str) -> str:
     return result.stdout
 
 
-def test_publish_list_show_fetch(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "model.json").write_text('{"recipe": {"system": "pix2pix"}, "record": {"steps": 3}}')
+@pytest.fixture
+def model(tiny_recipe: Recipe, tmp_path: Path) -> Path:
+    """A model's folder."""
+    component = {"pix2pix/trunk/generator": {"weight": np.ones(3, np.float32)}}
+    return Model(tiny_recipe, component, {"steps": 3}).save(tmp_path / "m")
+
+
+def test_publish_list_show_fetch(home: Path, tmp_path: Path, model: Path) -> None:
     assert "empty" in _said("list")
-    published = json.loads(_said("publish", str(tmp_path / "m"), "--name", "demo", "--json"))
+    published = json.loads(_said("publish", str(model), "--name", "demo", "--json"))
     assert published["notice"] == NOTICE
     listed = json.loads(_said("list", "--json"))
     assert [v["version"] for v in listed["models"]] == [published["version"]]
@@ -35,6 +44,34 @@ def test_publish_list_show_fetch(home: Path, tmp_path: Path) -> None:
     fetched = json.loads(_said("fetch", "demo", "--out", str(tmp_path / "out"), "--json"))
     assert (Path(fetched["folder"]) / "model.json").exists()
     assert (home / "registry").is_dir()
+
+
+def _publish(folder: Path, *more: str) -> None:
+    words = ["publish", str(folder), "--name", "demo", *more]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_what_is_no_model_or_more_than_one_is_not_published(home: Path, model: Path) -> None:
+    (model / "notes" / "deep").mkdir(parents=True)
+    (model / "notes" / "deep" / "patients.csv").write_text("a name")
+    with pytest.raises(InputError, match=r"no part of its model: notes/deep/patients\.csv\."):
+        _publish(model)
+    shutil.rmtree(model / "notes")
+    (weights,) = (model / "components").iterdir()
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(InputError, match="changed or cut short"):
+        _publish(model)
+    assert json.loads(_said("list", "--json"))["models"] == []
+
+
+def test_the_parent_of_a_model_is_one_that_is_known(home: Path, model: Path) -> None:
+    with pytest.raises(InputError, match="no model version or name 'nobody'"):
+        _publish(model, "--parent", "nobody")
+    first = json.loads(_said("publish", str(model), "--name", "first", "--json"))["version"]
+    loaded = Model.load(model)
+    later = Model(loaded.recipe, loaded.components, {"steps": 4}).save(model.parent / "later")
+    said = json.loads(_said("publish", str(later), "--name", "later", "--parent", "first", "--json"))
+    assert said["parent"] == first
 
 
 def test_an_unknown_version_is_bad_input(home: Path) -> None:
