@@ -37,6 +37,9 @@ def list_versions(
     versions = _registry().list(name=name, system=system)
 
     def people() -> None:
+        if not versions and (name or system):
+            out.print("No version in the registry matches.")
+            return
         if not versions:
             out.print(
                 "The registry is empty. Publish a model with `scantwin models publish DIR --name NAME`."

@@ -37,7 +37,8 @@ def test_publish_list_show_fetch(home: Path, tmp_path: Path, model: Path) -> Non
     listed = json.loads(_said("list", "--json"))
     assert [v["version"] for v in listed["models"]] == [published["version"]]
     assert published["version"] in _said("list", "--system", "pix2pix")
-    assert published["version"] not in _said("list", "--system", "cyclegan")
+    for others in (("--system", "cyclegan"), ("--name", "other"), ("--name", "demo", "--system", "cyclegan")):
+        assert _said("list", *others).strip() == "No version in the registry matches."
     shown = json.loads(_said("show", "demo", "--json"))
     assert shown["record"] == {"steps": 3}
     assert "pix2pix" in _said("show", "demo")
