@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
 
 from scantwin.errors import InputError
+from scantwin.imaging.study import District
 from scantwin.learning.drawing_ahead import drawn_ahead
 from scantwin.learning.machine import drawers
 from scantwin.learning.prepared import PreparedStudy
@@ -87,95 +89,122 @@ def train(
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
-    turns = take_turns({d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}, steps)
-    if not turns:
+    shares = {d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}
+    if not shares:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
     # Whose checkpoint it is costs a look at every image.
     whose = {"seed": seed, "span": list(span), "studies": _digest(studies)} if resume else {}
-    state = TrainingState(system, whose)
-    first = _begin(state, resume, watcher)
-    saved = time.monotonic()
-    began = saved - state.spent_s
-    scored = -1
+    run = _Run(TrainingState(system, whose), watcher, resume, steps, budget_s)
 
-    def share_done(step: int) -> float:
-        # What stands still half-way is looked at no more, and its second half must not begin anew.
-        last_look = watcher.takes_s if watcher and system.settles_at >= 1.0 else 0.0
-        return _fraction(step, steps, state.spent_s + last_look, budget_s)
+    def turns() -> Iterator[tuple[int, District]]:
+        return islice(enumerate(endless_turns(shares)), run.done, steps)
 
-    # A look that was due when the killed training was about to go on from here is still due.
-    done, before = first, state.before if first else share_done(0)
+    def draw(turn: tuple[int, District]) -> Movable:
+        step, district = turn
+        return samplers[district].batch(step)
 
-    def draw(step: int) -> Movable:
-        return samplers[turns[step]].batch(step)
-
-    with closing(drawn_ahead(draw, range(first, steps), drawers(system.device))) as batches:
-        for step in range(first, steps):
-            state.spent_s = time.monotonic() - began
-            fraction = share_done(step)
-            if watcher and watcher.due(before, fraction):
-                scored = step if _look(watcher, state, step) else scored
-            before = state.before = fraction
+    with closing(drawn_ahead(draw, turns(), drawers(system.device))) as batches:
+        for step, district in turns():
+            fraction = run.arrive()
             if fraction >= 1.0:
                 break
-            district = turns[step]
             progress = span[0] + (span[1] - span[0]) * fraction
-            if progress >= system.settles_at and not state.settled:
-                if watcher and step and scored != step:
-                    _look(watcher, state, step)
-                state.settle()
+            run.settle_at(progress)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
                 batch = next(batches).to(system.device)
                 losses = system.training_step(district, batch, progress)
-            _require_numbers(losses, district, step + 1)
-            state.after(district, losses)
-            done = step + 1
-            advance(done, steps, f"{district} {_first(losses)}")
-            if resume and time.monotonic() - saved > _CHECKPOINT_EVERY_S:
-                _save(state, resume, done, began)
-                saved = time.monotonic()
+            run.after(district, losses)
+            advance(run.done, steps, f"{district} {_first(losses)}")
+            run.save_now_and_then()
             if after_step:
-                after_step(done)
-    if resume:
-        _save(state, resume, done, began)
-    if watcher and scored != done:
-        _look(watcher, state, done)
-    state.deliver()
-    chosen = state.best_step if math.isfinite(state.best_score) else None
-    seconds = time.monotonic() - began
-    return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
+                after_step(run.done)
+    return run.result()
 
 
-def _require_numbers(losses: dict[str, float], district: str, step: int) -> None:
-    """Raises what `diverged` says: no later step mends it."""
-    for name, value in losses.items():
-        if not math.isfinite(value):
-            raise diverged(step, f"the loss {name} of the {district}")
+class _Run:
+    """A training under way: how far it is, and what is looked at and kept meanwhile."""
 
+    def __init__(
+        self, state: TrainingState, watcher: Watcher | None, checkpoint: Path | None, steps: int,
+        budget_s: float | None,
+    ) -> None:  # fmt: skip
+        self.state, self.watcher, self.checkpoint = state, watcher, checkpoint
+        self.steps, self.budget_s = steps, budget_s
+        self.done = state.load(checkpoint) if checkpoint else 0
+        """Steps, those of before a kill included."""
+        if watcher:
+            watcher.scores = state.scores
+            watcher.takes_s = state.look_takes_s if self.done else watcher.takes_s
+        self._saved = time.monotonic()
+        self._began = self._saved - state.spent_s
+        self._scored = -1
+        # A look that was due when the killed training was about to go on from here is still due.
+        self._before = state.before if self.done else self._share_done()
 
-def _begin(state: TrainingState, resume: Path | None, watcher: Watcher | None) -> int:
-    """The step to go on from; a watcher is told what was found before, and how long that took."""
-    first = state.load(resume) if resume else 0
-    if watcher:
-        watcher.scores = state.scores
-        watcher.takes_s = state.look_takes_s if first else watcher.takes_s
-    return first
+    def arrive(self) -> float:
+        """Share of the training that is done before the next step; a look that is due is taken."""
+        self.state.spent_s = time.monotonic() - self._began
+        fraction = self._share_done()
+        if self.watcher and self.watcher.due(self._before, fraction):
+            self._look()
+        self._before = self.state.before = fraction
+        return fraction
 
+    def _share_done(self) -> float:
+        # What stands still half-way is looked at no more, and its second half must not begin anew.
+        looks_last = self.watcher and self.state.system.settles_at >= 1.0
+        last_look = self.watcher.takes_s if self.watcher and looks_last else 0.0
+        return _fraction(self.done, self.steps, self.state.spent_s + last_look, self.budget_s)
 
-def _save(state: TrainingState, path: Path, done: int, began: float) -> None:
-    state.spent_s = time.monotonic() - began  # looks and the last step included
-    state.save(path, done)
+    def settle_at(self, progress: float) -> None:
+        """What learnt first stands still from its share of the training on, as it was best."""
+        if self.state.settled or progress < self.state.system.settles_at:
+            return
+        if self.done and self._scored != self.done:
+            self._look()
+        self.state.settle()
 
+    def after(self, district: District, losses: dict[str, float]) -> None:
+        """Counts a step on `district`. Raises what `diverged` says: no later step mends it."""
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise diverged(self.done + 1, f"the loss {name} of the {district}")
+        self.state.after(district, losses)
+        self.done += 1
 
-def _look(watcher: Watcher, state: TrainingState, step: int) -> bool:
-    """Whether there was a score: a look may have been for a picture only."""
-    with state.lent_average():
-        score = watcher.look(step, scored=not state.settled)
-        state.look_takes_s = watcher.takes_s
-        if score is not None:
-            state.keep_if_best(score, step)
-    return score is not None
+    def save_now_and_then(self) -> None:
+        """Keeps the state where it was not kept for a while."""
+        if time.monotonic() - self._saved > _CHECKPOINT_EVERY_S:
+            self._save()
+
+    def _save(self) -> None:
+        if self.checkpoint:
+            self.state.spent_s = time.monotonic() - self._began  # looks and the last step included
+            self.state.save(self.checkpoint, self.done)
+            self._saved = time.monotonic()
+
+    def _look(self) -> None:
+        """A look counts as the step's where there was a score: it may have been for a picture only."""
+        if self.watcher is None:
+            return
+        with self.state.lent_average():
+            score = self.watcher.look(self.done, scored=not self.state.settled)
+            self.state.look_takes_s = self.watcher.takes_s
+            if score is not None:
+                self.state.keep_if_best(score, self.done)
+                self._scored = self.done
+
+    def result(self) -> TrainingResult:
+        """Ends the training: what is delivered is in the system."""
+        self._save()
+        if self._scored != self.done:
+            self._look()
+        state = self.state
+        state.deliver()
+        chosen = state.best_step if math.isfinite(state.best_score) else None
+        seconds = time.monotonic() - self._began
+        return TrainingResult(self.done, state.mean_losses(), dict(state.patches), seconds, chosen)
 
 
 def _digest(studies: list[PreparedStudy]) -> str:
@@ -197,17 +226,20 @@ def _first(losses: dict[str, float]) -> str:
 
 
 def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
+    """Whose turn each of `steps` is, as `endless_turns` has it."""
+    return [*islice(endless_turns(shares), steps)]
+
+
+def endless_turns(shares: dict[Name, float]) -> Iterator[Name]:
     """Whose turn each step is (which district it trains): spread evenly, in proportion to the shares."""
     credit = dict.fromkeys(shares, 0.0)
     total = sum(shares.values())
-    turns: list[Name] = []
-    for _ in range(steps if shares else 0):
+    while shares:
         for name, share in shares.items():
             credit[name] += share / total
         chosen = max(credit, key=lambda name: credit[name])
         credit[chosen] -= 1.0
-        turns.append(chosen)
-    return turns
+        yield chosen
 
 
 def _fraction(step: int, steps: int, elapsed_s: float, budget_s: float | None) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import numpy as np
@@ -32,6 +33,14 @@ def test_turns_follow_the_shares_evenly():
     assert Counter(turns) == {"trunk": 30, "head": 10}
     for start in range(0, 40, 4):  # no district waits longer than its share says
         assert turns[start : start + 4].count("head") == 1
+
+
+def test_turns_are_dealt_while_the_training_goes_on(bar_cohort, tiny_recipe):
+    """Not before its first step: of 30 million of them that alone took half a minute."""
+    system = systems.build(tiny_recipe, seed=1)
+    began = time.monotonic()
+    result = train(system, bar_cohort.training, steps=30_000_000, seed=2, budget_s=0.5)
+    assert 0 < result.steps < 10_000 and time.monotonic() - began < 10
 
 
 def test_a_batch_depends_on_seed_and_step_only(bar_cohort, tiny_recipe):
