@@ -53,7 +53,10 @@ def train(
     ] = "1m",
     as_json: Json = False,
 ) -> None:
-    """Train a model on the studies of one folder. Run again after it was killed, it goes on where it was.
+    """Train a model on the studies of one folder. Run again after it was ended, it goes on where it was.
+
+    Ctrl-C and SIGTERM cost nothing, a kill that cannot be answered costs a minute at most. --steps and
+    --budget may be others then, and the schedules go on over the new whole; seed, recipe and studies may not.
 
     The held-out patients choose the step whose weights are kept, and give the error bar. A model may leave
     the house, a patient may not: beside the model, not in it, are pictures of a held-out patient

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 
 from scantwin.errors import InputError
 from scantwin.imaging.study import District
+from scantwin.interrupts import held_back
 from scantwin.learning.drawing_ahead import drawn_ahead
 from scantwin.learning.machine import drawers
 from scantwin.learning.prepared import PreparedStudy
@@ -31,7 +32,10 @@ from scantwin.terminal import Advance, silent
 Name = TypeVar("Name", bound=str)
 
 _CHECKPOINT_EVERY_S = 60.0
-"""A kill loses at most about this much work [s]."""
+"""A kill that nobody can answer (SIGKILL, a power cut) loses at most about this much work [s]."""
+
+_FIRST_CHECKPOINT_S = 5.0
+"""The first one comes sooner [s]."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +107,17 @@ def train(
         step, district = turn
         return samplers[district].batch(step)
 
-    with closing(drawn_ahead(draw, turns(), drawers(system.device))) as batches:
+    with closing(drawn_ahead(draw, turns(), drawers(system.device))) as batches, run.kept_when_ended():
         for step, district in turns():
             fraction = run.arrive()
             if fraction >= 1.0:
                 break
             progress = span[0] + (span[1] - span[0]) * fraction
             run.settle_at(progress)
-            with torch.random.fork_rng(devices=[]):
+            with run.whole_step(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
                 batch = next(batches).to(system.device)
-                losses = system.training_step(district, batch, progress)
-            run.after(district, losses)
+                run.after(district, losses := system.training_step(district, batch, progress))
             advance(run.done, steps, f"{district} {_first(losses)}")
             run.save_now_and_then()
             if after_step:
@@ -136,8 +139,10 @@ class _Run:
         if watcher:
             watcher.scores = state.scores
             watcher.takes_s = state.look_takes_s if self.done else watcher.takes_s
-        self._saved = time.monotonic()
-        self._began = self._saved - state.spent_s
+        now = time.monotonic()
+        self._began = now - state.spent_s
+        self._save_at = now + min(_FIRST_CHECKPOINT_S, _CHECKPOINT_EVERY_S)
+        self._is_whole = True
         self._scored = -1
         # A look that was due when the killed training was about to go on from here is still due.
         self._before = state.before if self.done else self._share_done()
@@ -163,7 +168,26 @@ class _Run:
             return
         if self.done and self._scored != self.done:
             self._look()
-        self.state.settle()
+        with self.whole_step():
+            self.state.settle()
+
+    @contextmanager
+    def whole_step(self) -> Iterator[None]:
+        """A signal that comes meanwhile is heard at the end: of half a step no training could go on."""
+        self._is_whole = False
+        with held_back():
+            yield
+            self._is_whole = True
+
+    @contextmanager
+    def kept_when_ended(self) -> Iterator[None]:
+        """Who ends the training (Ctrl-C, SIGTERM) loses no step of it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._is_whole and self.done:
+                self._save()
+            raise
 
     def after(self, district: District, losses: dict[str, float]) -> None:
         """Counts a step on `district`. Raises what `diverged` says: no later step mends it."""
@@ -175,14 +199,14 @@ class _Run:
 
     def save_now_and_then(self) -> None:
         """Keeps the state where it was not kept for a while."""
-        if time.monotonic() - self._saved > _CHECKPOINT_EVERY_S:
+        if time.monotonic() >= self._save_at:
             self._save()
 
     def _save(self) -> None:
         if self.checkpoint:
             self.state.spent_s = time.monotonic() - self._began  # looks and the last step included
             self.state.save(self.checkpoint, self.done)
-            self._saved = time.monotonic()
+            self._save_at = time.monotonic() + _CHECKPOINT_EVERY_S
 
     def _look(self) -> None:
         """A look counts as the step's where there was a score: it may have been for a picture only."""

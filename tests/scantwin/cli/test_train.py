@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from scantwin.cli.evaluate import evaluate
 from scantwin.cli.train import cohort_of, train
@@ -133,3 +137,36 @@ def test_nothing_is_learnt_from_held_out_patients(tmp_path, make_bar):
     learnt = [name for name in before.statistics if name.startswith(("curve/", "sum/", "suv/"))]
     assert learnt
     assert all(np.array_equal(before.statistics[name], after.statistics[name]) for name in learnt)
+
+
+def test_a_training_that_is_ended_has_lost_no_step(tmp_path, make_bar):
+    """Its first checkpoint comes within seconds, and SIGTERM leaves another of the last step."""
+    for number in range(3):
+        bar, folder = make_bar(number), tmp_path / "data" / f"p{number}"
+        for image, name in ((bar.ct, "CT"), (bar.pet, "SUV"), (bar.districts, "districts")):
+            write_nifti(image, folder / f"{name}.nii.gz")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.format(system="pix2pix"))
+    words = ["train", "--recipe", recipe, "--data", tmp_path / "data", "--out", tmp_path / "m"]
+    asked = [sys.executable, "-m", "scantwin", *words, "--threads", "1", "--pictures", "0"]
+    state = tmp_path / ".m-training.safetensors"
+
+    def step() -> int:
+        with safe_open(state, framework="np") as file:
+            return json.loads(file.metadata()["training"])["step"]
+
+    child = subprocess.Popen([*map(str, asked), "--steps", "1000000"], stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 50
+        while not state.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        first = step()
+        time.sleep(3)
+        child.terminate()
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == 143 and "Interrupted." in errors
+    assert (last := step()) > first
+    done = subprocess.run([*map(str, asked), "--steps", "1", "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["steps"] == last, "it went on from there, and had no more to do"
