@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -89,7 +89,8 @@ def train(
     whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
     training found there goes on. Of the weights that `watcher` scores the best are delivered; without any
     score, the averaged weights at the end. Raises `ScanTwinError` when the training diverges: the state in
-    the file is then one of before.
+    the file is then one of before. Raises `InputError` where a district that is to be learnt got no step
+    within `budget_s`.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
@@ -122,6 +123,7 @@ def train(
             run.save_now_and_then()
             if after_step:
                 after_step(run.done)
+    run.require_steps_of(shares)
     return run.result()
 
 
@@ -196,6 +198,18 @@ class _Run:
                 raise diverged(self.done + 1, f"the loss {name} of the {district}")
         self.state.after(district, losses)
         self.done += 1
+
+    def require_steps_of(self, districts: Iterable[District]) -> None:
+        """Raises `InputError` where a budget left a district without any step: nothing was learnt there."""
+        taught = {name.split("/")[0] for name in self.state.losses}
+        missing = [district for district in districts if district not in taught]
+        if self.budget_s is None or not missing:
+            return
+        self._save()
+        raise InputError(
+            f"The budget was used up before there was a training step of {', '.join(missing)}.",
+            hint="Give a larger one with --budget. The training goes on from here, where its state is kept.",
+        )
 
     def save_now_and_then(self) -> None:
         """Keeps the state where it was not kept for a while."""

@@ -59,6 +59,14 @@ def test_cyclegan_learns_from_cts_and_pets_of_different_patients(strangers, caps
     assert taught == {"whole-body"}, "a PET alone is not split"
 
 
+def test_a_budget_in_which_nothing_can_be_learnt_makes_no_model(strangers, capsys):
+    with pytest.raises(InputError, match="before there was a training step of whole-body"):
+        run(strangers, "cyclegan", budget="0.0001", steps=None)
+    assert not (strangers.parent / "cyclegan").exists()
+    run(strangers, "cyclegan", budget="20s", steps=2)
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+
+
 def test_a_paired_system_refuses_them(strangers):
     with pytest.raises(InputError, match="No study with both a CT and a PET"):
         run(strangers, "pix2pix")

@@ -151,6 +151,19 @@ def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path)
     assert TrainingState(systems.build(tiny_recipe, seed=2)).load(path) == 4
 
 
+def test_a_budget_for_some_districts_only_is_refused_and_goes_on(bar_cohort, tiny_recipe, tmp_path):
+    def trained(budget_s):
+        return train(
+            systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=6, seed=3, budget_s=budget_s,
+            resume=tmp_path / "state", after_step=lambda step: time.sleep(0.3 if budget_s < 1 else 0.0),
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match="step of legs, whole-body") as caught:
+        trained(0.2)
+    assert "--budget" in caught.value.hint
+    assert trained(60.0).steps == 6
+
+
 def test_nothing_to_learn_is_said(tiny_recipe):
     with pytest.raises(InputError, match="district"):
         train(systems.build(tiny_recipe, seed=1), [], steps=2, seed=3)
