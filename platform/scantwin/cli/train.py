@@ -56,7 +56,8 @@ def train(
     """Train a model on the studies of one folder. Run again after it was ended, it goes on where it was.
 
     Ctrl-C and SIGTERM cost nothing, a kill that cannot be answered costs a minute at most. --steps and
-    --budget may be others then, and the schedules go on over the new whole; seed, recipe and studies may not.
+    --budget may be others then, and the schedules go on over the new whole; seed, recipe, studies and who
+    of them is held out may not.
 
     The held-out patients choose the step whose weights are kept, and give the error bar. A model may leave
     the house, a patient may not: beside the model, not in it, are pictures of a held-out patient
@@ -131,7 +132,7 @@ def _trained(asked: _Asked) -> dict[str, Any]:
     with progress_bar("training", quiet=asked.quiet) as advance:
         result = run(
             system, cohort.training, steps=asked.steps or (_MANY_STEPS if limit else 2000), seed=seed,
-            budget_s=limit, resume=state, advance=advance, watcher=watcher,
+            budget_s=limit, resume=state, advance=advance, watcher=watcher, held_out=cohort.held_out,
         )  # fmt: skip
     with progress_bar("measuring the error bar", quiet=asked.quiet) as advance:
         measured = measure(system, cohort.held_out, trained=result.patches, advance=advance)

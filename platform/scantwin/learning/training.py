@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -82,15 +82,17 @@ def train(
     advance: Advance = silent,
     after_step: Callable[[int], None] | None = None,
     watcher: Watcher | None = None,
+    held_out: Sequence[PreparedStudy] = (),
 ) -> TrainingResult:
     """Trains `system` on `studies` for `steps` steps, or until `budget_s` [s] is used up.
 
     `span` is which part of the whole training this is (0 to 1): the learning rate's schedule runs over the
     whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
-    training found there goes on. Of the weights that `watcher` scores the best are delivered; without any
-    score, the averaged weights at the end. Raises `ScanTwinError` when the training diverges: the state in
-    the file is then one of before. Raises `InputError` where a district that is to be learnt got no step
-    within `budget_s`.
+    training found there goes on, if seed, recipe and studies are the same, and those that the `watcher`
+    scores on (`held_out`); `steps` and `budget_s` may be others. Of the weights that it scores the best are
+    delivered; without any score, the averaged weights at the end. Raises `ScanTwinError` when the training
+    diverges: the state in the file is then one of before. Raises `InputError` where a district that is to be
+    learnt got no step within `budget_s`.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
@@ -98,7 +100,10 @@ def train(
     if not shares:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
     # Whose checkpoint it is costs a look at every image.
-    whose = {"seed": seed, "span": list(span), "studies": _digest(studies)} if resume else {}
+    whose: dict[str, Any] = {}
+    if resume:
+        told = {"studies": _digest(studies), "held-out studies": _digest(held_out)}
+        whose = {"seed": seed, "span": list(span), **told}
     run = _Run(TrainingState(system, whose), watcher, resume, steps, budget_s)
 
     def turns() -> Iterator[tuple[int, District]]:
@@ -245,7 +250,7 @@ class _Run:
         return TrainingResult(self.done, state.mean_losses(), dict(state.patches), seconds, chosen)
 
 
-def _digest(studies: list[PreparedStudy]) -> str:
+def _digest(studies: Iterable[PreparedStudy]) -> str:
     """Tells one set of studies from another: whose they are, and their images' sums."""
     told = [
         (

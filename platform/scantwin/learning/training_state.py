@@ -174,7 +174,7 @@ class TrainingState:
             ) from None
         for name, value in self.about.items():
             if about.get(name) != value:
-                said = "other studies" if name == "studies" else f"another {name}"
+                said = f"other {name}" if name.endswith("studies") else f"another {name}"
                 raise InputError(
                     f"{path} belongs to a training with {said}.",
                     hint="Choose another --out, or delete that file to begin anew.",

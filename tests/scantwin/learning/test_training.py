@@ -129,8 +129,10 @@ def test_a_checkpoint_of_another_seed_or_other_studies_is_refused(bar_cohort, ti
     ):
         with pytest.raises(InputError, match=says):
             train(systems.build(tiny_recipe, seed=1), studies, steps=4, seed=seed, resume=state)
-    on = train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=4, seed=3, resume=state)
-    assert on.steps == 4
+    system, taught = systems.build(tiny_recipe, seed=1), bar_cohort.training
+    with pytest.raises(InputError, match="other held-out studies"):
+        train(system, taught, steps=4, seed=3, resume=state, held_out=bar_cohort.held_out)
+    assert train(system, taught, steps=4, seed=3, resume=state).steps == 4
 
 
 def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path):
