@@ -13,7 +13,7 @@ from scantwin import NOTICE
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.cli.scan import Samples, Steps
 from scantwin.errors import InputError, Rejection
-from scantwin.terminal import Advance, Json, emit, err, out, progress_bar, say_rejection
+from scantwin.terminal import LARGEST_SEED, Advance, Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,9 @@ def evaluate(
         Path | None,
         typer.Option(help="ResNet-50 weights (safetensors) for an FID; else an FD of ScanTwin's features."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same samples.")
+    ] = 0,
     steps: Steps = None,
     samples: Samples = None,
     threads: Threads = None,

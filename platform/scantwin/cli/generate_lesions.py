@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
-from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
+from scantwin.terminal import LARGEST_SEED, Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.generation.inpainting import CTInpainting, Method
@@ -47,7 +47,9 @@ def lesions(
         typer.Option(help="Folder of studies whose lesions --masks patients takes (default: the CTs' own)."),
     ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data set.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same data set.")
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,

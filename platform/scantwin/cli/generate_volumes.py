@@ -9,7 +9,7 @@ import typer
 
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
@@ -40,7 +40,9 @@ def volumes(
         int | None, typer.Option(min=1, help="Network evaluations of a volume (default: the recipe's).")
     ] = None,
     district: Annotated[str | None, typer.Option(help="Only whole-body models exist.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same volumes.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same volumes.")
+    ] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads (default: all).")]
 Device = Annotated[
     str | None,
     typer.Option(help="Where networks work: cpu, cuda, cuda:1 (default: as SCANTWIN_DEVICE says, else cpu)."),

@@ -11,7 +11,7 @@ import typer
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.files import require_ours
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, finite, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.phantoms.scanner import ScannerSpec
@@ -28,7 +28,9 @@ FORMS = ("nifti", "dicom")
 Site = Annotated[str, typer.Option("--site", help="Whose scanner: " + ", ".join(SITES))]
 Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]
 VendorName = Annotated[str | None, typer.Option("--vendor", help="Whose DICOM habits: " + ", ".join(VENDORS))]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed makes the same files.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="The same seed makes the same files.")
+]
 When = Annotated[
     str | None,
     typer.Option("--when", help="Day of the scan, YYYY-MM-DD; the rural site's calibration drifts with it."),
@@ -37,7 +39,8 @@ VoxelSize = Annotated[
     str, typer.Option("--voxels", help="coarse (4 mm and more), quick, or full: the vendor's own.")
 ]
 Scale = Annotated[
-    float | None, typer.Option("--suv-scale", help="Shown SUV over true SUV, instead of the site's.")
+    float | None,
+    typer.Option("--suv-scale", callback=finite, help="Shown SUV over true SUV, instead of the site's."),
 ]
 
 

@@ -15,7 +15,7 @@ from scantwin.cli.durations import seconds_of
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.files import at_work, require_ours
-from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
+from scantwin.terminal import LARGEST_SEED, Json, emit, finite, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.learning.cohort import Cohort
@@ -36,12 +36,14 @@ def train(
         int | None, typer.Option(min=1, help="Training steps (default 2000, or what the budget allows).")
     ] = None,
     held_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of patients kept for the error bar.")
+        float,
+        typer.Option(min=0, max=0.9, callback=finite, help="Share of patients kept for the error bar."),
     ] = 0.2,
     seed: Annotated[
         int,
         typer.Option(
             min=0,
+            max=LARGEST_SEED,
             help="Fixes what is drawn by chance: on one processor the same seed, studies, --steps and "
             "--threads give the same model. With --budget no two are the same: schedules follow the clock.",
         ),
