@@ -190,6 +190,8 @@ class Recipe(Part):
             values = tomllib.loads(data.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"The recipe {source} is not TOML: {error}.", hint="Mend the file.") from None
+        except RecursionError:
+            raise InputError(f"The recipe {source} is nested too deeply.", hint="Mend the file.") from None
         system = values.get("system")
         for place in _NO_USE.get(system, ()) if isinstance(system, str) else ():
             *section, key = place.split(".")

@@ -167,7 +167,7 @@ class TrainingState:
             with safe_open(path, framework="pt") as file:
                 about = dict(json.loads((file.metadata() or {})["training"]))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, KeyError, ValueError, TypeError):
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError):
             raise InputError(
                 f"{path} cannot be read as a training's checkpoint: it was cut short or is another file.",
                 hint="Delete it to begin anew, or choose another --out.",

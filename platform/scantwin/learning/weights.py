@@ -129,6 +129,13 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> Model:
         """Reads a model folder; refuses a missing, truncated or tampered file with `InputError`."""
+        try:
+            return cls._read_folder(folder)
+        except RecursionError:
+            raise InputError(f"{folder / 'model.json'} is nested too deeply.", hint=_AGAIN) from None
+
+    @classmethod
+    def _read_folder(cls, folder: Path) -> Model:
         about_path = folder / "model.json"
         if not about_path.is_file():
             raise InputError(f"{folder} is not a model folder: it has no model.json.", hint="Check --model.")
@@ -140,7 +147,7 @@ class Model:
             raise InputError(f"{about_path} cannot be read as a model's description.", hint=_AGAIN) from None
         if version != FORMAT:
             raise InputError(
-                f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.", hint=_OLDER
+                f"{folder} has model format {str(version)[:20]}, this ScanTwin reads {FORMAT}.", hint=_OLDER
             )
         try:
             recipe = Recipe.read(values, str(about_path))

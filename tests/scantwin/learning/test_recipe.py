@@ -46,6 +46,7 @@ def test_pix2pix_is_the_published_one():
         ("system = 'coarse-diffusion'\n[losses]\nair = 1.0", "air"),
         ("system = 'low-resource-3d'\n[network]\nchannels = [32, 64]", "network.channels"),
         ("system =", "not TOML"),
+        ("system = 'pix2pix'\nx = " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
         ("system = 'pix2pix'\n[optimisation]\nbetas = [1.0, 0.99]", "betas"),
         ("system = 'pix2pix'\n[optimisation]\nbetas = [0.5, 1.0]", "betas"),
         ("system = 'pix2pix'\n[optimisation]\nlearning_rate = inf", "learning_rate"),

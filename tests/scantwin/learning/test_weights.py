@@ -117,6 +117,19 @@ def test_a_model_without_statistics_has_none(folder, tmp_path):
     assert bare.statistics == {} and bare.record == {"round": 0}
 
 
+@pytest.mark.parametrize("part", ["record", "recipe", "files", "components", "format"])
+def test_a_description_nested_too_deeply_is_refused_with_a_sentence(folder, part):
+    about = about_of(folder)
+    about[part] = {"deep": "@"} if isinstance(about[part], dict) else "@"
+    text = json.dumps(about)
+    # Some depths can be read, and are too deep for what is worked out from them.
+    for depth in (*range(960, 1000), 100_000):
+        (folder / "model.json").write_text(text.replace('"@"', "[" * depth + "]" * depth))
+        with pytest.raises(InputError) as caught:
+            Model.load(folder)
+        assert len(caught.value.message) < 400
+
+
 @pytest.mark.parametrize("part", ["pix2pix/trunk/generator", "statistics", "training record"])
 def test_what_is_not_a_number_is_not_saved(folder, part, tmp_path):
     model = Model.load(folder)
