@@ -154,7 +154,7 @@ def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
 
 
 def _people(said: dict[str, Any]) -> None:
-    title = f"{said['n']} patients, SUV 0-20, in the body"
+    title = f"{said['n']} patients, in the body; PSNR and SSIM over SUV 0-20"
     table = Table("who", "region", "MAE [SUV]", "bias [SUV]", "PSNR [dB]", "SSIM", title=title)
     for who, figures in {"model": said, **said["references"]}.items():
         rows = {"whole body": figures["whole_body"], **figures["districts"]}

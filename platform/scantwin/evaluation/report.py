@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,11 @@ from scantwin.units import SUV_RANGE
 
 Organs = tuple[Volume, dict[str, int]]
 """A label volume and the label of each organ."""
+
+
+_CLIPPED: Final = ("psnr", "ssim", "ms_ssim", "uncertainty", "frechet")
+"""Figures of both PETs as far as `SUV_RANGE` goes. All others are of the PETs as they are (METRICS.md): what
+a tumour takes up beyond the range, and no model can say, is an error of the model."""
 
 
 class Patient(NamedTuple):
@@ -112,6 +117,7 @@ class _Gathered:
         return {
             "n": tallies["model"].patients,
             "range": list(SUV_RANGE),
+            "clipped_to_range": list(_CLIPPED),
             "warnings": [*self.warnings],
             **tallies["model"].report(),
             "uncertainty": self.intervals.report(),

@@ -115,6 +115,20 @@ def test_a_pet_of_three_slices_has_no_frechet_distance(trained, bar_cohort, tiny
     assert report["frechet"]["model"] is None and report["whole_body"]["mae"]["mean"] >= 0
 
 
+def test_what_is_beyond_the_range_is_an_error_and_the_report_says_what_is_clipped(bar_model, make_bar):
+    def measured(hottest):
+        bar = make_bar(3)
+        suv = np.array(bar.pet.array)
+        suv[np.asarray(bar.lesions.array) > 0] = hottest
+        study = prepare(replace(bar, pet=bar.pet.with_array(suv)), (8.0, 8.0, 8.0))
+        return evaluate_studies(systems.scanner_for(bar_model), [Patient(study)], None)
+
+    within, beyond = (measured(hottest)["whole_body"] for hottest in (20.0, 40.0))
+    assert set(measured(40.0)["clipped_to_range"]) >= {"psnr", "ssim"}
+    assert all(beyond[name] == within[name] for name in ("psnr", "ssim"))
+    assert beyond["mae"]["mean"] > within["mae"]["mean"] and beyond["bias"]["mean"] < within["bias"]["mean"]
+
+
 def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
     system, result = trained
     model = Model(tiny_recipe, system_arrays(system), {"patches": result.patches})
