@@ -21,6 +21,7 @@ from scantwin.imaging.study import DISTRICTS
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import System
+from scantwin.translation.starter import warning_of
 from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
@@ -80,8 +81,9 @@ class _Gathered:
         self.conditions: dict[str, Tally] = defaultdict(Tally)
         self.features: dict[str, frechet.Gaussian] = defaultdict(frechet.Gaussian)
         self.intervals = Intervals()
-        self.warnings: dict[str, None] = {}
-        """In the order in which they came."""
+        warning = warning_of(scanner.model)
+        self.warnings = {} if warning is None else {warning: None}
+        """What must be said of the model, then what its scans warn of, in the order in which it came."""
 
     def add(self, patient: Patient) -> bool:
         """Measures on one patient; False where the model has learnt nothing of what is seen of them."""

@@ -16,6 +16,7 @@ from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.prepared import prepare
 from scantwin.learning.training import train
 from scantwin.learning.weights import Model, load_arrays, system_arrays
+from scantwin.translation.starter import PHANTOMS_ONLY, SENTENCE
 from scantwin.translation.uncertainty import key
 
 
@@ -194,6 +195,15 @@ def test_what_a_model_never_learnt_is_told_and_is_in_no_figure(of_trunks, bar_co
     legs = np.where(study.labels == DISTRICT_LABEL["legs"], np.float32(9.0), study.suv)
     watches = [Watch(scanner.system, [one], {}, shown=None) for one in (study, replace(study, suv=legs))]
     assert watches[0].look(1) == watches[1].look(1), "what legs take up is no matter"
+
+
+def test_a_model_of_phantoms_says_so_in_its_report_too(bar_model, bar_cohort):
+    of_phantoms = replace(bar_model, record={**bar_model.record, PHANTOMS_ONLY: True})
+    reports = [
+        evaluate_studies(systems.scanner_for(model), patients(bar_cohort.held_out), None)
+        for model in (bar_model, of_phantoms)
+    ]
+    assert SENTENCE not in reports[0]["warnings"] and reports[1]["warnings"][0] == SENTENCE
 
 
 def test_a_district_too_small_for_the_pets_grid_is_left_out(of_trunks, bar_cohort):
