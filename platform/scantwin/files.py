@@ -19,8 +19,11 @@ _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; renames it to `path` when the block ends well."""
+def whole_file(path: Path | str, *, private: bool = False) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; renames it to `path` when the block ends well.
+
+    Only its owner can ever read it if it is `private`.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The full name stays at the end: writers choose the format by the suffix (.nii.gz).
@@ -29,7 +32,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     aside = Path(name)
     try:
         yield aside
-        aside.chmod(0o644 & ~_umask())
+        aside.chmod(0o600 if private else 0o644 & ~_umask())
         aside.replace(target)
     except OSError as error:
         # A write that failed (a full disk) does not say where.
@@ -133,10 +136,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
     """Writes `data` as JSON, whole; `private` keeps it readable by the owner only."""
-    with whole_file(path) as aside:
+    with whole_file(path, private=private) as aside:
         aside.write_text(json.dumps(data, indent=2, sort_keys=False, default=str) + "\n")
-    if private:
-        Path(path).chmod(0o600)
     return Path(path)
 
 
@@ -145,13 +146,30 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
 
     Raises `busy` where another process has it.
     """
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise busy from None
-    return file
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise busy from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # whoever had it deleted it: it keeps nobody out any more
+
+
+@contextmanager
+def at_work(folder: Path, mark: Path) -> Iterator[None]:
+    """Keeps others out of `folder` by a lock on the file `mark`, which goes when the work is over.
+
+    Raises `ResourceError` where somebody is at work.
+    """
+    busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
+    with lock(mark, busy):
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -163,17 +181,13 @@ def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
     """
     require_ours_to_fill(folder, "order.json")
     folder.mkdir(parents=True, exist_ok=True)
-    mark, path = folder / ".at-work", folder / "order.json"
-    busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
-    with lock(mark, busy):
+    path = folder / "order.json"
+    with at_work(folder, folder / ".at-work"):
         made = [one for one in _shown(folder) if one != path]
         if made and read_json(path) != json.loads(json.dumps(order)):
             raise InputError(f"{folder} holds another data set.", hint="Choose another --out.")
         write_json(path, order)
-        try:
-            yield
-        finally:
-            mark.unlink(missing_ok=True)
+        yield
 
 
 def write_private(path: Path | str, data: bytes) -> Path:

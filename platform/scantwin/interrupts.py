@@ -45,6 +45,12 @@ class Ended(KeyboardInterrupt):
 _first: tuple[int, float] | None = None
 """The first signal and when it came [s, monotonic]."""
 
+_holding = False
+"""Whether the main thread is in a block of `held_back`."""
+
+_waiting = False
+"""Whether a signal came there, and is still to be raised."""
+
 
 def end_on_signals() -> None:
     """From now on the first signal raises `Ended` in the main thread, the next sets `hurry`, a third ends us.
@@ -68,11 +74,34 @@ def signalled() -> int | None:
     return None if _first is None else _first[0]
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """The first signal that comes in the block ends the command at the block's end: it is done whole.
+
+    For what takes seconds. In other threads than the main one, where no signal is raised, it does nothing.
+    """
+    global _holding, _waiting  # noqa: PLW0603 - a process is ended once
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _holding = True
+    try:
+        yield
+    finally:
+        _holding = False
+        if _waiting and _first is not None:
+            _waiting = False
+            raise Ended(_first[0])
+
+
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    global _first  # noqa: PLW0603 - a process is ended once
+    global _first, _waiting  # noqa: PLW0603 - a process is ended once
     if _first is None:
         _first = (number, time.monotonic())
-        raise Ended(number)
+        if not _holding:
+            raise Ended(number)
+        _waiting = True
+        return
     if time.monotonic() - _first[1] < _SAME_S:
         return
     if hurry.is_set():  # something hangs; what we started is tied to us and ends too

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import typer
 from rich.console import Console
@@ -30,6 +31,16 @@ err = Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 """The option that every command has."""
+
+LARGEST_SEED: Final = 2**32 - 1
+"""Of every --seed: as the twin service has it, so that what one made the other can repeat."""
+
+
+def finite(value: float | None) -> float | None:
+    """A callback of options that are floats: to click `nan` lies within any limits."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number to work with.")
+    return value
 
 
 class Advance(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import resource
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from scantwin.errors import InputError, ResourceError
-from scantwin.files import claimed_folder, require_apart, require_ours, whole_file, whole_parts
+from scantwin.files import claimed_folder, lock, require_apart, require_ours, whole_file, whole_parts
 
 
 def test_a_full_disk_is_an_os_error_that_says_where_whoever_writes(tmp_path):
@@ -104,3 +105,19 @@ def test_only_ours_is_replaced_as_a_whole(tmp_path, monkeypatch):
     for here in (Path(), Path("../ours"), tmp_path / "ours"):
         with pytest.raises(InputError, match="which would be replaced"):
             require_ours(here, "model.json")
+
+
+def test_a_lock_whose_file_was_deleted_meanwhile_is_taken_on_the_new_one(tmp_path, monkeypatch):
+    """Else the next one would lock a file that nobody else can see, and two would be at work."""
+    path, busy = tmp_path / "mark", ResourceError("busy")
+    flock, first = fcntl.flock, [True]
+
+    def deleted_before(file, how):
+        if first:
+            first.clear()
+            path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", deleted_before)
+    with lock(path, busy), pytest.raises(ResourceError), lock(path, busy):
+        pass

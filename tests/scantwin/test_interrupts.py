@@ -80,6 +80,38 @@ def test_a_job_that_was_told_to_ignore_ctrl_c_hears_it_all_the_same() -> None:
     assert end_of(child)[0] == 130
 
 
+# A step that is done whole; in a thread nothing is held back, nor raised.
+HELD = """
+import sys, threading, time
+from scantwin.interrupts import Ended, end_on_signals, held_back
+end_on_signals()
+def elsewhere():
+    with held_back():
+        time.sleep(60)
+if "elsewhere" in sys.argv:
+    threading.Thread(target=elsewhere, daemon=True).start()
+try:
+    with held_back():
+        print("up", flush=True)
+        time.sleep(0.7)
+        print("whole", flush=True)
+        if "fails" in sys.argv:
+            raise ValueError
+    time.sleep(60)
+except Ended as ended:
+    print("ended", flush=True)
+    sys.exit(ended.exit_code)
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["elsewhere"], ["fails"]])
+def test_a_signal_waits_for_what_is_done_whole(words: list[str]) -> None:
+    child = subprocess.Popen([sys.executable, "-c", HELD, *words], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "up\n"
+    child.send_signal(signal.SIGTERM)
+    assert end_of(child) == (143, "whole\nended")
+
+
 @pytest.mark.parametrize("after_s", [0.15, 0.5, 1.0])
 def test_ctrl_c_while_a_command_is_still_loading(after_s: float, tmp_path) -> None:
     words = [sys.executable, "-m", "scantwin", "site", "ingest", str(tmp_path)]

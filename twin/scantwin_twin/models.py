@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from scantwin.errors import InputError
+from scantwin.learning.weights import require_model_alone
 from scantwin.store.models import ModelVersion
 from scantwin.store.registry import Registry
 from scantwin_twin.catalogue import refuse
@@ -48,7 +49,8 @@ class ModelShelf:
         return self._registry.list()
 
     def publish(self, folder: Path) -> ModelVersion:
-        """Takes a model's folder into the registry under the folder's name."""
+        """Takes a model's folder into the registry under the folder's name. Raises `InputError`."""
+        require_model_alone(folder)
         name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.absolute().name.lower()).strip(
             "._-"
         )

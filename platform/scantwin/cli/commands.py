@@ -12,7 +12,7 @@ from scantwin import __version__
 from scantwin.errors import MissingExtra
 
 _ORDER = (
-    "demo", "doctor", "suv", "dicom", "phantom", "train", "evaluate", "adapt", "scan", "generate", "models",
+    "demo", "doctor", "suv", "dicom", "phantom", "train", "evaluate", "scan", "generate", "models",
     "consortium", "site", "twin", "dashboard",
 )  # fmt: skip
 

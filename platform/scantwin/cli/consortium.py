@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scantwin import NOTICE
-from scantwin.terminal import Json, emit, err, out
+from scantwin.terminal import LARGEST_SEED, Json, emit, err, out
 
 if TYPE_CHECKING:
     from scantwin.federation.consortium import Consortium
@@ -214,7 +214,7 @@ def train(
     base: Annotated[str | None, typer.Option(help="Model version or name to start from.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**63 - 1, help=f"The same seed gives the same run (default: {_SEED})."),
+        typer.Option(min=0, max=LARGEST_SEED, help=f"The same seed gives the same run (default: {_SEED})."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The name of the run and of its model.")] = None,
     min_sites: Annotated[

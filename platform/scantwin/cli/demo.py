@@ -15,7 +15,7 @@ import typer
 from scantwin import NOTICE
 from scantwin.errors import ResourceError
 from scantwin.files import lock, require_ours
-from scantwin.terminal import Json, emit, err, out
+from scantwin.terminal import LARGEST_SEED, Json, emit, err, out
 
 
 def demo(
@@ -31,7 +31,9 @@ def demo(
     recipe: Annotated[
         str | None, typer.Option(help="Another recipe than the demo's: a name or a TOML file.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 2026,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same figures.")
+    ] = 2026,
     serve: Annotated[
         bool, typer.Option("--serve/--no-serve", help="Leave dashboard and twin up until Ctrl-C.")
     ] = True,

@@ -13,10 +13,13 @@ from scantwin import NOTICE
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.cli.scan import Samples, Steps
 from scantwin.errors import InputError, Rejection
-from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
+from scantwin.terminal import LARGEST_SEED, Advance, Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scantwin.evaluation.frechet import Extractor
+    from scantwin.imaging.study import Study
     from scantwin.imaging.volume import Volume
     from scantwin.learning.prepared import PreparedStudy
     from scantwin.learning.recipe import Recipe
@@ -32,7 +35,9 @@ def evaluate(
         Path | None,
         typer.Option(help="ResNet-50 weights (safetensors) for an FID; else an FD of ScanTwin's features."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same samples.")
+    ] = 0,
     steps: Steps = None,
     samples: Samples = None,
     threads: Threads = None,
@@ -73,27 +78,24 @@ def evaluate(
 def _of_pet(
     model: Model, data: Path, features: Extractor | None, seed: int, *, quiet: bool
 ) -> dict[str, Any]:
-    from scantwin.evaluation.report import evaluate_studies
+    from scantwin.evaluation.report import Patient, evaluate_studies
     from scantwin.systems import scanner_for
     from scantwin.translation.variants import sampling_of
 
     scanner = scanner_for(model)
-    prepared = _prepared(data, model.recipe, quiet=quiet)
-    known = [(study, folder) for study, folder in prepared if scanner.can_scan(study)]
-    if not known:
-        raise InputError(
-            f"This model has not learnt what the {len(prepared)} studies of {data} show.",
-            hint=f"Its districts are {', '.join(model.recipe.districts)}.",
-        )
-    if len(known) < len(prepared):
-        left_out = [study.name for study, _ in prepared if not scanner.can_scan(study)]
-        err.print(f"[yellow]Left out, not learnt by this model:[/yellow] {escape(', '.join(left_out))}")
-    folders = {study.name: folder for study, folder in known}
+    left_out: list[str] = []
     with progress_bar("measuring", quiet=quiet) as advance:
+        patients = (
+            Patient(study, known_organs(folder)) for study, folder in _prepared(data, model.recipe, advance)
+        )
         report = evaluate_studies(
-            scanner, [study for study, _ in known], model.statistics or None, seed=seed,
-            organs=lambda name: known_organs(folders[name]), extractor=features, advance=advance,
+            scanner, patients, model.statistics or None, seed=seed, extractor=features,
+            left_out=left_out.append,
         )  # fmt: skip
+    if left_out:
+        err.print(f"[yellow]Left out, not learnt by this model:[/yellow] {escape(', '.join(left_out))}")
+    for warning in report["warnings"]:
+        err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
     return {"seed": seed, "sampling": sampling_of(model.recipe), **report}
 
 
@@ -102,35 +104,43 @@ def _of_ct(model: Model, data: Path, *, quiet: bool) -> dict[str, Any]:
     from scantwin.systems import restore
 
     system = restore(model)
-    studies = [study for study, _ in _prepared(data, model.recipe, quiet=quiet)]
     with progress_bar("measuring", quiet=quiet) as advance:
-        return evaluate_generator(system, studies, trained=model.record.get("patches"), advance=advance)
+        studies = (study for study, _ in _prepared(data, model.recipe, advance))
+        return evaluate_generator(system, studies, trained=model.record.get("patches"))
 
 
-def _prepared(data: Path, recipe: Recipe, *, quiet: bool) -> list[tuple[PreparedStudy, Path]]:
-    """The studies of a folder that a model of `recipe` can be measured on, and where they lie."""
+def _prepared(data: Path, recipe: Recipe, advance: Advance) -> Iterator[tuple[PreparedStudy, Path]]:
+    """The studies of a folder that a model of `recipe` can be measured on, and where they lie.
+
+    Each is read when it is asked for. Raises `InputError` at the end where there was none.
+    """
     from scantwin.imaging.reading import find_studies, read_study
+
+    sources, found = find_studies(data), 0
+    for number, source in enumerate(sources):
+        advance(number, len(sources))
+        try:
+            study = _measurable(read_study(source, with_pet=not recipe.makes_ct), recipe)
+        except Rejection as rejection:
+            say_rejection(rejection)
+            continue
+        if study is not None:
+            found += 1
+            yield study, source.path
+    advance(len(sources), len(sources))
+    if not found:
+        what = "a CT that can be read" if recipe.makes_ct else "both a CT and a PET"
+        needs = "CTs" if recipe.makes_ct else "both"
+        raise InputError(f"No study in {data} has {what}.", hint=f"Measuring needs {needs}.")
+
+
+def _measurable(study: Study, recipe: Recipe) -> PreparedStudy | None:
+    """The study as a model of `recipe` sees it; None where there is nothing to compare with."""
     from scantwin.learning.prepared import prepare, prepare_ct
 
-    found = []
-    sources = find_studies(data)
-    with progress_bar("reading", quiet=quiet) as advance:
-        for number, source in enumerate(sources):
-            advance(number, len(sources))
-            try:
-                study = read_study(source, with_pet=not recipe.makes_ct)
-                if recipe.makes_ct:
-                    split = recipe.districts != ("whole-body",)
-                    found.append((prepare_ct(study, recipe.spacing_mm, districts=split), source.path))
-                elif study.pet is not None:
-                    found.append((prepare(study, recipe.spacing_mm), source.path))
-            except Rejection as rejection:
-                say_rejection(rejection)
-    if not found and recipe.makes_ct:
-        raise InputError(f"No study in {data} has a CT that can be read.", hint="Measuring needs CTs.")
-    if not found:
-        raise InputError(f"No study in {data} has both a CT and a PET.", hint="Measuring needs both.")
-    return found
+    if recipe.makes_ct:
+        return prepare_ct(study, recipe.spacing_mm, districts=recipe.districts != ("whole-body",))
+    return None if study.pet is None else prepare(study, recipe.spacing_mm)
 
 
 def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
@@ -144,7 +154,7 @@ def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
 
 
 def _people(said: dict[str, Any]) -> None:
-    title = f"{said['n']} patients, SUV 0-20, in the body"
+    title = f"{said['n']} patients, in the body; PSNR and SSIM over SUV 0-20"
     table = Table("who", "region", "MAE [SUV]", "bias [SUV]", "PSNR [dB]", "SSIM", title=title)
     for who, figures in {"model": said, **said["references"]}.items():
         rows = {"whole body": figures["whole_body"], **figures["districts"]}

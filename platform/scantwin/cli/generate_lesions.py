@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError, Rejection
 from scantwin.files import require_apart
-from scantwin.terminal import Json, emit, err, out, progress_bar, say_rejection
+from scantwin.terminal import LARGEST_SEED, Json, emit, err, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.generation.inpainting import CTInpainting, Method
@@ -51,7 +51,7 @@ def lesions(
     ] = None,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same data set.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same data set.")
     ] = 0,
     threads: Threads = None,
     device: Device = None,

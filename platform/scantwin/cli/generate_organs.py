@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.files import require_ours
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, finite, out, progress_bar
 
 Where = Literal["inside", "outside"]
 
@@ -31,10 +31,15 @@ def organs(
     ] = "inside",
     margin_mm: Annotated[
         float,
-        typer.Option(min=5, max=60, help="Margin of the box around the organs, in mm, for --where outside."),
+        typer.Option(
+            min=5,
+            max=60,
+            callback=finite,
+            help="Margin of the box around the organs, in mm, for --where outside.",
+        ),
     ] = 20.0,
     method: Annotated[str, typer.Option(help="diffusion or pix2pix.")] = "diffusion",
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same CT.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same CT.")] = 0,
     threads: Threads = None,
     device: Device = None,
     as_json: Json = False,

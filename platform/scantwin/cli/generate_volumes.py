@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scantwin.cli.machine_options import MOST_SEED, Device, Threads, use_machine
+from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
 from scantwin.files import require_apart
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
@@ -42,7 +42,7 @@ def volumes(
     ] = None,
     district: Annotated[str | None, typer.Option(help="Only whole-body models exist.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same volumes.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same volumes.")
     ] = 0,
     threads: Threads = None,
     device: Device = None,

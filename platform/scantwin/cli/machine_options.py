@@ -1,15 +1,12 @@
-"""Options of the commands whose networks work: how many CPU threads, and where; and how far seeds go."""
+"""Options of the commands whose networks work: how many CPU threads, and where."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-MOST_SEED: Final = 2**32 - 1
-"""Largest `--seed`: with the number of a case behind it, it still is one that torch takes (64 bits)."""
-
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all).")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads (default: all).")]
 Device = Annotated[
     str | None,
     typer.Option(help="Where networks work: cpu, cuda, cuda:1 (default: as SCANTWIN_DEVICE says, else cpu)."),

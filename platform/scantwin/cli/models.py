@@ -37,6 +37,9 @@ def list_versions(
     versions = _registry().list(name=name, system=system)
 
     def people() -> None:
+        if not versions and (name or system):
+            out.print("No version in the registry matches.")
+            return
         if not versions:
             out.print(
                 "The registry is empty. Publish a model with `scantwin models publish DIR --name NAME`."
@@ -93,14 +96,21 @@ def fetch(
 def publish(
     folder: Annotated[Path, typer.Argument(help="A model's folder, as `scantwin train --out` writes it.")],
     name: Annotated[str, typer.Option(help="The name that then means this version.")],
-    parent: Annotated[str | None, typer.Option(help="The version that training started from.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="The version that training started from, or its name.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Puts a model's folder into the registry.
+    """Puts a model's folder into the registry: one that loads, and holds nothing but the model.
 
     Example: scantwin models publish model --name demo
     """
-    version = _registry().publish(folder, name=name, parent=parent, actor="command line")
+    from scantwin.learning.weights import require_model_alone
+
+    require_model_alone(folder)
+    registry = _registry()
+    came_from = None if parent is None else registry.find(parent).id
+    version = registry.publish(folder, name=name, parent=came_from, actor="command line")
     # The version's own name is the one that it was first published under.
     data = {**_row(version), "name": name, "notice": NOTICE}
     emit(data, as_json, lambda: out.print(f"Published {version.id} as {name}"))

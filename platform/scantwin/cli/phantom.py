@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scantwin import NOTICE
-from scantwin.cli.machine_options import MOST_SEED
 from scantwin.errors import InputError
 from scantwin.files import require_ours
-from scantwin.terminal import Json, emit, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, finite, out, progress_bar
 
 if TYPE_CHECKING:
     from scantwin.phantoms.scanner import ScannerSpec
@@ -34,7 +33,7 @@ Site = Annotated[str, typer.Option("--site", help="Whose scanner: " + ", ".join(
 Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]
 VendorName = Annotated[str | None, typer.Option("--vendor", help="Whose DICOM habits: " + ", ".join(VENDORS))]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=MOST_SEED, help="The same seed makes the same files.")
+    int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="The same seed makes the same files.")
 ]
 When = Annotated[
     str | None,
@@ -44,7 +43,8 @@ VoxelSize = Annotated[
     str, typer.Option("--voxels", help="coarse (4 mm and more), quick, or full: the vendor's own.")
 ]
 Scale = Annotated[
-    float | None, typer.Option("--suv-scale", help="Shown SUV over true SUV, instead of the site's.")
+    float | None,
+    typer.Option("--suv-scale", callback=finite, help="Shown SUV over true SUV, instead of the site's."),
 ]
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from scantwin import NOTICE
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.files import require_ours
-from scantwin.terminal import Json, emit, err, out, progress_bar
+from scantwin.terminal import LARGEST_SEED, Json, emit, err, out, progress_bar
 
 Steps = Annotated[
     int | None,
@@ -37,7 +37,9 @@ def scan(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")] = Path(
         "scantwin-scan"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same scan.")
+    ] = 0,
     steps: Steps = None,
     samples: Samples = None,
     threads: Threads = None,

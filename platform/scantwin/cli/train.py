@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,8 @@ from scantwin import NOTICE
 from scantwin.cli.durations import seconds_of
 from scantwin.cli.machine_options import Device, Threads, use_machine
 from scantwin.errors import InputError
-from scantwin.files import require_ours
-from scantwin.terminal import Json, emit, out, progress_bar, say_rejection
+from scantwin.files import at_work, require_ours
+from scantwin.terminal import LARGEST_SEED, Json, emit, finite, out, progress_bar, say_rejection
 
 if TYPE_CHECKING:
     from scantwin.learning.cohort import Cohort
@@ -35,12 +36,14 @@ def train(
         int | None, typer.Option(min=1, help="Training steps (default 2000, or what the budget allows).")
     ] = None,
     held_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of patients kept for the error bar.")
+        float,
+        typer.Option(min=0, max=0.9, callback=finite, help="Share of patients kept for the error bar."),
     ] = 0.2,
     seed: Annotated[
         int,
         typer.Option(
             min=0,
+            max=LARGEST_SEED,
             help="Fixes what is drawn by chance: on one processor the same seed, studies, --steps and "
             "--threads give the same model. With --budget no two are the same: schedules follow the clock.",
         ),
@@ -52,7 +55,11 @@ def train(
     ] = "1m",
     as_json: Json = False,
 ) -> None:
-    """Train a model on the studies of one folder. Run again after it was killed, it goes on where it was.
+    """Train a model on the studies of one folder. Run again after it was ended, it goes on where it was.
+
+    Ctrl-C and SIGTERM cost nothing, a kill that cannot be answered costs a minute at most. --steps and
+    --budget may be others then, and the schedules go on over the new whole; seed, recipe, studies and who
+    of them is held out may not.
 
     The held-out patients choose the step whose weights are kept, and give the error bar. A model may leave
     the house, a patient may not: beside the model, not in it, are pictures of a held-out patient
@@ -64,38 +71,72 @@ def train(
     scantwin train --recipe pix2pix --data studies/ --out model/ --budget 5m
     scantwin train --recipe ct-inpainting --data studies/ --out model/ --budget 4m
     """
-    from scantwin import systems
-    from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
-    from scantwin.federation.merging import merge
     from scantwin.learning.recipe import Recipe
-    from scantwin.learning.training import train as run
-    from scantwin.learning.weights import Model, system_arrays
 
     require_ours(out_dir, "model.json", data)
     plan = Recipe.load(recipe)
-    limit = None if budget is None else seconds_of(budget)
-    often = 0.0 if pictures.strip("0smh. ") == "" else seconds_of(pictures)
-    planned = steps or (_MANY_STEPS if limit else 2000)
+    asked = _Asked(
+        data, out_dir, plan, None if budget is None else seconds_of(budget), steps, held_out, seed,
+        0.0 if pictures.strip("0smh. ") == "" else seconds_of(pictures), as_json,
+    )  # fmt: skip
     use_machine(threads, device)
-    cohort = cohort_of(data, plan, out_dir.parent / f".{out_dir.name}-cache", held_out, quiet=as_json)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with at_work(out_dir, asked.beside("lock")):
+        said = _trained(asked)
+    emit(
+        said,
+        as_json,
+        lambda: out.print(f"[bold]{out_dir}[/bold]: {said['steps']} steps in {said['seconds']:.0f} s"),
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The command's options, read."""
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    budget_s: float | None
+    steps: int | None
+    held_out: float
+    seed: int
+    pictures_every_s: float
+    quiet: bool
+
+    def beside(self, what: str) -> Path:
+        """What stays on this machine while the model may leave it: hidden, beside its folder."""
+        return self.out.parent / f".{self.out.name}-{what}"
+
+
+def _trained(asked: _Asked) -> dict[str, Any]:
+    """Trains, measures and writes the model; gives the dict of the JSON contract."""
+    from scantwin import systems
+    from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
+    from scantwin.federation.merging import merge
+    from scantwin.learning.training import train as run
+    from scantwin.learning.weights import Model, system_arrays
+
+    plan, limit, seed = asked.recipe, asked.budget_s, asked.seed
+    cohort = cohort_of(asked.data, plan, asked.beside("cache"), asked.held_out, quiet=asked.quiet)
     began = time.monotonic()
     system = systems.build(plan, seed=seed)
-    state = out_dir.parent / f".{out_dir.name}-training.safetensors"
+    state = asked.beside("training.safetensors")
     training = training_statistics(system, cohort.training)
     if limit:
         # Measuring is part of the budget: what it will take is known from one patient.
         reserve = time_to_measure(systems.build(plan, seed=seed), cohort.held_out)
         limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
+    pictures = asked.out.parent / f"{asked.out.name}-training" if asked.pictures_every_s else None
     watcher = watch(
-        system, cohort, training, budget_s=limit,
-        pictures=out_dir.parent / f"{out_dir.name}-training" if often else None, pictures_every_s=often,
-    )  # fmt: skip
-    with progress_bar("training", quiet=as_json) as advance:
+        system, cohort, training, budget_s=limit, pictures=pictures, pictures_every_s=asked.pictures_every_s
+    )
+    with progress_bar("training", quiet=asked.quiet) as advance:
         result = run(
-            system, cohort.training, steps=planned, seed=seed, budget_s=limit, resume=state, advance=advance,
-            watcher=watcher,
+            system, cohort.training, steps=asked.steps or (_MANY_STEPS if limit else 2000), seed=seed,
+            budget_s=limit, resume=state, advance=advance, watcher=watcher, held_out=cohort.held_out,
         )  # fmt: skip
-    with progress_bar("measuring the error bar", quiet=as_json) as advance:
+    with progress_bar("measuring the error bar", quiet=asked.quiet) as advance:
         measured = measure(system, cohort.held_out, trained=result.patches, advance=advance)
     record: dict[str, Any] = {
         "trained_on": f"{len(cohort.training)} studies of one machine", "patches": result.patches,
@@ -105,19 +146,14 @@ def train(
         "scores": {str(step): scores for step, scores in watcher.scores.items()},
     }  # fmt: skip
     statistics = {**training, **(measured.statistics if cohort.held_out else {})}
-    Model(plan, system_arrays(system), record, statistics).save(out_dir)
+    Model(plan, system_arrays(system), record, statistics).save(asked.out)
     state.unlink(missing_ok=True)
-    said = {
-        "notice": NOTICE, "model": str(out_dir), "steps": result.steps, "seconds": round(result.seconds, 1),
-        "losses": result.losses, "patches": result.patches,
+    return {
+        "notice": NOTICE, "model": str(asked.out), "steps": result.steps,
+        "seconds": round(result.seconds, 1), "losses": result.losses, "patches": result.patches,
         "chosen_step": result.chosen_step,
         "studies": {"training": len(cohort.training), "held_out": len(cohort.held_out)},
     }  # fmt: skip
-    emit(
-        said,
-        as_json,
-        lambda: out.print(f"[bold]{out_dir}[/bold]: {result.steps} steps in {result.seconds:.0f} s"),
-    )
 
 
 def cohort_of(data: Path, recipe: Recipe, cache: Path, held_out: float, *, quiet: bool) -> Cohort:

@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from scantwin.errors import Rejection
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
 from scantwin.evaluation.uptake import sphere_means
 from scantwin.evaluation.volumes import Response, responses
+from scantwin.imaging.reasons import reject
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District
 from scantwin.imaging.volume import Volume
@@ -93,7 +95,7 @@ class Case:
 
 
 def case_of(study: PreparedStudy) -> Case:
-    """The patient on the PET's own grid."""
+    """The patient on the PET's own grid. Raises the rejection `pair.far-apart` where no body is on it."""
     if study.pet is None:
         raise ValueError("a study without PET cannot be measured against")
     pet = study.pet
@@ -101,7 +103,10 @@ def case_of(study: PreparedStudy) -> Case:
         np.uint8
     )
     hu = resample_like(study.grid.with_array(study.hu, "HU"), pet, outside=-1000.0).array
-    body = labels > 0
+    body = study.body_on(pet)
+    if not body.any():
+        raise reject("pair.far-apart", found="no voxel of the PET lies in the body")
+    labels[~body] = 0
     occupied = np.argwhere(body)
     low = tuple(int(v) for v in np.maximum(occupied.min(axis=0) - 4, 0))
     high = tuple(int(v) for v in np.minimum(occupied.max(axis=0) + 5, pet.shape))
@@ -113,6 +118,16 @@ def case_of(study: PreparedStudy) -> Case:
         hu=hu[part].astype(np.float32), true=pet.array[part].astype(np.float32), body=body[part],
         labels=labels[part], lesions=lesions, grid=pet.crop((z0, y0, x0), (z1, y1, x1)),
     )  # fmt: skip
+
+
+def case_for(scanner: VirtualScanner, study: PreparedStudy) -> Case | None:
+    """The patient as far as the model says something about it; None where it says nothing."""
+    if not scanner.can_scan(study):
+        return None
+    try:
+        return case_of(scanner.spoken_of(study))
+    except Rejection:  # a few voxels of a district, and none on the PET's own grid
+        return None
 
 
 def on_pet(study: PreparedStudy, image: Array, case: Case) -> Array:
@@ -138,21 +153,24 @@ def measure(
 ) -> Measured:
     """Scans each study and compares with its PET; with `references` also the simple references.
 
-    A study of which nobody has learnt a part (a leg alone, by a model of trunks) is left out.
+    A study of which nobody has learnt a part (a leg alone, by a model of trunks) is left out, and so is the
+    part of a study that the recipe has no networks for.
     `trained` counts the patches behind each component; without it every component is taken as trained.
     So many bodies as `unsplit` says (all without it), the smallest, are scanned again as ones that could not
     be split: the error bar there is that of the whole body's own networks.
     """
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
-    studies = [study for study in studies if scanner.can_scan(study)]
     metrics: dict[str, float] = {}
     statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}
     statistics |= {ratio_key(d): np.zeros(RATIO_SHAPE) for d in DISTRICTS}
-    again = sorted((s for s in studies if s.split), key=lambda s: s.hu.size)[:unsplit]
+    split = [study for study in studies if study.split and scanner.can_scan(study)]
+    again = sorted(split, key=lambda study: study.hu.size)[:unsplit]
     for number, study in enumerate(studies):
         advance(number, len(studies), study.name)
-        case = case_of(study)
+        case = case_for(scanner, study)
+        if case is None:
+            continue
         pet, _, _, spread = scanner.synthesise(study)
         _add(metrics, "model", on_pet(study, pet, case), case)
         for reference in REFERENCES if references else ():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -12,8 +14,12 @@ from scipy import ndimage
 
 from scantwin.evaluation.volumes import NEIGHBOURS
 
-PEAK_RADIUS_MM: Final = 6.20
-"""Radius of a sphere of 1 ml [mm]."""
+PEAK_RADIUS_MM: Final = float(np.cbrt(750.0 / np.pi))
+"""Radius of a sphere of 1 ml [mm]: 6.20."""
+
+_SUB_POINTS: Final = 12
+"""Along each edge of a voxel: what a sphere holds of it is counted in these. On a PET's voxels, 5 mm at most,
+the sphere's volume is right to half a per cent."""
 
 REAL_CHANGE: Final = (-0.25, 0.33)
 """A relative change outside these limits is real, inside it is test-retest variability (METRICS.md)."""
@@ -62,13 +68,23 @@ def suv_peak(suv: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: Spac
 
 def sphere_means(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
     """Mean of `suv` [g/ml] in a 1 ml sphere about each voxel, of what lies in the volume. Axes (z, y, x)."""
-    axes = [np.arange(-r, r + 1) * step for r, step in zip(_reach(spacing_mm), spacing_mm, strict=True)]
-    z, y, x = np.meshgrid(*axes, indexing="ij")
-    # A voxel that the sphere's surface cuts counts in part, so that coarse grids do not jump.
-    kernel = np.clip((PEAK_RADIUS_MM - np.sqrt(z**2 + y**2 + x**2)) / min(spacing_mm) + 0.5, 0.0, 1.0)
+    kernel = peak_kernel(spacing_mm)
     weight = ndimage.convolve(np.ones(suv.shape, np.float32), kernel, mode="constant")
     total = ndimage.convolve(np.asarray(suv, np.float32), kernel, mode="constant")
     return np.asarray(total / weight, np.float32)
+
+
+@lru_cache(maxsize=8)
+def peak_kernel(spacing_mm: Spacing) -> NDArray[np.float64]:
+    """Which share of each voxel lies in a 1 ml sphere about the middle one. Axes (z, y, x)."""
+    at = [np.arange(-r, r + 1) * step for r, step in zip(_reach(spacing_mm), spacing_mm, strict=True)]
+    within = (np.arange(_SUB_POINTS) + 0.5) / _SUB_POINTS - 0.5
+    kernel = np.zeros([len(axis) for axis in at])
+    for offsets in product(within, repeat=3):
+        moved = (axis + part * step for axis, part, step in zip(at, offsets, spacing_mm, strict=True))
+        z, y, x = np.meshgrid(*moved, indexing="ij", sparse=True)
+        kernel += z**2 + y**2 + x**2 <= PEAK_RADIUS_MM**2
+    return kernel / _SUB_POINTS**3
 
 
 def compare_lesions(
@@ -101,8 +117,8 @@ def _uptake(suv: NDArray[np.float32], spheres: NDArray[np.float32]) -> Uptake:
 
 
 def _reach(spacing_mm: Spacing) -> list[int]:
-    """Voxels from a sphere's centre to the end of its surface's last one."""
-    return [int(np.ceil(PEAK_RADIUS_MM / s)) for s in spacing_mm]
+    """Voxels from the one in a sphere's centre to the last that its surface cuts, along each axis."""
+    return [int(np.ceil(PEAK_RADIUS_MM / s - 0.5)) for s in spacing_mm]
 
 
 def _around(box: tuple[slice, ...], spacing_mm: Spacing) -> tuple[slice, ...]:

@@ -87,7 +87,7 @@ class Watch:
 
     def _score(self, step: int) -> float:
         began = time.monotonic()
-        errors = np.array([_errors(study, self._scan(study)) for study in self.held_out])
+        errors = np.array([self._errors(study, self._scan(study)) for study in self.held_out])
         body, lesions = (float(v) for v in _means(errors) / self._reference)
         self.scores[step] = {"body": body}
         score = body
@@ -113,12 +113,27 @@ class Watch:
             )
             if median is None or curve is None:
                 return np.ones(2)
-            errors.append((_errors(study, median)[0], _errors(study, curve)[1]))
+            errors.append((self._errors(study, median)[0], self._errors(study, curve)[1]))
         return _means(np.array(errors))
 
+    def _errors(self, study: PreparedStudy, said: NDArray[np.float32]) -> tuple[float, float]:
+        """Mean absolute error [g/ml] in the body, as far as the recipe has districts for it, and in lesions
+        there; NaN where there are none."""
+        assert study.suv is not None  # noqa: S101 - held-out studies have a PET
+        error = np.abs(said - np.clip(study.suv, *SUV_RANGE))
+        inside = self._scanner.spoken_of(study).body
+        body = float(error[inside].mean())
+        if study.lesions is None or not (lesions := inside & (study.lesions > 0)).any():
+            return body, float("nan")
+        return body, float(error[lesions].mean())
+
     def _scan(self, study: PreparedStudy) -> NDArray[np.float32]:
+        return self._scanner.synthesise(study).pet
+
+    @cached_property
+    def _scanner(self) -> VirtualScanner:
         record = {"patches": dict.fromkeys(self.system.components(), 1)}
-        return VirtualScanner(Model(self.system.recipe, {}, record), self.system).synthesise(study).pet
+        return VirtualScanner(Model(self.system.recipe, {}, record), self.system)
 
     def _picture_due(self) -> bool:
         if self.pictures is None or self.shown is None:
@@ -160,16 +175,6 @@ def time_to_measure(throwaway: Translator, held_out: list[PreparedStudy]) -> flo
     measure(throwaway, [smallest])
     voxels = sum(study.hu.size for study in held_out)
     return _CAUTION * (time.monotonic() - began) * voxels / smallest.hu.size
-
-
-def _errors(study: PreparedStudy, said: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean absolute error [g/ml] in the body and in lesions; NaN where there are none."""
-    assert study.suv is not None  # noqa: S101 - held-out studies have a PET
-    error = np.abs(said - np.clip(study.suv, *SUV_RANGE))
-    body = float(error[study.body].mean())
-    if study.lesions is None or not (inside := study.body & (study.lesions > 0)).any():
-        return body, float("nan")
-    return body, float(error[inside].mean())
 
 
 def _means(errors: NDArray[np.float64]) -> NDArray[np.float64]:

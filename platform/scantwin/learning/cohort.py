@@ -22,7 +22,7 @@ from scantwin.learning.prepared import PreparedStudy, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
-_SUFFIX = ".9.safetensors"
+_SUFFIX = ".10.safetensors"
 """Of the cached files, with their format: raised when what is prepared changes."""
 
 
@@ -65,6 +65,7 @@ class Cohort:
         there is nothing that the recipe can learn from.
         """
         named = sorted(studies, key=lambda pair: pair[0])
+        _keep_private(cache)
         _drop_older(cache)
         prepared = []
         for number, (name, read) in enumerate(named):
@@ -140,6 +141,13 @@ def _whose(path: Path) -> str | None:
         return None
 
 
+def _keep_private(cache: Path) -> None:
+    """Makes the cache, for its owner only: it holds patients' images."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if cache.stat().st_mode & 0o077:  # of an older ScanTwin
+        cache.chmod(0o700)
+
+
 def _drop_older(cache: Path) -> None:
     """Deletes what an older ScanTwin prepared, and nobody will ask for."""
     for path in cache.glob("*.safetensors"):
@@ -167,7 +175,7 @@ def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, 
 
 
 def save_prepared(study: PreparedStudy, path: Path) -> None:
-    """Writes a prepared study, its images as they are used: `load_prepared` maps them."""
+    """Writes a prepared study for its owner only, its images as they are used: `load_prepared` maps them."""
     pet, pet_lesions = study.pet, study.pet_lesions
     arrays: dict[str, Any] = {
         "hu": np.rint(study.hu).astype(np.float32),
@@ -183,7 +191,7 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
         "grid": _place(study.grid), "pet": None if pet is None else _place(pet),
     }  # fmt: skip
     present = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
-    with whole_file(path) as aside:
+    with whole_file(path, private=True) as aside:
         save_file(present, aside, metadata={"study": json.dumps(about)})
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
-def drawn_ahead(draw: Callable[[int], T], steps: Iterable[int], threads: int) -> Generator[T]:
+def drawn_ahead(draw: Callable[[S], T], steps: Iterable[S], threads: int) -> Generator[T]:
     """`draw(step)` of each of `steps`, in their order, one being drawn by each of `threads` meanwhile.
 
     Without threads each is drawn when it is asked for. Closed, it begins no more and waits for those at work.

@@ -140,10 +140,10 @@ class Sampler:
         return inputs, suv, weight, lesions, np.float32(kind == "body")
 
     @cached_property
-    def _lesion_uptake(self) -> dict[str, float]:
-        """Mean uptake [g/ml] of each study's lesions, by its name."""
+    def _lesion_uptake(self) -> dict[PreparedStudy, float]:
+        """Mean uptake [g/ml] of each study's lesions. Names are no keys: two studies may have the same."""
         return {
-            study.name: float(study.suv[study.lesions > 0].mean())
+            study: float(study.suv[study.lesions > 0].mean())
             for study, _ in self._with_pet
             if study.suv is not None and study.lesions is not None and study.lesions.any()
         }
@@ -151,7 +151,7 @@ class Sampler:
     def _swapped(self, study: PreparedStudy, random: np.random.Generator) -> np.float32:
         """By what the lesions of `study` are multiplied to take up as much as those of a study by chance."""
         known = list(self._lesion_uptake.values())
-        own = self._lesion_uptake.get(study.name)
+        own = self._lesion_uptake.get(study)
         if own is None:
             return np.float32(1.0)
         other = known[int(random.integers(len(known)))]

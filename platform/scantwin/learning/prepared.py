@@ -74,7 +74,7 @@ class PreparedStudy:
     """CT [HU]."""
     body: NDArray[np.bool_]
     labels: NDArray[np.uint8]
-    """District labels (DISTRICT_LABEL), 0 outside the body."""
+    """District labels (DISTRICT_LABEL) of the body, 0 outside it."""
     depth: NDArray[np.floating | np.uint8]
     """Distance to the skin [mm], 0 outside; 0 everywhere where the recipe makes CT."""
     suv: NDArray[np.float32] | None = None
@@ -121,6 +121,11 @@ class PreparedStudy:
     def split(self) -> bool:
         """Whether the body was split into districts."""
         return bool(set(self.boxes) - {"whole-body"})
+
+    def body_on(self, grid: Volume) -> NDArray[np.bool_]:
+        """The body (z, y, x) on another grid: voxels of which more than half is body."""
+        body = self.grid.with_array(self.body.view(np.uint8), "1")
+        return np.asarray(resample_like(body, grid, how="area").array.astype(np.float32) > 0.5, np.bool_)
 
     def mask(self, district: District, z: int | None = None) -> NDArray[np.bool_]:
         """Voxels of `district`, on slice `z` alone if it is said; `whole-body` is all of it, split or not."""
@@ -205,6 +210,16 @@ def _sides_on(grid: Volume, ct: Volume) -> tuple[tuple[float, float], tuple[floa
     return (y0, y1), (x0, x1)
 
 
+def _labelled(given: NDArray[np.generic], body: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """District labels of all of the `body`: what was `given` none, or none that is known, is whole-body's.
+
+    Districts that come with a study may leave out any part of it, and a split a rim of the skin.
+    """
+    known = np.isin(given, list(DISTRICT_LABEL.values()))
+    labels = np.where(known, given, DISTRICT_LABEL["whole-body"])
+    return np.where(body, labels, 0).astype(np.uint8)
+
+
 def _body_of_ct(study: Study, grid: Volume) -> NDArray[np.bool_]:
     """The body on `grid`, found on the CT's own voxels: on coarser ones a table is as dense as fat."""
     found = study.ct.with_array(study.body.view(np.uint8), "1")
@@ -225,7 +240,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
     """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT.
 
     A PET alone is whole-body, unless districts were given with it. Raises the rejections `ct.empty` and
-    `pet.implausible` where there is no body.
+    `pet.implausible` where there is no body, `pair.far-apart` where none of it is on the PET.
     """
     reference = study.ct if study.pet is None else study.pet
     grid = grid_over(reference, spacing_mm)
@@ -236,24 +251,25 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
         _require(body)
     else:
         body = _body_of_pet(resample_like(reference, grid, how="area"))
+    labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     if study.districts is not None:
-        labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
-        confidence = 1.0
+        labels = _labelled(resample_like(study.districts, grid, how="nearest").array, body)
     elif districts and study.has_ct:
         split = split_districts(ct, body)
-        labels, confidence = np.asarray(split.labels.array, np.uint8), split.confidence
-    else:
-        labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
+        labels, confidence = _labelled(split.labels.array, body), split.confidence
     lesions = study.lesions_on(grid)
     pet = study.pet
     pet_lesions = None if pet is None else study.lesions_on(pet)
-    return PreparedStudy(
+    made = PreparedStudy(
         name=study.name, condition=study.condition,
         grid=grid, hu=hu, body=body, labels=labels, depth=_under_the_skin(body, spacing_mm),
         suv=None if pet is None else resample_like(pet, grid, how="area").array.astype(np.float32),
         lesions=_marked(lesions), pet=pet, pet_lesions=_marked(pet_lesions),
         confidence=float(confidence), has_ct=study.has_ct, sides=_sides_on(grid, study.ct),
     )  # fmt: skip
+    if pet is not None and not made.body_on(pet).any():
+        raise reject("pair.far-apart", found="no voxel of the PET lies in the body")
+    return made
 
 
 def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool) -> PreparedStudy:
@@ -274,10 +290,10 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
     lesions = study.lesions_on(grid)
     labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     if districts and study.districts is not None:
-        labels = np.where(body, resample_like(study.districts, grid, how="nearest").array, 0).astype(np.uint8)
+        labels = _labelled(resample_like(study.districts, grid, how="nearest").array, body)
     elif districts:
         split = split_districts(ct, body)
-        labels, confidence = np.asarray(split.labels.array, np.uint8), float(split.confidence)
+        labels, confidence = _labelled(split.labels.array, body), float(split.confidence)
     return PreparedStudy(
         name=study.name, condition=study.condition, grid=grid, hu=hu, body=body, labels=labels,
         depth=np.broadcast_to(np.float32(0.0), hu.shape), lesions=_marked(lesions), confidence=confidence,

@@ -52,6 +52,15 @@ _UPTAKE_ONLY: Final = (
     "sampling.average_flips", "sampling.flip_trunk", "sampling.flip_unsplit", "sampling.swap_uptake",
     "losses.neighbour", "losses.lesions", "losses.hottest", "losses.uptake",
 )  # fmt: skip
+_TEACHES: Final[dict[str, tuple[str, ...]]] = {
+    "pix2pix": ("l1", "adversarial", "hottest", "uptake"),
+    "cyclegan": ("adversarial", "cycle", "identity", "held"),
+    "coarse-diffusion": ("l1", "hottest", "uptake", "denoising"),
+    "ct-inpainting": ("l1", "denoising"),
+    "low-resource-3d": ("l1", "adversarial", "denoising"),
+}
+"""Losses of which a system needs one: with all of them off there is nothing to learn from."""
+
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
     "cyclegan": (*_PAIRED_ONLY, *_BY_UPTAKE, "losses.denoising"),
@@ -74,7 +83,7 @@ class Recipe(Part):
     districts: tuple[District, ...] = ("head", "trunk", "arms", "legs", "whole-body")
     """Districts with a model of their own. `whole-body` learns from every part of every study and
     serves what cannot be told apart."""
-    shares: dict[District, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    shares: dict[District, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
     """How the training steps are shared among the districts; 1 where nothing is said."""
     spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)
     """Working voxel size (z, y, x) [mm]: about that of a clinical PET (TISSUES.md, 5)."""
@@ -145,6 +154,8 @@ class Recipe(Part):
         if (self.diffusion or weights.hottest or weights.uptake) and 1 in (weights.air, weights.neighbour):
             # What weighs as much as the district's own body is taken for it (`Batch.body`).
             raise ValueError("losses.air and losses.neighbour must be below 1: a body is told by its weight")
+        if not any(getattr(weights, name) for name in _TEACHES[self.system]):
+            raise ValueError(f"one of the losses {', '.join(_TEACHES[self.system])} must be above 0")
         from_nothing = self.network.start == "zero"
         if self.unpaired and from_nothing and (self.unpaired.by_place or self.losses.held):
             raise ValueError("unpaired.by_place and losses.held need network.start = tissue-curve")
@@ -179,6 +190,8 @@ class Recipe(Part):
             values = tomllib.loads(data.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"The recipe {source} is not TOML: {error}.", hint="Mend the file.") from None
+        except RecursionError:
+            raise InputError(f"The recipe {source} is nested too deeply.", hint="Mend the file.") from None
         system = values.get("system")
         for place in _NO_USE.get(system, ()) if isinstance(system, str) else ():
             *section, key = place.split(".")

@@ -11,6 +11,7 @@ from scantwin.imaging.study import District
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Channels = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Axis = Literal["z", "y", "x"]
 
@@ -19,9 +20,9 @@ _LOPSIDED: Final = ("trunk", "whole-body")
 
 
 class Part(BaseModel):
-    """A section: frozen, unknown keys refused."""
+    """A section: frozen, unknown keys and what is not a number refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Network(Part):
@@ -41,7 +42,7 @@ class Network(Part):
 class Sampling(Part):
     """How training patches are drawn from a study, and how a scan is put together from windows."""
 
-    patch: Positive = 32
+    patch: Annotated[int, Field(ge=2)] = 32
     """Edge of a training patch [voxels] (arXiv 2503.15555, III.B)."""
     window: Positive = 160
     """Largest edge of a window at inference [voxels]. The networks have no normalisation layers, so a
@@ -63,11 +64,11 @@ class Sampling(Part):
     flip_unsplit: tuple[Axis, ...] = ("x",)
     """The same for studies that could not be split into districts: of a piece of a limb, front and back or
     top and bottom say little, and few studies become many."""
-    turn_deg: Weight = 0.0
+    turn_deg: Annotated[float, Field(ge=0, le=90)] = 0.0
     """SD of a random turn of a patch about each axis [degrees]; 0 turns none."""
     stretch: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     """SD of a random scale of a patch, as a share of its size; 0 stretches none."""
-    hu_jitter: Weight = 10.0
+    hu_jitter: Annotated[float, Field(ge=0, le=1000)] = 10.0
     """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (TISSUES.md, 4)."""
     average_flips: tuple[Axis, ...] = ()
     """Axes along which a scan is predicted mirrored as well, and averaged, where patches were mirrored: twice
@@ -105,13 +106,13 @@ class Optimisation(Part):
     discriminator_rate: Annotated[float, Field(gt=0)] = 2e-4
     weight_decay: Weight = 0.0
     """Of Adam, apart from the gradient (AdamW, arXiv 1711.05101); 0 is plain Adam."""
-    betas: tuple[Share, Share] = (0.5, 0.99)
+    betas: tuple[Decay, Decay] = (0.5, 0.99)
     """Adam's decay rates; 0.5 for the first moment as Pix2Pix has it (arXiv 1611.07004, 3.3)."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Of the learning rate over the whole training, to a twentieth at its end."""
     warm_up: Share = 0.0
     """Part of the whole training in which the learning rate rises from nothing to the schedule's."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.97
+    ema: Decay = 0.97
     """Decay of the moving average of weights that is delivered; 0 delivers the last weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; weights and optimiser stay fp32. `auto` is bf16 where the processor or

@@ -10,26 +10,32 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from scantwin.errors import InputError
+from scantwin.imaging.study import District
+from scantwin.interrupts import held_back
 from scantwin.learning.drawing_ahead import drawn_ahead
 from scantwin.learning.machine import drawers
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.system import Movable, System
-from scantwin.learning.training_state import TrainingState
+from scantwin.learning.training_state import TrainingState, diverged
 from scantwin.terminal import Advance, silent
 
 Name = TypeVar("Name", bound=str)
 
 _CHECKPOINT_EVERY_S = 60.0
-"""A kill loses at most about this much work [s]."""
+"""A kill that nobody can answer (SIGKILL, a power cut) loses at most about this much work [s]."""
+
+_FIRST_CHECKPOINT_S = 5.0
+"""The first one comes sooner [s]."""
 
 
 @dataclass(frozen=True)
@@ -76,100 +82,175 @@ def train(
     advance: Advance = silent,
     after_step: Callable[[int], None] | None = None,
     watcher: Watcher | None = None,
+    held_out: Sequence[PreparedStudy] = (),
 ) -> TrainingResult:
     """Trains `system` on `studies` for `steps` steps, or until `budget_s` [s] is used up.
 
     `span` is which part of the whole training this is (0 to 1): the learning rate's schedule runs over the
     whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
-    training found there goes on. Of the weights that `watcher` scores the best are delivered; without any
-    score, the averaged weights at the end.
+    training found there goes on, if seed, recipe and studies are the same, and those that the `watcher`
+    scores on (`held_out`); `steps` and `budget_s` may be others. Of the weights that it scores the best are
+    delivered; without any score, the averaged weights at the end. Raises `ScanTwinError` when the training
+    diverges: the state in the file is then one of before. Raises `InputError` where a district that is to be
+    learnt got no step within `budget_s`.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
-    turns = take_turns({d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}, steps)
-    if not turns:
+    shares = {d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}
+    if not shares:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
     # Whose checkpoint it is costs a look at every image.
-    whose = {"seed": seed, "span": list(span), "studies": _digest(studies)} if resume else {}
-    state = TrainingState(system, whose)
-    first = _begin(state, resume, watcher)
-    saved = time.monotonic()
-    began = saved - state.spent_s
-    scored = -1
+    whose: dict[str, Any] = {}
+    if resume:
+        told = {"studies": _digest(studies), "held-out studies": _digest(held_out)}
+        whose = {"seed": seed, "span": list(span), **told}
+    run = _Run(TrainingState(system, whose), watcher, resume, steps, budget_s)
 
-    def share_done(step: int) -> float:
-        # What stands still half-way is looked at no more, and its second half must not begin anew.
-        last_look = watcher.takes_s if watcher and system.settles_at >= 1.0 else 0.0
-        return _fraction(step, steps, state.spent_s + last_look, budget_s)
+    def turns() -> Iterator[tuple[int, District]]:
+        return islice(enumerate(endless_turns(shares)), run.done, steps)
 
-    # A look that was due when the killed training was about to go on from here is still due.
-    done, before = first, state.before if first else share_done(0)
+    def draw(turn: tuple[int, District]) -> Movable:
+        step, district = turn
+        return samplers[district].batch(step)
 
-    def draw(step: int) -> Movable:
-        return samplers[turns[step]].batch(step)
-
-    with closing(drawn_ahead(draw, range(first, steps), drawers(system.device))) as batches:
-        for step in range(first, steps):
-            state.spent_s = time.monotonic() - began
-            fraction = share_done(step)
-            if watcher and watcher.due(before, fraction):
-                scored = step if _look(watcher, state, step) else scored
-            before = state.before = fraction
+    with closing(drawn_ahead(draw, turns(), drawers(system.device))) as batches, run.kept_when_ended():
+        for step, district in turns():
+            fraction = run.arrive()
             if fraction >= 1.0:
                 break
-            district = turns[step]
             progress = span[0] + (span[1] - span[0]) * fraction
-            if progress >= system.settles_at and not state.settled:
-                if watcher and step and scored != step:
-                    _look(watcher, state, step)
-                state.settle()
-            with torch.random.fork_rng(devices=[]):
+            run.settle_at(progress)
+            with run.whole_step(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
                 batch = next(batches).to(system.device)
-                losses = system.training_step(district, batch, progress)
-            state.after(district, losses)
-            done = step + 1
-            advance(done, steps, f"{district} {_first(losses)}")
-            if resume and time.monotonic() - saved > _CHECKPOINT_EVERY_S:
-                _save(state, resume, done, began)
-                saved = time.monotonic()
+                run.after(district, losses := system.training_step(district, batch, progress))
+            advance(run.done, steps, f"{district} {_first(losses)}")
+            run.save_now_and_then()
             if after_step:
-                after_step(done)
-    if resume:
-        _save(state, resume, done, began)
-    if watcher and scored != done:
-        _look(watcher, state, done)
-    state.deliver()
-    chosen = state.best_step if math.isfinite(state.best_score) else None
-    seconds = time.monotonic() - began
-    return TrainingResult(done, state.mean_losses(), dict(state.patches), seconds, chosen)
+                after_step(run.done)
+    run.require_steps_of(shares)
+    return run.result()
 
 
-def _begin(state: TrainingState, resume: Path | None, watcher: Watcher | None) -> int:
-    """The step to go on from; a watcher is told what was found before, and how long that took."""
-    first = state.load(resume) if resume else 0
-    if watcher:
-        watcher.scores = state.scores
-        watcher.takes_s = state.look_takes_s if first else watcher.takes_s
-    return first
+class _Run:
+    """A training under way: how far it is, and what is looked at and kept meanwhile."""
+
+    def __init__(
+        self, state: TrainingState, watcher: Watcher | None, checkpoint: Path | None, steps: int,
+        budget_s: float | None,
+    ) -> None:  # fmt: skip
+        self.state, self.watcher, self.checkpoint = state, watcher, checkpoint
+        self.steps, self.budget_s = steps, budget_s
+        self.done = state.load(checkpoint) if checkpoint else 0
+        """Steps, those of before a kill included."""
+        if watcher:
+            watcher.scores = state.scores
+            watcher.takes_s = state.look_takes_s if self.done else watcher.takes_s
+        now = time.monotonic()
+        self._began = now - state.spent_s
+        self._save_at = now + min(_FIRST_CHECKPOINT_S, _CHECKPOINT_EVERY_S)
+        self._is_whole = True
+        self._scored = -1
+        # A look that was due when the killed training was about to go on from here is still due.
+        self._before = state.before if self.done else self._share_done()
+
+    def arrive(self) -> float:
+        """Share of the training that is done before the next step; a look that is due is taken."""
+        self.state.spent_s = time.monotonic() - self._began
+        fraction = self._share_done()
+        if self.watcher and self.watcher.due(self._before, fraction):
+            self._look()
+        self._before = self.state.before = fraction
+        return fraction
+
+    def _share_done(self) -> float:
+        # What stands still half-way is looked at no more, and its second half must not begin anew.
+        looks_last = self.watcher and self.state.system.settles_at >= 1.0
+        last_look = self.watcher.takes_s if self.watcher and looks_last else 0.0
+        return _fraction(self.done, self.steps, self.state.spent_s + last_look, self.budget_s)
+
+    def settle_at(self, progress: float) -> None:
+        """What learnt first stands still from its share of the training on, as it was best."""
+        if self.state.settled or progress < self.state.system.settles_at:
+            return
+        if self.done and self._scored != self.done:
+            self._look()
+        with self.whole_step():
+            self.state.settle()
+
+    @contextmanager
+    def whole_step(self) -> Iterator[None]:
+        """A signal that comes meanwhile is heard at the end: of half a step no training could go on."""
+        self._is_whole = False
+        with held_back():
+            yield
+            self._is_whole = True
+
+    @contextmanager
+    def kept_when_ended(self) -> Iterator[None]:
+        """Who ends the training (Ctrl-C, SIGTERM) loses no step of it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._is_whole and self.done:
+                self._save()
+            raise
+
+    def after(self, district: District, losses: dict[str, float]) -> None:
+        """Counts a step on `district`. Raises what `diverged` says: no later step mends it."""
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise diverged(self.done + 1, f"the loss {name} of the {district}")
+        self.state.after(district, losses)
+        self.done += 1
+
+    def require_steps_of(self, districts: Iterable[District]) -> None:
+        """Raises `InputError` where a budget left a district without any step: nothing was learnt there."""
+        taught = {name.split("/")[0] for name in self.state.losses}
+        missing = [district for district in districts if district not in taught]
+        if self.budget_s is None or not missing:
+            return
+        self._save()
+        raise InputError(
+            f"The budget was used up before there was a training step of {', '.join(missing)}.",
+            hint="Give a larger one with --budget. The training goes on from here, where its state is kept.",
+        )
+
+    def save_now_and_then(self) -> None:
+        """Keeps the state where it was not kept for a while."""
+        if time.monotonic() >= self._save_at:
+            self._save()
+
+    def _save(self) -> None:
+        if self.checkpoint:
+            self.state.spent_s = time.monotonic() - self._began  # looks and the last step included
+            self.state.save(self.checkpoint, self.done)
+            self._save_at = time.monotonic() + _CHECKPOINT_EVERY_S
+
+    def _look(self) -> None:
+        """A look counts as the step's where there was a score: it may have been for a picture only."""
+        if self.watcher is None:
+            return
+        with self.state.lent_average():
+            score = self.watcher.look(self.done, scored=not self.state.settled)
+            self.state.look_takes_s = self.watcher.takes_s
+            if score is not None:
+                self.state.keep_if_best(score, self.done)
+                self._scored = self.done
+
+    def result(self) -> TrainingResult:
+        """Ends the training: what is delivered is in the system."""
+        self._save()
+        if self._scored != self.done:
+            self._look()
+        state = self.state
+        state.deliver()
+        chosen = state.best_step if math.isfinite(state.best_score) else None
+        seconds = time.monotonic() - self._began
+        return TrainingResult(self.done, state.mean_losses(), dict(state.patches), seconds, chosen)
 
 
-def _save(state: TrainingState, path: Path, done: int, began: float) -> None:
-    state.spent_s = time.monotonic() - began  # looks and the last step included
-    state.save(path, done)
-
-
-def _look(watcher: Watcher, state: TrainingState, step: int) -> bool:
-    """Whether there was a score: a look may have been for a picture only."""
-    with state.lent_average():
-        score = watcher.look(step, scored=not state.settled)
-        state.look_takes_s = watcher.takes_s
-        if score is not None:
-            state.keep_if_best(score, step)
-    return score is not None
-
-
-def _digest(studies: list[PreparedStudy]) -> str:
+def _digest(studies: Iterable[PreparedStudy]) -> str:
     """Tells one set of studies from another: whose they are, and their images' sums."""
     told = [
         (
@@ -188,17 +269,20 @@ def _first(losses: dict[str, float]) -> str:
 
 
 def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
+    """Whose turn each of `steps` is, as `endless_turns` has it."""
+    return [*islice(endless_turns(shares), steps)]
+
+
+def endless_turns(shares: dict[Name, float]) -> Iterator[Name]:
     """Whose turn each step is (which district it trains): spread evenly, in proportion to the shares."""
     credit = dict.fromkeys(shares, 0.0)
     total = sum(shares.values())
-    turns: list[Name] = []
-    for _ in range(steps if shares else 0):
+    while shares:
         for name, share in shares.items():
             credit[name] += share / total
         chosen = max(credit, key=lambda name: credit[name])
         credit[chosen] -= 1.0
-        turns.append(chosen)
-    return turns
+        yield chosen
 
 
 def _fraction(step: int, steps: int, elapsed_s: float, budget_s: float | None) -> float:

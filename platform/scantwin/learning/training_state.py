@@ -15,13 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
 from scantwin.files import whole_file
 from scantwin.imaging.study import District
 from scantwin.learning.system import System
 
 Weights = dict[str, dict[str, Tensor]]
 """Component -> parameter -> value."""
+
+
+def diverged(step: int, what: str) -> ScanTwinError:
+    """What is said of a training in which `what` was no number after `step` steps."""
+    return ScanTwinError(
+        f"The training diverged at step {step}: {what} is not a number any more.",
+        hint="Train with a smaller optimisation.learning_rate (and discriminator_rate) in the recipe.",
+    )
 
 
 class TrainingState:
@@ -116,7 +124,10 @@ class TrainingState:
         }
 
     def save(self, path: Path, step: int) -> None:
-        """Writes the checkpoint, whole."""
+        """Writes the checkpoint, whole; one with weights that are no numbers replaces none (`diverged`)."""
+        for component, network in self.system.components().items():
+            if not all(value.isfinite().all() for value in network.state_dict().values()):
+                raise diverged(step, f"a weight of {component}")
         tensors: dict[str, Tensor] = {}
         for component, network in self.system.components().items():
             for key, value in network.state_dict().items():
@@ -140,7 +151,8 @@ class TrainingState:
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             **self.about,
         }  # fmt: skip
-        with whole_file(path) as aside:
+        # What CycleGAN remembers (`System.memory`) are patches of patients.
+        with whole_file(path, private=True) as aside:
             plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
             save_file(plain, aside, metadata={"training": json.dumps(about)})
 
@@ -155,14 +167,14 @@ class TrainingState:
             with safe_open(path, framework="pt") as file:
                 about = dict(json.loads((file.metadata() or {})["training"]))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, KeyError, ValueError, TypeError):
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError):
             raise InputError(
                 f"{path} cannot be read as a training's checkpoint: it was cut short or is another file.",
                 hint="Delete it to begin anew, or choose another --out.",
             ) from None
         for name, value in self.about.items():
             if about.get(name) != value:
-                said = "other studies" if name == "studies" else f"another {name}"
+                said = f"other {name}" if name.endswith("studies") else f"another {name}"
                 raise InputError(
                     f"{path} belongs to a training with {said}.",
                     hint="Choose another --out, or delete that file to begin anew.",

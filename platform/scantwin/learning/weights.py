@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from scantwin import NOTICE, __version__
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
 from scantwin.files import whole_file, whole_folder, write_json
 from scantwin.learning.recipe import Recipe
 
@@ -99,18 +99,25 @@ class Model:
         return any(count > 0 for name, count in patches.items() if name.split("/")[1] == district)
 
     def save(self, folder: Path) -> Path:
-        """Writes the folder, whole."""
-        about = {
+        """Writes the folder, whole. Raises `ScanTwinError` where something in it is not a number."""
+        sums = {key: np.asarray(value, np.float64) for key, value in self.statistics.items()}
+        parts = {**self.components, _STATISTICS: sums}
+        for name, arrays in parts.items():
+            if not all(np.isfinite(value).all() for value in arrays.values()):
+                raise _not_a_number(name)
+        about: dict[str, Any] = {
             "format": FORMAT, "notice": NOTICE, "scantwin": __version__,
             "recipe": self.recipe.model_dump(mode="json"),
             "components": sorted(self.components), "record": self.record, "files": {},
         }  # fmt: skip
         # As it will be read: the digests are of that.
-        about = json.loads(json.dumps(about, default=str))
-        sums = {key: np.asarray(value, np.float64) for key, value in self.statistics.items()}
+        try:
+            about = json.loads(json.dumps(about, default=str, allow_nan=False))
+        except ValueError:
+            raise _not_a_number("training record") from None
         with whole_folder(folder) as aside:
             # The statistics last: their header has the digest of the components' checksums.
-            for name, arrays in {**self.components, _STATISTICS: sums}.items():
+            for name, arrays in parts.items():
                 path = aside / _file_of(name)
                 with whole_file(path) as part:
                     plain = {key: np.asarray(value, order="C") for key, value in sorted(arrays.items())}
@@ -122,6 +129,13 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> Model:
         """Reads a model folder; refuses a missing, truncated or tampered file with `InputError`."""
+        try:
+            return cls._read_folder(folder)
+        except RecursionError:
+            raise InputError(f"{folder / 'model.json'} is nested too deeply.", hint=_AGAIN) from None
+
+    @classmethod
+    def _read_folder(cls, folder: Path) -> Model:
         about_path = folder / "model.json"
         if not about_path.is_file():
             raise InputError(f"{folder} is not a model folder: it has no model.json.", hint="Check --model.")
@@ -133,7 +147,7 @@ class Model:
             raise InputError(f"{about_path} cannot be read as a model's description.", hint=_AGAIN) from None
         if version != FORMAT:
             raise InputError(
-                f"{folder} has model format {version}, this ScanTwin reads {FORMAT}.", hint=_OLDER
+                f"{folder} has model format {str(version)[:20]}, this ScanTwin reads {FORMAT}.", hint=_OLDER
             )
         try:
             recipe = Recipe.read(values, str(about_path))
@@ -143,6 +157,29 @@ class Model:
         # The statistics first: they are small and know all of model.json.
         statistics = _read(folder, _STATISTICS, about)
         return cls(recipe, {str(name): _read(folder, str(name), about) for name in names}, record, statistics)
+
+
+def require_model_alone(folder: Path) -> None:
+    """Refuses, with `InputError`, what is no model folder or holds anything that is no part of its model.
+
+    To be asked before a folder is given to others, who take all that is in it.
+    """
+    model = Model.load(folder)
+    own = {"model.json", *map(_file_of, (*model.components, _STATISTICS))}
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    if odd := sorted(set(there) - own):
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise InputError(
+            f"{folder} holds files that are no part of its model: {', '.join(odd[:3])}{more}.",
+            hint="Take them out: all that is in the folder would be published.",
+        )
+
+
+def _not_a_number(part: str) -> ScanTwinError:
+    return ScanTwinError(
+        f"The model is not saved: its {part} holds what is not a number. Its training diverged.",
+        hint="Train with a smaller optimisation.learning_rate in the recipe.",
+    )
 
 
 def _file_of(name: str) -> str:

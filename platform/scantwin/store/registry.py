@@ -181,7 +181,7 @@ def _model_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if not _NAME.fullmatch(recipe["system"]):
             raise ValueError("its system has no usable name")
         return recipe, dict(model.get("record") or {})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{folder} is not a model's folder: its model.json with the recipe cannot be read"
             f" ({type(error).__name__}: {error}).",

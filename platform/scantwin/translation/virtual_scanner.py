@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -101,7 +101,7 @@ class VirtualScanner:
         advance: Advance = silent,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Synthesis:
-        """The PET of a prepared study on its own grid."""
+        """The PET of a prepared study on its own grid. Raises `InputError` for a broken model."""
         shape = study.hu.shape
         total, variance, drawn, weights = (np.zeros(shape, np.float32) for _ in range(4))
         warnings: list[str] = []
@@ -136,6 +136,11 @@ class VirtualScanner:
         low, high = self.system.recipe.suv_range
         # Outside the body there is no tissue; a voxel or two of PET blur is not worth a false halo.
         inside = study.body & (weights > 0)
+        if not np.isfinite(total[inside]).all():
+            raise InputError(
+                "This model is broken: the PET that it makes has voxels that are not numbers.",
+                hint="Its training diverged. Choose another, or train it anew with a smaller learning rate.",
+            )
         safe = np.where(weights > 0, weights, np.float32(1.0))
         whole = np.where(inside, np.clip(total / safe, low, high), 0.0).astype(np.float32)
         std = np.where(inside | left_out, np.sqrt(variance / safe), 0.0).astype(np.float32)
@@ -146,6 +151,13 @@ class VirtualScanner:
         """Whether somebody has learnt every part of `study` that is scanned; else `synthesise` raises."""
         everywhere = self.speaks("whole-body")
         return everywhere or all(self.speaks(d) for d in districts_to_scan(study, self.system.recipe))
+
+    def spoken_of(self, study: PreparedStudy) -> PreparedStudy:
+        """What of `study` the model says something about: elsewhere its PET is 0, and that means nothing."""
+        said = np.logical_or.reduce([*districts_to_scan(study, self.system.recipe).values()])
+        if said[study.body].all():
+            return study
+        return replace(study, body=study.body & said, labels=np.where(said, study.labels, 0).astype(np.uint8))
 
     def speaks(self, district: District) -> bool:
         """Whether networks of its own have learnt `district`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from scantwin.cli.commands import cli
+from scantwin.cli.commands import _ORDER, cli
 
 WIDE = 400
 """Columns: no sentence is broken."""
@@ -60,3 +60,7 @@ def test_examples_can_be_copied(name: str) -> None:
         for word in words:
             if word.startswith("--"):
                 assert word in known, f"{word} is no option: {line}"
+
+
+def test_the_order_of_the_help_names_only_commands_that_there_are() -> None:
+    assert set(_ORDER) <= {name.split()[0] for name in COMMANDS}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from scantwin.cli.evaluate import evaluate
 from scantwin.cli.train import cohort_of, train
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ResourceError
+from scantwin.files import at_work
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin.learning.recipe import Recipe
@@ -54,9 +59,27 @@ def test_cyclegan_learns_from_cts_and_pets_of_different_patients(strangers, caps
     assert taught == {"whole-body"}, "a PET alone is not split"
 
 
+def test_a_budget_in_which_nothing_can_be_learnt_makes_no_model(strangers, capsys):
+    with pytest.raises(InputError, match="before there was a training step of whole-body"):
+        run(strangers, "cyclegan", budget="0.0001", steps=None)
+    assert not (strangers.parent / "cyclegan").exists()
+    run(strangers, "cyclegan", budget="20s", steps=2)
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+
+
 def test_a_paired_system_refuses_them(strangers):
     with pytest.raises(InputError, match="No study with both a CT and a PET"):
         run(strangers, "pix2pix")
+
+
+def test_two_trainings_of_one_model_at_once_are_refused(strangers, capsys):
+    with at_work(strangers.parent / "cyclegan", strangers.parent / ".cyclegan-lock"):
+        with pytest.raises(ResourceError, match="Somebody works in"):
+            run(strangers, "cyclegan")
+        assert not (strangers.parent / ".cyclegan-cache").exists(), "nothing was begun"
+    run(strangers, "cyclegan")
+    assert json.loads(capsys.readouterr().out)["steps"] == 3
+    assert not (strangers.parent / ".cyclegan-lock").exists()
 
 
 def test_a_model_replaces_no_patients(strangers):
@@ -122,3 +145,36 @@ def test_nothing_is_learnt_from_held_out_patients(tmp_path, make_bar):
     learnt = [name for name in before.statistics if name.startswith(("curve/", "sum/", "suv/"))]
     assert learnt
     assert all(np.array_equal(before.statistics[name], after.statistics[name]) for name in learnt)
+
+
+def test_a_training_that_is_ended_has_lost_no_step(tmp_path, make_bar):
+    """Its first checkpoint comes within seconds, and SIGTERM leaves another of the last step."""
+    for number in range(3):
+        bar, folder = make_bar(number), tmp_path / "data" / f"p{number}"
+        for image, name in ((bar.ct, "CT"), (bar.pet, "SUV"), (bar.districts, "districts")):
+            write_nifti(image, folder / f"{name}.nii.gz")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.format(system="pix2pix"))
+    words = ["train", "--recipe", recipe, "--data", tmp_path / "data", "--out", tmp_path / "m"]
+    asked = [sys.executable, "-m", "scantwin", *words, "--threads", "1", "--pictures", "0"]
+    state = tmp_path / ".m-training.safetensors"
+
+    def step() -> int:
+        with safe_open(state, framework="np") as file:
+            return json.loads(file.metadata()["training"])["step"]
+
+    child = subprocess.Popen([*map(str, asked), "--steps", "1000000"], stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 50
+        while not state.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        first = step()
+        time.sleep(3)
+        child.terminate()
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == 143 and "Interrupted." in errors
+    assert (last := step()) > first
+    done = subprocess.run([*map(str, asked), "--steps", "1", "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["steps"] == last, "it went on from there, and had no more to do"

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from math import erf
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantwin.evaluation import image_metrics as im
-from scantwin.evaluation.uptake import PEAK_RADIUS_MM, suv_peak
+from scantwin.evaluation.uptake import PEAK_RADIUS_MM, peak_kernel, suv_peak
 
 RANDOM = np.random.default_rng(4)
 TRUE = RANDOM.uniform(0, 6, (16, 17, 18)).astype(np.float32)
@@ -74,9 +76,34 @@ def test_suv_peak_of_a_large_uniform_ball_is_its_value():
     assert suv_peak(suv, ball, (2.0, 2.0, 2.0)) == pytest.approx(7.0, abs=1e-3)
 
 
-def test_suv_peak_of_one_hot_voxel_is_its_share_of_a_millilitre():
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (3.27, 5.47, 5.47)])
+def test_suv_peak_of_one_hot_voxel_is_its_share_of_a_millilitre(spacing):
     suv = np.zeros((15, 15, 15), np.float32)
     suv[7, 7, 7] = 10.0
-    share = 8.0 / (4 / 3 * np.pi * PEAK_RADIUS_MM**3)
-    # A sphere on a 2 mm grid has its volume to a few per cent.
-    assert suv_peak(suv, suv > 0, (2.0, 2.0, 2.0)) == pytest.approx(10 * share, rel=0.05)
+    assert suv_peak(suv, suv > 0, spacing) == pytest.approx(10 * np.prod(spacing) / 1000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [(s, s, s) for s in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    + [(3.0, 4.07, 4.07), (3.27, 5.47, 5.47), (1.0, 5.0, 5.0), (5.0, 1.0, 1.0), (5.0, 2.5, 2.5)],
+)
+def test_the_sphere_of_suv_peak_is_a_millilitre_on_any_voxels(spacing):
+    kernel = peak_kernel(spacing)
+    assert kernel.sum() * np.prod(spacing) == pytest.approx(1000, rel=0.02)
+    for axis in range(3):  # no voxel that the surface cuts is left out: beyond the kernel's end there is none
+        assert (kernel.shape[axis] / 2) * spacing[axis] >= PEAK_RADIUS_MM
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.0, 2.0, 2.0), (2.0, 1.0, 1.0)])
+def test_suv_peak_of_a_gaussian_is_its_integral_over_the_sphere(spacing):
+    sigma, radius = 6.0, PEAK_RADIUS_MM
+    z, y, x = (np.arange(-20, 21) * step for step in spacing)
+    squared = z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2
+    suv = 10 * np.exp(-squared / (2 * sigma**2)).astype(np.float32)
+    # The integral of r^2 exp(-r^2 / 2 sigma^2) from 0 to the radius, over that of r^2.
+    tail = -(sigma**2) * radius * np.exp(-(radius**2) / (2 * sigma**2))
+    middle = sigma**3 * np.sqrt(np.pi / 2) * erf(radius / (sigma * np.sqrt(2)))
+    wanted = 10 * 3 / radius**3 * (tail + middle)
+    # Voxels of 2 mm smear it by sum(s^2) / 24 sigma^2, 1.4 %.
+    assert suv_peak(suv, suv > 5, spacing) == pytest.approx(wanted, rel=0.015)

@@ -118,6 +118,16 @@ def test_who_was_held_out_is_not_learnt_from_while_a_pet_is_missing(make_bar, ti
     assert [study.name for study in cohort(None).held_out] == [held_out.name]
 
 
+@pytest.mark.parametrize("before", [None, 0o755])
+def test_prepared_patients_are_for_their_owner_only(bars, tiny_recipe, tmp_path, before):
+    cache = tmp_path / "cache"
+    if before:
+        cache.mkdir(mode=before)
+    Cohort.prepare(bars, tiny_recipe, cache)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in cache.iterdir()} == {0o600}
+
+
 def test_recipes_of_other_voxels_share_no_prepared_study(bars, tiny_recipe, tmp_path):
     """A site's cache outlives a training: the next model may have other voxels."""
     finer = tiny_recipe.model_copy(update={"spacing_mm": (8.0, 4.0, 4.0)})

@@ -60,7 +60,7 @@ def test_lesions_take_up_as_much_as_another_patients(bar_cohort, tiny_recipe):
     assert uptakes([cold], swapping) == {2.0}, "who is alone has nobody to swap with"
     # The hot patient is not drawn from here: what is 6 can only be the cold one's lesion, warmed.
     sampler = Sampler([cold], swapping, "whole-body", seed=1)
-    sampler.__dict__["_lesion_uptake"] = {cold.name: 2.0, hot.name: 6.0}
+    sampler.__dict__["_lesion_uptake"] = {cold: 2.0, hot: 6.0}
     batches = [sampler.batch(step) for step in range(12)]
     warmed = {
         round(float(suv[lesions > 0].max()), 3)
@@ -72,10 +72,12 @@ def test_lesions_take_up_as_much_as_another_patients(bar_cohort, tiny_recipe):
     assert outside <= float(cold.suv[cold.lesions == 0].max())
 
 
-def test_the_mean_uptake_of_lesions_is_known_of_every_study(bar_cohort, tiny_recipe):
+@pytest.mark.parametrize("names", [("one", "other"), ("the same", "the same")])
+def test_the_mean_uptake_of_lesions_is_known_of_every_study(bar_cohort, tiny_recipe, names):
     studies = [with_lesions(s, u) for s, u in zip(bar_cohort.training[:2], (2.0, 6.0), strict=True)]
+    studies = [replace(study, name=name) for study, name in zip(studies, names, strict=True)]
     found = Sampler(studies, lesion_recipe(tiny_recipe), "whole-body", seed=1)._lesion_uptake
-    assert sorted(found.values()) == [2.0, 6.0]
+    assert [found[study] for study in studies] == [2.0, 6.0]
 
 
 @pytest.mark.parametrize("turned", [{}, {"turn_deg": 10.0, "stretch": 0.1}])

@@ -12,12 +12,14 @@ from scantwin.cli.train import cohort_of
 from scantwin.errors import InputError, Rejection
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.reading import find_studies, read_study
-from scantwin.imaging.study import Study, air_over
+from scantwin.imaging.study import DISTRICT_LABEL, Study, air_over
 from scantwin.imaging.volume import Volume
 from scantwin.learning.cohort import Cohort, load_prepared, save_prepared
-from scantwin.learning.prepared import INPUTS, cut, prepare
+from scantwin.learning.prepared import INPUTS, cut, prepare, prepare_ct
 from scantwin.learning.recipe import Recipe
 from scantwin.learning.training import train
+
+SPACING = (8.0, 8.0, 8.0)
 
 
 @given(
@@ -78,6 +80,39 @@ def test_the_side_of_the_field_of_view_is_the_cts_whether_there_is_a_pet_or_not(
         # The two grids lie up to half a voxel apart.
         assert np.abs(seen[channel] - told[channel]).max() <= 0.5 * 8.0 / 100.0 + 1e-4
         assert told[channel].max() > 0.3
+
+
+def head_only(bar: Study) -> Volume:
+    """Districts as somebody drew them: the head alone, and a number that stands for none."""
+    labels = np.zeros(bar.ct.shape, np.uint8)
+    labels[30:], labels[:5] = DISTRICT_LABEL["head"], 9
+    return bar.ct.with_array(labels, "label")
+
+
+@pytest.mark.parametrize("way", ["pet", "ct"])
+def test_what_brought_districts_leave_out_is_whole_body(make_bar, way):
+    bar = make_bar(3)
+    study = replace(bar, districts=head_only(bar))
+    made = prepare(study, SPACING) if way == "pet" else prepare_ct(study, SPACING, districts=True)
+    assert np.array_equal(made.labels > 0, made.body)
+    assert set(np.unique(made.labels)) == {0, DISTRICT_LABEL["head"], DISTRICT_LABEL["whole-body"]}
+    assert set(made.boxes) == {"head", "whole-body"} and made.split
+    assert made.mask("whole-body").sum() == made.body.sum() > 2 * made.mask("head").sum() > 0
+
+
+def test_brought_districts_that_name_nothing_leave_the_body_unsplit(make_bar):
+    bar = make_bar(3)
+    nothing = replace(bar, districts=bar.ct.with_array(np.zeros(bar.ct.shape, np.uint8), "label"))
+    made = prepare(nothing, SPACING)
+    assert set(made.boxes) == {"whole-body"} and not made.split
+
+
+def test_a_pet_too_coarse_to_show_the_body_is_refused(make_bar):
+    bar = make_bar(3)
+    wide = Volume(np.ones((3, 3, 3), np.float32), (500.0,) * 3, (-200.0, -200.0, -200.0), unit="SUV")
+    with pytest.raises(Rejection) as caught:
+        prepare(replace(bar, pet=wide, lesions=None), SPACING)
+    assert caught.value.code == "pair.far-apart" and "no voxel of the PET" in caught.value.message
 
 
 def test_a_cached_study_comes_back(bar_cohort, tmp_path):

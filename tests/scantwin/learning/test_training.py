@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from scantwin import systems
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
+from scantwin.learning import training
 from scantwin.learning.optimising import rate_factor
 from scantwin.learning.patches import Sampler
 from scantwin.learning.recipe_parts import Optimisation
@@ -31,6 +33,14 @@ def test_turns_follow_the_shares_evenly():
     assert Counter(turns) == {"trunk": 30, "head": 10}
     for start in range(0, 40, 4):  # no district waits longer than its share says
         assert turns[start : start + 4].count("head") == 1
+
+
+def test_turns_are_dealt_while_the_training_goes_on(bar_cohort, tiny_recipe):
+    """Not before its first step: of 30 million of them that alone took half a minute."""
+    system = systems.build(tiny_recipe, seed=1)
+    began = time.monotonic()
+    result = train(system, bar_cohort.training, steps=30_000_000, seed=2, budget_s=0.5)
+    assert 0 < result.steps < 10_000 and time.monotonic() - began < 10
 
 
 def test_a_batch_depends_on_seed_and_step_only(bar_cohort, tiny_recipe):
@@ -87,7 +97,6 @@ def test_a_killed_training_goes_on_to_the_same_weights(bar_cohort, tiny_recipe, 
     state = tmp_path / "state.safetensors"
     parts = systems.build(tiny_recipe, seed=1)
     # The checkpoint of an orderly stop stands in for the timed one; then it is killed further on.
-    from scantwin.learning import training
 
     training._CHECKPOINT_EVERY_S, before = 0.0, training._CHECKPOINT_EVERY_S
     try:
@@ -104,6 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(bar_cohort, tiny_recipe, 
 def test_a_checkpoint_of_another_recipe_is_refused(bar_cohort, tiny_recipe, tmp_path):
     state = tmp_path / "state.safetensors"
     train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
+    assert state.stat().st_mode & 0o777 == 0o600, "it may hold patches of patients"
     other = tiny_recipe.model_copy(update={"name": "other"})
     with pytest.raises(InputError, match="another recipe"):
         train(systems.build(other, seed=1), bar_cohort.training, steps=2, seed=3, resume=state)
@@ -119,8 +129,10 @@ def test_a_checkpoint_of_another_seed_or_other_studies_is_refused(bar_cohort, ti
     ):
         with pytest.raises(InputError, match=says):
             train(systems.build(tiny_recipe, seed=1), studies, steps=4, seed=seed, resume=state)
-    on = train(systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=4, seed=3, resume=state)
-    assert on.steps == 4
+    system, taught = systems.build(tiny_recipe, seed=1), bar_cohort.training
+    with pytest.raises(InputError, match="other held-out studies"):
+        train(system, taught, steps=4, seed=3, resume=state, held_out=bar_cohort.held_out)
+    assert train(system, taught, steps=4, seed=3, resume=state).steps == 4
 
 
 def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path):
@@ -129,8 +141,8 @@ def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path)
     good = path.read_bytes()
     save_file({"a": torch.zeros(2)}, path)
     others = [path.read_bytes()]
-    for training in ("", "7", "null"):
-        save_file({"a": torch.zeros(2)}, path, metadata={"training": training})
+    for told in ("", "7", "null"):
+        save_file({"a": torch.zeros(2)}, path, metadata={"training": told})
         others.append(path.read_bytes())
     for bad in (good[:-5], good[: len(good) // 2], good[:5], b"", b"\x80\x04pickle" * 9, *others):
         path.write_bytes(bad)
@@ -141,6 +153,49 @@ def test_a_checkpoint_that_cannot_be_read_says_what_to_do(tiny_recipe, tmp_path)
     assert TrainingState(systems.build(tiny_recipe, seed=2)).load(path) == 4
 
 
+def test_a_budget_for_some_districts_only_is_refused_and_goes_on(bar_cohort, tiny_recipe, tmp_path):
+    def trained(budget_s):
+        return train(
+            systems.build(tiny_recipe, seed=1), bar_cohort.training, steps=6, seed=3, budget_s=budget_s,
+            resume=tmp_path / "state", after_step=lambda step: time.sleep(0.3 if budget_s < 1 else 0.0),
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match="step of legs, whole-body") as caught:
+        trained(0.2)
+    assert "--budget" in caught.value.hint
+    assert trained(60.0).steps == 6
+
+
 def test_nothing_to_learn_is_said(tiny_recipe):
     with pytest.raises(InputError, match="district"):
         train(systems.build(tiny_recipe, seed=1), [], steps=2, seed=3)
+
+
+@pytest.mark.parametrize("when", ["in a loss", "in the last step's weights"])
+def test_a_training_that_diverges_says_so_and_leaves_the_checkpoint_before(
+    bar_cohort, tiny_recipe, tmp_path, monkeypatch, when
+):
+    monkeypatch.setattr(training, "_CHECKPOINT_EVERY_S", 0.0)
+    state, kept = tmp_path / "state.safetensors", []
+    system = systems.build(tiny_recipe, seed=1)
+    generators = [network for name, network in system.components().items() if "generator" in name]
+
+    def spoil(step):
+        if step == 3:
+            kept.append(state.read_bytes())
+            for network in generators:
+                next(iter(network.parameters())).data.fill_(torch.nan)
+
+    steps = 12 if when == "in a loss" else 3
+    says = "at step 4: the loss" if steps == 12 else "at step 3: a weight of pix2pix/trunk/generator"
+    with pytest.raises(ScanTwinError, match=says) as caught:
+        train(system, bar_cohort.training, steps=steps, seed=3, resume=state, after_step=spoil)
+    assert "learning_rate" in caught.value.hint and caught.value.exit_code == 1
+    assert state.read_bytes() == kept[0]
+
+
+def test_a_rate_beyond_reason_diverges(bar_cohort, tiny_recipe):
+    rules = tiny_recipe.optimisation.model_copy(update={"learning_rate": 1e12})
+    recipe = tiny_recipe.model_copy(update={"optimisation": rules})
+    with pytest.raises(ScanTwinError, match="diverged at step"):
+        train(systems.build(recipe, seed=1), bar_cohort.training, steps=12, seed=3)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from scantwin import systems
-from scantwin.errors import InputError
+from scantwin.errors import InputError, ScanTwinError
 from scantwin.learning.weights import Model, _belongs, _sha256, system_arrays
 
 # Keys that are numbers sort otherwise than their texts, and JSON knows no paths.
@@ -115,6 +115,35 @@ def test_a_model_without_statistics_has_none(folder, tmp_path):
     model = Model.load(folder)
     bare = Model.load(Model(model.recipe, model.components, {"round": 0}).save(tmp_path / "bare"))
     assert bare.statistics == {} and bare.record == {"round": 0}
+
+
+@pytest.mark.parametrize("part", ["record", "recipe", "files", "components", "format"])
+def test_a_description_nested_too_deeply_is_refused_with_a_sentence(folder, part):
+    about = about_of(folder)
+    about[part] = {"deep": "@"} if isinstance(about[part], dict) else "@"
+    text = json.dumps(about)
+    # Some depths can be read, and are too deep for what is worked out from them.
+    for depth in (*range(960, 1000), 100_000):
+        (folder / "model.json").write_text(text.replace('"@"', "[" * depth + "]" * depth))
+        with pytest.raises(InputError) as caught:
+            Model.load(folder)
+        assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("part", ["pix2pix/trunk/generator", "statistics", "training record"])
+def test_what_is_not_a_number_is_not_saved(folder, part, tmp_path):
+    model = Model.load(folder)
+    components = {name: dict(arrays) for name, arrays in model.components.items()}
+    statistics, record = dict(model.statistics), dict(model.record)
+    if part == "training record":
+        record["metrics"] = {"trunk": {"mae": math.nan}}
+    else:
+        arrays = statistics if part == "statistics" else components[part]
+        name = next(iter(arrays))
+        arrays[name] = np.full_like(arrays[name], np.inf)
+    with pytest.raises(ScanTwinError, match=f"its {part} holds what is not a number"):
+        Model(model.recipe, components, record, statistics).save(tmp_path / "spoilt")
+    assert not (tmp_path / "spoilt").exists()
 
 
 def test_tampered_truncated_missing_and_pickled_files_are_refused(folder):

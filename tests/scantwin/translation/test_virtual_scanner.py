@@ -67,6 +67,15 @@ def test_a_model_of_one_district_leaves_out_the_rest(bar_model, new_bar):
         scanner.scan(new_bar.ct)
 
 
+def test_a_model_that_makes_no_numbers_is_called_broken_and_not_the_patient(bar_model, new_bar):
+    spoilt = {
+        name: {key: value * np.float32(np.nan) for key, value in arrays.items()}
+        for name, arrays in bar_model.components.items()
+    }
+    with pytest.raises(InputError, match="model is broken"):
+        scanner_for(replace(bar_model, components=spoilt)).scan(new_bar.ct)
+
+
 def test_a_district_of_a_single_voxel_is_scanned(bar_model, new_bar):
     study = prepare(new_bar, bar_model.recipe.spacing_mm)
     labels = np.where(study.body, DISTRICT_LABEL["trunk"], 0).astype(np.uint8)
