@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from scantwin.settings import Settings
 from scantwin.store.models import Scan, Twin
 from scantwin_twin.catalogue import refuse
 from scantwin_twin.client import TwinClient
-from scantwin_twin.patience import MOST_OTHERS
+from scantwin_twin.patience import MOST_HEALTH_WATCHES, MOST_OTHERS
 from scantwin_twin.security import expose
 from scantwin_twin.server import SERVICE, TwinServer, build
 from scantwin_twin.service import MOST_DOWNLOADS, THREADS
@@ -88,14 +89,33 @@ def test_what_needs_no_token_does_not_shut_out_the_rest(tmp_path, method):
         assert not client.models().models
 
 
-def test_who_watches_the_health_holds_nothing(tmp_path):
+def test_watches_of_the_health_that_come_and_go_bring_nothing_to_a_standstill(tmp_path):
+    ask = health_pb2.HealthCheckRequest()
     with _serving(tmp_path) as (server, _client), grpc.insecure_channel(server.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(THREADS + 1)]
+        for _ in range(20):
+            watches = [health.Watch(ask) for _ in range(30)]
+            time.sleep(0.01)
+            for watch in watches:
+                watch.cancel()
+        assert health.Check(ask, timeout=20).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_the_health_is_watched_to_the_end(tmp_path):
+    ask = health_pb2.HealthCheckRequest()
+    with _serving(tmp_path) as (server, _client), grpc.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(ask) for _ in range(MOST_HEALTH_WATCHES)]
         assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
-        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
-        for watch in watches:
-            watch.cancel()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(health.Watch(ask))
+        assert caught.value.code() == _Code.RESOURCE_EXHAUSTED
+        assert health.Check(ask).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            health.Check(health_pb2.HealthCheckRequest(service="another"))
+        assert caught.value.code() == _Code.NOT_FOUND
+        server._health.stop()
+        assert [one.status for one in watches[0]] == [health_pb2.HealthCheckResponse.NOT_SERVING]
 
 
 def test_a_call_without_its_message_is_refused(tmp_path):
@@ -106,13 +126,16 @@ def test_a_call_without_its_message_is_refused(tmp_path):
         assert "before its message came" in caught.value.details()
 
 
-def test_downloads_that_nobody_reads_are_ended_and_uploads_go_on_meanwhile(tmp_path, ct_file, model_folder):
+def test_downloads_that_nobody_reads_are_ended_and_uploads_go_on_meanwhile(
+    tmp_path, ct_file, model_folder, caplog
+):
+    caplog.set_level(logging.INFO)
     size = 4 << 20
     (tmp_path / "scans" / "one").mkdir(parents=True)
     (tmp_path / "scans" / "one" / "pet.nii.gz").write_bytes(bytes(size))
     narrow = (("grpc.http2.bdp_probe", 0),)  # takes in 64 KiB before anybody reads, and never more
     with (
-        _serving(tmp_path, [model_folder], stall_s=1.0) as (server, client),
+        _serving(tmp_path, [model_folder], stall_s=3.0) as (server, client),
         grpc.insecure_channel(server.address, narrow) as channel,
     ):
         file = {"name": "pet.nii.gz", "kind": "pet-nifti", "size": size, "sha256": "0" * 64}
@@ -128,17 +151,20 @@ def test_downloads_that_nobody_reads_are_ended_and_uploads_go_on_meanwhile(tmp_p
         with pytest.raises(ServiceError, match="Too many downloads"):
             client.fetch(scan.id, "pet.nii.gz", tmp_path / "pet.nii.gz")
         client.cancel(client.submit(ct_file, model="tiny").id)
-        until, said = time.monotonic() + 20, "Too many"
+        until = time.monotonic() + 30
+        while caplog.text.count("kept still") < MOST_DOWNLOADS and time.monotonic() < until:
+            time.sleep(0.05)
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call)
+            assert caught.value.code() == _Code.CANCELLED
+        said = "Too many"
         while said.startswith("Too many") and time.monotonic() < until:
             time.sleep(0.05)
             with pytest.raises(ServiceError) as failed:
                 client.fetch(scan.id, "pet.nii.gz", tmp_path / "pet.nii.gz")
             said = failed.value.message
         assert "arrived damaged" in said  # whole, that is: its sha256 was never right
-        for call in calls:
-            with pytest.raises(grpc.RpcError) as caught:
-                list(call)
-            assert caught.value.code() == _Code.CANCELLED
 
 
 def test_the_time_that_the_service_takes_is_not_the_clients(tmp_path, ct_file, model_folder, monkeypatch):

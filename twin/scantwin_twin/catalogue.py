@@ -113,6 +113,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
         "There is no model {model} in the registry.",
         "See ListModels, or `scantwin models list` at the service.",
     ),
+    "unknown-service": Refusal(
+        _Code.NOT_FOUND, "There is no service {name} here.", "Ask for the health of none by name."
+    ),
     "unknown-status": Refusal(
         _Code.INVALID_ARGUMENT,
         "There is no status with the number {number}.",

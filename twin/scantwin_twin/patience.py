@@ -6,7 +6,6 @@ must not hold it for ever.
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -17,16 +16,19 @@ from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from scantwin_twin.catalogue import answered, refuse
+from scantwin_twin.catalogue import refuse
 
 log = logging.getLogger(__name__)
 
 MOST_OTHERS: Final = 8
-"""Calls of health, which needs no token, and of reflection that are waited for at once."""
+MOST_HEALTH_WATCHES: Final = 4
+"""Calls of health, which needs no token, and of reflection at once."""
 
 _OURS: Final = "/scantwin."
 
 T = TypeVar("T")
+Stream = Iterator[Any]
+Slot = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass
@@ -103,12 +105,13 @@ class FirstMessage(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings
     """Waits for a call's first message for some seconds only.
 
     gRPC itself waits for the one request of a unary call for ever, before the call's function is asked. So
-    such calls are served as streams here, and their message is taken out of the stream.
+    all calls are served as streams here, and that message is taken out of the stream.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._others = Slots("calls of health and reflection", MOST_OTHERS)
+        self._watches = Slots("watches of health", MOST_HEALTH_WATCHES)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """gRPC asks this before every call."""
@@ -116,34 +119,41 @@ class FirstMessage(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings
         if handler is None or handler.stream_unary:  # an upload is timed in `SubmitScan`
             return handler
         ours = handler_call_details.method.startswith(_OURS)
-        slot = nullcontext if ours else self._others.taken
+        others: Slot = nullcontext if ours else self._others.taken
         coding = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            call = self._with_first(handler.unary_unary, slot)
+            call = self._answer(handler.unary_unary, others)
             return grpc.stream_unary_rpc_method_handler(call, *coding)
         if handler.unary_stream:
-            call = self._with_first(handler.unary_stream, slot)
-            return grpc.stream_stream_rpc_method_handler(call, *coding)
-        return grpc.stream_stream_rpc_method_handler(self._with_all(handler.stream_stream, slot), *coding)
+            call = self._answers(handler.unary_stream, nullcontext if ours else self._watches.taken)
+        else:
+            call = self._talk(handler.stream_stream, others)
+        return grpc.stream_stream_rpc_method_handler(call, *coding)
 
-    def _with_first(
-        self, call: Callable[..., T], slot: Callable[[], AbstractContextManager[None]]
-    ) -> Callable[..., T]:
-        @functools.wraps(call)  # also what it says of itself: the watch of health holds no thread
-        def served(messages: Iterator[Any], context: Any, *more: Any) -> T:
-            with answered(context), slot(), Patience(context, self._seconds) as patience:
-                request = next(patience.heard(messages), None)
-                if request is None:
-                    raise refuse("no-request")
-            return call(request, context, *more)
+    def _answer(self, call: Callable[[Any, Any], T], slot: Slot) -> Callable[[Iterator[Any], Any], T]:
+        def served(messages: Iterator[Any], context: Any) -> T:
+            with slot():
+                return call(self._first(messages, context), context)
 
         return served
 
-    def _with_all(
-        self, call: Callable[..., Iterator[T]], slot: Callable[[], AbstractContextManager[None]]
-    ) -> Callable[..., Iterator[T]]:
-        def served(messages: Iterator[Any], context: Any) -> Iterator[T]:
-            with answered(context), slot(), Patience(context, self._seconds) as patience:
+    def _answers(self, call: Callable[[Any, Any], Stream], slot: Slot) -> Callable[[Stream, Any], Stream]:
+        def served(messages: Stream, context: Any) -> Stream:
+            with slot():
+                yield from call(self._first(messages, context), context)
+
+        return served
+
+    def _talk(self, call: Callable[[Stream, Any], Stream], slot: Slot) -> Callable[[Stream, Any], Stream]:
+        def served(messages: Stream, context: Any) -> Stream:
+            with slot(), Patience(context, self._seconds) as patience:
                 yield from patience.taken(call(patience.heard(messages), context))
 
         return served
+
+    def _first(self, messages: Iterator[Any], context: Any) -> Any:
+        with Patience(context, self._seconds) as patience:
+            request = next(patience.heard(messages), None)
+        if request is None:
+            raise refuse("no-request")
+        return request

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from scantwin import NOTICE
@@ -25,6 +25,7 @@ from scantwin.interrupts import ending_signals
 from scantwin.settings import Settings
 from scantwin.store.database import Database
 from scantwin.store.registry import Registry
+from scantwin_twin import health
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import Executor, LocalExecutor
 from scantwin_twin.jobs import Jobs
@@ -63,7 +64,7 @@ class TwinServer:
     models: ModelShelf
     dispatcher: Dispatcher
     _server: Any
-    _health: health.HealthServicer
+    _health: health.Health
     _lock: IO[str]
     port: int = field(default=0)
 
@@ -76,12 +77,10 @@ class TwinServer:
         """Begins with the queue and with answering."""
         self.dispatcher.start()
         self._server.start()
-        for name in ("", SERVICE):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
         """Takes no more calls, ends the worker, queues what was running."""
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         ending = self._server.stop(_STOP_S)
         self.dispatcher.stop()
         ending.wait()
@@ -117,14 +116,14 @@ def build(
     gates = [TokenGate(exposure.token)] if exposure.token else []
     server = grpc.server(
         ThreadPoolExecutor(THREADS, thread_name_prefix="twin-call"),
-        interceptors=(*gates, FirstMessage(limits.first_s), Guard()),
+        interceptors=(*gates, Guard(), FirstMessage(limits.first_s)),
         options=_OPTIONS,
         maximum_concurrent_rpcs=THREADS,
     )
     twin_pb2_grpc.add_TwinServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    condition = health.HealthServicer(experimental_non_blocking=True)
+    condition = health.Health(SERVICE)
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((SERVICE, health.NAME, reflection.SERVICE_NAME), server)
     built = TwinServer(exposure, database, jobs, shelf, dispatcher, server, condition, ours)
     built.port = _listen(server, exposure)
     return built

@@ -21,7 +21,7 @@ from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
-from scantwin_twin.patience import MOST_OTHERS, Patience, Slots
+from scantwin_twin.patience import MOST_HEALTH_WATCHES, MOST_OTHERS, Patience, Slots
 from scantwin_twin.places import Places
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
@@ -32,7 +32,7 @@ MOST_WATCHERS: Final = 24
 MOST_UPLOADS: Final = 12
 MOST_DOWNLOADS: Final = 12
 """Each of these streams holds one of the server's threads."""
-THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + MOST_OTHERS + 12
+THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + MOST_OTHERS + MOST_HEALTH_WATCHES + 12
 """Twelve threads stay for the short calls."""
 
 _PAGE: Final = 100
@@ -183,18 +183,16 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types
-    """Makes of every exception of a call what the client may know of it."""
+    """Makes of every exception of a call what the client may know of it; `FirstMessage` made all streams."""
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """gRPC asks this before every call."""
         handler = continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/scantwin."):
+        if handler is None:
             return handler
-        if handler.unary_unary:
-            return handler._replace(unary_unary=_guarded(handler.unary_unary))
         if handler.stream_unary:
             return handler._replace(stream_unary=_guarded(handler.stream_unary))
-        return handler._replace(unary_stream=_guarded_stream(handler.unary_stream))
+        return handler._replace(stream_stream=_guarded_stream(handler.stream_stream))
 
 
 def actor(context: Any) -> str:
