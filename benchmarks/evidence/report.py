@@ -116,7 +116,7 @@ def _aims(kept: Sequence[Kept]) -> str:
             words, setting = aim.aim.replace("|", "/"), one.setting["name"]
             value = show(aim.value if aim.ratio is None else aim.ratio)
             if not aim.met and aim.value is not None:  # 1.0302 misses 1.03, and would be shown as it
-                value = value.replace(_number(aim.value), f"{aim.value:.4g}", 1)
+                value = value.replace(_number(aim.value), f"{aim.value:.4f}", 1)
             lines.append(f"| {aim.name} | {words} | {value} | {met} | {setting} |")
             if not aim.met and aim.tried:
                 tried.setdefault(tuple(aim.tried), []).append(aim.name)

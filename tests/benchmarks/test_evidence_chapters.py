@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks.evidence import plain_unet, suv_aware, tables  # noqa: E402
+from benchmarks.evidence.charts import Panel  # noqa: E402
 from benchmarks.evidence.findings import Picture  # noqa: E402
 from benchmarks.evidence.measuring import Measurer, Standing  # noqa: E402
 from benchmarks.evidence.sarcoma import without_terms  # noqa: E402
@@ -85,7 +86,7 @@ def test_chapters_of_what_makes_pet_say_where_a_reference_is_better(
         model=lambda *_, **__: made_up(0.25, 29.6, 3.3), references=lambda: references,
     )  # fmt: skip
     monkeypatch.setattr(Measurer, "of", lambda *_, **__: measurer)
-    for picture in ("projections", "slices", "curves"):
+    for picture in ("projections", "slices", "chart"):
         monkeypatch.setattr(module, picture, lambda *_, **__: Picture("one.png", ""), raising=False)
     model = SimpleNamespace(record={"seconds": 1.0})
     monkeypatch.setattr(module, "federated", lambda *_: model, raising=False)
@@ -107,23 +108,24 @@ def test_the_bland_altman_plot_has_every_organ_and_the_limits_of_the_table(
     assert sorted(n for names in suv_aware._GROUPS.values() for n in names) == sorted(
         [*AGREED_ORGANS, "lesions"]
     )
-    drawn: list[dict[str, Any]] = []
+    drawn: list[Panel] = []
 
-    def draw(_: Any, file: str, lines: Any, *, caption: str, **how: Any) -> Picture:
-        drawn.append({"lines": lines, **how})
+    def draw(_: Any, file: str, panels: list[Panel], caption: str) -> Picture:
+        drawn.extend(panels)
         return Picture(file, caption)
 
-    monkeypatch.setattr(suv_aware, "curves", draw)
+    monkeypatch.setattr(suv_aware, "chart", draw)
     standing = Standing()
     standing.tally.pairs["bladder"] = [(20.0, 21.0)]
     standing.tally.pairs["subcutaneous-fat"] = [(0.4, 0.3), (0.5, 0.2)]
     picture = suv_aware._bland_altman(SimpleNamespace(), standing)  # type: ignore[arg-type]
-    assert drawn[0]["lines"]["bladder"] == [(20.5, -1.0)] and len(drawn[0]["lines"]["other organs"]) == 2
+    assert drawn[0].lines["bladder"] == [(20.5, -1.0)] and len(drawn[0].lines["other organs"]) == 2
     sd = float(np.std([-1.0, 0.1, 0.3], ddof=1))
-    assert drawn[0]["level"] == pytest.approx((-0.2 + 1.96 * sd, -0.2, -0.2 - 1.96 * sd))
+    limits = {"upper limit": -0.2 + 1.96 * sd, "mean": -0.2, "lower limit": -0.2 - 1.96 * sd}
+    assert drawn[0].level == pytest.approx(limits)
     assert "of points, not of patients" in picture.caption
     suv_aware._bland_altman(SimpleNamespace(), Standing())  # type: ignore[arg-type]
-    assert drawn[1]["lines"] == {} and drawn[1]["level"] == ()
+    assert drawn[1].lines == {} and drawn[1].level == {}
 
 
 def test_volumes_are_said_where_both_are_known() -> None:

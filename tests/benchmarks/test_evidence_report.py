@@ -51,7 +51,7 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     words = (tmp_path / "evidence.md").read_text()
     assert "0.520 ± 0.031 (10)" in words
     assert "python -m benchmarks.evidence --quick --only districts" in words
-    assert "| 0.600 [0.550, 0.650] (20) | yes |" in words and "| 1.100 | **no** |" in words
+    assert "| 0.600 [0.550, 0.650] (20) | yes |" in words and "| 1.1000 | **no** |" in words
     assert "1 of 2 met" in words and "more steps: 1.12" in words and "no blend: 1.13" in words
     assert "pictures/evidence/one.png" in words
     assert "CT volumes" in words.split("not part of this checkout")[1]

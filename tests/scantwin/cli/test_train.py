@@ -61,7 +61,7 @@ def test_cyclegan_learns_from_cts_and_pets_of_different_patients(strangers, caps
 
 def test_a_budget_in_which_nothing_can_be_learnt_makes_no_model(strangers, capsys):
     with pytest.raises(InputError, match="before there was a training step of whole-body"):
-        run(strangers, "cyclegan", budget="0.0001", steps=None)
+        run(strangers, "cyclegan", budget="0.0000001", steps=None)
     assert not (strangers.parent / "cyclegan").exists()
     run(strangers, "cyclegan", budget="20s", steps=2)
     assert json.loads(capsys.readouterr().out)["steps"] == 2

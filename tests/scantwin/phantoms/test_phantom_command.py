@@ -46,8 +46,8 @@ def test_qc_writes_and_measures(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_not_known_is_refused(tmp_path: Path, args: list[str]) -> None:
     done = runner.invoke(app, [*args, "--out", str(tmp_path / "x")])
-    assert isinstance(done.exception, InputError)
-    assert done.exception.hint
+    # The command line's own refusals end with 2 at once; ours become a sentence and 2 further up.
+    assert done.exit_code == 2 or (isinstance(done.exception, InputError) and done.exception.hint)
     assert not (tmp_path / "x").exists()
 
 

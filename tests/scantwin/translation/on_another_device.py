@@ -18,6 +18,7 @@ from scantwin.evaluation.held_out import measure
 from scantwin.learning import training
 from scantwin.learning.training import train
 from scantwin.learning.weights import system_arrays
+from scantwin.translation.usual_uptake import UsualUptake
 
 
 def test_it_learns_goes_on_and_says_the_same(recipe, bar_cohort, tmp_path, monkeypatch):
@@ -45,7 +46,9 @@ def test_it_learns_goes_on_and_says_the_same(recipe, bar_cohort, tmp_path, monke
     assert other_losses == pytest.approx(losses, rel=1e-4)
     for name, component in arrays.items():
         for key, value in component.items():
-            np.testing.assert_allclose(other_arrays[name][key], value, rtol=1e-3, atol=1e-5, err_msg=name)
+            # What is usual at a place moves twenty times as far a step, and so does what rounding adds.
+            far = 1e-5 * (UsualUptake.quicker if name.endswith("/usual") else 1)
+            np.testing.assert_allclose(other_arrays[name][key], value, rtol=1e-3, atol=far, err_msg=name)
     assert measured.metrics
     assert other_measured.metrics == pytest.approx(measured.metrics, rel=1e-3, abs=1e-4)
 
