@@ -6,8 +6,8 @@
 
 Each input is read in a worker process with a limit of time and of memory. A failure is: another exception
 than a rejection, a rejection that is not in the catalogue, more than 10 s, more than 1 GB above the input's
-size, an accepted study with values that are not numbers, and an SUV that the rules of SUV.md do not give
-(`suv_oracle`, written on its own). Exit 1 if there is one.
+size, an accepted study with values that are not numbers, and an SUV that the rules of docs/imaging.md do not
+give (`suv_oracle`, written on its own). Exit 1 if there is one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What SUV.md says the factor is, written again and on its own: nothing here imports scantwin.
+"""What docs/imaging.md says the factor is, written again and on its own: nothing here imports scantwin.
 
 Input: the raw texts of the fields as they stand in the file (None: missing). Output: the factor that the
 rules give when read to the letter, and all factors that a reader may give if it says by a warning that it
@@ -22,7 +22,7 @@ class Answer:
     """Factors from rescaled value to SUVbw, one per slice each; empty is a refusal."""
 
     literal: tuple[tuple[float, ...], ...]
-    """Several where SUV.md leaves the choice: the injection's time and its date-time."""
+    """Several where docs/imaging.md leaves the choice: the injection's time and its date-time."""
     with_warning: tuple[tuple[float, ...], ...]
 
 
@@ -159,7 +159,7 @@ def _references(fields: Fields, slices: list[Fields], half: float) -> list[datet
             x = math.log(2) / half * duration / 1000
             usable = 1e-9 < x < 700  # else the formula has no digits left
             average = math.log(x / (1 - math.exp(-x))) / (math.log(2) / half) if usable else 0.0
-            # GE's reference time does not hold the average within the frame; others' does (SUV.md, traps).
+            # GE's reference time does not hold the average within the frame; others' does (docs/imaging.md).
             for part in (0.0,) if fields.get("maker") == "ge" else (average, 0.0):
                 try:
                     found.append(at + timedelta(seconds=part - reference / 1000))

@@ -42,7 +42,7 @@ PUBLISHED: Final = {
     "kidney": (0.47, 11.9, 0.07), "lung": (2.42, 28.1, 0.05), "liver": (0.82, 19.7, 0.07),
     "tumour": (1.09, 15.5, 1.25),
 }  # fmt: skip
-"""FID of diffusion, Pix2Pix, neighbouring slice (METRICS.md): other scans, other features."""
+"""FID of diffusion, Pix2Pix, neighbouring slice (sources.md, 7): other scans, other features."""
 
 WINDOW: Final = {"lung": (-1100.0, 200.0)}
 """What is shown to the extractor [HU]: lung in a window of its own, the rest in a soft-tissue one."""

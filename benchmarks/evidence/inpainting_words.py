@@ -99,11 +99,11 @@ def verdict(distances: Distances) -> str:
     said = f"Frechet distance of the diffusion over that of Pix2Pix: {said}. The published fifth and less"
     holds = [organ for organ, ratio in ratios.items() if ratio <= LIMIT]
     if len(holds) == len(ratios):
-        return f"{said} (METRICS.md) holds here in every organ."
+        return f"{said} (sources.md, 7) holds here in every organ."
     where = f"holds in {', '.join(holds)} only" if holds else "does not hold here in any organ"
     return (
-        f"{said} (METRICS.md) {where}. Phantoms' organs are smooth but for the scanner's noise, so what is "
-        "likeliest, as Pix2Pix says it, is nearly what is there."
+        f"{said} (sources.md, 7) {where}. Phantoms' organs are smooth but for the scanner's noise, so what "
+        "is likeliest, as Pix2Pix says it, is nearly what is there."
     )
 
 

@@ -10,8 +10,8 @@ from benchmarks.evidence.measuring import COVERED, CROSS_CALIBRATED, Measurer, S
 from benchmarks.evidence.settings import steps_of, translation_recipe
 
 from scantwin.evaluation.agreement import agreement
+from scantwin.evaluation.tumour_volumes import RESPONSE, THRESHOLDS
 from scantwin.evaluation.uptake import REAL_CHANGE
-from scantwin.evaluation.volumes import RESPONSE, THRESHOLDS
 from scantwin.terminal import Advance
 
 RECIPES = ("coarse-diffusion", "pix2pix")

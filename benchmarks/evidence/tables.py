@@ -16,7 +16,7 @@ from benchmarks.evidence.settings import PLAIN_UNET
 
 from scantwin.evaluation.intervals import SIGMAS
 from scantwin.evaluation.tally import SENSITIVITY_AT
-from scantwin.evaluation.volumes import RESPONSE
+from scantwin.evaluation.tumour_volumes import RESPONSE
 from scantwin.imaging.study import DISTRICTS
 from scantwin.phantoms.tissues import AGREED_ORGANS
 
@@ -117,7 +117,7 @@ def agreed(title: str, standing: Standing) -> Table:
         if name in found[key]
     ]
     columns = ("region", "figure", *_AGREED.values())
-    note = "[SUV]; limits hold 95 % of normal differences. Both inside, as METRICS.md counts it: "
+    note = "[SUV]; limits hold 95 % of normal differences. Both inside, as sources.md, 6 counts it: "
     organs, lesions = (found[of]["inside_limits"] for of in ("organs", "lesions"))
     shares = f"{show(organs)} of all organs of all patients, {show(lesions)} of lesions."
     return Table(title, columns, tuple(rows), note + shares)

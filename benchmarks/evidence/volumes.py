@@ -259,7 +259,7 @@ def _text(
         "what is as near as that, it cannot tell from real CTs. A volume made from noise differs by "
         f"{made.mean:.0f} HU from the most similar training patient, a held-out patient by {real.mean:.0f} "
         "HU.\n\n"
-        "Published (METRICS.md): 512 x 512 x 256 voxels within 24 GB of GPU memory. The networks here are "
+        "Published (sources.md, 7): 512 x 512 x 256 voxels within 24 GB of GPU memory. The networks here are "
         "smaller and have no attention; whether they would say as much of real CTs is not measured."
     )
 

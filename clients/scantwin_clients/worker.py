@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from scantwin.errors import FederationError
 from scantwin.federation.exchange import REFUSED_BY_SITE
-from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import beat_faster, wait_less
+from scantwin.federation.task_loop import runtime_client, take_tasks
 from scantwin_clients.policy import check_bundle
 from scantwin_clients.site import READY, Site
 

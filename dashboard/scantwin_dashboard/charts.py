@@ -177,7 +177,7 @@ def control_chart(
 ) -> Chart:  # fmt: skip
     """SUV bias of one site over time. `frame` as `queries.samples_frame` gives it, one kind only.
 
-    A phantom has Shewhart's zones at 1, 2 and 3 standard deviations (3.5 % each, METRICS.md), and EARL's
+    A phantom has Shewhart's zones at 1, 2 and 3 standard deviations (3.5 % each, sources.md, 8), and EARL's
     limits. Where n counts `patients`, a point is their mean with its 95 % interval; how much the voxels of
     one scan differ says nothing of the next scan, so the others have none.
     `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.

@@ -1,7 +1,7 @@
 """Where a site's SUV has left the limits of its control charts: the alerts, as pure rules over samples.
 
-Phantoms only: their truth is known (bias 0), and what remains with quality assurance is 3.5 % (METRICS.md).
-Every chart starts anew at a logged recalibration, repair or software update.
+Phantoms only: their truth is known (bias 0), and what remains with quality assurance is 3.5 %
+(sources.md, 8). Every chart starts anew at a logged recalibration, repair or software update.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scantwin.calibration.charts import (
 )
 
 RECHECK: Final = 0.05
-"""Recheck when a calibration is off by more than about 5 % (fraction; METRICS.md)."""
+"""Recheck when a calibration is off by more than about 5 % (fraction; sources.md, 8)."""
 
 PHANTOM_SD: Final = 0.035
 """Variability of phantom scans over time that remains even with quality assurance: CV 3.5 % (fraction)."""

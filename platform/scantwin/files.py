@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -90,6 +91,12 @@ def require_ours_to_fill(folder: Path, mark: str) -> None:
             f"{folder} is not empty, and has no {mark} of an earlier result.",
             hint="Choose a new or empty folder with --out.",
         )
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shown(folder: Path) -> list[Path]:

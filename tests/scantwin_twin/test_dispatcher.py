@@ -8,11 +8,11 @@ import pytest
 
 from scantwin.errors import ServiceError
 from scantwin.store.database import Database
-from scantwin_twin.catalogue import Refused
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import STOPPED, Outcome
 from scantwin_twin.jobs import Jobs
 from scantwin_twin.places import Places
+from scantwin_twin.refusals import Refused
 
 SCAN = "a" * 32
 DONE = Outcome(summary={"results": []})

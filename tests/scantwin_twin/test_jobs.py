@@ -14,9 +14,9 @@ from sqlalchemy import text
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import SCAN, transition
 from scantwin.store.registry import Registry
-from scantwin_twin.catalogue import Refused
 from scantwin_twin.jobs import FINAL, MOST_CRASHES, Jobs
 from scantwin_twin.models import ModelShelf
+from scantwin_twin.refusals import Refused
 
 ERROR = {"code": "c", "message": "m", "hint": "h"}
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 import scantwin_twin
 from scantwin.errors import InputError, Rejection, ServiceError
 from scantwin.imaging.volume import Volume
-from scantwin_twin.catalogue import REFUSALS, Refused, from_detail, public, refuse
 from scantwin_twin.executor import LocalExecutor, Work
 from scantwin_twin.packing import packed
+from scantwin_twin.refusals import REFUSALS, Refused, from_detail, public, refuse
 from scantwin_twin.results import inside, unzip_series, zip_folder
 from scantwin_twin.triage import triage
 from scantwin_twin.uploads import Limits, inspect_zip

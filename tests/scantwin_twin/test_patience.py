@@ -15,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from scantwin.errors import ServiceError
 from scantwin.settings import Settings
 from scantwin.store.models import Scan, Twin
-from scantwin_twin.catalogue import refuse
 from scantwin_twin.client import TwinClient
 from scantwin_twin.patience import MOST_HEALTH_WATCHES, MOST_OTHERS
+from scantwin_twin.refusals import refuse
 from scantwin_twin.security import expose
 from scantwin_twin.server import SERVICE, TwinServer, build
 from scantwin_twin.service import MOST_DOWNLOADS, THREADS

@@ -16,9 +16,9 @@ import pytest
 
 from scantwin.errors import InputError, ServiceError
 from scantwin.settings import Settings
-from scantwin_twin.catalogue import DETAIL_KEY, Refused
 from scantwin_twin.client import TwinClient
 from scantwin_twin.patience import Slots
+from scantwin_twin.refusals import DETAIL_KEY, Refused
 from scantwin_twin.security import expose
 from scantwin_twin.server import build
 from scantwin_twin.uploads import MAX_CHUNK_BYTES, Limits

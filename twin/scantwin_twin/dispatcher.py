@@ -11,11 +11,11 @@ from typing import Final
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from scantwin.errors import ScanTwinError
-from scantwin_twin.catalogue import Refused, public
 from scantwin_twin.executor import Executor, Outcome, Work
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
 from scantwin_twin.places import Places
+from scantwin_twin.refusals import Refused, public
 
 log = logging.getLogger(__name__)
 

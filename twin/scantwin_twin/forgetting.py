@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from scantwin_twin.catalogue import refuse
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.jobs import Jobs
 from scantwin_twin.places import Places
+from scantwin_twin.refusals import refuse
 
 log = logging.getLogger(__name__)
 

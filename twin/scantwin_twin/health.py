@@ -15,7 +15,7 @@ from typing import Any, Final
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
-from scantwin_twin.catalogue import refuse
+from scantwin_twin.refusals import refuse
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Health"].full_name
 """`grpc.health.v1.Health`."""

@@ -20,7 +20,7 @@ from scantwin.store.audit import record
 from scantwin.store.database import Database
 from scantwin.store.lifecycles import SCAN, IllegalTransitionError, transition
 from scantwin.store.models import AuditEntry, Scan, Twin
-from scantwin_twin.catalogue import refuse
+from scantwin_twin.refusals import refuse
 
 FINAL: Final = frozenset({"done", "failed", "cancelled"})
 """Statuses that a scan never leaves."""

@@ -11,8 +11,8 @@ from scantwin.errors import InputError
 from scantwin.learning.weights import require_model_alone
 from scantwin.store.models import ModelVersion
 from scantwin.store.registry import Registry
-from scantwin_twin.catalogue import refuse
 from scantwin_twin.jobs import keepable
+from scantwin_twin.refusals import refuse
 
 KEPT: Final = 4
 """Copies that are kept: the last used ones. A copy that went comes again when it is asked for."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from scantwin_twin.catalogue import refuse
+from scantwin_twin.refusals import refuse
 
 log = logging.getLogger(__name__)
 

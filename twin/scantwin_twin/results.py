@@ -5,25 +5,18 @@ A name is the path below the scan's results folder; only names of the list can b
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scantwin.errors import ServiceError
-from scantwin.files import whole_file
+from scantwin.files import sha256, whole_file
 
 DICOM_ZIP: Final = "dicom.zip"
 
 NO_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest date of the zip format: the same series gives the same zip, whenever it is made."""
-
-
-def sha256(path: Path) -> str:
-    """The hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def zip_folder(folder: Path, target: Path) -> Path:

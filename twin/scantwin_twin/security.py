@@ -20,7 +20,7 @@ import grpc
 
 from scantwin.errors import InputError
 from scantwin.settings import Settings
-from scantwin_twin.catalogue import abort, refuse
+from scantwin_twin.refusals import abort, refuse
 
 log = logging.getLogger(__name__)
 

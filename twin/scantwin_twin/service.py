@@ -16,13 +16,13 @@ import grpc
 
 from scantwin import NOTICE
 from scantwin_twin import messages, uploads
-from scantwin_twin.catalogue import answered, refuse
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.forgetting import forget
 from scantwin_twin.jobs import Jobs, ScanState
 from scantwin_twin.models import ModelShelf
 from scantwin_twin.patience import MOST_HEALTH_WATCHES, MOST_OTHERS, Patience, Slots
 from scantwin_twin.places import Places
+from scantwin_twin.refusals import answered, refuse
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
 

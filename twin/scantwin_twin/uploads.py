@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from scantwin.imaging.zip_directories import directory_excess
-from scantwin_twin.catalogue import refuse
+from scantwin_twin.refusals import refuse
 from scantwin_twin.v1 import twin_pb2 as pb
 
 CHUNK_BYTES: Final = 1 << 18

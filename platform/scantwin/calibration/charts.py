@@ -3,8 +3,8 @@
 Everything is in standard units: z = (bias - target) / sigma, where target and sigma [fractions] come from a
 period known to be in control. Average run lengths in control, at 0.5 and at 1 sigma: Shewhart 370, 155, 44;
 EWMA 497, 40.6, 9.6; CUSUM 469, 38.2, 10.4; any of the three 199, 31.5, 8.9 (all but Shewhart's simulated,
-20,000 series, docs/calibration.md). What is published for EWMA (500, 42, 10.5; METRICS.md) is for limits that
-are as wide from the start. A chart restarts at a logged recalibration, software update or repair.
+20,000 series, docs/calibration.md). What is published for EWMA (500, 42, 10.5; sources.md, 8) is for limits
+that are as wide from the start. A chart restarts at a logged recalibration, software update or repair.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
 
 LIVER_SUV: Final = 2.1
-"""Mean over patients [g/ml] (2.0-2.2, METRICS.md)."""
+"""Mean over patients [g/ml] (2.0-2.2, sources.md, 8)."""
 ACCEPTED_SUV: Final = (1.3, 3.0)
-"""Liver SUVmean that is accepted (METRICS.md)."""
+"""Liver SUVmean that is accepted (sources.md, 8)."""
 SPHERE_MM: Final = 30.0
 """Diameter of the sphere (EANM, PERCIST)."""
 

@@ -1,1 +1,1 @@
-"""Metrics as METRICS.md defines them, the simple references, and the report."""
+"""Metrics as sources.md, 6 defines them, the simple references, and the report."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scantwin.errors import Rejection
 from scantwin.evaluation import image_metrics as im
 from scantwin.evaluation.references import REFERENCES, Statistics, predict_reference
+from scantwin.evaluation.tumour_volumes import Response, responses
 from scantwin.evaluation.uptake import sphere_means
-from scantwin.evaluation.volumes import Response, responses
 from scantwin.imaging.reasons import reject
 from scantwin.imaging.resampling import resample_like
 from scantwin.imaging.study import DISTRICT_LABEL, DISTRICTS, District

@@ -1,4 +1,4 @@
-"""MAE, PSNR, SSIM, MS-SSIM inside a mask, in SUV, over a declared range. Definitions: METRICS.md.
+"""MAE, PSNR, SSIM, MS-SSIM inside a mask, in SUV, over a declared range. Definitions: sources.md, 6.
 
 All arrays have axes (z, y, x) and are SUV [g/ml]; masks select the voxels that count.
 """

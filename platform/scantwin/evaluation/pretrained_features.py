@@ -6,7 +6,6 @@ ImageNet's are known as well. Nothing is downloaded.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scantwin.errors import InputError
+from scantwin.files import sha256
 
 FEATURES: Final = 2048
 """Of a slice: the channels of the last layer, averaged over the slice."""
@@ -50,7 +50,7 @@ class PretrainedFeatures(nn.Module):
 
         arrays = _read(path)
         from_keras = "conv1.bias" in arrays
-        self.name = f"{path.stem}-sha256-{_sha256(path)[:12]}"
+        self.name = f"{path.stem}-sha256-{sha256(path)[:12]}"
         self.body = resnet50(
             spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False, feed_forward=False
         )
@@ -118,8 +118,3 @@ def _load(body: nn.Module, arrays: dict[str, Tensor], path: Path) -> None:
             raise InputError(f"{path} has numbers in {name} that are not finite.", hint=_HINT)
     # A classifier on top and counts of batches are left aside.
     body.load_state_dict({name: arrays[name].float() for name in wanted}, strict=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

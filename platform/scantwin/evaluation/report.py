@@ -30,8 +30,8 @@ Organs = tuple[Volume, dict[str, int]]
 
 
 _CLIPPED: Final = ("psnr", "ssim", "ms_ssim", "uncertainty", "frechet")
-"""Figures of both PETs as far as `SUV_RANGE` goes. All others are of the PETs as they are (METRICS.md): what
-a tumour takes up beyond the range, and no model can say, is an error of the model."""
+"""Figures of both PETs as far as `SUV_RANGE` goes. All others are of the PETs as they are (sources.md, 6):
+what a tumour takes up beyond the range, and no model can say, is an error of the model."""
 
 
 class Patient(NamedTuple):

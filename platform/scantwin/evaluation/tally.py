@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scantwin.errors import InputError
 from scantwin.evaluation.agreement import agreement, as_figures
 from scantwin.evaluation.held_out import Case, compare
-from scantwin.evaluation.uptake import REAL_CHANGE, Compared, compare_lesions, compare_region, sphere_means
-from scantwin.evaluation.volumes import (
+from scantwin.evaluation.tumour_volumes import (
     OF_MAXIMUM,
     RESPONSE,
     THRESHOLDS,
@@ -22,6 +21,7 @@ from scantwin.evaluation.volumes import (
     responses,
     tumour,
 )
+from scantwin.evaluation.uptake import REAL_CHANGE, Compared, compare_lesions, compare_region, sphere_means
 from scantwin.imaging.study import DISTRICTS
 
 _METRICS = ("mae", "bias", "psnr", "ssim", "ms_ssim")
@@ -123,7 +123,7 @@ class Tally:
             return  # nobody said where lesions are: a mark may be true or false
         region = case.lesions_in_body
         self.searched += 1
-        # A patient without lesions has false marks too (METRICS.md).
+        # A patient without lesions has false marks too (sources.md, 6).
         marks = responses(predicted, region, case.body)
         for points, into in ((marks, self.found), (case.to_be_found, self.truly_found)):
             into += [(r.found, r.lesions, r.false_marks) for r in points]

@@ -1,4 +1,4 @@
-"""Uptake metrics: SUVmean, SUVmax, SUVpeak of regions. Definitions: METRICS.md, Uptake metrics."""
+"""Uptake metrics: SUVmean, SUVmax, SUVpeak of regions. Definitions: sources.md, 6."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantwin.evaluation.volumes import NEIGHBOURS
+from scantwin.evaluation.tumour_volumes import NEIGHBOURS
 
 PEAK_RADIUS_MM: Final = float(np.cbrt(750.0 / np.pi))
 """Radius of a sphere of 1 ml [mm]: 6.20."""
@@ -22,7 +22,7 @@ _SUB_POINTS: Final = 12
 the sphere's volume is right to half a per cent."""
 
 REAL_CHANGE: Final = (-0.25, 0.33)
-"""A relative change outside these limits is real, inside it is test-retest variability (METRICS.md)."""
+"""A relative change outside these limits is real, inside it is test-retest variability (sources.md, 6)."""
 
 Spacing = tuple[float, float, float]
 

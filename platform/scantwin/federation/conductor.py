@@ -16,8 +16,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from scantwin.federation.executor import runtime_client, take_tasks
 from scantwin.federation.flower import wait_less
+from scantwin.federation.task_loop import runtime_client, take_tasks
 from scantwin.federation.ticket import read_ticket
 
 log = logging.getLogger("scantwin.federation")

@@ -33,7 +33,7 @@ TYPICAL_HU: Final[dict[OrganClass, tuple[float, float]]] = {
     "tumour": (45.0, 60.0),
 }
 """CT number between that without and with contrast, and its deviation [HU]: half the step that contrast makes
-(TISSUES.md, 1), the noise of a routine scan (20-35 HU: TISSUES.md, 4), what the class holds besides (vessels
+(sources.md, 1), the noise of a routine scan (20-35 HU: sources.md, 4), what the class holds besides (vessels
 in lung, marrow in bone) and its blurred borders."""
 
 _AIR_HU: Final = (-1000.0, 100.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CENTRE_HU: Final = 40.0
-"""CT number that is 0: between muscle and organs without and with contrast (TISSUES.md, 1)."""
+"""CT number that is 0: between muscle and organs without and with contrast (sources.md, 1)."""
 BEND_HU: Final = 100.0
 """Distance from it [HU] at which the scale begins to bend: fat and enhanced vessels."""
 _SPREAD: Final = 1.5

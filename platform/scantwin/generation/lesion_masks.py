@@ -25,7 +25,7 @@ LESION_ORGANS: Final[tuple[OrganClass, ...]] = (
 _MEDIAN_ML: Final = 4.0
 _LOG_SD: Final = 0.9
 _LIMITS_ML: Final = (0.5, 80.0)
-"""Volumes: log-normal, median 2-5 ml (TISSUES.md, 3); the largest are left to the drawing hand."""
+"""Volumes: log-normal, median 2-5 ml (sources.md, 3); the largest are left to the drawing hand."""
 _SHARE: Final = 0.12
 """Largest share of its organ that a lesion takes: a kidney of 150 ml has none of 80."""
 _INSIDE: Final = 0.6

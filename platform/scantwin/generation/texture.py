@@ -27,7 +27,7 @@ _TISSUE: Final = 0.8
 _ENOUGH: Final = 64
 """Pixels that tell a CT's noise, or a class's texture: their median is within a sixth of it."""
 _ROUTINE: Final = 0.12
-"""Noise of a routine scan on the bent scale: 18 HU in soft tissue (TISSUES.md, 4)."""
+"""Noise of a routine scan on the bent scale: 18 HU in soft tissue (sources.md, 4)."""
 LARGEST: Final = 3.0
 """Largest texture that is learnt and said, in SDs of it: what is beyond is the rim of an organ, a vessel, or
 an edge that the painter put a pixel aside, and none to be drawn elsewhere."""

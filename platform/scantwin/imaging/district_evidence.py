@@ -22,7 +22,7 @@ TRUNK_WIDE_MM: Final = 230.0
 REACH_MM: Final = 120.0
 """A slice is told by a landmark at most this far away [mm]: soft belly between vertebra and hip."""
 PELVIS_MM: Final = 200.0
-"""A pelvis is this high [mm]: 0.48 to 0.60 of the height (TISSUES.md, section 2)."""
+"""A pelvis is this high [mm]: 0.48 to 0.60 of the height (sources.md, 2)."""
 RUN_MM: Final = 60.0
 """A landmark that is seen over less than this length [mm] is none."""
 

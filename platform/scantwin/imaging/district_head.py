@@ -11,7 +11,7 @@ from scipy import ndimage
 from scantwin.imaging.district_scene import Mask, Scene, mean_row, slices_of
 
 BRAIN_HU: Final = (0.0, 70.0)
-"""Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (TISSUES.md)."""
+"""Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (sources.md)."""
 BRAIN_ML: Final = 250.0
 """A brain cut by the field of view still has this volume [ml]; a whole one about 1,300."""
 BRAIN_CM2: Final = 40.0

@@ -47,9 +47,9 @@ _ITS_OWN: Final = "its own"
 _GAS_HU: Final = -300.0
 """Below it there is gas or lung: half way between lung (-760) and fat (-100), a little higher for blur."""
 _FAT_HU: Final = -25.0
-"""Between fat (-100) and soft tissue (50): TISSUES.md, 1."""
+"""Between fat (-100) and soft tissue (50): sources.md, 1."""
 _BONE_HU: Final = 160.0
-"""Above enhanced blood (150), below most marrow and all cortex (TISSUES.md, 1)."""
+"""Above enhanced blood (150), below most marrow and all cortex (sources.md, 1)."""
 _SMOOTH_MM: Final = 2.0
 """SD of the smoothing before CT numbers are told apart [mm]: noise of 30 HU must not make fat of muscle."""
 _LUNG_ML: Final = 150.0

@@ -47,7 +47,7 @@ _DEPTH_MM: Final = 60.0
 """Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
 
 _SOME_UPTAKE: Final = 0.12
-"""SUV [g/ml] above which there is tissue: half of subcutaneous fat's (TISSUES.md, 1)."""
+"""SUV [g/ml] above which there is tissue: half of subcutaneous fat's (sources.md, 1)."""
 _SMOOTH_MM: Final = 4.0
 """SD of the smoothing before that [mm]: about a PET's own blur, so that noise in air does not count."""
 

@@ -86,7 +86,7 @@ class Recipe(Part):
     shares: dict[District, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
     """How the training steps are shared among the districts; 1 where nothing is said."""
     spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)
-    """Working voxel size (z, y, x) [mm]: about that of a clinical PET (TISSUES.md, 5)."""
+    """Working voxel size (z, y, x) [mm]: about that of a clinical PET (sources.md, 5)."""
     suv_range: tuple[float, float] = SUV_RANGE
     """SUV [g/ml] that the model can say; beyond it is clipped."""
     steps_per_round: Positive = 200

@@ -69,7 +69,7 @@ class Sampling(Part):
     stretch: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     """SD of a random scale of a patch, as a share of its size; 0 stretches none."""
     hu_jitter: Annotated[float, Field(ge=0, le=1000)] = 10.0
-    """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (TISSUES.md, 4)."""
+    """SD of a shift of a patch's CT numbers [HU]: scanners differ by 8-10 HU (sources.md, 4)."""
     average_flips: tuple[Axis, ...] = ()
     """Axes along which a scan is predicted mirrored as well, and averaged, where patches were mirrored: twice
     the cost for each."""
@@ -207,7 +207,7 @@ class Diffusion(Part):
     (`blend`)."""
     blend_from: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (1.5, 3.0)
     """Uptake [g/ml] from which, and above which altogether, the coarse prediction gives way: above blood and
-    muscle (TISSUES.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
+    muscle (sources.md). Lower limits gain hot spots and cost error: docs/decisions/0005."""
     blend_share: Share = 0.5
     """How much of a sample's difference from that mean is let in there: all of it costs as much error in cold
     tumours as it gains in hot ones (docs/decisions/0005)."""

@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 
 from scantwin import NOTICE, __version__
 from scantwin.errors import InputError, ScanTwinError
-from scantwin.files import whole_file, whole_folder, write_json
+from scantwin.files import sha256, whole_file, whole_folder, write_json
 from scantwin.learning.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Model:
                 with whole_file(path) as part:
                     plain = {key: np.asarray(value, order="C") for key, value in sorted(arrays.items())}
                     save_file(plain, part, metadata={_KEY: _canonical(_belongs(name, about))})
-                about["files"][_file_of(name)] = _sha256(path)
+                about["files"][_file_of(name)] = sha256(path)
             write_json(aside / "model.json", about)
         return folder
 
@@ -225,7 +225,7 @@ def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
             f"{path} is too large for a model's weights: more than {_LARGEST_FILE / 2**30:.0f} GiB.",
             hint="Fetch the model again, from whom you trust: ScanTwin makes none so large.",
         )
-    if about["files"].get(relative) != _sha256(path):
+    if about["files"].get(relative) != sha256(path):
         raise InputError(f"{path} was changed or cut short: its checksum differs.", hint="Fetch it again.")
     try:
         with safe_open(path, framework="np") as file:
@@ -249,8 +249,3 @@ def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
                 hint="Fetch or train the model again; a recipe is changed before a training.",
             )
     return arrays
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
 """Tissues: CT numbers and FDG uptake, each row with its source.
 
 HU at 120 kVp without and with portal-venous contrast; SUVbw [g/ml] about 60 min after injection, as
-mean and SD over patients. Sources are the codes of shared/TISSUES.md (`WA` = MIB 2007;9:83, `BO` =
+mean and SD over patients. Sources are the codes of sources.md (`WA` = MIB 2007;9:83, `BO` =
 JNM 2013;54:677, ...); a part that is commonly quoted but was not verified says "assumed".
 """
 

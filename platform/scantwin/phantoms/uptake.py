@@ -1,4 +1,4 @@
-"""HU and uptake of one patient: every tissue's mean, with the correlations of TISSUES.md.
+"""HU and uptake of one patient: every tissue's mean, with the correlations of sources.md.
 
 Sources: r = 0.82 between liver and blood, CV of their ratio 15 % (CV); marrow falls with age, r = -0.52 (LU);
 tonsils r = -0.51, sublingual glands r = -0.70 with age (NA); brain falls with age (GU) and glucose (assumed);
@@ -63,7 +63,7 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
     # Fat takes up little, so that the SUV of everything else rises with weight (OB).
     heavy = 1 + 0.015 * float(np.clip(spec.bmi - 25, -7, 15))
     suv = {name: value * heavy for name, value in suv.items()}
-    # TISSUES.md: with muscle at 0.8 and fat at 0.3-0.4 the body comes near to closing.
+    # sources.md: with muscle at 0.8 and fat at 0.3-0.4 the body comes near to closing.
     suv["muscle"] = 0.8 * heavy * float(np.exp(0.15 * z("muscle")))
     suv["subcutaneous-fat"] = 0.32 * heavy * float(np.exp(0.2 * z("fat")))
     older = spec.age - 55

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, make_transient
 
 from scantwin.errors import InputError, ResourceError, ScanTwinError
-from scantwin.files import whole_folder
+from scantwin.files import sha256, whole_folder
 from scantwin.settings import Settings, load_settings
 from scantwin.store import audit
 from scantwin.store.database import Database
@@ -70,7 +70,7 @@ class Registry:
         source = Path(folder)
         recipe, own_record = _model_json(source)
         paths = _files_of(source)
-        files = {relative: _sha256(path) for relative, path in paths.items()}
+        files = {relative: sha256(path) for relative, path in paths.items()}
         version_id = f"{recipe['system']}-{content_hash(files)[:12]}"
         for relative, path in paths.items():
             self._put(path, files[relative])
@@ -220,12 +220,7 @@ def _safe(relative: str) -> PurePosixPath:
 def _holds(folder: Path, files: Mapping[str, Any]) -> bool:
     """Whether `folder` holds exactly these files, untouched."""
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    return present == set(files) and all(_sha256(folder / _safe(rel)) == sha for rel, sha in files.items())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return _digest(file)
+    return present == set(files) and all(sha256(folder / _safe(rel)) == sha for rel, sha in files.items())
 
 
 def _digest(source: BinaryIO, copy: BinaryIO | None = None) -> str:

@@ -35,12 +35,12 @@ TYPICAL: Final = (
     (700.0, 0.75),
     (1200.0, 0.6),  # cortical bone
 )
-"""CT number [HU] and uptake [g/ml] of a typical PET voxel there: TISSUES.md, 1, with the values that
+"""CT number [HU] and uptake [g/ml] of a typical PET voxel there: sources.md, 1, with the values that
 close the body's mean (muscle 0.8, fat 0.4) and a PET's blur between tissues; a straight line in between."""
 
 _QUICKER: Final = 8.0
 """How much faster the curve moves than a weight: at a rate of 0.001 by 0.008 SUV a step, so that some tens of
-steps cross the spread of patients (20-25 % of SUV 1-2; TISSUES.md, 1). With 30 it ran after whichever patient
+steps cross the spread of patients (20-25 % of SUV 1-2; sources.md, 1). With 30 it ran after whichever patient
 was drawn last."""
 
 _NETWORK_UNIT: Final = 3.0
@@ -48,10 +48,10 @@ _NETWORK_UNIT: Final = 3.0
 wandered from round to round; with 1, hot spots are far."""
 
 _LEAN_SUV, _FAT_SUV = 0.9, 0.35
-"""Uptake [g/ml] of what is lean and of fat in a typical patient: TISSUES.md, 1, closed to the body's mean."""
+"""Uptake [g/ml] of what is lean and of fat in a typical patient: sources.md, 1, closed to the body's mean."""
 
 _BLUR_MM: Final = 6.0
-"""FWHM of a PET [mm], between a digital camera's 4 to 5 and an old one's 7 to 8 (TISSUES.md, 5)."""
+"""FWHM of a PET [mm], between a digital camera's 4 to 5 and an old one's 7 to 8 (sources.md, 5)."""
 _BLUR_MM_RANGE: Final = (2.0, 12.0)
 _LEANNESS: Final = (0.7, 1.4)
 """Largest factor of leanness: of a scan that shows part of a body, the share of fat may be any."""

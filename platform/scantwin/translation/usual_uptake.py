@@ -33,7 +33,7 @@ _FAINT_SUV: Final = 0.05
 """Uptake [g/ml] that is added to all: what has a logarithm is above zero, and air has next to none."""
 _MOST: Final = 3.0
 """Largest logarithm of how much hotter a place may be: twenty times. A bladder has ten times what muscle has
-(TISSUES.md, 1)."""
+(sources.md, 1)."""
 
 
 Told = tuple[Tensor, Tensor, Tensor]
@@ -88,7 +88,7 @@ class UsualUptake(nn.Module):
         """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974) of what patches tell.
 
         uptake / exp(said) + said is least where exp(said) is the mean uptake, whatever its distribution, and
-        counts errors as shares of it: patients differ by a share (TISSUES.md, 1).
+        counts errors as shares of it: patients differ by a share (sources.md, 1).
         """
         errors: list[Tensor] = []
         for which, told in enumerate((pets, curve)):

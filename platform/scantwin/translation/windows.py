@@ -20,7 +20,7 @@ from scantwin.learning.system import Translator
 from scantwin.translation.noise import NoiseField
 
 _BLEND_MM: Final = 10.0
-"""SD of the blend across a border of districts [mm]: about two PET resolutions (TISSUES.md, 4)."""
+"""SD of the blend across a border of districts [mm]: about two PET resolutions (sources.md, 4)."""
 
 _LOW: Final = 0.3
 """Height of low windows, as a share of the largest: of whole bodies at 5 mm 0.7 of the voxels are left (four

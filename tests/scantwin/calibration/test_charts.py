@@ -19,7 +19,7 @@ from scantwin.calibration.charts import (
     standardise,
 )
 
-# Published average run lengths (METRICS.md). Length of the simulated series: long enough that a series
+# Published average run lengths (sources.md, 8). Length of the simulated series: long enough that a series
 # without a signal is rare, or counts for little.
 CASES = [
     ("shewhart", 0.0, 370.4, 3500), ("shewhart", 1.0, 43.9, 500),

@@ -106,7 +106,7 @@ def test_a_superlink_that_fails_is_asked_again_and_one_that_refuses_is_not() -> 
     """Of what Flower did not foresee, a locked database say, it says 500; of a bad token 401."""
     from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
 
-    from scantwin.federation.executor import runtime_client
+    from scantwin.federation.task_loop import runtime_client
 
     class Waves:
         def intercept(self, context: Any, call_next: Any) -> Any:

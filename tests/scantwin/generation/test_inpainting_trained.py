@@ -71,7 +71,7 @@ def test_an_organ_made_anew_is_still_that_organ(trained, patient, organ):
     made = regenerate(trained, patient.ct, region, patient.classes)
     real, new = (np.asarray(v.array, np.float64) for v in (patient.ct, made))
     assert np.array_equal(real[~region], new[~region])
-    # Of the right density: within half of what contrast makes of a liver (TISSUES.md, 1).
+    # Of the right density: within half of what contrast makes of a liver (sources.md, 1).
     assert abs(new[region].mean() - real[region].mean()) < (28 if organ == "liver" else 80)
     # Texture, neither a smear nor speckle of the size of the class. Minutes of training: factors of 2.
     assert 0.5 < new[region].std() / real[region].std() < 2.0

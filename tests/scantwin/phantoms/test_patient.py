@@ -73,7 +73,7 @@ def test_fat_follows_the_bmi() -> None:
 def test_the_mean_uptake_closes(man: Phantom, woman: Phantom) -> None:
     for phantom in (man, woman):
         total = float(phantom.suv.array.sum()) * phantom.suv.voxel_ml / (phantom.spec.weight_kg * 1000)
-        # 0.85-0.95 is what TISSUES.md assumes; muscle and fat may not go beyond reason, lesions come on top.
+        # 0.85-0.95 is what sources.md assumes; muscle and fat may not go beyond reason, lesions come on top.
         assert 0.72 < total < 1.05
 
 

@@ -61,7 +61,7 @@ def test_the_lean_tissue_of_a_fat_patient_is_warmer():
 
 
 def test_the_curve_is_learnt_within_some_tens_of_steps():
-    """Fat at 0.2 and muscle at 1.2 instead of the textbook's: patients differ that much (TISSUES.md, 1)."""
+    """Fat at 0.2 and muscle at 1.2 instead of the textbook's: patients differ that much (sources.md, 1)."""
     torch.manual_seed(0)
     curve = FromTissueCurve(nn.Identity(), 1.0, SPACING)
     optimiser = torch.optim.Adam([curve.uptake], 1e-3)

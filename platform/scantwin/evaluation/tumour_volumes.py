@@ -1,4 +1,4 @@
-"""Volumes of uptake and finding lesions: MTV, TLG, Dice, false volumes, free-response points (METRICS.md).
+"""Volumes of uptake and finding lesions: MTV, TLG, Dice, false volumes, free-response points (sources.md, 6).
 
 All arrays have axes (z, y, x); PETs are SUV [g/ml].
 """

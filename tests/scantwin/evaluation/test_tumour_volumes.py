@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scantwin.evaluation.volumes import dice, false_volumes, responses, tumour
+from scantwin.evaluation.tumour_volumes import dice, false_volumes, responses, tumour
 
 
 def boxes(*corners, edge=3):
