@@ -21,6 +21,7 @@ TRIED = (
     "full setting, 3,000 steps, before: 0.998 of the curve's error in lesions, 1.66 of it in the whole body, "
     "bones hot; docs/decisions/0009 has why, and the ways side by side. As that left it: 1.074 and 1.082, "
     "pale; docs/decisions/0010 has what is usual at a place, which learnt slowly first: 1.047 and 0.858",
+    "with medians at each place instead of means (docs/decisions/0010, Later): 1.034 and 0.771",
     "what stands in the way: nothing of an unpaired PET tells what a CT's lesion takes up; the curve is "
     "measured on pairs",
 )
