@@ -18,8 +18,8 @@ TRIED = (
     "full setting, the shipped weights on twelve further phantoms that nothing else was measured on (every "
     "fourth slice): what is delivered 1.036 of the coarse prediction's MAE, FD 0.48; seven tenths of a "
     "sample 1.059 and 0.25; from SUV 2-4 on 1.030 and 0.51; seven tenths from 3-6 on 1.028 and 0.52; all of "
-    "one from 4-8 on 1.011 and 0.77; a half without the mean uptake 1.030 and 0.67; one sample everywhere 1.525 and "
-    "0.13. SUVmax error 0.97 to 1.00 throughout, of one sample 0.88",
+    "one from 4-8 on 1.011 and 0.77; a half without the mean uptake 1.030 and 0.67; one sample everywhere "
+    "1.525 and 0.13. SUVmax error 0.97 to 1.00 throughout, of one sample 0.88",
     "full setting, five evaluations at even levels (docs/decisions/0008 has what was wrong with them): "
     "one sample SUVmax error 0.85, SUVpeak error 0.94 of the coarse prediction's, at 1.52 of its MAE, FD "
     "0.46; mean of three samples 0.93, 0.98, at 1.15, FD 0.83; what is delivered 0.98, 1.02, at 1.00, FD "
