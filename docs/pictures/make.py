@@ -52,7 +52,7 @@ def photograph(url: str) -> None:
     """Takes a picture of each page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.goto(url)
         for link, name in PAGES.items():
             page.get_by_role("link", name=link, exact=False).first.click()
