@@ -163,8 +163,7 @@ class CTInpainting(DistrictNetworks):
         """Scores of a middle slice between its real neighbours, and how much each has of the region."""
         images = part.image * (1 - part.region)
         images = torch.cat([images[:, :NEIGHBOURS], slice_, images[:, NEIGHBOURS + 1 :], part.region], dim=1)
-        with self.arithmetic():
-            score = self._networks[critic](images.contiguous(memory_format=torch.channels_last)).float()
+        score = self._run(critic, images)
         return score, F.adaptive_max_pool2d(middle(part.region), score.shape[-2:])
 
     @torch.no_grad()

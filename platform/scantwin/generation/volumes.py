@@ -140,15 +140,14 @@ class LowResource3D(DistrictNetworks):
         parts, losses = self.recipe.optimisation.accumulate, []
         images, weights = batch.patches.image.chunk(parts), batch.patches.weight.chunk(parts)
         for image, weight in zip(images, weights, strict=True):
-            with self.arithmetic():
-                said = self._networks[name](image.contiguous(memory_format=torch.channels_last_3d)).float()
+            said = self._run(name, image)
             found = {"reconstruction": ((said - image).abs() * weight).sum() / weight.sum()}
             total = self.recipe.losses.l1 * found["reconstruction"]
             if judged:
                 with standing_still(self._networks[critic]):
-                    found["adversarial"] = ((self._judge(critic, said) - 1) ** 2).mean()
+                    found["adversarial"] = ((self._run(critic, said) - 1) ** 2).mean()
                 total = total + self.recipe.losses.adversarial * found["adversarial"]
-                real, fake = self._judge(critic, image), self._judge(critic, said.detach())
+                real, fake = self._run(critic, image), self._run(critic, said.detach())
                 found["discriminator"] = 0.5 * ((real - 1) ** 2).mean() + 0.5 * (fake**2).mean()
                 backward(found["discriminator"], parts)
             backward(total, parts)
@@ -236,11 +235,6 @@ class LowResource3D(DistrictNetworks):
     def shown(self, study: PreparedStudy) -> dict[str, Volume]:
         """CTs [HU]: real, reconstructed, made from noise, made from the mask."""
         return volumes_figures.shown(self, study)
-
-    def _judge(self, critic: str, image: Tensor) -> Tensor:
-        with self.arithmetic():
-            score = self._networks[critic](image.contiguous(memory_format=torch.channels_last_3d))
-        return torch.as_tensor(score.float())
 
 
 def _others(recipe: Recipe) -> str:

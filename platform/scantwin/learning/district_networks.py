@@ -28,9 +28,10 @@ class DistrictNetworks:
         self.recipe = recipe
         self.device = device()
         self.memory: dict[str, Tensor] = {}
+        self._layout = _LAYOUT[dimensions]
         self._moved: dict[District, tuple[str, ...]] = {}
         self._networks = {
-            f"{recipe.system}/{district}/{part}": network.to(self.device, memory_format=_LAYOUT[dimensions])  # type: ignore[call-overload]
+            f"{recipe.system}/{district}/{part}": network.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
             for district in recipe.districts
             for part, network in build().items()
         }
@@ -43,6 +44,13 @@ class DistrictNetworks:
     def arithmetic(self) -> torch.autocast:
         """The context of a forward pass: the recipe's precision, where the networks are."""
         return arithmetic(self.recipe.optimisation.precision, self.device)
+
+    def _run(self, name: str, x: Tensor, *more: Tensor) -> Tensor:
+        """What the network `name` makes of `x` (and of what else it takes), as float32."""
+        packed = x.contiguous(memory_format=self._layout)
+        with self.arithmetic():
+            out = self._networks[name](packed, *more)
+        return torch.as_tensor(out.float())
 
     @property
     def settles_at(self) -> float:

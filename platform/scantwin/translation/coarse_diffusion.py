@@ -169,14 +169,8 @@ class CoarseDiffusion(DistrictNetworks):
         return cast(ResidualDenoiser, self._networks[name])
 
     def _say(self, coarse: str, inputs: Tensor) -> Tensor:
-        with self.arithmetic():
-            raw = self._networks[coarse](inputs.contiguous(memory_format=torch.channels_last_3d))
-        return torch.as_tensor(raw.float() - 1.0)
+        return self._run(coarse, inputs) - 1.0
 
     def _denoise(self, denoiser: str, noised: Tensor, level: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         seen = torch.cat([inputs, critic_view(scaled(level, self.recipe)), noised], dim=1)
-        with self.arithmetic():
-            raw = self._networks[denoiser](
-                seen.contiguous(memory_format=torch.channels_last_3d), step / self.rules.steps
-            )
-        return torch.as_tensor(raw.float())
+        return self._run(denoiser, seen, step / self.rules.steps)

@@ -115,7 +115,7 @@ class CycleGAN(DistrictNetworks):
             losses["held"] = _mean(off, F.avg_pool3d(in_ct, _NEIGHBOURHOOD))
         seen = [_at(critic_view(made_pet), part.inputs), _at(made_ct, place)]
         if weights.adversarial:
-            judged = self._judge(judge_pet, seen[0]), self._judge(judge_ct, seen[1])
+            judged = self._run(judge_pet, seen[0]), self._run(judge_ct, seen[1])
             losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
         total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
         if self.rules.by_place:  # of weights of its own, which nothing else moves
@@ -172,18 +172,7 @@ class CycleGAN(DistrictNetworks):
         return windows_of(self._run(generator, torch.cat([pet, place], dim=1)))
 
     def _doubt(self, critic: str, real: Tensor, fake: Tensor) -> Tensor:
-        return (
-            0.5 * ((self._judge(critic, real) - 1) ** 2).mean()
-            + 0.5 * (self._judge(critic, fake) ** 2).mean()
-        )
-
-    def _judge(self, critic: str, image: Tensor) -> Tensor:
-        return self._run(critic, image)
-
-    def _run(self, name: str, x: Tensor) -> Tensor:
-        with self.arithmetic():
-            out = self._networks[name](x.contiguous(memory_format=torch.channels_last_3d))
-        return torch.as_tensor(out.float())
+        return 0.5 * ((self._run(critic, real) - 1) ** 2).mean() + 0.5 * (self._run(critic, fake) ** 2).mean()
 
 
 def _as_published(generator: nn.Module) -> nn.Module:

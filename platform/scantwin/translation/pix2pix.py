@@ -85,9 +85,7 @@ class Pix2Pix(DistrictNetworks):
 
     def _say(self, generator: str, inputs: Tensor) -> Tensor:
         """The generator's PET scaled to [-1, 1]."""
-        with self.arithmetic():
-            raw = self._networks[generator](inputs.contiguous(memory_format=torch.channels_last_3d))
-        return torch.as_tensor(raw.float() - 1.0)  # the head's zero is SUV 0
+        return self._run(generator, inputs) - 1.0  # the head's zero is SUV 0
 
     def _doubt(self, critic: str, part: Batch, fake: Tensor) -> Tensor:
         """The discriminator's loss: 1 for what is real, 0 for what is not."""
@@ -96,9 +94,7 @@ class Pix2Pix(DistrictNetworks):
 
     def _judge(self, critic: str, inputs: Tensor, pet: Tensor) -> Tensor:
         seen = torch.cat([inputs[:, :_SEEN], critic_view(pet)], dim=1)
-        with self.arithmetic():
-            score = self._networks[critic](seen.contiguous(memory_format=torch.channels_last_3d))
-        return torch.as_tensor(score.float())
+        return self._run(critic, seen)
 
     def _scaled(self, suv: Tensor) -> Tensor:
         return scaled(suv, self.recipe)

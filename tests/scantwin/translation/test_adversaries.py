@@ -30,7 +30,7 @@ def judged(system, batch) -> tuple[float, float]:
     else:
         seen = (pet, _strangers_place(batch)), (system._pet("trunk", batch.inputs), batch.inputs)
         images = (_at(critic_view(image), where) for image, where in seen)
-        scores = (system._judge("cyclegan/trunk/discriminator-pet", image) for image in images)
+        scores = (system._run("cyclegan/trunk/discriminator-pet", image) for image in images)
     real, fake = (float(score.mean()) for score in scores)
     return real, fake
 
