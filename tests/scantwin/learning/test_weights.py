@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from scantwin import systems
 from scantwin.errors import InputError, ScanTwinError
-from scantwin.learning.weights import Model, _belongs, _sha256, system_arrays
+from scantwin.files import sha256
+from scantwin.learning.weights import Model, _belongs, system_arrays
 
 # Keys that are numbers sort otherwise than their texts, and JSON knows no paths.
 RECORD = {
@@ -40,10 +41,10 @@ def rewrite(folder: Path, about: dict[str, Any]) -> None:
 def reseal(folder: Path, about: dict[str, Any]) -> None:
     """As one leaves the folder who knows of all digests, but not of what components say themselves."""
     for path in (folder / "components").iterdir():
-        about["files"][str(path.relative_to(folder))] = _sha256(path)
+        about["files"][str(path.relative_to(folder))] = sha256(path)
     path = folder / "statistics.safetensors"
     save_file(load_file(path), path, metadata={"scantwin": json.dumps(_belongs("statistics", about))})
-    about["files"][path.name] = _sha256(path)
+    about["files"][path.name] = sha256(path)
     rewrite(folder, about)
 
 
@@ -249,7 +250,7 @@ def test_a_file_that_does_not_say_what_it_belongs_to_is_refused(folder, metadata
     path, about = folder / f"{name}.safetensors", about_of(folder)
     save_file(load_file(path), path, metadata=metadata)
     if name == "statistics":
-        rewrite(folder, about | {"files": about["files"] | {path.name: _sha256(path)}})
+        rewrite(folder, about | {"files": about["files"] | {path.name: sha256(path)}})
     else:
         reseal(folder, about)
     with pytest.raises(InputError, match="older ScanTwin") as caught:
@@ -262,7 +263,7 @@ def test_a_model_of_the_first_format_is_refused(folder):
     about = about_of(folder) | {"format": 1}
     for path in folder.rglob("*.safetensors"):
         save_file(load_file(path), path)
-        about["files"][str(path.relative_to(folder))] = _sha256(path)
+        about["files"][str(path.relative_to(folder))] = sha256(path)
     rewrite(folder, about)
     with pytest.raises(InputError, match="format 1, this ScanTwin reads 2") as caught:
         Model.load(folder)
