@@ -160,7 +160,7 @@ def test_a_budget_for_some_districts_only_is_refused_and_goes_on(bar_cohort, tin
             resume=tmp_path / "state", after_step=lambda step: time.sleep(0.3 if budget_s < 1 else 0.0),
         )  # fmt: skip
 
-    with pytest.raises(InputError, match="step of legs, whole-body") as caught:
+    with pytest.raises(InputError, match="legs, whole-body") as caught:
         trained(0.2)
     assert "--budget" in caught.value.hint
     assert trained(60.0).steps == 6
