@@ -15,7 +15,7 @@ from rich.table import Table
 
 from scantwin import NOTICE
 from scantwin.errors import InputError
-from scantwin.terminal import Json, emit, err, out, progress_bar
+from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A site: its studies, its scanner, its part in training."
@@ -134,8 +134,10 @@ def qc(
             help="Day of a scan whose images do not say it (default: today). A DICOM header says it.",
         ),
     ] = None,
-    expected: Annotated[float, typer.Option(min=0.01, help="True SUV of the object, in g/ml.")] = 1.0,
-    ratio: Annotated[float, typer.Option(min=1.5, help="Spheres over background.")] = 9.8,
+    expected: Annotated[
+        float, typer.Option(min=0.01, callback=finite, help="True SUV of the object, in g/ml.")
+    ] = 1.0,
+    ratio: Annotated[float, typer.Option(min=1.5, callback=finite, help="Spheres over background.")] = 9.8,
     as_json: Json = False,
 ) -> None:
     """Measures a QC phantom; the result travels to the consortium with the next update.
@@ -170,7 +172,9 @@ def run(
     ca: Annotated[Path, typer.Option(help="The consortium's ca.crt.")],
     site: SiteName = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; 0 takes a free one.")] = 0,
-    poll: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between asking for work.")] = 0.5,
+    poll: Annotated[
+        float, typer.Option(min=0.05, max=60, callback=finite, help="Seconds between asking for work.")
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Takes part in training until Ctrl-C; what crashes is started again.

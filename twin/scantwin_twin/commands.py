@@ -16,7 +16,7 @@ from scantwin import NOTICE
 from scantwin.errors import InputError, MissingExtra
 from scantwin.files import require_ours
 from scantwin.settings import load_settings
-from scantwin.terminal import Json, emit, err, out, progress_bar
+from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 from scantwin_twin import PORT
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
     token_file: TokenFile = None,
     max_upload: Annotated[int, typer.Option(min=1, help="Largest CT that is taken, in MiB.")] = 2048,
-    scan_limit: Annotated[float, typer.Option(min=1, help="Longest time of one scan, in seconds.")] = 3600.0,
+    scan_limit: Annotated[
+        float, typer.Option(min=1, callback=finite, help="Longest time of one scan, in seconds.")
+    ] = 3600.0,
     as_json: Json = False,
 ) -> None:
     """Run the service in the foreground until Ctrl-C or SIGTERM.

@@ -15,7 +15,7 @@ from rich.markup import escape
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.interrupts import ending_signals
-from scantwin.terminal import Json, emit, err, out, progress_bar
+from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="To a PACS and from one, by C-STORE.")
 
@@ -27,7 +27,7 @@ def send(
     ae: Annotated[str, typer.Option(help="AE title of the PACS.")],
     calling_ae: Annotated[str, typer.Option(help="Our own AE title.")] = "SCANTWIN",
     timeout: Annotated[
-        float, typer.Option(min=1, help="How long the PACS may be silent, in seconds.")
+        float, typer.Option(min=1, callback=finite, help="How long the PACS may be silent, in seconds.")
     ] = 30.0,
     as_json: Json = False,
 ) -> None:
