@@ -71,8 +71,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
     for number, (name, points) in enumerate(panel.lines.items()):
         x, y = np.array([p for p in points if np.isfinite(p).all()], float).reshape(-1, 2).T
-        style = "-" if panel.joined else ""
-        axes.plot(x, y, style, marker="o", markersize=4, color=_COLOURS[number % len(_COLOURS)], label=name)
+        style = "-" if panel.joined else "none"
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(x, y, linestyle=style, marker="o", markersize=4, color=colour, label=name)
         for (px, py), beside in zip(points, panel.names.get(name, ()), strict=False):
             axes.annotate(
                 beside, (px, py), xytext=(5, -9), textcoords="offset points", fontsize="small", color=_INK

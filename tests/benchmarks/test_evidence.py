@@ -189,6 +189,9 @@ def test_curves_and_points_are_drawn_even_of_nothing(tmp_path: Path) -> None:
     blue = (abs(drawn - np.array([0, 114, 178])) < 3).all(2)
     assert blue.sum() > 400, "a line of two pixels' width across the plot"
     assert two.shape[1] > 1.5 * drawn.shape[1], "side by side"
+    chart(bench, "points.png", [Panel(lines, "steps", "MAE", joined=False)], "")
+    points = np.asarray(Image.open(tmp_path / "pictures" / "points.png").convert("RGB")).astype(int)
+    assert 0 < (abs(points - np.array([0, 114, 178])) < 3).all(2).sum() < blue.sum() / 2, "no line"
 
 
 def test_a_window_lies_around_the_hottest_lesion_in_its_own_district() -> None:
