@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -55,7 +56,9 @@ def photograph(url: str) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.goto(url)
         for link, name in PAGES.items():
+            before = page.url
             page.get_by_role("link", name=link, exact=False).first.click()
+            page.wait_for_url(partial(str.__ne__, before))  # the page of before stays until then
             page.get_by_role("heading", level=1).wait_for()
             if link == "Sites":
                 page.goto(f"{page.url.partition('?')[0]}?site={SITE}")

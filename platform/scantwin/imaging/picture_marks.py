@@ -122,7 +122,7 @@ def scale_bar(height: int, top: float, palette: Palette, label: str) -> Image.Im
         y = foot - value / top * (foot - head)
         draw.line((10, y, 17, y), fill=_LIGHT)
         write(image, f"{value:g}", (20, y), size=text, anchor="lm")
-    write(image, label, (0, 2), size=min(text, fitted_size(label, image.width, largest=text)))
+    write(image, label, (0, 2), size=min(text, fitted_size(label, image.width - 4, largest=text)))
     return image
 
 
