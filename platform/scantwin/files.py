@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 
 from scantwin.errors import InputError, ResourceError
 
+_ANOTHER: Final = "Choose a new or empty folder with --out."
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
@@ -56,7 +57,6 @@ def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) 
     what the command `reads`, nor where the command runs, may lie in it. To be asked before the work. What is
     written `in_place` and not beside it (`whole_folder`) may be a mount point.
     """
-    hint = "Choose a new or empty folder with --out."
     above = next(one for one in folder.absolute().parents if one.exists())
     if not in_place and (folder.resolve().is_mount() or not os.access(above, os.W_OK)):
         raise InputError(
@@ -66,12 +66,12 @@ def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) 
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file, no folder.", hint=hint)
+        raise InputError(f"{folder} is a file, no folder.", hint=_ANOTHER)
     for lost in (Path.cwd(), *reads):
         if lost.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{lost} lies in {folder}, which would be replaced.", hint=hint)
+            raise InputError(f"{lost} lies in {folder}, which would be replaced.", hint=_ANOTHER)
     if any(folder.iterdir()) and not (folder / mark).is_file():
-        raise InputError(f"{folder} is not empty, and has no {mark} of an earlier result.", hint=hint)
+        raise _not_ours(folder, mark)
 
 
 def require_apart(folder: Path, *reads: Path) -> None:
@@ -80,17 +80,18 @@ def require_apart(folder: Path, *reads: Path) -> None:
         if read.resolve().is_relative_to(folder.resolve()):
             raise InputError(
                 f"{folder}, which is to be filled, holds {read}, which is read.",
-                hint="Choose a new or empty folder with --out.",
+                hint=_ANOTHER,
             )
 
 
 def require_ours_to_fill(folder: Path, mark: str) -> None:
     """Refuses, with `InputError`, a folder to fill that holds something, but no file `mark` of ours."""
     if not (folder / mark).exists() and folder.is_dir() and _shown(folder):
-        raise InputError(
-            f"{folder} is not empty, and has no {mark} of an earlier result.",
-            hint="Choose a new or empty folder with --out.",
-        )
+        raise _not_ours(folder, mark)
+
+
+def _not_ours(folder: Path, mark: str) -> InputError:
+    return InputError(f"{folder} is not empty, and has no {mark} of an earlier result.", hint=_ANOTHER)
 
 
 def sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ log = logging.getLogger("scantwin.federation")
 def keep_statistics(path: Path, by_site: Mapping[str, Statistics]) -> None:
     """Writes the file, whole; where no site has any there is none."""
     if by_site:
-        with whole_file(path) as aside:
+        with whole_file(path, private=True) as aside:
             aside.write_bytes(pack({site: {**statistics} for site, statistics in by_site.items()}, {}))
 
 

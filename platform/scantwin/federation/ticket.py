@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from scantwin import __version__
 from scantwin.errors import FederationError
-from scantwin.federation.wire import LARGEST_SEED
+from scantwin.federation.wire import LARGEST_INTEGER
 from scantwin.files import whole_file
 
 SERVER_APP = "scantwin.federation.server_app:app"
@@ -44,7 +44,7 @@ class Ticket(BaseModel):
 
     run: str = Field(pattern=r"^[0-9a-f]{32}$")
     rounds: int = Field(ge=1, le=100_000)
-    seed: int = Field(ge=0, le=LARGEST_SEED)
+    seed: int = Field(ge=0, le=LARGEST_INTEGER)
     recipe: dict[str, JsonValue]
     deadline_s: float = Field(gt=0)
     """A round ends this long after it began, with whoever has answered [s]."""

@@ -31,8 +31,8 @@ ARRAYS = "arrays"
 MOST_SAMPLES: Final = 1_000
 """Calibration samples in one reply."""
 
-LARGEST_SEED: Final = 2**63 - 1
-"""Of a run: the largest integer of a ticket's TOML, of Flower's run configuration and of the database."""
+LARGEST_INTEGER: Final = 2**63 - 1
+"""A run's seed goes up to it: of a ticket's TOML, of Flower's run configuration and of the database."""
 
 Components = dict[str, dict[str, NDArray[np.generic]]]
 """Component name -> tensor name -> array, the shapes being the network's own."""
@@ -68,7 +68,7 @@ class JobHeader(BaseModel):
     rounds: Annotated[int, Field(ge=1)]
     phase: Phase
     site: _Site
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
     recipe: dict[str, JsonValue]
     patches: dict[str, int] = Field(default_factory=dict)
     """Patches behind each component so far, of all sites: a component without any is not scanned with."""
