@@ -24,7 +24,7 @@ from scantwin.terminal import Advance
 
 EXPERIMENTS: Final[dict[str, str]] = {
     "diffusion": "coarse predictor, and coarse with diffusion",
-    "sampling": "200 to 2 sampling steps, two samplers",
+    "sampling": "200 to 2 sampling steps, three samplers",
     "suv_aware": "SUV-aware terms on and off; uptake, agreement, error bars",
     "districts": "district models and one whole-body model",
     "cyclegan": "Pix2Pix and CycleGAN",

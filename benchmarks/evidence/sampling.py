@@ -1,4 +1,4 @@
-"""How many network evaluations a sample needs: 200 to 2, with both samplers, in windows around lesions.
+"""How many network evaluations a sample needs: 200 to 2, with every sampler, in windows around lesions.
 
 A window is what the network sees of a district at once; whole scans with 200 evaluations would take an hour.
 """
@@ -35,7 +35,7 @@ from scantwin.units import SUV_RANGE
 RECIPES = ("coarse-diffusion",)
 
 STEPS = (200, 50, 20, 10, 5, 2)
-SAMPLERS = ("dpmpp_2m", "ddim")
+SAMPLERS = ("unipc", "dpmpp_2m", "ddim")
 FEW = 10
 """Network evaluations that are to lose nothing against 200 (issue 4)."""
 FEWER = 5

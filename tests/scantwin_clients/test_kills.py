@@ -12,7 +12,7 @@ import pytest
 
 from scantwin_clients.site import Site
 
-from .conftest import TINY
+from .conftest import OTHERS, tiny_values
 from .real_federation import COMMAND, Federation, recipe_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -35,21 +35,12 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
 class Training:
     """`scantwin consortium train`, and what can be seen of it meanwhile."""
 
-    def __init__(self, federation: Federation, name: str, *words: str) -> None:
-        recipe = recipe_file(federation.home, {**TINY, "name": "slow", "steps_per_round": STEPS})
+    def __init__(self, federation: Federation, name: str, *words: str, system: str = "pix2pix") -> None:
+        recipe = recipe_file(federation.home, {**tiny_values(system), "steps_per_round": STEPS})
         self.federation = federation
         begin = (
-            "--recipe",
-            recipe,
-            "--rounds",
-            "1",
-            "--name",
-            name,
-            "--min-sites",
-            "2",
-            "--deadline",
-            "100s",
-        )
+            "--recipe", recipe, "--rounds", "1", "--name", name, "--min-sites", "2", "--deadline", "100s",
+        )  # fmt: skip
         self._before = {site: _jobs(federation, site) for site in SITES}
         self._process = subprocess.Popen(
             [*COMMAND, "consortium", "train", *(words or begin), "--json"], env=federation.env,
@@ -89,8 +80,9 @@ def accepted(run: dict[str, Any]) -> None:
     assert run["rounds"][-1]["status"] == "evaluated"
 
 
-def test_a_worker_and_the_other_sites_supernode_are_killed(federation: Federation) -> None:
-    training = Training(federation, "first")
+@pytest.mark.parametrize("system", ["pix2pix", *OTHERS])
+def test_a_worker_and_the_other_sites_supernode_are_killed(federation: Federation, system: str) -> None:
+    training = Training(federation, f"killed-{system}", system=system)
     training.wait_until_both_train()
     federation.program("scantwin_clients.worker", "--site city").kill()
     federation.program("scantwin_clients.supernode", "rural-1").kill()

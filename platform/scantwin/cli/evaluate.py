@@ -154,23 +154,21 @@ def known_organs(folder: Path) -> tuple[Volume, dict[str, int]] | None:
 
 
 def _people(said: dict[str, Any]) -> None:
-    title = f"{said['n']} patients, in the body; PSNR and SSIM over SUV 0-20"
+    title = f"{said['n']} patient{'s' * (said['n'] > 1)}, in the body; PSNR and SSIM over SUV 0-20"
     table = Table("who", "region", "MAE [SUV]", "bias [SUV]", "PSNR [dB]", "SSIM", title=title)
     for who, figures in {"model": said, **said["references"]}.items():
         rows = {"whole body": figures["whole_body"], **figures["districts"]}
         for region, values in rows.items():
             cells = (
-                f"{values[m]['mean']:{sign}.3f} ± {values[m]['sd']:.3f}" if m in values else ""
+                _with_sd(**values[m], form=f"{sign}.3f") if m in values else ""
                 for m, sign in (("mae", ""), ("bias", "+"), ("psnr", ""), ("ssim", ""))
             )
             table.add_row(who, region, *cells)
         lesions = figures["lesions"]
         if lesions["n"]:
-            sd = lesions["sd"]
             table.add_row(
-                who, "lesions", f"{lesions['mae']:.3f} ± {sd['mae']:.3f}",
-                f"{lesions['suvmean_bias']:+.3f} ± {sd['suvmean_bias']:.3f}",
-            )  # fmt: skip
+                who, "lesions", _of_lesions(lesions, "mae"), _of_lesions(lesions, "suvmean_bias", "+.3f")
+            )
     out.print(table)
     if (verdict := _verdict(said)) is not None:
         out.print(verdict)
@@ -178,10 +176,10 @@ def _people(said: dict[str, Any]) -> None:
     if lesions["n"]:
         sensitivity = lesions["sensitivity"]
         out.print(
-            f"{lesions['n']} lesions: MAE {lesions['mae']:.2f} ± {lesions['sd']['mae']:.2f}, SUVpeak error "
-            f"{lesions['suvpeak_error']:.2f} ± {lesions['sd']['suvpeak_error']:.2f} SUV, "
-            f"{lesions['inside_limits']:.0%} inside "
-            f"-25/+33 %, {sensitivity['value']:.0%} found at SUV {sensitivity['threshold']}"
+            f"{lesions['n']} lesion{'s' * (lesions['n'] > 1)}: MAE {_of_lesions(lesions, 'mae', '.2f')}, "
+            f"SUVpeak error {_of_lesions(lesions, 'suvpeak_error', '.2f')} SUV, "
+            f"{lesions['inside_limits']:.0%} inside -25/+33 %, "
+            f"{sensitivity['value']:.0%} found at SUV {sensitivity['threshold']}"
         )
     if (organs := said["organs"])["n"]:
         out.print(
@@ -202,12 +200,21 @@ def _people(said: dict[str, Any]) -> None:
 
 
 def _people_of_ct(said: dict[str, Any]) -> None:
-    title = f"{said['n']} patients; mae and bias in HU, all else without unit"
+    title = f"{said['n']} patient{'s' * (said['n'] > 1)}; mae and bias in HU, all else without unit"
     table = Table("region", "figure", "mean ± SD", "patients", title=title)
     for region, figures in {"whole body": said["whole_body"], **said["districts"]}.items():
         for name, value in figures.items():
-            table.add_row(region, name, f"{value['mean']:.3f} ± {value['sd']:.3f}", f"{value['n']}")
+            table.add_row(region, name, _with_sd(**value), f"{value['n']}")
     out.print(table)
+
+
+def _of_lesions(lesions: dict[str, Any], name: str, form: str = ".3f") -> str:
+    return _with_sd(lesions[name], lesions["sd"][name], lesions["n"], form)
+
+
+def _with_sd(mean: float, sd: float, n: int, form: str = ".3f") -> str:
+    """As people write it; one patient or lesion alone has no spread to be told."""
+    return f"{mean:{form}} ± {sd:{form.lstrip('+')}}" if n > 1 else f"{mean:{form}}"
 
 
 def _verdict(said: dict[str, Any]) -> str | None:

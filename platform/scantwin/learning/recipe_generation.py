@@ -23,7 +23,7 @@ class Inpainting(Part):
     """Width of the embedding of the noise level."""
     class_features: Positive = 6
     """Width of the embedding of what goes into a voxel (organ class or tumour)."""
-    sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
+    sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "dpmpp_2m"
     sample_steps: Positive = 16
     """Network evaluations of a sample."""
     painter_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -97,7 +97,7 @@ class Volumes(Part):
     recompute_above: Positive = 60_000
     """Latent voxels of a window above which training keeps no inner activations but computes them again
     (gradient checkpointing): a third more time for a fraction of the memory."""
-    sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
+    sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "dpmpp_2m"
     sample_steps: Positive = 20
     """Network evaluations of a volume."""
 

@@ -192,7 +192,7 @@ class Diffusion(Part):
     coarse_aware: Weight = 1.0
     """How much of the SUV-aware terms the coarse predictor is taught as well; 0 teaches it L1 alone, and hot
     spots are the denoiser's business."""
-    sampler: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m"
+    sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "dpmpp_2m"
     start_step: Positive = 200
     """Noise level (1..steps) from which a sample starts, at the noised mean uptake."""
     sample_steps: Positive = 5

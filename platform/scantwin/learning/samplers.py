@@ -6,7 +6,9 @@ to 0. Both are deterministic: what is random is the noise that `x` came with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -29,27 +31,73 @@ def ddim(denoise: Denoise, x: Tensor, steps: list[int], levels: Levels) -> Tenso
 
 
 def dpmpp_2m(denoise: Denoise, x: Tensor, steps: list[int], levels: Levels) -> Tensor:
-    """DPM-Solver++ (2M), the multistep method of second order (arXiv 2211.01095, algorithm 2).
+    """DPM-Solver++ (2M), the multistep method of second order (arXiv 2211.01095, algorithm 2)."""
+    return _second_order(denoise, x, steps, levels, corrected=False)
 
-    Its last move, to no noise at all, is of first order: that is the clean image as the denoiser says it.
-    """
+
+def unipc(denoise: Denoise, x: Tensor, steps: list[int], levels: Levels) -> Tensor:
+    """UniPC of second order with B(h) = e^h - 1 (arXiv 2302.04867): DPM-Solver++ (2M), and every move is
+    corrected by what the denoiser says at its end, which the next move asks anyway."""
+    return _second_order(denoise, x, steps, levels, corrected=True)
+
+
+def _second_order(
+    denoise: Denoise, x: Tensor, steps: list[int], levels: Levels, *, corrected: bool
+) -> Tensor:
+    """The last move, to no noise at all, is of first order: the clean image as the denoiser says it."""
     alpha, sigma = levels.alpha.double(), levels.sigma.double()
-    half_snr = alpha.log() - sigma.clamp(min=1e-12).log()  # lambda of the paper
-    earlier: Tensor | None = None
-    stride = torch.zeros((), dtype=torch.float64)
+    half_snr = alpha.log() - sigma.clamp(min=1e-12).log()  # lambda of the papers
+    earlier: _Move | None = None
     for now, then in zip(steps, steps[1:], strict=False):
         image = denoise(x, now)
         if then == 0:
             return image
-        step = half_snr[then] - half_snr[now]
-        straight = image
-        if earlier is not None:
-            weight = float(step / (2 * stride))
-            straight = (1 + weight) * image - weight * earlier
-        move = float(-alpha[then] * torch.expm1(-step))
-        x = float(sigma[then] / sigma[now]) * x + move * straight
-        earlier, stride = image, step
+        if earlier is not None and corrected:
+            x = earlier.corrected(image)
+        size = float(half_snr[then] - half_snr[now])
+        reach = float(alpha[then]) * -math.expm1(-size)
+        straight = float(sigma[then] / sigma[now]) * x + reach * image
+        ratio = size / earlier.size if earlier else 0.0
+        slope = ratio * (image - earlier.image) if earlier else torch.zeros_like(image)
+        earlier = _Move(image, slope, straight, size, reach, ratio)
+        x = earlier.predicted
     return x
 
 
-SAMPLERS: Final[dict[str, Sampler]] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m}
+@dataclass(frozen=True)
+class _Move:
+    """A move from one noise level to the next."""
+
+    image: Tensor
+    """What the denoiser says at its start."""
+    slope: Tensor
+    """What that will have changed by at its end, should it go on as during the move before."""
+    straight: Tensor
+    """Where it leads if the image stays as it is."""
+    size: float
+    """In half the logarithm of signal to noise: h of the papers."""
+    reach: float
+    """Share of the image that comes in."""
+    ratio: float
+    """Its size over that of the move before; 0 for a first one."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """Where it leads, by what was said before it (UniP-2, which is 2M)."""
+        return self.straight + self.reach * self.slope / 2
+
+    def corrected(self, at_end: Tensor) -> Tensor:
+        """Where it led, by what the denoiser says at its end too (UniC-2; UniC-1 for a first move)."""
+        change = at_end - self.image
+        if self.ratio == 0:
+            return self.straight + self.reach * change / 2
+        # With these weights a parabola through all three images is integrated exactly: the paper's R_2 and
+        # g_2 with r_1 = -1 / ratio, for a denoiser that says images (h is negative there).
+        negative, whole = -self.size, math.expm1(-self.size)
+        second = whole / negative - 1
+        third = 2 * (second / negative - 1 / 2)
+        past = (second - third) / whole / (1 + 1 / self.ratio)
+        return self.straight + self.reach * (past * self.slope + (second / whole - past) * change)
+
+
+SAMPLERS: Final[dict[str, Sampler]] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}

@@ -6,12 +6,12 @@ from scantwin.cli.evaluate import _people, _verdict
 from scantwin.terminal import out
 
 
-def figures(mae: float, lesion_mae: float) -> dict:
-    spread = {"mean": mae, "sd": 0.1}
-    lesions = {"n": 3, "mae": lesion_mae, "suvmean_bias": -1.25, "suvpeak_error": 1.0, "inside_limits": 0.5,
+def figures(mae: float, lesion_mae: float, n: int = 3) -> dict:
+    spread = {"mean": mae, "sd": 0.1, "n": n}
+    lesions = {"n": n, "mae": lesion_mae, "suvmean_bias": -1.25, "suvpeak_error": 1.0, "inside_limits": 0.5,
                "sensitivity": {"value": 0.5, "threshold": 4.0},
                "sd": {"mae": 0.75, "suvmean_bias": 0.625, "suvpeak_error": 0.875}}  # fmt: skip
-    values = {"mae": spread, "bias": {"mean": -0.111, "sd": 0.2}, "psnr": spread, "ssim": spread}
+    values = {"mae": spread, "bias": {"mean": -0.111, "sd": 0.2, "n": n}, "psnr": spread, "ssim": spread}
     return {"whole_body": values, "districts": {}, "lesions": lesions}
 
 
@@ -35,6 +35,14 @@ def test_the_table_has_bias_and_lesions_of_model_and_references(capsys, monkeypa
     assert "FD 4.12e-05 (own, 2.5D)" in said, (
         "a distance of features has no unit that says which digits count"
     )
+
+
+def test_one_patient_and_one_lesion_have_no_spread(capsys, monkeypatch):
+    monkeypatch.setattr(out, "_width", 160)
+    _people({**SAID, **figures(0.45, 2.2, n=1), "n": 1, "references": {}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "±" not in said and "0.450" in said and "-0.111" in said
+    assert "1 patient, in the body" in said and "1 lesion: MAE 2.20, SUVpeak error 1.00 SUV" in said
 
 
 def test_organs_and_intervals_are_said_where_they_are_known(capsys, monkeypatch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m
+from scantwin.learning.samplers import SAMPLERS, ddim, dpmpp_2m, unipc
 from scantwin.learning.schedules import Preconditioning, cosine, descent, descent_by_snr
 
 MEAN, SD = 1.5, 0.4
@@ -46,16 +48,44 @@ def test_many_steps_reach_the_targets_mean_and_spread(name):
     assert float(sample.std()) == pytest.approx(SD, rel=0.03)
 
 
-def test_ten_steps_of_the_higher_order_come_closer_than_ten_of_ddim():
-    """Against the exact flow, which of a Gaussian is a straight map: deviations in units of their SD stay."""
-    start = 200
-    alpha, sigma = float(LEVELS.alpha[start]), float(LEVELS.sigma[start])
+def flowed(noise, step, start=200):
+    """Where the exact flow of that Gaussian, a straight map, has at `step` what began at `start`."""
+
+    def spread(at):
+        return (float(LEVELS.alpha[at]) ** 2 * SD**2 + float(LEVELS.sigma[at]) ** 2) ** 0.5
+
+    return float(LEVELS.alpha[step]) * MEAN + spread(step) * float(LEVELS.sigma[start]) * noise / spread(
+        start
+    )
+
+
+@pytest.mark.parametrize("higher", [dpmpp_2m, unipc])
+def test_ten_steps_of_the_higher_orders_come_closer_than_ten_of_ddim(higher):
     errors = {}
-    for sampler in (ddim, dpmpp_2m):
+    for sampler in (ddim, higher):
         sample, noise = drawn(sampler, 10)
-        flow = MEAN + SD * sigma * noise / (alpha**2 * SD**2 + sigma**2) ** 0.5
-        errors[sampler] = float((sample - flow).abs().mean())
-    assert errors[dpmpp_2m] < 0.5 * errors[ddim]
+        errors[sampler] = float((sample - flowed(noise, 0)).abs().mean())
+    assert errors[higher] < 0.5 * errors[ddim]
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpmpp_2m, 2), (unipc, 3)])
+def test_twice_the_moves_leave_the_error_that_a_methods_order_says(sampler, order):
+    """UniPC's corrector gives a predictor of second order the third (arXiv 2302.04867)."""
+    errors = []
+    start, end = 120, 60
+    noise = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    x = float(LEVELS.alpha[start]) * MEAN + float(LEVELS.sigma[start]) * noise
+    exactly = flowed(noise, end, start)
+    for stride in (10, 5):
+        reached = {}
+
+        def watched(x, step, reached=reached):
+            reached[step] = x
+            return exact(x, step)
+
+        sampler(watched, x, [*range(start, end - stride, -stride), 0], LEVELS)
+        errors.append(float((reached[end] - exactly).abs().max()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
 
 
 def test_a_start_in_the_middle_keeps_to_its_steps():
