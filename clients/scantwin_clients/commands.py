@@ -70,7 +70,8 @@ def ingest(
 ) -> None:
     """Takes in the studies below a folder and says of each whether it is usable, and why not.
 
-    Example: scantwin site ingest /data/petct --site rural-1
+    \b
+    scantwin site ingest /data/petct --site rural-1
     """
     from scantwin_clients.ingest import ingest as take_in
     from scantwin_clients.site import Site
@@ -105,7 +106,9 @@ def forget(
 
     For studies that were moved or deleted, or whose patients withdrew. The studies themselves are not
     touched; pictures of trainings stay until they are deleted.
-    Example: scantwin site forget /data/petct --site rural-1
+
+    \b
+    scantwin site forget /data/petct --site rural-1
     """
     from scantwin_clients.ingest import forget as take_out
     from scantwin_clients.site import Site
@@ -143,7 +146,9 @@ def qc(
     """Measures a QC phantom; the result travels to the consortium with the next update.
 
     The same scan measured twice is one sample.
-    Example: scantwin site qc /data/qc/2026-11-02
+
+    \b
+    scantwin site qc /data/qc/2026-11-02
     """
     from scantwin_clients.qc import check_scanner
     from scantwin_clients.site import Site
@@ -180,7 +185,9 @@ def run(
     """Takes part in training until Ctrl-C; what crashes is started again.
 
     Says so when connected, with --json in one line.
-    Example: scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
+
+    \b
+    scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
     """
     from scantwin.learning.machine import check_device
     from scantwin.settings import load_settings
@@ -210,7 +217,8 @@ def run(
 def status(site: SiteName = None, as_json: Json = False) -> None:
     """Shows what a site has: studies, waiting calibration samples, its policy.
 
-    Example: scantwin site status --site rural-1
+    \b
+    scantwin site status --site rural-1
     """
     from scantwin_clients.catalogue import Catalogue
     from scantwin_clients.samples import WaitingSamples

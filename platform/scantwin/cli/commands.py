@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
 import typer
+from typer.rich_utils import rich_format_help
 
 from scantwin import __version__
 from scantwin.errors import MissingExtra
@@ -28,6 +30,10 @@ class _Commands(click.Group):
         found = list(entry_points(group="scantwin.commands", name=cmd_name))
         return _load(found[0]) if found else None
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """As typer prints the help of every command below."""
+        rich_format_help(obj=self, ctx=ctx, markup_mode="rich")
+
 
 def _load(point: EntryPoint) -> click.Command:
     try:
@@ -42,7 +48,20 @@ def _load(point: EntryPoint) -> click.Command:
         app.command(point.name)(target)
     command = typer.main.get_command(app)
     command.name = point.name
+    _reflow(command)
     return command
+
+
+def _reflow(command: click.Command) -> None:
+    """Makes one line of each paragraph of the help, which a terminal breaks where it ends: typer keeps the
+    line breaks of the source. Lines after a \\b are examples and stay as they are."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        part.removeprefix("\b\n") if part.startswith("\b\n") else " ".join(part.split())
+        for part in paragraphs
+    )
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _reflow(below)
 
 
 def missing_extra(command: str) -> MissingExtra:
@@ -73,8 +92,7 @@ def _missing(point: EntryPoint) -> click.Command:
 def cli() -> None:
     """A virtual PET scanner that hospitals train together. SYNTHETIC, NOT FOR DIAGNOSIS.
 
-    \b
     scantwin demo             # three sites train, one patient is scanned
-    scantwin suv SERIES       # SUV factors of PET series and how they were derived
+    scantwin suv SERIES       # SUV factors of PET series, derived step by step
     scantwin scan ct.nii.gz --out scan/
     """

@@ -34,7 +34,8 @@ def init(
 ) -> None:
     """Makes the consortium of this machine: its authority, its certificate, its folder.
 
-    Example: scantwin consortium init --name "North Sea PET" --host pet.example.org
+    \b
+    scantwin consortium init --name "North Sea PET" --host pet.example.org
     """
     from scantwin.federation.consortium import Consortium
     from scantwin.store.database import Database
@@ -57,7 +58,10 @@ def init(
 def start(as_json: Json = False) -> None:
     """Runs the consortium in the foreground until Ctrl-C; what crashes is started again.
 
-    Says so when sites can connect, with --json in one line. Example: scantwin consortium start --json
+    Says so when sites can connect, with --json in one line.
+
+    \b
+    scantwin consortium start --json
     """
     import json
     import os
@@ -106,7 +110,8 @@ def enrol(
 ) -> None:
     """Lets a site take part. The consortium must be running. Once more with another --kind corrects that.
 
-    Example: scantwin consortium enrol rural-1 --key key.pub --kind rural-clinic
+    \b
+    scantwin consortium enrol rural-1 --key key.pub --kind rural-clinic
     """
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.enrolment import enrol as enrol_site
@@ -127,7 +132,8 @@ def suspend(
 ) -> None:
     """Leaves a site out of every round until it is readmitted.
 
-    Example: scantwin consortium suspend rural-1 --reason "cylinder reads +15 % since May"
+    \b
+    scantwin consortium suspend rural-1 --reason "cylinder reads +15 % since May"
     """
     from scantwin.federation.enrolment import suspend as suspend_site
     from scantwin.store.database import Database
@@ -145,7 +151,8 @@ def readmit(
 ) -> None:
     """Lets a suspended site take part again.
 
-    Example: scantwin consortium readmit rural-1 --reason "recalibrated on 2026-11-02"
+    \b
+    scantwin consortium readmit rural-1 --reason "recalibrated on 2026-11-02"
     """
     from scantwin.federation.enrolment import readmit as readmit_site
     from scantwin.store.database import Database
@@ -167,7 +174,8 @@ def log(
 ) -> None:
     """Notes that a site's scanner was recalibrated, repaired or updated: its control charts start anew there.
 
-    Example: scantwin consortium log rural-1 recalibration --on 2026-11-02 --reason "new factor"
+    \b
+    scantwin consortium log rural-1 recalibration --on 2026-11-02 --reason "new factor"
     """
     from scantwin.federation.enrolment import log_event
     from scantwin.store.database import Database
@@ -188,7 +196,8 @@ def withdraw(
 ) -> None:
     """Takes a calibration sample that was measured wrongly out of a site's charts; it stays stored.
 
-    Example: scantwin consortium withdraw rural-1 3f9a01c2 --reason "the activity was mistyped"
+    \b
+    scantwin consortium withdraw rural-1 3f9a01c2 --reason "the activity was mistyped"
     """
     from scantwin.federation.enrolment import withdraw as withdraw_sample
     from scantwin.store.database import Database
@@ -297,7 +306,9 @@ def gateway(
     """Prints the nginx configuration that lets sites in and nothing else.
 
     The host must be in the certificate: scantwin consortium init --host NAME, or certificate --host NAME.
-    Example: scantwin consortium gateway --host pet.example.org --out /etc/nginx/conf.d/scantwin.conf
+
+    \b
+    scantwin consortium gateway --host pet.example.org --out /etc/nginx/conf.d/scantwin.conf
     """
     from scantwin.federation.consortium import Consortium
     from scantwin.federation.gateway import nginx_configuration
@@ -324,7 +335,9 @@ def certificate(
 
     The authority stays, so sites need nothing new. Restart scantwin consortium start (and reload nginx).
     Names of a former one that is damaged or gone must be given again.
-    Example: scantwin consortium certificate --host pet.example.org
+
+    \b
+    scantwin consortium certificate --host pet.example.org
     """
     from scantwin.federation.certificates import server_certificate_ends
     from scantwin.federation.consortium import Consortium
@@ -345,7 +358,8 @@ def certificate(
 def status(as_json: Json = False) -> None:
     """Shows the sites and the last runs.
 
-    Example: scantwin consortium status --json
+    \b
+    scantwin consortium status --json
     """
     from sqlalchemy import select
 

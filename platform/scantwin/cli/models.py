@@ -32,7 +32,8 @@ def list_versions(
 ) -> None:
     """Lists the versions, newest first.
 
-    Example: scantwin models list --system pix2pix
+    \b
+    scantwin models list --system pix2pix
     """
     versions = _registry().list(name=name, system=system)
 
@@ -60,7 +61,8 @@ def list_versions(
 def show(version: Wanted, as_json: Json = False) -> None:
     """Shows one version: recipe, training record and files.
 
-    Example: scantwin models show demo
+    \b
+    scantwin models show demo
     """
     found = _registry().find(version)
 
@@ -84,7 +86,8 @@ def fetch(
 ) -> None:
     """Copies a version out of the registry, checked by its hashes.
 
-    Example: scantwin models fetch demo --out models
+    \b
+    scantwin models fetch demo --out models
     """
     registry = _registry()
     folder = registry.fetch(version, into)
@@ -103,7 +106,8 @@ def publish(
 ) -> None:
     """Puts a model's folder into the registry: one that loads, and holds nothing but the model.
 
-    Example: scantwin models publish model --name demo
+    \b
+    scantwin models publish model --name demo
     """
     from scantwin.learning.weights import require_model_alone
 
@@ -121,7 +125,7 @@ def starter(as_json: Json = False) -> None:
     """Shows the starter models that come with ScanTwin: they have learnt from phantoms only.
 
     \b
-    Example: scantwin models starter
+    scantwin models starter
     To serve one: scantwin models publish FOLDER --name starter
     """
     from scantwin.translation.starter import about_starter, shipped

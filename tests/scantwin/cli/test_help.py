@@ -49,7 +49,7 @@ def test_every_word_of_a_commands_help_is_shown(
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_examples_can_be_copied(name: str) -> None:
     for line in (COMMANDS[name].help or "").splitlines():
-        example = re.fullmatch(r"\s*(?:Example: )?(scantwin .*)", line)
+        example = re.fullmatch(r"\s*(scantwin .*)", line)
         if example is None:
             continue
         command = example[1].partition("#")[0].strip()
@@ -60,6 +60,25 @@ def test_examples_can_be_copied(name: str) -> None:
         for word in words:
             if word.startswith("--"):
                 assert word in known, f"{word} is no option: {line}"
+
+
+def test_paragraphs_fill_the_terminal_and_examples_keep_their_lines() -> None:
+    paragraphs = (COMMANDS["train"].help or "").split("\n\n")
+    assert [len(part.splitlines()) for part in paragraphs] == [1, 1, 1, 1, 2]
+    assert all("\b" not in (command.help or "") for command in COMMANDS.values())
+
+
+def test_the_list_of_commands_says_of_each_what_it_does_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cli.main(["--help"], prog_name="scantwin", standalone_mode=False)
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert " ".join((command.help or "").split("\n\n")[0].split()) in shown, name
 
 
 def test_the_order_of_the_help_names_only_commands_that_there_are() -> None:
