@@ -18,7 +18,9 @@ from scantwin.errors import InputError
 from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="A site: its studies, its scanner, its part in training."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run a site: its studies, its scanner, its part in training.",
 )
 
 SiteName = Annotated[str | None, typer.Option("--site", help="The site; not needed when there is only one.")]
@@ -31,15 +33,19 @@ def init(
     ] = None,
     named: Annotated[str | None, typer.Option("--name", help="The same, as an option.")] = None,
     kind: Annotated[str, typer.Option(help="hospital, rural-clinic or imaging-centre.")] = "hospital",
-    threads: Annotated[int, typer.Option(min=1, help="Threads for training; 1 repeats to the bit.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads for training; with 1 a training repeats bit for bit.")
+    ] = 1,
     secret_file: Annotated[
         Path | None, typer.Option(help="The `secret` of a former site: its pseudonyms stay the same.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Makes a site on this machine: its folder, its secret and its key.
+    """Make a site on this machine: its folder, its secret and its key.
 
-    Examples: scantwin site init rural-1 --kind rural-clinic; scantwin site init --name city
+    \b
+    scantwin site init rural-1 --kind rural-clinic
+    scantwin site init --name city
     """
     from scantwin_clients.site import Site
 
@@ -68,7 +74,7 @@ def ingest(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Takes in the studies below a folder and says of each whether it is usable, and why not.
+    """Take in the studies below a folder and say of each whether it is usable, and if not, why.
 
     \b
     scantwin site ingest /data/petct --site rural-1
@@ -98,14 +104,14 @@ def ingest(
 
 @app.command()
 def forget(
-    folder: Annotated[Path, typer.Argument(help="The folder that was taken in; it need not be there now.")],
+    folder: Annotated[Path, typer.Argument(help="The folder that was taken in; it need not exist any more.")],
     site: SiteName = None,
     as_json: Json = False,
 ) -> None:
-    """Takes the studies below a folder out of the catalogue, with what was prepared of them for training.
+    """Take the studies below a folder out of the catalogue, and delete what was prepared from them.
 
     For studies that were moved or deleted, or whose patients withdrew. The studies themselves are not
-    touched; pictures of trainings stay until they are deleted.
+    touched; pictures of trainings stay until you delete them.
 
     \b
     scantwin site forget /data/petct --site rural-1
@@ -134,18 +140,21 @@ def qc(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d"],
-            help="Day of a scan whose images do not say it (default: today). A DICOM header says it.",
+            help="Day of the scan where the images do not say it, as DICOM does (default: today).",
         ),
     ] = None,
     expected: Annotated[
         float, typer.Option(min=0.01, callback=finite, help="True SUV of the object, in g/ml.")
     ] = 1.0,
-    ratio: Annotated[float, typer.Option(min=1.5, callback=finite, help="Spheres over background.")] = 9.8,
+    ratio: Annotated[
+        float,
+        typer.Option(min=1.5, callback=finite, help="Activity of the spheres over that of the background."),
+    ] = 9.8,
     as_json: Json = False,
 ) -> None:
-    """Measures a QC phantom; the result travels to the consortium with the next update.
+    """Measure a QC phantom; the result travels to the consortium with the next update.
 
-    The same scan measured twice is one sample.
+    A scan measured twice counts as one sample.
 
     \b
     scantwin site qc /data/qc/2026-11-02
@@ -182,9 +191,9 @@ def run(
     ] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Takes part in training until Ctrl-C; what crashes is started again.
+    """Take part in training until Ctrl-C; crashed processes are restarted.
 
-    Says so when connected, with --json in one line.
+    It says when it is connected; with --json in one line.
 
     \b
     scantwin site run --superlink 127.0.0.1:9443 --ca ca.crt
@@ -215,7 +224,7 @@ def run(
 
 @app.command()
 def status(site: SiteName = None, as_json: Json = False) -> None:
-    """Shows what a site has: studies, waiting calibration samples, its policy.
+    """Show what a site has: studies, waiting calibration samples, its policy.
 
     \b
     scantwin site status --site rural-1

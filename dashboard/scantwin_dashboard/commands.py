@@ -46,14 +46,14 @@ def dashboard(
         str, typer.Option(help="The address to listen on; this machine only by default.")
     ] = "127.0.0.1",
     home: Annotated[
-        Path | None, typer.Option(help="The folder of all state, instead of SCANTWIN_HOME.")
+        Path | None, typer.Option(help="The folder of all state (default: SCANTWIN_HOME).")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Start it, see that it answers, and end it.")
+        bool, typer.Option("--check", help="Start it, check that it answers, and stop it.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Shows the consortium, its rounds, its sites' calibration and its scans in a browser.
+    """Show the consortium, its rounds, its sites' calibration and its scans in a browser.
 
     \b
     scantwin dashboard                              # until Ctrl-C

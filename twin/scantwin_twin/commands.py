@@ -46,16 +46,16 @@ def serve(
         str, typer.Option(help="Where to listen; all but loopback needs TLS and a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
-    home: Annotated[Path | None, typer.Option(help="Folder of all state (else SCANTWIN_HOME).")] = None,
+    home: Annotated[Path | None, typer.Option(help="Folder of all state (default: SCANTWIN_HOME).")] = None,
     model: Annotated[
         list[Path] | None, typer.Option(help="A model's folder to publish first; repeatable.")
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
     token_file: TokenFile = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="Largest CT that is taken, in MiB.")] = 2048,
+    max_upload: Annotated[int, typer.Option(min=1, help="Largest CT that is accepted, in MiB.")] = 2048,
     scan_limit: Annotated[
-        float, typer.Option(min=1, callback=finite, help="Longest time of one scan, in seconds.")
+        float, typer.Option(min=1, callback=finite, help="Longest time for one scan, in seconds.")
     ] = 3600.0,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +90,8 @@ def submit(
     ct: Annotated[Path, typer.Argument(help="A CT: NIfTI file, DICOM folder or zip.")],
     model: Annotated[str, typer.Option(help="Version or name of a model of the service.")],
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder for the results; replaced whole.", file_okay=False)
+        Path,
+        typer.Option("--out", help="Folder for the results; an earlier one is replaced.", file_okay=False),
     ],
     twin: Annotated[
         str, typer.Option(help="Pseudonym of the patient (else one made from the CT's bytes).")
@@ -101,7 +102,7 @@ def submit(
     ca: Authority = None,
     as_json: Json = False,
 ) -> None:
-    """Send a CT, wait for its scan and bring the results home.
+    """Send a CT, wait for its scan and fetch the results.
 
     \b
     scantwin twin submit ct.nii.gz --model pix2pix --out scan/ --twin patient-7
@@ -165,14 +166,15 @@ def list_scans(
 def export(
     scan: Annotated[str, typer.Argument(metavar="ID", help="The scan's id.")],
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder for the results; replaced whole.", file_okay=False)
+        Path,
+        typer.Option("--out", help="Folder for the results; an earlier one is replaced.", file_okay=False),
     ],
     address: Address = _LOCAL,
     token_file: TokenFile = None,
     ca: Authority = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the results of a done scan home.
+    """Fetch the results of a finished scan.
 
     \b
     scantwin twin export 3f2a... --out scan/
@@ -212,7 +214,7 @@ def delete(
 ) -> None:
     """Forget a patient: the twin, its scans, the CTs that were sent and all results at the service.
 
-    What was exported stays where it was exported to. The audit log keeps that the twin was deleted.
+    Exported results stay where they were exported to. The audit log records that the twin was deleted.
 
     \b
     scantwin twin delete patient-7

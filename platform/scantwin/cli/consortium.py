@@ -28,11 +28,11 @@ def init(
     name: Annotated[str, typer.Option(help="The consortium's name, as in its certificate.")] = "ScanTwin",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the SuperLink.")] = 9443,
     host: Annotated[
-        list[str] | None, typer.Option(help="Further host names or addresses for the certificate.")
+        list[str] | None, typer.Option(help="More host names or addresses for the certificate.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Makes the consortium of this machine: its authority, its certificate, its folder.
+    """Found a consortium on this machine: its authority, its certificate, its folder.
 
     \b
     scantwin consortium init --name "North Sea PET" --host pet.example.org
@@ -56,9 +56,9 @@ def init(
 
 @app.command()
 def start(as_json: Json = False) -> None:
-    """Runs the consortium in the foreground until Ctrl-C; what crashes is started again.
+    """Run the consortium in the foreground until Ctrl-C; crashed processes are restarted.
 
-    Says so when sites can connect, with --json in one line.
+    It says when sites can connect; with --json in one line.
 
     \b
     scantwin consortium start --json
@@ -108,7 +108,7 @@ def enrol(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Lets a site take part. The consortium must be running. Once more with another --kind corrects that.
+    """Enrol a site. The consortium must be running. Run it again with another --kind to correct the kind.
 
     \b
     scantwin consortium enrol rural-1 --key key.pub --kind rural-clinic
@@ -130,7 +130,7 @@ def suspend(
     reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
     as_json: Json = False,
 ) -> None:
-    """Leaves a site out of every round until it is readmitted.
+    """Leave a site out of every round until it is readmitted.
 
     \b
     scantwin consortium suspend rural-1 --reason "cylinder reads +15 % since May"
@@ -149,7 +149,7 @@ def readmit(
     reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
     as_json: Json = False,
 ) -> None:
-    """Lets a suspended site take part again.
+    """Let a suspended site take part again.
 
     \b
     scantwin consortium readmit rural-1 --reason "recalibrated on 2026-11-02"
@@ -172,7 +172,7 @@ def log(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Notes that a site's scanner was recalibrated, repaired or updated: its control charts start anew there.
+    """Note that a site's scanner was recalibrated, repaired or updated; its control charts restart there.
 
     \b
     scantwin consortium log rural-1 recalibration --on 2026-11-02 --reason "new factor"
@@ -190,11 +190,13 @@ def log(
 @app.command()
 def withdraw(
     site: Annotated[str, typer.Argument(help="The site's name.")],
-    sample: Annotated[str, typer.Argument(help="The sample's id, or how it begins: see the dashboard.")],
+    sample: Annotated[
+        str, typer.Argument(help="The sample's id, or the start of it; the dashboard shows ids.")
+    ],
     reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
     as_json: Json = False,
 ) -> None:
-    """Takes a calibration sample that was measured wrongly out of a site's charts; it stays stored.
+    """Take a wrongly measured calibration sample out of a site's charts; it stays stored.
 
     \b
     scantwin consortium withdraw rural-1 3f9a01c2 --reason "the activity was mistyped"
@@ -237,11 +239,11 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Go on with this run (id or name) after its last whole round, as it was ordered."),
+        typer.Option(help="Continue this run (id or name) after its last complete round, as it was started."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Trains a model with the sites that are online, round by round, and publishes it. Ctrl-C stops the run.
+    """Train a model with the sites that are online, round by round, and publish it. Ctrl-C stops the run.
 
     \b
     scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
@@ -303,7 +305,7 @@ def gateway(
     out_file: Annotated[Path | None, typer.Option("--out", help="Write it there instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Prints the nginx configuration that lets sites in and nothing else.
+    """Print the nginx configuration that lets sites in and nothing else.
 
     The host must be in the certificate: scantwin consortium init --host NAME, or certificate --host NAME.
 
@@ -328,13 +330,13 @@ def gateway(
 
 @app.command()
 def certificate(
-    host: Annotated[list[str] | None, typer.Option(help="Further host names or addresses.")] = None,
+    host: Annotated[list[str] | None, typer.Option(help="More host names or addresses.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Makes a new server certificate, valid for 397 days: with the names of the former one and those given.
+    """Make a new server certificate, valid for 397 days, with the names of the former one and those given.
 
     The authority stays, so sites need nothing new. Restart scantwin consortium start (and reload nginx).
-    Names of a former one that is damaged or gone must be given again.
+    If the former certificate is damaged or gone, give all names again.
 
     \b
     scantwin consortium certificate --host pet.example.org
@@ -356,7 +358,7 @@ def certificate(
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Shows the sites and the last runs.
+    """Show the sites and the latest runs.
 
     \b
     scantwin consortium status --json

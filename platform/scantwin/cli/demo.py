@@ -26,21 +26,21 @@ def demo(
     rounds: Annotated[int, typer.Option(min=1, max=100)] = 4,
     sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
     patients: Annotated[
-        int | None, typer.Option(min=2, help="Phantom patients a site (else 6, 5, 4).")
+        int | None, typer.Option(min=2, help="Phantom patients per site (default: 6, 5, 4).")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Another recipe than the demo's: a name or a TOML file.")
+        str | None, typer.Option(help="A recipe other than the demo's: a name or a TOML file.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same figures.")
     ] = 2026,
     serve: Annotated[
-        bool, typer.Option("--serve/--no-serve", help="Leave dashboard and twin up until Ctrl-C.")
+        bool, typer.Option("--serve/--no-serve", help="Keep dashboard and twin running until Ctrl-C.")
     ] = True,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     as_json: Json = False,
 ) -> None:
-    """Three sites train a CT -> PET model together, then a new patient is scanned: three to seven minutes.
+    """Let three sites train a CT-to-PET model together, then scan a new patient: three to seven minutes.
 
     \b
     scantwin demo                                # phantoms; serves a dashboard at the end

@@ -17,7 +17,9 @@ from scantwin.errors import InputError
 from scantwin.interrupts import ending_signals
 from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="To a PACS and from one, by C-STORE.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Send to a PACS and receive from one, by C-STORE."
+)
 
 
 @app.command()
@@ -31,13 +33,13 @@ def send(
     ] = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Sends DICOM files as they are, with the patient's name: to the PACS of the patient's own hospital only.
+    """Send DICOM files unchanged, patient's name included: only to the PACS of the patient's own hospital.
 
     \b
     scantwin dicom send scan/dicom --to pacs.local:104 --ae PACS
     scantwin dicom send scan/dicom-extra --to pacs.local:104 --ae PACS
 
-    Exit 1 if nobody answers, the association is refused, or a file was not taken.
+    Exit 1 if nobody answers, the association is refused, or a file is not accepted.
     """
     from scantwin.imaging.dicom_network import store
 
@@ -58,7 +60,9 @@ def send(
 
 @app.command()
 def receive(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for what arrives; scantwin site ingest it.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for what arrives; then run scantwin site ingest on it.")
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 11112,
     ae: Annotated[str, typer.Option(help="Our AE title, as senders must call it.")] = "SCANTWIN",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = (
@@ -67,9 +71,9 @@ def receive(
     max_mib: Annotated[int, typer.Option(min=1, help="Largest object [MiB].")] = 1024,
     as_json: Json = False,
 ) -> None:
-    """Takes CT, PET, SEG and RTSTRUCT objects by C-STORE until Ctrl-C. No password: mind who can reach it.
+    """Receive CT, PET, SEG and RTSTRUCT objects by C-STORE until Ctrl-C. No password: mind who can reach it.
 
-    With --json one line when it listens and one at the end.
+    With --json it prints one line when it listens and one at the end.
 
     \b
     scantwin dicom receive --out incoming/ --port 11112 --ae SCANTWIN

@@ -35,7 +35,7 @@ _ELSEWHERE = "Set SCANTWIN_HOME to a folder with space that you may write to."
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: roles that are installed, memory, disk, device, database.
+    """Check this machine: installed roles, memory, disk, device, database.
 
     \b
     scantwin doctor

@@ -29,11 +29,16 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[str, typer.Option(help="Model folder, or a version or name of the registry.")],
     data: Annotated[
-        Path, typer.Option(help="Folder of studies (DICOM or NIfTI) with CT and PET; CT alone for made CT.")
+        Path,
+        typer.Option(
+            help="Folder of studies (DICOM or NIfTI) with CT and PET; CT alone for models that make CT."
+        ),
     ],
     extractor: Annotated[
         Path | None,
-        typer.Option(help="ResNet-50 weights (safetensors) for an FID; else an FD of ScanTwin's features."),
+        typer.Option(
+            help="ResNet-50 weights (safetensors) for an FID; without it an FD of ScanTwin's own features."
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same samples.")
@@ -44,10 +49,10 @@ def evaluate(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on studies with a known PET, beside the simple references of its training data.
+    """Measure a model on studies with a known PET, beside the simple references from its training data.
 
-    A model that makes CT (ct-inpainting, low-resource-3d) is measured on the studies' CTs: what it makes
-    anew against what was there, always with the same draws.
+    A model that makes CT (ct-inpainting, low-resource-3d) is measured on the studies' CTs: what it
+    regenerates against what was there, always with the same draws.
 
     \b
     scantwin evaluate --model model/ --data held-out/

@@ -11,7 +11,7 @@ from scantwin.cli.generate_volumes import volumes
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Make CTs: tumours into real ones, organs anew, whole volumes.",
+    help="Make CTs: insert tumours, regenerate organs, generate whole volumes.",
 )
 app.command("lesions")(lesions)
 app.command("organs")(organs)

@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 def lesions(
     data: Annotated[Path, typer.Argument(help="CTs: a folder of studies, or one CT.")],
     model: Annotated[str, typer.Option(help="A ct-inpainting model: folder, version or name.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the data set; cases there are kept.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder of the data set; cases already there are kept.")
+    ],
     count: Annotated[int, typer.Option(min=1, help="Cases to make.")] = 10,
     balance: Annotated[
         str | None,
         typer.Option(
-            help="Lesions by organ, as lung=2,liver=1,none=1; another word lists them (default: lung=1)."
+            help="Lesions by organ, as lung=2,liver=1,none=1; any other word lists them (default: lung=1)."
         ),
     ] = None,
-    per_case: Annotated[int, typer.Option(min=1, max=20, help="Lesions in a case.")] = 1,
+    per_case: Annotated[int, typer.Option(min=1, max=20, help="Lesions per case.")] = 1,
     masks: Annotated[
         str,
         typer.Option(
@@ -57,11 +59,11 @@ def lesions(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Put made tumours into real CTs, with their labels: as many, and where, as asked for. SYNTHETIC.
+    """Insert synthetic tumours into real CTs, with labels, in the number and organs asked for. SYNTHETIC.
 
-    Organs are told from labels (organs.nii.gz beside a CT); without them lung, bone, fat and soft tissue are
-    told from CT numbers. `none` is the share of cases without a tumour. With --masks patients nobody gets a
-    lesion of their own shape. Run again after it was stopped, it goes on where it was.
+    Organs come from labels (organs.nii.gz beside a CT); without labels, lung, bone, fat and soft tissue are
+    told by their CT numbers. `none` is the share of cases without a tumour. With --masks patients, no CT gets
+    the shape of its own patient's lesion. Run it again after an interruption and it continues.
 
     \b
     scantwin generate lesions studies/ --model inpainting/ --out made/ --count 20 --balance lung=2,liver=1

@@ -20,12 +20,14 @@ def organs(
     organ: Annotated[
         list[str],
         typer.Option(
-            help="An organ class, such as liver, or several as liver,kidney; may be given again. Any other "
-            "word lists them."
+            help="An organ class, such as liver, or several as liver,kidney; repeatable. Any other word "
+            "lists them."
         ),
     ],
     model: Annotated[str, typer.Option(help="A ct-inpainting model: folder, version or name.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; an earlier one is replaced.")
+    ],
     where: Annotated[
         str, typer.Option(help="inside the organs, or outside them in a box with margin.")
     ] = "inside",
@@ -44,7 +46,7 @@ def organs(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Make organs of a CT anew, or what lies around them; the rest stays as it is. SYNTHETIC.
+    """Regenerate organs of a CT, or what lies around them; the rest stays unchanged. SYNTHETIC.
 
     \b
     scantwin generate organs study/ --organ liver,kidney --model inpainting/ --out made/

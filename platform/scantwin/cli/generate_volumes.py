@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def volumes(
     model: Annotated[str, typer.Option(help="A low-resource-3d model: folder, version or name.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the data set; volumes there are kept.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder of the data set; volumes already there are kept.")
+    ],
     count: Annotated[
         int | None, typer.Option(min=1, help="Volumes to make (default 4, or one for each mask).")
     ] = None,
@@ -48,11 +50,11 @@ def volumes(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Make whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
+    """Generate whole CT volumes in absolute HU, with their masks. SYNTHETIC, NOT FOR DIAGNOSIS.
 
-    Without --masks they are made from noise alone; with it each follows a label map. For 512 x 512 x 256
-    voxels the networks took under 2 GB of memory on a processor (reading masks and writing not measured).
-    Run again after it was stopped, it goes on where it was.
+    Without --masks they are made from noise alone; with --masks each follows a label map. For 512 x 512 x
+    256 voxels the networks took under 2 GB of memory on a CPU (reading masks and writing not measured).
+    Run it again after an interruption and it continues.
 
     \b
     scantwin generate volumes --model volumes/ --out made/ --count 8

@@ -9,7 +9,7 @@ import typer
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads (default: all).")]
 Device = Annotated[
     str | None,
-    typer.Option(help="Where networks work: cpu, cuda, cuda:1 (default: as SCANTWIN_DEVICE says, else cpu)."),
+    typer.Option(help="Where networks run: cpu, cuda, cuda:1 (default: SCANTWIN_DEVICE, else cpu)."),
 ]
 
 

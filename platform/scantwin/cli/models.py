@@ -16,7 +16,9 @@ from scantwin.store.registry import Registry
 from scantwin.terminal import Json, emit, out
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Model versions of this machine's registry."
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, show, fetch and publish models of this machine's registry.",
 )
 
 Wanted = Annotated[
@@ -30,7 +32,7 @@ def list_versions(
     system: Annotated[str | None, typer.Option(help="Only versions of this system.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Lists the versions, newest first.
+    """List the versions, newest first.
 
     \b
     scantwin models list --system pix2pix
@@ -59,7 +61,7 @@ def list_versions(
 
 @app.command()
 def show(version: Wanted, as_json: Json = False) -> None:
-    """Shows one version: recipe, training record and files.
+    """Show one version: recipe, training record and files.
 
     \b
     scantwin models show demo
@@ -81,10 +83,12 @@ def show(version: Wanted, as_json: Json = False) -> None:
 @app.command()
 def fetch(
     version: Wanted,
-    into: Annotated[Path, typer.Option("--out", help="The folder to make the version's folder in.")] = Path(),
+    into: Annotated[
+        Path, typer.Option("--out", help="The folder in which the version's folder is made.")
+    ] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Copies a version out of the registry, checked by its hashes.
+    """Copy a version out of the registry and check its hashes.
 
     \b
     scantwin models fetch demo --out models
@@ -104,7 +108,7 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Puts a model's folder into the registry: one that loads, and holds nothing but the model.
+    """Put a model's folder into the registry. It must load and hold nothing but the model.
 
     \b
     scantwin models publish model --name demo
@@ -122,11 +126,11 @@ def publish(
 
 @app.command()
 def starter(as_json: Json = False) -> None:
-    """Shows the starter models that come with ScanTwin: they have learnt from phantoms only.
+    """Show the starter models that come with ScanTwin; they were trained on phantoms only.
 
     \b
     scantwin models starter
-    To serve one: scantwin models publish FOLDER --name starter
+    scantwin models publish FOLDER --name starter   # to serve one
     """
     from scantwin.translation.starter import about_starter, shipped
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scantwin.phantoms.scanner import ScannerSpec
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Made-up patients and QC objects with known truth."
+    no_args_is_help=True, add_completion=False, help="Make phantom patients and QC objects with known truth."
 )
 
 SITES = ("university", "regional", "rural")
@@ -50,7 +50,7 @@ Scale = Annotated[
 
 @app.command()
 def cohort(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; studies that are there are kept.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; studies already there are kept.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many patients.")] = 8,
     site: Site = "university",
     seed: Seed = 0,
@@ -65,7 +65,7 @@ def cohort(
     suv_scale: Scale = None,
     as_json: Json = False,
 ) -> None:
-    """Write a site's cohort: CT, PET and lesions of made-up patients, with the truth beside them.
+    """Write a site's cohort: CT, PET and lesions of phantom patients, with the truth beside them.
 
     \b
     scantwin phantom cohort --out data/uni --n 8
@@ -97,7 +97,7 @@ def cohort(
 
 @app.command()
 def qc(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier one is replaced.")],
     kind: Annotated[str, typer.Option("--kind", help="cylinder or spheres")] = "cylinder",
     site: Site = "university",
     seed: Seed = 0,
@@ -108,7 +108,7 @@ def qc(
     suv_scale: Scale = None,
     as_json: Json = False,
 ) -> None:
-    """Write a QC scan with exactly known activity, and say what is measured in it.
+    """Write a QC scan with exactly known activity, and print what is measured in it.
 
     \b
     scantwin phantom qc --out qc/today --site rural --when 2026-06-01
@@ -153,7 +153,7 @@ def picture(
     arms: Annotated[str | None, typer.Option("--arms", help="up, down or one-up")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw one made-up patient: coronal CT and PET, and the PET from the front.
+    """Draw one phantom patient: coronal CT and PET, and the PET from the front.
 
     \b
     scantwin phantom picture --out patient.png --seed 3 --condition lymphoma

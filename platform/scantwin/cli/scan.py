@@ -18,10 +18,10 @@ Steps = Annotated[
     int | None,
     typer.Option(
         min=2,
-        help="Network evaluations of a sample: 2 up to the training's noise levels (default: recipe's).",
+        help="Network evaluations per sample: 2 up to the training's noise levels (default: the recipe's).",
     ),
 ]
-Samples = Annotated[int | None, typer.Option(min=1, max=32, help="Samples to draw (default: recipe's).")]
+Samples = Annotated[int | None, typer.Option(min=1, max=32, help="Samples to draw (default: the recipe's).")]
 """Of models that draw any; `scantwin evaluate` has both, too."""
 
 
@@ -34,9 +34,9 @@ def scan(
             "ScanTwin (starter, starter-diffusion) have learnt from phantoms only."
         ),
     ] = "starter",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the results; replaced whole.")] = Path(
-        "scantwin-scan"
-    ),
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; an earlier one is replaced.")
+    ] = Path("scantwin-scan"),
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same scan.")
     ] = 0,

@@ -23,10 +23,10 @@ def suv(
     path: Annotated[Path, typer.Argument(help="Folder, DICOM file, zip, or header dump (.json).")],
     suv_type: Annotated[str, typer.Option("--type", help=", ".join(SUV_TYPES))] = "bw",
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the PET as NIfTI, SUVbw.")] = None,
-    any_nuclide: Annotated[bool, typer.Option(help="Convert tracers that are not F-18 too.")] = False,
+    any_nuclide: Annotated[bool, typer.Option(help="Also convert tracers other than F-18.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say how each PET series becomes SUV: the factor, the reference of decay, and every doubt.
+    """Show how each PET series becomes SUV: the factor, the decay reference, and every doubt.
 
     \b
     scantwin suv /data/patient-1             # all PET series below a folder

@@ -28,7 +28,7 @@ _MANY_STEPS = 100_000
 def train(
     data: Annotated[Path, typer.Option(help="Folder of studies (DICOM or NIfTI).")],
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder of the model; complete in itself, replaced whole.")
+        Path, typer.Option("--out", help="Folder of the model; self-contained, an earlier one is replaced.")
     ],
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "pix2pix",
     budget: Annotated[str | None, typer.Option(help="Stop training after this long: 90s, 5m, 1h.")] = None,
@@ -44,26 +44,27 @@ def train(
         typer.Option(
             min=0,
             max=LARGEST_SEED,
-            help="Fixes what is drawn by chance: on one processor the same seed, studies, --steps and "
-            "--threads give the same model. With --budget no two are the same: schedules follow the clock.",
+            help="Seed of everything random: on one processor the same seed, studies, --steps and --threads "
+            "give the same model. With --budget no two runs are the same, since schedules follow the clock.",
         ),
     ] = 0,
     threads: Threads = None,
     device: Device = None,
     pictures: Annotated[
-        str, typer.Option(help="A picture of the training this often, beside --out: 30s, 5m; 0 for none.")
+        str,
+        typer.Option(help="How often to write a picture of the training beside --out: 30s, 5m; 0: never."),
     ] = "1m",
     as_json: Json = False,
 ) -> None:
-    """Train a model on the studies of one folder. Run again after it was ended, it goes on where it was.
+    """Train a model on the studies of one folder. Run it again after an interruption and it resumes.
 
-    Ctrl-C and SIGTERM cost nothing, a kill that cannot be answered costs a minute at most. --steps and
-    --budget may be others then, and the schedules go on over the new whole; seed, recipe, studies and who
-    of them is held out may not.
+    Ctrl-C and SIGTERM lose no work; a hard kill loses a minute at most. A resumed training may have other
+    --steps or another --budget (its schedules then span the new whole), but not another seed, recipe, set of
+    studies or held-out patients.
 
-    The held-out patients choose the step whose weights are kept, and give the error bar. A model may leave
-    the house, a patient may not: beside the model, not in it, are pictures of a held-out patient
-    (NAME-training) and the prepared studies (.NAME-cache). Delete both when you are done.
+    Held-out patients choose the step whose weights are kept, and calibrate the error bar. A model may leave
+    the hospital; patients may not. Pictures of a held-out patient (NAME-training) and the prepared studies
+    (.NAME-cache) are therefore beside the model, not in it: delete both when you are done.
 
     Recipes that make CT (ct-inpainting, low-resource-3d) need no PET and choose no step.
 
