@@ -92,7 +92,7 @@ def test_a_starter_beats_the_simple_references_on_phantoms_never_seen(name, neve
     statistics = model.statistics
     metrics = measure(systems.restore(model), studies, statistics, trained=model.record["patches"]).metrics
     mae = {who: regions["whole-body"]["mae"]["mean"] for who, regions in merge([metrics]).items()}
-    # What issue 4 asks of everything. By how much is in the README: by little.
+    # What is asked of every model; the README says by how little on a larger set.
     assert mae["model"] < min(mae["training-median"], mae["hu-curve"]), mae
 
 
