@@ -1,8 +1,8 @@
 """The networks, in 3D or 2D: a U-Net, a denoiser and a patch discriminator, without normalisation layers.
 
 No normalisation: absolute HU and SUV carry the meaning here, and running statistics would leak between
-sites when weights are averaged. Own code of 60 lines rather than MONAI's, whose import alone costs more
-than a round's overhead on a small PC (measured: docs/decisions/0004-networks.md).
+sites when weights are averaged. Own code of a hundred lines rather than MONAI's, whose import alone costs
+more than a round's overhead on a small PC (measured: docs/decisions/0004-networks.md).
 """
 
 from __future__ import annotations

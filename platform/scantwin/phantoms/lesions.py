@@ -2,7 +2,7 @@
 
 Priors: 1-30 a patient, median 3, heavy tail; volume log-normal, median 2-5 ml, 0.3-500 ml; SUVmean 0.55-0.65
 of SUVmax (assumed). SUVmax: Hodgkin 7.5 +- 3.7 (HD); indolent lymphoma 7.0 +- 3.1, aggressive 19.6 +- 9.3
-(SD); lung cancer 10 +- 6 (assumed), diameter 3.7 +- 2.0 cm (KA); melanoma 4-20 (assumed).
+(SD); lung cancer 10 +- 6 (assumed; 10 +- 5 here), diameter 3.7 +- 2.0 cm (KA); melanoma 4-20 (assumed).
 """
 
 from __future__ import annotations
