@@ -40,7 +40,7 @@ class _Base(DeclarativeBase):
 
 
 class _LocalPath(TypeDecorator[str]):
-    """A path as text; one that is no UTF-8 (an old disk's `M\\xfcller`) as its bytes, which no text holds."""
+    """A path as text, or as bytes if it is not UTF-8 (an old disk's `M\\xfcller`), since no text holds it."""
 
     impl = String
     cache_ok = True
@@ -82,7 +82,7 @@ class Entry:
     study: str
     """Its pseudonym."""
     path: str
-    """The folder, zip or file of the study, local. May identify the patient."""
+    """Local path of the study's folder, zip or file. May identify the patient."""
     place: str
     """The folder inside a zip."""
     kind: str
@@ -90,7 +90,7 @@ class Entry:
     """HMAC of the names, sizes and times of its files: an unchanged study is not read again."""
     status: str
     codes: list[str]
-    """Codes of the catalogue of reasons."""
+    """Codes from the catalogue of reasons."""
     message: str
     condition: str = "unknown"
     has_pet: bool = False
@@ -108,7 +108,7 @@ class Entry:
         return self.ct_voxel_mm is not None
 
     def as_json(self) -> dict[str, Any]:
-        """The entry as the JSON contract of `scantwin site ingest` carries it."""
+        """The entry in the JSON contract of `scantwin site ingest`."""
         return {
             "study": self.study, "status": self.status, "codes": self.codes, "message": self.message,
             "path": self.path if not self.place else f"{self.path}!{self.place}",
@@ -119,7 +119,7 @@ class Catalogue:
     """The studies of one site."""
 
     def __init__(self, site_folder: Path | str) -> None:
-        """Opens (or begins) the catalogue in a site's folder, the one that holds `secret`."""
+        """Opens (or creates) the catalogue in a site's folder, the one that holds `secret`."""
         self.folder = Path(site_folder)
         self._secret = read_secret(self.folder)
         self._engine = _engine(self.folder / "catalogue.db")
@@ -135,7 +135,7 @@ class Catalogue:
             return [_entry(row) for row in session.scalars(query)]
 
     def below(self, folder: Path | str) -> list[Entry]:
-        """The entries of the studies at or below `folder`, which need not be there any more."""
+        """The entries of the studies at or below `folder`, which need not exist any more."""
         root = _plain(folder)
         return [entry for entry in self.entries() if _plain(entry.path).is_relative_to(root)]
 
@@ -145,9 +145,9 @@ class Catalogue:
         return {status: found.count(status) for status in STATUSES}
 
     def usable(self, *, ct: bool = True, pet: bool = False) -> list[tuple[str, Callable[[], Study]]]:
-        """Pseudonym and how to read it, for each accepted or warned study that has what is asked for.
+        """Pseudonym and reader of each accepted or warned study that has what is asked for.
 
-        PETs alone are among them only without `ct`.
+        Studies of a PET alone are among them only without `ct`.
         """
         entries = self.entries(("accepted", "warned"))
         wanted = [e for e in entries if (e.has_ct or not ct) and (e.has_pet or not pet)]
@@ -157,7 +157,7 @@ class Catalogue:
         """The study of an entry; its name is the pseudonym. Raises `Rejection`."""
         start = _search_from(entry)
         if start not in self._found:
-            # The index of one folder is kept: reading all studies of a mixed export looks it through once.
+            # The index of one folder is kept: reading all studies of a mixed export searches it only once.
             self._found = {start: find_studies(start, pets_alone=True)}
         for source in self._found[start]:
             same_place = (
@@ -169,12 +169,12 @@ class Catalogue:
 
     def pseudonym(self, source: StudySource) -> str:
         """The pseudonym of a study at this site."""
-        # A folder of image files has no UID; where it lies is its identity, whichever folder was taken in.
+        # A folder of image files has no UID: its location is its identity, whichever folder was taken in.
         identity = source.key if source.kind == "dicom" else f"{source.path}!{source.place}"
         return study_pseudonym(self._secret, source.patient, identity)
 
     def mark(self, source: StudySource) -> str:
-        """What changes when a file of the study does; keyed, since file names may hold identifiers."""
+        """A digest that changes when a file of the study does; keyed, as file names may hold identifiers."""
         return digest(self._secret, "files", source.fingerprint())
 
     def put(self, entry: Entry) -> None:
@@ -184,24 +184,24 @@ class Catalogue:
             session.commit()
 
     def forget(self, studies: Iterable[str]) -> None:
-        """Takes entries out; the studies themselves are not touched."""
+        """Removes entries; the studies themselves are not touched."""
         with Session(self._engine) as session:
             session.execute(delete(_Row).where(_Row.study.in_(list(studies))))
             session.commit()
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._engine.dispose()
 
 
 def _search_from(entry: Entry) -> str:
-    """Where a study is found with all that was found of it: a study.json may lie above its DICOM series."""
+    """Where to search so that all of a study is found: a study.json may lie above its DICOM series."""
     above = Path(entry.path).parent
     return str(above) if entry.kind == "dicom" and (above / DESCRIPTION).is_file() else entry.path
 
 
 def _plain(path: Path | str) -> Path:
-    """The path from the root on, without `..`. Links are left: what they led to may be gone."""
+    """The absolute path, without `..`. Links are not followed: what they led to may be gone."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
@@ -232,7 +232,7 @@ def _engine(path: Path) -> Engine:
 
 
 def _explained_damage(error: DatabaseError, path: Path) -> InputError | None:
-    """A sentence when the file is no catalogue; None for a full disk and what else any database may have."""
+    """An explanation if the file is no catalogue; None for a full disk and all else that any database has."""
     damage = ("not a database", "malformed", "no such column", "no such table")
     if not any(words in str(error.orig) for words in damage):
         return None

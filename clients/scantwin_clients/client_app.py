@@ -45,7 +45,7 @@ log = logging.getLogger("scantwin.site")
 app = ClientApp()
 
 _cohorts: dict[tuple[str, ...], Cohort] = {}
-"""The cohort last used by this process: reading it anew would cost every round."""
+"""The cohort that this process used last: reading it again would cost time in every round."""
 
 
 @app.train()
@@ -71,7 +71,7 @@ def answer(message: Message, context: Context) -> Message:
 
 
 def _leaving(error: ScanTwinError | PartsError) -> str:
-    """What leaves the site of a refusal: a study's own sentence quotes paths that may name the patient."""
+    """What leaves the site of a refusal: a study's own message quotes paths, which may name the patient."""
     if isinstance(error, Rejection):
         return said_safely(error.code, error.message)
     if isinstance(error, ScanTwinError):
@@ -80,7 +80,7 @@ def _leaving(error: ScanTwinError | PartsError) -> str:
 
 
 def do_job(site: Site, asked: Parts) -> Parts:
-    """The parts of a reply to the parts of a job: from the outbox when it was finished before."""
+    """The parts of the reply to a job's parts, from the outbox if the job was finished before."""
     from scantwin_clients.catalogue import Catalogue
 
     job = decode_job(asked)
@@ -103,14 +103,14 @@ def do_job(site: Site, asked: Parts) -> Parts:
 
 
 def _learning_from(catalogue: Catalogue, recipe: Recipe) -> tuple[list[Named], int]:
-    """The studies that a recipe is given, PETs alone only if it needs no pairs; the patients behind them.
+    """The studies for a recipe (PETs alone only if it needs no pairs) and the number of patients behind them.
 
-    Without pairs, patients with a CT and patients with a PET are counted apart, and the fewer are told: one
-    PET among many CTs would shine through the sums over PETs.
+    Without pairs, patients with a CT and patients with a PET are counted apart, and the smaller number is
+    returned: a single PET among many CTs would show through the sums over PETs.
     """
     if recipe.unpaired is None:
         studies = catalogue.usable()
-        # Where there is no pair at all, that is what is wrong: the cohort says so.
+        # If there is no pair at all, that is what is wrong, and the cohort says so.
         pairs = [] if recipe.makes_ct else catalogue.usable(pet=True)
         return studies, _patients(pairs or studies)
     with_ct, with_pet = catalogue.usable(), catalogue.usable(ct=False, pet=True)
@@ -138,7 +138,7 @@ def _cohort(site: Site, recipe: Recipe, studies: list[Named]) -> Cohort:
 
 
 def _prepared(site: Site, recipe: Recipe, studies: list[Named]) -> tuple[Cohort, list[Rejection]]:
-    """The site's cohort without the studies that could not be read, and why those could not."""
+    """The site's cohort without the studies that could not be read, and why they could not."""
     from scantwin.learning.cohort import Cohort
 
     refusals: list[Rejection] = []
@@ -148,7 +148,7 @@ def _prepared(site: Site, recipe: Recipe, studies: list[Named]) -> tuple[Cohort,
             assigned=site.held_out_patients, refused=refusals.append,
         )  # fmt: skip
     except InputError as error:
-        # Where too little could be read, why it could not says more.
+        # If too little could be read, the reason for that says more.
         raise (refusals[0] if refusals else error) from None
     for refusal in refusals:
         log.warning("left out: %s", refusal.message)
@@ -156,7 +156,7 @@ def _prepared(site: Site, recipe: Recipe, studies: list[Named]) -> tuple[Cohort,
 
 
 def _patients_in(cohort: Cohort, recipe: Recipe) -> int:
-    """The patients behind a cohort, counted as `_learning_from` counts those of the catalogue."""
+    """The number of patients behind a cohort, counted as `_learning_from` counts those of the catalogue."""
     studies = [*cohort.training, *cohort.held_out]
     if recipe.unpaired is None:
         return len({patient_of(study.name) for study in studies})
@@ -166,9 +166,9 @@ def _patients_in(cohort: Cohort, recipe: Recipe) -> int:
 
 
 def _with_samples(reply: Parts, samples: WaitingSamples) -> Parts:
-    """The reply with the samples that wait now: those of a reply from the outbox may be old.
+    """The reply with the samples that are waiting now: those of a reply from the outbox may be old.
 
-    The others go with the next reply, when these are confirmed.
+    Samples beyond the limit go with the next reply, once these are confirmed.
     """
     header = reply_header(reply).model_copy(update={"calibration": samples.waiting()[:MOST_SAMPLES]})
     return with_header(reply, header)

@@ -1,7 +1,7 @@
 """Taking in a site's studies: find, read once in parallel, note what is usable and why the rest is not.
 
-Unchanged studies are not read again, an interrupted run goes on where it stopped, and a study that brings its
-reader down is refused like any other. Workers give back summaries only: memory is bounded by one study each.
+Unchanged studies are not read again, an interrupted run continues where it stopped, and a study that crashes
+its reader is refused like any other. Workers return summaries only, so memory is bounded by one study each.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Reading:
 def ingest(
     site_folder: Path | str, folder: Path | str, workers: int | None = None, advance: Advance = silent
 ) -> dict[str, Any]:
-    """Takes in all studies below `folder` and gives the JSON contract of `scantwin site ingest`.
+    """Takes in all studies below `folder` and returns the JSON contract of `scantwin site ingest`.
 
     `workers` processes read at the same time (default: all cores but one); 0 reads in this process, for
     debugging. In the counts, `read` is how many were read now and `total` how many lie below the folder.
@@ -85,9 +85,9 @@ def ingest(
 
 
 def forget(site_folder: Path | str, folder: Path | str) -> dict[str, Any]:
-    """Takes the studies at or below `folder` out of the catalogue, and what was prepared of them.
+    """Removes the studies at or below `folder` from the catalogue, and deletes what was prepared from them.
 
-    The folder need not be there any more; the studies themselves are not touched. Gives their pseudonyms, and
+    The folder need not exist any more; the studies themselves are not touched. Returns their pseudonyms, and
     the counts of those that are left. Raises `InputError` if none was taken in from there.
     """
     catalogue = Catalogue(site_folder)
@@ -98,7 +98,7 @@ def forget(site_folder: Path | str, folder: Path | str) -> dict[str, Any]:
                 f"No study was taken in from {folder}.",
                 hint="Give the folder, or one above it, as scantwin site ingest was given it.",
             )
-        # The entries last: an interrupted forgetting can be repeated.
+        # The entries go last: an interrupted forgetting can be repeated.
         forget_prepared(catalogue.folder / "cache", studies)
         catalogue.forget(studies)
         return {"forgotten": len(studies), "studies": studies, "counts": catalogue.counts()}
@@ -107,7 +107,7 @@ def forget(site_folder: Path | str, folder: Path | str) -> dict[str, Any]:
 
 
 def read_one(source: StudySource) -> Reading:
-    """Reads one study and gives what the catalogue keeps of it. Never raises for a damaged study."""
+    """Reads one study and returns what the catalogue keeps of it. Never raises for a damaged study."""
     try:
         study = read_study(source)
     except Rejection as refusal:
@@ -168,6 +168,6 @@ def _find(root: Path, pool: ReadingPool[StudySource, Reading], catalogue: Catalo
 
 
 def _how_to_forget(catalogue: Catalogue, root: Path) -> str:
-    """A hint where studies of a folder that has none now are still used; "" where there are none."""
+    """A hint if studies of a folder that now has none are still used; otherwise ""."""
     known = len(catalogue.below(root))
     return f"Studies that were taken in from it: {known}; scantwin site forget {root}" if known else ""

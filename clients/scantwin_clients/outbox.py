@@ -1,4 +1,4 @@
-"""Finished replies, kept on the site's disk: an exchange that breaks off is not trained again."""
+"""Finished replies, kept on the site's disk so that an exchange that breaks off is not trained again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scantwin.files import whole_file
 
 
 class Outbox:
-    """The replies of the present run, one file per round and phase."""
+    """The replies of the current run, one file per round and phase."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Outbox:
                 other.unlink(missing_ok=True)
 
     def _path(self, job: JobHeader, asked: Parts) -> Path:
-        # The same round may be asked again from other weights: all that was asked is part of the name.
+        # The same round may be asked for again with other weights, so the name covers all that was asked.
         digest = hashlib.sha256(job.model_dump_json(exclude={"confirmed"}).encode())
         for name in sorted(set(asked) - {HEADER}):
             digest.update(f"{name}:{len(asked[name])}:".encode())

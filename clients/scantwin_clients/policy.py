@@ -12,25 +12,25 @@ from scantwin.learning.recipe import Recipe
 from scantwin_clients.site import Site
 
 PATCHES_OF_A_STEP: Final = 16
-"""Patches that a site takes a step for: it agreed to steps, of which shipped recipes make 2 to 4 patches."""
+"""Patches that a site allows per step: it agreed to steps, and those of shipped recipes have 2 to 4."""
 
 MOST: Final = {
     "batch": 64, "channels": 512, "discriminator_channels": 512, "autoencoder_channels": 512,
     "time_features": 1024, "class_features": 1024, "draws": 16, "pool": 1000, "recompute_above": 250_000,
     "patch": 128, "window": 320, "largest": 512, "tile": 256, "steps": 10_000, "sample_steps": 500,
 }  # fmt: skip
-"""Largest values of a job's recipe, by name: memory and time grow with each. No shipped recipe asks for
-more, and most for a tenth."""
+"""Largest values in a job's recipe, by name: memory and time grow with each. No shipped recipe asks for
+more, and most ask for a tenth."""
 
 MOST_LEVELS: Final = 8
-"""Longest list of channels: 2^7 voxels are halved to one."""
+"""Longest list of channels: halved at each level, 2^7 voxels become one."""
 
 FINEST_MM: Final = 1.0
-"""Finest working voxels [mm]: a whole body of them has 5e8, 2 GB for each of its images."""
+"""Finest working voxels [mm]: a whole body has 5e8 of them, 2 GB for each of its images."""
 
 MOST_AT_ONCE: Final = 2**28
-"""Values of a batch in the widest layer at full resolution: 1 GB, of which training keeps a dozen. Shipped
-recipes stay below 2^26."""
+"""Most values of a batch in the widest layer at full resolution: 1 GB, and training keeps a dozen of these.
+Shipped recipes stay below 2^26."""
 
 
 def check_bundle(bundle: bytes) -> Ticket:
@@ -39,7 +39,7 @@ def check_bundle(bundle: bytes) -> Ticket:
 
 
 def check_job(job: JobHeader, recipe: Recipe, site: Site, patients: int) -> None:
-    """Raises `FederationError` when the site, with studies of so many patients, does not agree to it."""
+    """Raises `FederationError` if the site, with studies of so many patients, does not agree to the job."""
     policy = site.config.policy
     if job.site != site.name:
         raise FederationError(f"The job is for {job.site}, but this is {site.name}.")
@@ -89,7 +89,7 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def _sizes(recipe: Recipe) -> Iterator[tuple[str, int, int]]:
-    """Where in the recipe a size is asked for, the size, and the most that it may be."""
+    """Each size that the recipe asks for: its place in the recipe, the size, and the most that it may be."""
     for title, section in recipe.model_dump(mode="json").items():
         for key, value in section.items() if isinstance(section, dict) else ():
             name = f"{title}.{key}"
@@ -97,15 +97,15 @@ def _sizes(recipe: Recipe) -> Iterator[tuple[str, int, int]]:
                 yield name, max(value) if isinstance(value, list) else value, MOST[key]
             if key.endswith("channels") or key == "levels":
                 yield f"{name} (its length)", len(value), MOST_LEVELS
-            if key == "overlap":  # windows that hardly differ are more than there is time for
+            if key == "overlap":  # windows that hardly differ take more time than there is
                 yield name, value, min(section.get("largest", [section["window"]])) // 2
 
 
 def check_patients(site: Site, patients: int) -> None:
-    """Raises `FederationError` when the site has studies of too few patients for anything to leave it."""
+    """Raises `FederationError` if the site has studies of too few patients for anything to leave it."""
     least = site.config.policy.min_studies
     if patients < least:
-        # Fail closed: with so few patients even sums would speak of single ones.
+        # Fail closed: with so few patients, even sums would speak of individuals.
         raise FederationError(
             f"This site has usable studies of fewer patients than the {least} of its policy.",
             hint="Take in studies of more patients with scantwin site ingest.",

@@ -1,8 +1,8 @@
-"""Pseudonyms: names for patients and studies that only this site can lead back.
+"""Pseudonyms: names for patients and studies that only this site can trace back.
 
-A pseudonym is the start of HMAC-SHA256 of the identifier under the site's secret (RFC 2104), in base32. The
-same identifier gives the same pseudonym at one site and another one at every other site; without the secret
-it can neither be led back nor be found by trying identifiers.
+A pseudonym is the start of the identifier's HMAC-SHA256 under the site's secret (RFC 2104), in base32. The
+same identifier gives the same pseudonym within one site and a different one at every other site; without the
+secret it can neither be traced back nor be found by trying identifiers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,6 @@ def patient_of(pseudonym: str) -> str:
 
 
 def study_pseudonym(secret: bytes, patient: str, study: str) -> str:
-    """`<patient>-<study>`: studies of one patient share the first part; without a patient the study is it."""
+    """`<patient>-<study>`: studies of one patient share the first part; with none, the study stands in."""
     whose = digest(secret, "patient", patient or f"study {study}")[:PATIENT_LETTERS]
     return f"{whose}-{digest(secret, 'study', study)[:STUDY_LETTERS]}"

@@ -23,7 +23,7 @@ from scantwin_clients.site import Site
 QcKind = Literal["cylinder", "spheres"]
 
 DEFAULT_RATIO = 9.8
-"""Activity of the spheres over the background when nothing is said: EARL fills about 1:10."""
+"""Ratio of the spheres' activity to the background's if none is given: EARL fills about 1:10."""
 
 
 def check_scanner(
@@ -32,14 +32,14 @@ def check_scanner(
 ) -> CalibrationSample:  # fmt: skip
     """Measures the PET of a QC object and keeps the sample until the consortium has it.
 
-    It was measured when the PET's header says. `when` is the day of a scan whose images do not say it
-    (NIfTI), today if not given; those of one day keep the order in which they are measured here: one before a
-    recalibration and one after it must not change places. `expected_suv` [g/ml] is the true SUV of the
-    cylinder or of the spheres' background, `ratio` that of the spheres over it.
+    The time of measurement is that in the PET's header. `when` is the day of a scan whose images do not say
+    it (NIfTI), by default today. Scans of one day keep the order in which they are measured here: one before
+    a recalibration and one after it must not change places. `expected_suv` [g/ml] is the true SUV of the
+    cylinder or of the spheres' background, `ratio` the activity of the spheres over that of the background.
 
-    The same scan measured twice is one sample, whatever day is given. While it waits, what is measured with
-    another truth, or of a mended header, takes its place; once it has left, another truth is a second sample,
-    and the consortium withdraws the first.
+    The same scan measured twice is one sample, whatever day is given. While the sample waits, a measurement
+    with another truth or of a mended header replaces it. Once it has left, one with another truth is a second
+    sample, and the consortium withdraws the first.
     """
     study, pet = _read(path)
     measurement = _measure(study, pet, kind, expected_suv, ratio)
@@ -59,8 +59,8 @@ def check_scanner(
 
 
 def _same(known: CalibrationSample, new: CalibrationSample, *, timed: bool) -> bool:
-    """Whether nothing but the moment of measuring differs. A header that was mended gives another bias, or,
-    where it has the time (`timed`), another moment."""
+    """Whether at most the moment of measuring differs. A mended header gives another bias or, where it has
+    the time (`timed`), another moment."""
     apart = (
         known.measured_at != new.measured_at if timed else known.measured_at.date() != new.measured_at.date()
     )
@@ -68,7 +68,7 @@ def _same(known: CalibrationSample, new: CalibrationSample, *, timed: bool) -> b
 
 
 def _measured_at(origin: PetOrigin | None, when: date | None, now: datetime) -> datetime:
-    """When the PET was taken: by its header, on our clock if it names no zone; else on the day `when`."""
+    """When the PET was taken: by its header, on our clock if that names no zone; else on the day `when`."""
     if origin is not None and origin.day is not None:
         if when not in (None, origin.day):
             raise InputError(
@@ -90,8 +90,7 @@ def _in_utc(at: datetime) -> datetime:
 
 
 def _in_order(day: date, now: datetime) -> datetime:
-    """A time on a day of which no more is known: noon, a microsecond later for every second until it is
-    measured.
+    """A time on a day of which no more is known: noon plus a microsecond per second until it is measured.
 
     Noon stays that day in every hospital's time zone.
     """
@@ -100,7 +99,7 @@ def _in_order(day: date, now: datetime) -> datetime:
 
 
 def _mark(origin: PetOrigin | None, pet: Volume) -> str:
-    """The same when this scan is read again: its SeriesInstanceUID; where it has none, its voxels."""
+    """What identifies this scan when it is read again: its SeriesInstanceUID or, without one, its voxels."""
     if origin is not None and origin.series:
         return origin.series
     return hashlib.sha256(np.ascontiguousarray(pet.array, np.float32).tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Processes that read studies: a few at a time, and one study that brings its reader down harms no other."""
+"""Processes that read studies, a few at a time; a study that crashes its reader harms no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK: Final = 250
 
 
 _FEW: Final = 4000
-"""Up to so many files, one process is done before others have started."""
+"""Up to this many files, one process is done before others have started."""
 
 
 class ReadingPool(Generic[Task, Answer]):
@@ -49,7 +49,7 @@ class ReadingPool(Generic[Task, Answer]):
             yield from entries
 
     def answers(self, tasks: dict[str, Task]) -> Iterator[tuple[str, Answer]]:
-        """Name and answer of every task, as they come; at most two tasks per worker are on their way."""
+        """Name and answer of every task, as they come; at most two tasks per worker are in progress."""
         if self.workers == 0:
             yield from ((name, self._work(task)) for name, task in tasks.items())
             return
@@ -60,7 +60,7 @@ class ReadingPool(Generic[Task, Answer]):
                 name, task = waiting[-1]
                 try:
                     running[self._submit(task)] = name
-                except BrokenProcessPool:  # a reader died while our caller was busy; `done` tells of it
+                except BrokenProcessPool:  # a reader died while our caller was busy; `done` will say so
                     if not running:
                         self.close()
                     break
@@ -74,12 +74,12 @@ class ReadingPool(Generic[Task, Answer]):
                 except BrokenProcessPool:
                     suspects.append(name)
             if suspects:
-                # Nobody knows whose fault it was: each that was on its way is tried alone.
+                # It is unknown whose fault it was: each task that was in progress is tried alone.
                 suspects += [running.pop(future) for future in list(running)]
                 yield from self._each_alone({name: tasks[name] for name in suspects})
 
     def abandon(self) -> None:
-        """Ends the workers in the middle of what they read."""
+        """Ends the workers in the middle of their reading."""
         end_workers()
         self.close()
 
@@ -100,7 +100,7 @@ class ReadingPool(Generic[Task, Answer]):
             yield name, answer
 
     def _submit(self, task: Task) -> Future[Answer]:
-        with starting_workers():  # it may start one
+        with starting_workers():  # this may start one
             return self._start().submit(self._work, task)
 
     def _start(self) -> ProcessPoolExecutor:
@@ -118,7 +118,7 @@ def _index_files(refs: list[FileRef]) -> list[IndexEntry | None]:
 
 
 def _begin(parent: int) -> None:
-    """A worker ends with its parent and uses one thread: there are as many workers as processors."""
+    """Ties a worker to its parent and to one thread: there are as many workers as processors."""
     import SimpleITK as sitk
 
     tie_worker(parent)

@@ -24,7 +24,7 @@ class WaitingSamples:
         return write_json(self.folder / f"{sample.id}.json", sample.model_dump(mode="json"))
 
     def waiting(self) -> list[CalibrationSample]:
-        """The samples to send, oldest first; a file that cannot be read is left alone and told of."""
+        """The samples to send, oldest first; a file that cannot be read is left alone and logged."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:

@@ -1,13 +1,13 @@
-"""A site's folder: who it is, its secrets, and where everything of it lies.
+"""A site's folder: who it is, its secrets, and where all that belongs to it lies.
 
 $SCANTWIN_HOME/sites/NAME/
     site.json       name, kind, threads and the policy; the site edits it, nobody else can
     secret          32 random bytes: pseudonyms and the local API (owner only)
     key, key.pub    the site's ECDSA P-384 key in OpenSSH format; key.pub goes to the consortium
     catalogue.db    the studies that were taken in
-    held-out.json   pseudonyms of the patients that are learnt from, and of those held out (owner only)
+    held-out.json   pseudonyms of the patients to learn from, and of those held out (owner only)
     cache/          prepared studies
-    pictures/       of trainings, a folder a run; they show a patient (owner only)
+    pictures/       pictures of trainings, a folder for each run; they show a patient (owner only)
     outbox/         finished updates, kept until their run is over
     calibration/    calibration samples that the consortium has not confirmed yet
     logs/, flwr-home/
@@ -50,7 +50,7 @@ class SitePolicy(BaseModel):
     """Most training steps that one round may ask for."""
 
     min_studies: int = Field(default=2, ge=1)
-    """With usable studies of fewer patients than this nothing leaves the site, statistics included."""
+    """With usable studies of fewer patients than this, nothing leaves the site, not even statistics."""
 
 
 class SiteConfig(BaseModel):
@@ -91,7 +91,7 @@ class Site:
     ) -> Site:
         """Makes the site's folder, its secret and its key. Raises `InputError` if it exists already.
 
-        With the `secret` of a site that was here before, its patients keep their pseudonyms.
+        With the `secret` of a former site, its patients keep their pseudonyms.
         """
         from scantwin.federation.certificates import write_site_key
 
@@ -118,7 +118,7 @@ class Site:
             (folder / part).mkdir(exist_ok=True)
         write_private(folder / "secret", secret or secrets.token_bytes(SECRET_BYTES))
         write_site_key(folder / "key", comment=f"scantwin-site-{name}")
-        # The last file written is the one that makes it a site: an interrupted init can be repeated.
+        # Written last, this file makes it a site: an interrupted init can be repeated.
         write_json(folder / "site.json", config.model_dump(mode="json"))
         return cls(folder, config)
 
@@ -173,7 +173,7 @@ class Site:
 
     @property
     def held_out_patients(self) -> Path:
-        """Which patients are held out, and stay so."""
+        """The file that says which patients are held out, and stay so."""
         return self.folder / "held-out.json"
 
     @property
@@ -183,7 +183,7 @@ class Site:
 
     @property
     def pictures(self) -> Path:
-        """Pictures of trainings, a folder a run; they show a patient and never leave."""
+        """Pictures of trainings, a folder for each run; they show a patient and never leave."""
         return self.folder / "pictures"
 
     @property
@@ -203,12 +203,12 @@ class Site:
 
     @property
     def flower_home(self) -> Path:
-        """Flower's own folder of this site."""
+        """Flower's own folder for this site."""
         return self.folder / "flwr-home"
 
 
 def read_secret(folder: Path) -> bytes:
-    """The secret in a site's folder. Raises `InputError` unless it is whole: a shorter one hides nobody."""
+    """The secret in a site's folder. Raises `InputError` unless it is whole: a short one protects nobody."""
     path = folder / "secret"
     if not path.is_file() and not (folder / "site.json").is_file():
         raise InputError(f"{folder} is not a site's folder.", hint="scantwin site init NAME")
@@ -227,7 +227,7 @@ def sites(home: Path | None = None) -> list[str]:
 
 
 def check_name(name: str) -> str:
-    """The name, if a site may be called so: it becomes a folder and crosses the wire."""
+    """The name, if a site may have it: it becomes a folder and crosses the wire."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be the name of a site.",

@@ -1,4 +1,4 @@
-"""What a site does in one exchange: measure the model that came, train it, answer once."""
+"""What a site does in one exchange: measure the model that it received, train it, answer once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def take_part(
     cohort: Cohort, recipe: Recipe, job: Job, *, pictures: Path | None = None, pictures_every_s: float = 60.0,
     advance: Advance = silent,
 ) -> SiteReply:  # fmt: skip
-    """The site's reply to `job`: a function of its arguments, the same to the bit on the same machine.
+    """The site's reply to `job`: a function of its arguments, identical to the bit on the same machine.
 
-    Pictures of a patient, one in `pictures_every_s` [s] at most, are left in a folder of the round below
+    Pictures of a patient, at most one every `pictures_every_s` [s], are saved in the round's folder below
     `pictures`; 0 takes none. They change nothing in the reply.
 
     `train`: measures the received model on the held-out patients (from round 2 on), trains it on the others,
-    and gives the deltas of the components that it trained. `final`: measures only, beside the references.
+    and returns the deltas of the components that it trained. `final`: measures only, beside the references.
     """
     import torch
 
@@ -41,7 +41,7 @@ def take_part(
     began = time.monotonic()
     # The model that a run starts from is nobody's result: what round 1 made of it is measured in round 2.
     held_out = cohort.held_out if header.phase == "final" or header.round > 1 else []
-    # Error bars are of the end only; that of a body taken as one costs a second scan.
+    # Error bars are needed only at the end; that of an undivided body costs a second scan.
     unsplit = 1 if header.phase == "final" else 0
     measured = measure(
         system, held_out, job.statistics or None, trained=header.patches, unsplit=unsplit, advance=advance
@@ -72,7 +72,7 @@ def take_part(
 
 
 def training_seed(run_seed: int, number: int, site: str) -> int:
-    """The seed of one site in one round: others for each, the same at every rerun."""
+    """The seed of one site in one round: different for each, the same at every rerun."""
     digest = hashlib.sha256(f"{run_seed}:{number}:{site}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 

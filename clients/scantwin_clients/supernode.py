@@ -1,8 +1,8 @@
-"""Flower's SuperNode with habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
+"""Flower's SuperNode with some habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
 
-It asks for messages more often than every 3 s, beats more often than every 30 s, and ends when its connection
-is lost for good. Flower's own keeps its HTTP server running then, deaf and with a healthy face, until someone
-notices.
+It asks for messages more often than every 3 s, sends heartbeats more often than every 30 s, and ends when its
+connection is lost for good. Flower's own then keeps its HTTP server running, deaf but apparently healthy,
+until someone notices.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from scantwin.federation.flower import beat_faster, wait_less
 
 CONNECTION_LOST = 75
-"""Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor starts us again."""
+"""Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor restarts us."""
 
 _FLOWERS_POLL_S = 3
 
 
 class _Clock:
-    """The `time` module as Flower's loop sees it: its pause between questions is ours."""
+    """The `time` module as Flower's loop sees it, with our pause between questions."""
 
     def __init__(self, poll_s: float) -> None:
         self._poll_s = poll_s
@@ -32,7 +32,7 @@ class _Clock:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Flower's 3 s between two questions become `poll_s`, its 0.5 s between two looks for a reply too."""
+        """Cuts Flower's 3 s between questions and 0.5 s between looks for a reply to `poll_s` at most."""
         time.sleep(min(seconds, self._poll_s) if seconds <= _FLOWERS_POLL_S else seconds)
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     flower_supernode()
-    # It only returns when the connection broke; the thread of its HTTP server would keep us alive.
+    # It returns only when the connection broke; the thread of its HTTP server would keep us alive.
     logging.getLogger("scantwin.site").error("The connection to the SuperLink was lost.")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -46,7 +46,7 @@ _QUESTIONS: Final = {
     ),
     "WRONG_VERSION_NUMBER": "Is it the consortium that listens there?",
 }
-"""Flower's words and what is mostly behind them."""
+"""Flower's messages, and what is usually behind them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _keep(duty: Duty, report: Callable[[str, str], None], ready: Callable[[dict[
 
 
 def superlink_address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT. Raises `InputError`: Flower's own program would end again and again."""
+    """Host and port of HOST:PORT. Raises `InputError`, as Flower's program would only end again and again."""
     host, _, port = text.rpartition(":")
     hint = "Give it as HOST:PORT, for example pet.example.org:443."
     if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
@@ -122,7 +122,7 @@ def superlink_address(text: str) -> tuple[str, int]:
 
 
 def _why_not_connected(duty: Duty, node: Child) -> str:
-    """What the SuperNode complains of; it keeps silent where nothing answers, so that is tried here."""
+    """What the SuperNode complains of. It is silent when nothing answers, so we try the connection here."""
     if words := complaint(node.output()):
         return words
     host, port = superlink_address(duty.superlink)
@@ -136,12 +136,12 @@ def _why_not_connected(duty: Duty, node: Child) -> str:
 
 
 def _question(what: str) -> str:
-    """What a person may look at, behind words of Flower's that do not say it."""
+    """What a person may look at, if Flower's words alone do not say it."""
     return next((f". {ask}" for words, ask in _QUESTIONS.items() if words in what), "")
 
 
 def children(duty: Duty) -> list[Child]:
-    """The site's two programs. They share a secret of this start, so that no one else can take our tasks."""
+    """The site's two programs. They share a secret made at each start, so nobody else can take our tasks."""
     site = duty.site
     secret = write_private(site.flower_home / "worker.secret", secrets.token_bytes(32))
     env = {**flower_env(site.flower_home), "OMP_NUM_THREADS": str(site.config.threads)}

@@ -1,7 +1,7 @@
 """The site's worker: does the jobs that arrive, in one process that stays.
 
-It takes the place of Flower's `flwr-clientapp`, which starts anew for every message, unpacks the bundle and
-imports what it finds in it. The worker looks into the bundle, never unpacks it, and runs the installed app.
+It replaces Flower's `flwr-clientapp`, which starts afresh for every message, unpacks the bundle and imports
+what it finds in it. The worker looks into the bundle, never unpacks it, and runs the installed app.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLIENT_TASK = "flwr-clientapp"
 """The only kind of task that a site does (`flwr.supercore.constant.TaskType.CLIENT_APP`)."""
 
 GIVE_UP_S = 10.0
-"""How long a task is tried to be handed over to a SuperNode that does not answer [s]."""
+"""How long we try to hand a task over to a SuperNode that does not answer [s]."""
 
 log = logging.getLogger("scantwin.site")
 
@@ -37,7 +37,7 @@ log = logging.getLogger("scantwin.site")
 def do_task(app: ClientApp, address: str, token: str) -> None:
     """Does one task of the SuperNode at `address` as `flwr-clientapp` would, but with the installed app.
 
-    When the SuperNode is lost meanwhile the task is dropped: its reply waits in the outbox.
+    If the SuperNode is lost meanwhile, the task is dropped: its reply waits in the outbox.
     """
     from flwr.common.constant import SubStatus
     from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
@@ -80,14 +80,14 @@ def _reply(app: ClientApp, message: Message, context: Context, bundle: bytes) ->
         log.error("refused: %s", error.message)
         return Message(Error(code=REFUSED_BY_SITE, reason=error.message), reply_to=message)
     except Exception as error:
-        # What went wrong may name a file, and that a patient: the words stay in the site's log.
+        # The error may name a file, and the file a patient: its words stay in the site's log.
         log.exception("the job failed")
         reason = f"{type(error).__name__}; see the site's log"
         return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
 def _heartbeat(client: Any) -> HeartbeatSender:
-    """Tells the SuperNode that we are alive. Flower's own interrupts the process when that fails."""
+    """Tells the SuperNode that we are alive. Flower's own version interrupts the process when that fails."""
     from flwr.proto.runtime_pb2 import SendTaskHeartbeatRequest
     from flwr.supercore.heartbeat import HeartbeatSender
     from httpx import HTTPError
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--poll", type=float, required=True)
     given: Any = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every poll
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every poll
     work(Site.open(given.site, given.home), given.address, given.secret_file.read_bytes(), poll_s=given.poll)
 
 

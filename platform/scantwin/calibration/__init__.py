@@ -1,1 +1,1 @@
-"""Measuring a scanner's calibration and charting it. No torch here."""
+"""Measures a scanner's calibration and charts it. No torch here."""

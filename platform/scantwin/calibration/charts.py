@@ -3,8 +3,8 @@
 Everything is in standard units: z = (bias - target) / sigma, where target and sigma [fractions] come from a
 period known to be in control. Average run lengths in control, at 0.5 and at 1 sigma: Shewhart 370, 155, 44;
 EWMA 497, 40.6, 9.6; CUSUM 469, 38.2, 10.4; any of the three 199, 31.5, 8.9 (all but Shewhart's simulated,
-20,000 series, docs/calibration.md). What is published for EWMA (500, 42, 10.5; sources.md, 8) is for limits
-that are as wide from the start. A chart restarts at a logged recalibration, software update or repair.
+20,000 series, docs/calibration.md). The published figures of EWMA (500, 42, 10.5; sources.md, 8) are for
+limits at full width from the start. A chart restarts at a logged recalibration, software update or repair.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ EWMA_LAMBDA: Final = 0.2
 EWMA_LIMIT: Final = 2.962
 """L for an in-control run length of 500 with lambda 0.2."""
 CUSUM_SLACK: Final = 0.5
-"""k: half of the shift that is to be found, in sigma."""
+"""k: half of the shift to detect, in sigma."""
 CUSUM_LIMIT: Final = 5.0
 """h, in sigma."""
 CLIP: Final = 4.0
-"""What EWMA and CUSUM take one sample for at most, in sigma. A wild one (a wrong activity, a slip of the pen)
-tells no more of the scanner than that, and would keep a chart out of control for dozens of samples. One moves
-a settled chart by 0.8 of the 0.99, or by 3.5 of the 5, that signal; two in a row do signal, as by the rule of
-Lucas and Crosier's robust CUSUM (Commun. Stat. Theory Methods 1982;11:2669)."""
+"""The most that EWMA and CUSUM count one sample for, in sigma. A wild one (wrong activity, mistyped number)
+says no more about the scanner than that, and would keep a chart out of control for dozens of samples. One
+moves a settled chart by 0.8 of the 0.99, or by 3.5 of the 5, that signal; two in a row do signal, as in the
+rule of Lucas and Crosier's robust CUSUM (Commun. Stat. Theory Methods 1982;11:2669)."""
 
 
 RESTARTS: Final = ("recalibration", "repair", "software-update")
-"""What is logged of a site (as the audited action `site.recalibration`) and makes its charts start anew."""
+"""Events that are logged for a site (as the audited action `site.recalibration`) and restart its charts."""
 
 ChartName = Literal["shewhart", "ewma", "cusum"]
 
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """One chart over a series; arrays have one value a sample, in sigma."""
+    """One chart over a series; arrays have one value per sample, in sigma."""
 
     name: ChartName
     statistic: Floats
-    """What is drawn: z, its moving average, or the larger of the two sums (with the side's sign)."""
+    """What is drawn: z, its moving average, or the larger of the two sums (signed by its side)."""
     upper: Floats
     lower: Floats
     signals: NDArray[np.bool_]
@@ -70,7 +70,7 @@ def _clipped(z: ArrayLike) -> Floats:
 
 
 def shewhart(z: ArrayLike, *, limit: float = SHEWHART_LIMIT) -> Chart:
-    """Each sample on its own, as it is, against +- `limit` sigma."""
+    """Each sample on its own, unclipped, against +- `limit` sigma."""
     z = np.asarray(z, float)
     bound = np.full(z.shape, float(limit))
     return Chart("shewhart", z, bound, -bound, np.abs(z) > limit)
@@ -79,8 +79,8 @@ def shewhart(z: ArrayLike, *, limit: float = SHEWHART_LIMIT) -> Chart:
 def ewma(
     z: ArrayLike, *, weight: float = EWMA_LAMBDA, limit: float = EWMA_LIMIT, restarts: Sequence[int] = ()
 ) -> Chart:
-    """Exponentially weighted moving average, of samples within +- CLIP, with its exact limits
-    +- L sqrt(lambda / (2 - lambda) (1 - (1 - lambda)^(2t))); begins anew at each index of `restarts`."""
+    """Exponentially weighted moving average of samples clipped to +- CLIP, with its exact limits
+    +- L sqrt(lambda / (2 - lambda) (1 - (1 - lambda)^(2t))); restarts at each index of `restarts`."""
     z = _clipped(z)
     statistic, bound = np.empty_like(z), np.empty_like(z)
     begin, value, age = set(restarts), 0.0, 0
@@ -97,7 +97,7 @@ def ewma(
 def cusum(
     z: ArrayLike, *, slack: float = CUSUM_SLACK, limit: float = CUSUM_LIMIT, restarts: Sequence[int] = ()
 ) -> Chart:
-    """Two-sided cumulative sum of what exceeds `slack`, of samples within +- CLIP; begins anew at each index
+    """Two-sided cumulative sum of what exceeds `slack`, of samples clipped to +- CLIP; restarts at each index
     of `restarts`."""
     z = _clipped(z)
     high, low = np.empty_like(z), np.empty_like(z)

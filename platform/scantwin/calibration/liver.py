@@ -1,8 +1,8 @@
 """The liver as a calibration sample: mean SUV of a 3 cm sphere in its right lobe.
 
-A single liver varies by 22 % between patients, so it takes 35-50 of them to see a drift of 10 %: a second
-opinion beside the phantoms, on a chart of its own. No command measures it yet: one patient's liver is that
-patient's, and what may leave a site of it is still to be decided.
+Livers vary by 22 % between patients, so it takes 35-50 of them to see a drift of 10 %: a second opinion
+beside the phantoms, on a chart of its own. No command measures it yet: a liver is one patient's data, and it
+is still to be decided what of it may leave a site.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from scantwin.units import AIR_HU
 LIVER_SUV: Final = 2.1
 """Mean over patients [g/ml] (2.0-2.2, sources.md, 8)."""
 ACCEPTED_SUV: Final = (1.3, 3.0)
-"""Liver SUVmean that is accepted (sources.md, 8)."""
+"""Accepted range of liver SUVmean (sources.md, 8)."""
 SPHERE_MM: Final = 30.0
 """Diameter of the sphere (EANM, PERCIST)."""
 
 _VOXEL_MM: Final = 5.0
 _LUNG_HU: Final = (-930.0, -400.0)
 _SOFT_HU: Final = (15.0, 190.0)
-"""Liver with and without contrast, once averaged over 5 mm [HU]."""
+"""Range of the liver with and without contrast, once averaged over 5 mm [HU]."""
 
 
 def measure_liver(pet: Volume, ct: Volume) -> Measurement:
-    """SUVmean [g/ml] of the 3 cm sphere deepest in the right lobe; the bias is against 2.1.
+    """SUVmean [g/ml] of the 3 cm sphere deepest in the right lobe; the bias is relative to 2.1.
 
-    The lobe is the thickest soft tissue on the patient's right, 9 cm above to 11 cm below the lower end of
-    the right lung, that is hotter than the body's soft tissue. Raises `InputError` where there is none.
+    The lobe is the thickest soft tissue on the patient's right that is hotter than the body's soft tissue,
+    9 cm above to 11 cm below the lower end of the right lung. Raises `InputError` where there is none.
     """
     ct, pet = ct.canonical(), pet.canonical()
     grid = grid_over(ct, (_VOXEL_MM, _VOXEL_MM, _VOXEL_MM))
@@ -50,7 +50,7 @@ def measure_liver(pet: Volume, ct: Volume) -> Measurement:
     depth = np.zeros(lobe.shape)
     where = ndimage.find_objects(lobe.astype(np.uint8))
     if where:
-        part = np.pad(lobe[where[0]], 1)  # its box only: the distance to nothing costs most
+        part = np.pad(lobe[where[0]], 1)  # its box only: most of the cost is in empty space
         depth[where[0]] = ndimage.distance_transform_edt(part, sampling=_VOXEL_MM)[1:-1, 1:-1, 1:-1]
     centre = np.unravel_index(int(np.argmax(depth)), depth.shape)
     if depth[centre] < SPHERE_MM / 2:

@@ -1,4 +1,4 @@
-"""Finding a QC object in its images, without being told where it stands."""
+"""Finds a QC object in its images without being told where it stands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scantwin.imaging.volume import Volume
 from scantwin.units import AIR_HU
 
 _WATER_FROM_HU: Final = -300.0
-"""Between a table's foam or air and water [HU]; assumed."""
+"""Threshold between a table's foam or air and water [HU]; assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Cylinder:
 
 
 def find_object(pet: Volume, ct: Volume | None) -> NDArray[np.bool_]:
-    """The largest solid thing on the grid of `pet` (z, y, x): by the CT if there is one, else by activity."""
+    """The largest solid object on the grid of `pet` (z, y, x): by CT if there is one, else by activity."""
     if ct is not None:
         moved = resample_like(ct.canonical(), pet, how="area", outside=AIR_HU)
         on_pet = np.asarray(moved.array, np.float32)
@@ -42,7 +42,7 @@ def find_object(pet: Volume, ct: Volume | None) -> NDArray[np.bool_]:
             mask = on_pet > _WATER_FROM_HU
     else:
         smooth = ndimage.gaussian_filter(pet.array.astype(np.float32), [6.0 / s for s in pet.spacing])
-        # Half of what the bulk shows: hot spheres are a small part of the volume.
+        # Half the level of the bulk: hot spheres are a small part of the volume.
         bulk = float(np.median(smooth[smooth > 0.2 * np.percentile(smooth, 99)])) if smooth.max() > 0 else 0.0
         mask = smooth > 0.5 * bulk if bulk > 0 else np.zeros(smooth.shape, bool)
     labels, count = ndimage.label(mask)

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EDGE_MM: Final = 15.0
-"""Nearest to the wall that a voxel may lie [mm] (EARL: the edge's blur stays out)."""
+"""Smallest distance of a counted voxel from the wall [mm] (EARL: keeps out the blur of the edge)."""
 
 EARL1_LIMITS: Final[dict[float, tuple[tuple[float, float], tuple[float, float]]]] = {
     37.0: ((0.76, 0.89), (0.95, 1.16)),
@@ -30,14 +30,14 @@ EARL1_LIMITS: Final[dict[float, tuple[tuple[float, float], tuple[float, float]]]
 """Accepted recovery of the mean and of the maximum by sphere diameter [mm] (EARL, first standard)."""
 
 SPHERE_TOLERANCE: Final = 0.15
-"""How far a hot spot's diameter, by its activity, may be from that of its sphere (fraction). In phantoms of 4
-to 8 mm blur it is off by 6 % at most at 10 % noise, by 11 % at 18 % (docs/calibration.md); the next sphere's
-is off by 21 % or more."""
+"""How far a hot spot's diameter, derived from its activity, may be from its sphere's (fraction). In phantoms
+with 4 to 8 mm blur it is off by at most 6 % at 10 % noise and 11 % at 18 % (docs/calibration.md); from the
+next sphere's it is off by 21 % or more."""
 _REACH_MM: Final = 10.0
-"""How far from a hot spot its blurred activity is counted [mm]; the spheres are 24 mm apart or more."""
+"""Distance from a hot spot within which its blurred activity counts [mm]; spheres are 24 mm apart or more."""
 
 EARL_BIAS: Final = 0.10
-"""A uniform cylinder is accepted within this fraction (EARL)."""
+"""Largest accepted bias of a uniform cylinder, as a fraction (EARL)."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Measurement:
 
     kind: Literal["cylinder", "spheres", "liver"]
     bias: float
-    """Shown over true, less one: +0.08 reads 8 % high."""
+    """Shown over true, minus one: +0.08 reads 8 % high."""
     sd: float
     """SD of the voxels, as a fraction of the true value."""
     n_voxels: int
     n: int
-    """What is counted for the minimum-count rule: voxels, or spheres."""
+    """What the minimum-count rule counts: voxels, or spheres."""
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,14 +70,14 @@ class Recovery:
     maximum: float
     """Hottest voxel over the truth."""
     inside: bool
-    """Whether both are within EARL1."""
+    """Whether both are within the limits of EARL1."""
 
 
 def measure_cylinder(pet: Volume, ct: Volume | None = None, expected_suv: float = 1.0) -> Measurement:
     """Bias and noise [fractions] of a uniform cylinder whose true SUV is `expected_suv` [g/ml].
 
-    The cylinder is found in `ct` [HU] or, without one, in `pet` [g/ml]; voxels nearer than 15 mm to its wall
-    or ends are left out.
+    The cylinder is found in `ct` [HU] or, without one, in `pet` [g/ml]; voxels within 15 mm of its wall or
+    ends are left out.
     """
     pet = pet.canonical()
     cylinder = find_cylinder(pet, ct)
@@ -121,11 +121,11 @@ def measure_cylinder(pet: Volume, ct: Volume | None = None, expected_suv: float 
 def measure_spheres(
     pet: Volume, *, ratio: float, expected_background: float = 1.0, ct: Volume | None = None
 ) -> tuple[Measurement, tuple[Recovery, ...]]:
-    """Recovery of the six spheres whose true activity is `ratio` times the background's, whose true SUV is
-    `expected_background` [g/ml]. Spheres are told apart by the activity in them, which blur does not change.
+    """Recovery of the six spheres. Their true activity is `ratio` times the background's, whose true SUV is
+    `expected_background` [g/ml]. Spheres are identified by the activity in them, which blur does not change.
 
-    The measurement's bias is that of the background; `n` counts the spheres. Raises `InputError` when one is
-    missing or there is another hot spot: what is found could be judged by another sphere's limits.
+    The measurement's bias is that of the background; `n` counts the spheres. Raises `InputError` if one is
+    missing or there is another hot spot, because a sphere could then be judged by another's limits.
     """
     pet = pet.canonical()
     inside = ndimage.binary_erosion(
@@ -173,11 +173,11 @@ def measure_spheres(
 def _spheres(
     values: Floats, hot: Mask, background: float, ratio: float, spacing: tuple[float, float, float]
 ) -> dict[float, Mask]:
-    """Where each of the six spheres is (z, y, x), by its diameter [mm], the largest first.
+    """Masks (z, y, x) of the six spheres by their diameter [mm], the largest first.
 
-    The activity that a hot spot has above the background gives its volume, and that its diameter. The scale
-    is the background that is measured, so that what the scanner reads too high or low does not matter. What
-    is smaller than the smallest sphere could be is noise.
+    A hot spot's activity above the background gives its volume, and hence its diameter. The scale is the
+    measured background, so it does not matter if the scanner reads too high or low. Anything smaller than the
+    smallest sphere could be is noise.
     """
     spots, count = ndimage.label(hot)
     away, nearest = ndimage.distance_transform_edt(spots == 0, sampling=spacing, return_indices=True)

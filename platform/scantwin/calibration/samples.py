@@ -16,11 +16,11 @@ from scantwin.imaging.suv_times import FIRST_YEAR
 SampleKind = Literal["cylinder", "spheres", "liver", "model-residual"]
 
 MINIMUM_COUNT: Final[dict[str, int]] = {"cylinder": 1000, "spheres": 5, "liver": 100, "model-residual": 5}
-"""Fewest voxels (cylinder, liver), spheres or patients behind a sample that may leave a site; assumed: below
-them a mean says more of one patient or of noise than of the scanner."""
+"""Fewest voxels (cylinder, liver), spheres or patients behind a sample that may leave a site; assumed: with
+fewer, a mean says more about one patient or about noise than about the scanner."""
 
 _AHEAD: Final = timedelta(days=2)
-"""How far ahead of our clock a sample may be: a day of a far time zone, and a clock that is off."""
+"""How far ahead of our clock a sample may be: a day for a distant time zone, and a clock that is off."""
 
 
 class CalibrationSample(BaseModel):
@@ -32,11 +32,11 @@ class CalibrationSample(BaseModel):
     kind: SampleKind
     measured_at: datetime
     bias: float = Field(gt=-1, lt=10, allow_inf_nan=False)
-    """Shown over true, less one: +0.08 reads 8 % high."""
+    """Shown over true, minus one: +0.08 reads 8 % high."""
     sd: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
-    """SD of what was averaged, as a fraction of the true value; bounded like the bias."""
+    """SD of the averaged values, as a fraction of the true value; bounded like the bias."""
     n: int = Field(ge=1, le=2**31 - 1)
-    """How many voxels, spheres or patients are behind it; the largest is that of PostgreSQL's column."""
+    """Number of voxels, spheres or patients behind it; the maximum is that of PostgreSQL's column."""
     detail: dict[str, Any] = Field(default_factory=dict)
     """Numbers for the record: profile, recovery coefficients. No identifiers."""
 
@@ -47,7 +47,7 @@ class CalibrationSample(BaseModel):
             raise ValueError("the time needs a time zone")
         try:
             moment = value.astimezone(UTC)
-        except OverflowError:  # its offset leads out of the calendar
+        except OverflowError:  # its offset takes it out of the calendar
             raise ValueError("the time is not one of the calendar") from None
         if moment.year < FIRST_YEAR or moment > datetime.now(UTC) + _AHEAD:
             raise ValueError(f"the time is before {FIRST_YEAR} or has not come yet")
@@ -61,12 +61,12 @@ class CalibrationSample(BaseModel):
 
     @property
     def may_leave(self) -> bool:
-        """Whether enough is behind it to be sent from the site."""
+        """Whether it has enough values behind it to leave the site."""
         return self.n >= MINIMUM_COUNT[self.kind]
 
 
 def sample_of(measurement: Measurement, measured_at: datetime) -> CalibrationSample:
-    """The sample of a measurement. Raises `InputError` when it cannot be true or too little is behind it."""
+    """The sample of a measurement. Raises `InputError` if it cannot be true or has too little behind it."""
     try:
         sample = CalibrationSample(
             kind=measurement.kind, measured_at=measured_at, bias=measurement.bias, sd=measurement.sd,

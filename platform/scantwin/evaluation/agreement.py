@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LIMITS: Final = 1.96
-"""Bland-Altman limits hold 95 % of normal differences (Lancet 1986;1:307)."""
+"""Bland-Altman limits contain 95 % of normal differences (Lancet 1986;1:307)."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of predicted with true values [g/ml]."""
+    """Agreement of predicted with true values [g/ml]."""
 
     n: int
     bias: float
@@ -23,7 +23,7 @@ class Agreement:
     """Lower limit of agreement."""
     high: float
     ccc: float
-    """Lin's concordance correlation coefficient (Biometrics 1989;45:255): 1 is identity."""
+    """Lin's concordance correlation coefficient (Biometrics 1989;45:255): 1 means identical."""
 
 
 def agreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Agreement:
@@ -38,5 +38,5 @@ def agreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Agre
 
 
 def as_figures(found: Agreement) -> dict[str, float | int | None]:
-    """For JSON: what does not exist is null."""
+    """The figures for JSON: one that does not exist is null."""
     return {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}

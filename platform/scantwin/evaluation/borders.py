@@ -1,4 +1,4 @@
-"""Whether what was made anew shows: the jump across a region's border, the step from slice to slice."""
+"""Whether a regenerated region shows: the jump across its border, the step from slice to slice."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Axis = Literal[0, 1, 2]
 
 
 def border_jump(image: NDArray[np.generic], region: NDArray[np.bool_]) -> float:
-    """Mean absolute difference across the border of `region`, both (z, y, x), over neighbours in a slice.
+    """Mean absolute difference across the border of `region`, both (z, y, x), over neighbours within a slice.
 
-    In the image's unit, [HU] for a CT. NaN where the region has no border.
+    In the image's unit, [HU] for a CT. NaN if the region has no border.
     """
     pairs = [_pairs(np.asarray(image, np.float64), region, axis) for axis in (1, 2)]
     jumps = np.concatenate([difference[across] for difference, across, _ in pairs])
@@ -21,7 +21,7 @@ def border_jump(image: NDArray[np.generic], region: NDArray[np.bool_]) -> float:
 
 
 def slice_step(image: NDArray[np.generic], region: NDArray[np.bool_]) -> float:
-    """Mean absolute difference of neighbouring slices inside `region`; in the image's unit."""
+    """Mean absolute difference of neighbouring slices inside `region`, in the image's unit."""
     difference, _, both = _pairs(np.asarray(image, np.float64), region, 0)
     return float(difference[both].mean()) if both.any() else float("nan")
 

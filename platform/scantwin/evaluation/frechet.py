@@ -1,8 +1,8 @@
 """Frechet distance, 2.5D: slices of the three planes go through an extractor; Gaussians are compared.
 
-The extractor is named beside every figure. The one of the project's own is a small network with fixed random
-weights: its features tell levels and blur apart, not anatomy, so the figure is called FD, not FID, and is
-compared with figures of the same extractor only. Who has weights of a trained network gives them
+Every figure names its extractor. The project's own is a small network with fixed random weights. Its features
+tell levels and blur apart, not anatomy, so the figure is called FD, not FID, and is compared only with
+figures of the same extractor. Whoever has the weights of a trained network can use them
 (`pretrained_features`).
 """
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 _WIDTHS: Final = (24, 48, 64)
 _SEED: Final = 20250321
-"""Of the project's own extractor; part of its name."""
+"""Seed of the project's own extractor; part of its name."""
 _AT_ONCE: Final = 16
 """Slices that go through an extractor together."""
 _FEWEST_PIXELS: Final = 64
@@ -34,7 +34,7 @@ class Extractor(Protocol):
 
     name: str
     figure: str
-    """What the distance of its features is called: FID of a trained network's, else FD."""
+    """The name of its features' distance: FID for a trained network, else FD."""
 
     def __call__(self, slices: Tensor) -> Tensor:
         """(N, 1, H, W) with values in 0..1 -> (N, features)."""
@@ -43,7 +43,7 @@ class Extractor(Protocol):
 class RandomFeatures(nn.Module):
     """Convolutions with fixed random weights; means and deviations of the last one's channels.
 
-    Each halves what it sees: all three tell shapes of some twelve pixels, the first alone tells grain. Of
+    Each halves what it sees: all three tell shapes of some twelve pixels, the first alone tells grain. With
     the same seed the first layers are the same.
     """
 
@@ -69,8 +69,8 @@ class RandomFeatures(nn.Module):
     def forward(self, slices: Tensor, where: Tensor | None = None) -> Tensor:
         """(N, 1, H, W) -> (N, 2 * last width).
 
-        With `where` (N, 1, H, W), 1 or 0, means and deviations are taken there only: of a region in its own
-        surroundings. Cut out of them, its outline would be all that the deviations tell.
+        With `where` (N, 1, H, W), 1 or 0, means and deviations are taken there only: those of a region within
+        its surroundings. Of a region cut out of them, the deviations would tell the outline and nothing else.
         """
         x = slices
         for number, layer in enumerate(self.layers):
@@ -101,7 +101,7 @@ class Gaussian:
 
     @classmethod
     def together(cls, parts: Sequence[Gaussian], times: Sequence[int] | None = None) -> Gaussian:
-        """Of the slices of all `parts`, of each as many times as `times` says (once without it)."""
+        """The Gaussian of all slices of `parts`, each part counted as `times` says (once by default)."""
         whole = cls()
         for part, n in zip(parts, times if times is not None else [1] * len(parts), strict=True):
             if n and part._sum is not None and part._squares is not None:
@@ -123,7 +123,7 @@ class Gaussian:
 def slices_of(
     image: NDArray[np.float32], body: NDArray[np.bool_], value_range: tuple[float, float]
 ) -> Iterable[NDArray[np.float32]]:
-    """Every slice with tissue of the three planes of `image` (z, y, x), scaled to 0..1; air is 0."""
+    """Every slice of the three planes of `image` (z, y, x) with tissue, scaled to 0..1; air is 0."""
     low, high = value_range
     shown = np.where(body, np.clip((image - low) / (high - low), 0.0, 1.0), 0.0).astype(np.float32)
     for axis in range(3):
@@ -141,7 +141,7 @@ def gather(
     extractor: Extractor,
     every: int = 1,
 ) -> None:
-    """Adds the features of one patient's slices, or of every so many of them."""
+    """Adds the features of one patient's slices, or of every `every`-th of them."""
     chosen = islice(slices_of(image, body, value_range), 0, None, every)
     for _, plane in groupby(chosen, key=lambda one: one.shape):
         while some := list(islice(plane, _AT_ONCE)):
@@ -151,7 +151,7 @@ def gather(
 def frechet_distance(one: Gaussian, two: Gaussian) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (arXiv 1706.08500, eq. 6)."""
     (m1, c1), (m2, c2) = one.moments(), two.moments()
-    # tr (C1 C2)^(1/2) by the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2): no complex roots.
+    # tr (C1 C2)^(1/2) from the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2): no complex roots.
     values, vectors = np.linalg.eigh(c1)
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ c2 @ root), 0.0, None)).sum()

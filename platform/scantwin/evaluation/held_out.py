@@ -1,6 +1,6 @@
 """Measuring a system on held-out patients, in sums that sites can send and add up.
 
-Metrics are taken on each patient's own PET grid; the model works on its own grid and is moved there.
+Metrics are taken on each patient's own PET grid; the model's output on its working grid is resampled to it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from scantwin.translation.windows import districts_to_scan
 from scantwin.units import SUV_RANGE
 
 _FEWEST_VOXELS: Final = 5
-"""Of an organ on a PET's grid: the mean of fewer is mostly of its neighbours."""
+"""Voxels of an organ on a PET's grid below which its mean mostly reflects its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
     grid: Volume
 
     def masks(self) -> dict[str, NDArray[np.bool_]]:
-        """What is measured: the whole body, each district that is present, and lesions."""
+        """The regions to measure: the whole body, each district that is present, and lesions."""
         masks = {"whole-body": self.body}
         for district in DISTRICTS:
             mask = self.labels == DISTRICT_LABEL[district]
@@ -75,27 +75,27 @@ class Case:
 
     @cached_property
     def lesions_in_body(self) -> NDArray[np.bool_]:
-        """What is measured of lesions; none where they are not labelled."""
+        """The lesion voxels to measure; none if lesions are not labelled."""
         return np.zeros_like(self.body) if self.lesions is None else self.lesions & self.body
 
     @cached_property
     def likeness(self) -> im.Likeness:
-        """What structural similarity to the true PET is measured with."""
+        """Measures structural similarity to the true PET."""
         return im.Likeness(self.true, self.body)
 
     @cached_property
     def sphere_means(self) -> NDArray[np.float32]:
-        """Of the true PET [g/ml], for SUVpeak (z, y, x)."""
+        """Sphere means of the true PET [g/ml], for SUVpeak (z, y, x)."""
         return sphere_means(self.true, self.grid.spacing)
 
     @cached_property
     def to_be_found(self) -> list[Response]:
-        """What a reader would find in the true PET; nothing where lesions are not labelled."""
+        """What a reader would find in the true PET; nothing if lesions are not labelled."""
         return [] if self.lesions is None else responses(self.true, self.lesions_in_body, self.body)
 
 
 def case_of(study: PreparedStudy) -> Case:
-    """The patient on the PET's own grid. Raises the rejection `pair.far-apart` where no body is on it."""
+    """The patient on the PET's own grid. Raises the rejection `pair.far-apart` if no body lies on it."""
     if study.pet is None:
         raise ValueError("a study without PET cannot be measured against")
     pet = study.pet
@@ -121,7 +121,7 @@ def case_of(study: PreparedStudy) -> Case:
 
 
 def case_for(scanner: VirtualScanner, study: PreparedStudy) -> Case | None:
-    """The patient as far as the model says something about it; None where it says nothing."""
+    """The patient as far as the model predicts anything for them; None if it predicts nothing."""
     if not scanner.can_scan(study):
         return None
     try:
@@ -151,13 +151,13 @@ def measure(
     unsplit: int | None = None,
     advance: Advance = silent,
 ) -> Measured:
-    """Scans each study and compares with its PET; with `references` also the simple references.
+    """Scans each study and compares it with its PET; with `references`, the simple references too.
 
-    A study of which nobody has learnt a part (a leg alone, by a model of trunks) is left out, and so is the
-    part of a study that the recipe has no networks for.
+    A study of which no part has been learnt (a leg alone, by a model of trunks) is left out, as is any part
+    of a study that the recipe has no networks for.
     `trained` counts the patches behind each component; without it every component is taken as trained.
-    So many bodies as `unsplit` says (all without it), the smallest, are scanned again as ones that could not
-    be split: the error bar there is that of the whole body's own networks.
+    The `unsplit` smallest split bodies (all without it) are scanned again as if they could not be split: the
+    error bar there is that of the whole body's own networks.
     """
     record = {"patches": trained or dict.fromkeys(system.components(), 1)}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
@@ -201,7 +201,7 @@ def _add_errors(
 
 
 def say_reference(reference: str, statistics: Statistics, case: Case) -> NDArray[np.float32] | None:
-    """A reference's PET [g/ml] of a case: each district by its own statistics, else by the whole body's."""
+    """A reference's PET [g/ml] of a case: each district from its own statistics, else the whole body's."""
     out = np.zeros(case.hu.shape, np.float32)
     for district, mask in case.masks().items():
         if district == "lesions":

@@ -20,16 +20,16 @@ Mask = NDArray[np.bool_]
 _SSIM_WINDOW: Final = 7
 """Edge of SSIM's uniform window [voxels]."""
 _INNER: Final = (slice(_SSIM_WINDOW // 2, -(_SSIM_WINDOW // 2)),) * 3
-"""Where the window lies wholly inside the array."""
+"""Voxels around which the window lies wholly inside the array."""
 
 _SAMPLE: Final = _SSIM_WINDOW**3 / (_SSIM_WINDOW**3 - 1)
-"""From the window's own variance to that of what it is a sample of."""
+"""Factor from the window's own variance to the sample variance."""
 
 _SCALE_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of MS-SSIM, finest scale first (Wang 2003, 10.1109/ACSSC.2003.1292216)."""
+"""Weights of MS-SSIM, finest scale first (Wang 2003, 10.1109/ACSSC.2003.1292216)."""
 
 _LEAST_EDGE: Final = _SSIM_WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)
-"""Edge that the window needs to fit at the coarsest scale [voxels]: 112."""
+"""Edge below which the window does not fit at the coarsest scale [voxels]: 112."""
 
 
 def mae(predicted: Array, true: Array, mask: Mask) -> float:
@@ -45,22 +45,22 @@ def bias(predicted: Array, true: Array, mask: Mask) -> float:
 def psnr(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
     """Peak signal-to-noise ratio [dB] of the masked voxels, both clipped to `value_range` [g/ml].
 
-    NaN where one of them is.
+    NaN if one of them is NaN.
     """
     low, high = value_range
     error = np.clip(predicted[mask], low, high) - np.clip(true[mask], low, high)
     mean_square = float((error.astype(np.float64) ** 2).mean())
-    # Two equal images have no noise: 100 dB stands for that, and keeps means finite.
+    # Two equal images have no noise: 100 dB stands for that and keeps means finite.
     if mean_square == 0:
         return 100.0
-    # Not min(): of 100 and NaN that is 100, the figure of a perfect image.
+    # Not min(): of 100 and NaN it returns 100, the figure of a perfect image.
     return float(np.minimum(100.0, 10.0 * np.log10((high - low) ** 2 / mean_square)))
 
 
 def ssim(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, float] = SUV_RANGE) -> float:
     """Mean structural similarity over the mask.
 
-    NaN where the mask lies in the cropped border only, or a voxel of it is NaN.
+    NaN if the mask lies in the cropped border only, or one of its voxels is NaN.
     """
     likeness = Likeness(true, mask, value_range)
     values = likeness.map(predicted)[mask & likeness.known]
@@ -68,7 +68,7 @@ def ssim(predicted: Array, true: Array, mask: Mask, value_range: tuple[float, fl
 
 
 class Likeness:
-    """Structural similarity to one true image: what depends on that image alone is computed once.
+    """Structural similarity to one true image; what depends on that image alone is computed once.
 
     7-voxel uniform window, K1 0.01, K2 0.03, sample covariance. Both images are clipped to `value_range`
     [g/ml] and set to its minimum outside `body`.
@@ -79,7 +79,7 @@ class Likeness:
         self._true = self._shown(true)
 
     def map(self, predicted: Array) -> Array:
-        """At each voxel (z, y, x) of the body; NaN outside it and in the outer 3 voxels of the array."""
+        """Similarity at each voxel (z, y, x) of the body; NaN outside and in the array's outer 3 voxels."""
         luminance, structure = self._finest.against(self._shown(predicted))
         out = np.full(predicted.shape, np.nan, np.float32)
         out[self._finest.where] = luminance * structure
@@ -93,8 +93,8 @@ class Likeness:
     def multi_scale(self, predicted: Array) -> float:
         """MS-SSIM over the body: five scales, each half as fine as the one before.
 
-        A volume too small for the window at the coarsest scale (edges below 112 voxels) is continued by what
-        lies outside the body. NaN where no voxel of the body is left at a scale.
+        A volume too small for the window at the coarsest scale (edges below 112 voxels) is padded with the
+        value outside the body. NaN if no voxel of the body is left at a scale.
         """
         if not all(scale.where.any() for scale in self._scales):
             return float("nan")
@@ -113,7 +113,7 @@ class Likeness:
 
     @cached_property
     def _scales(self) -> list[_Scale]:
-        """Finest first."""
+        """The scales of `multi_scale`, finest first."""
         true = _continued(self._true, self._range[0])
         inside = _continued(self._body.astype(np.float64), 0.0)
         scales = [self._finest if true.shape == self._true.shape else _Scale(true, inside, self._range)]
@@ -128,7 +128,7 @@ class Likeness:
 
 
 class _Scale:
-    """The true image at one scale: its windows' means and variances where there is tissue."""
+    """The true image at one scale: means and variances of its windows where there is tissue."""
 
     def __init__(
         self, true: NDArray[np.float64], inside: NDArray[np.float64], value_range: tuple[float, float]
@@ -142,7 +142,7 @@ class _Scale:
         self._variance = _SAMPLE * (self._windowed(true * true) - self._mean**2)
 
     def against(self, image: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The luminance term, and the contrast and structure terms in one, at each voxel of `where`."""
+        """The luminance term and the product of contrast and structure terms, at each voxel of `where`."""
         mean, true_mean = self._windowed(image), self._mean
         variance = _SAMPLE * (self._windowed(image * image) - mean**2)
         both = _SAMPLE * (self._windowed(image * self._true) - mean * true_mean)
@@ -154,7 +154,7 @@ class _Scale:
 
 
 def _continued(image: NDArray[np.float64], value: float) -> NDArray[np.float64]:
-    """`image` in the middle of an array of at least `_LEAST_EDGE` voxels an edge, `value` around it."""
+    """`image` in the middle of an array of at least `_LEAST_EDGE` voxels an edge, padded with `value`."""
     missing = [max(_LEAST_EDGE - n, 0) for n in image.shape]
     return np.pad(image, [(n // 2, n - n // 2) for n in missing], constant_values=value)
 

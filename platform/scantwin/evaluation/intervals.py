@@ -1,4 +1,4 @@
-"""Whether stated intervals hold what they say: of voxels, of organ means, and by the SD that is stated."""
+"""Whether stated intervals hold the truth as often as they claim: by voxel, organ mean, and stated SD."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from scantwin.translation.uncertainty import DEVIATES, INTERVAL
 from scantwin.units import SUV_RANGE
 
 SIGMAS: Final = np.array([0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
-"""Where bins of the stated SD begin [g/ml]; the last is open."""
+"""Lower edges of the bins of the stated SD [g/ml]; the last bin is open."""
 
 
 class Intervals:
-    """Intervals of 80 % about what a model says, gathered patient by patient.
+    """Intervals of 80 % around a model's prediction, gathered patient by patient.
 
-    Truth is clipped to the declared range, as it was when the error bar was measured.
+    The truth is clipped to the declared range, as it was when the error bar was measured.
     """
 
     def __init__(self) -> None:
         self.voxels: list[float] = []
         """Per patient with a stated SD: share of the body's voxels whose true SUV lies in the interval."""
         self.organs: list[float] = []
-        """Per patient with such organs: share of those whose true mean lies in an interval about the mean
-        that was said, as wide as those of its voxels: what is wrong with an organ is wrong with all of it."""
+        """Per patient with such organs: share of them whose true mean lies in an interval around the
+        predicted mean, as wide as those of its voxels: an organ's error is common to all of it."""
         self.by_sigma = np.zeros((3, len(SIGMAS)))
-        """By the stated SD (bins from each of `SIGMAS` on): voxels, sum of squared errors, voxels inside."""
+        """By bin of the stated SD (`SIGMAS`): voxels, sum of squared errors, voxels inside the interval."""
 
     def add(
         self,
@@ -38,7 +38,7 @@ class Intervals:
         case: Case,
         organs: dict[str, NDArray[np.bool_]],
     ) -> None:
-        """Adds a patient: PET and its stated SD [g/ml], NaN where none is known; organs. Axes (z, y, x)."""
+        """Adds a patient: PET and its stated SD [g/ml], NaN where unknown; organs. Axes (z, y, x)."""
         error = predicted - np.clip(case.true, *SUV_RANGE)
         known = case.body & np.isfinite(std)
         off, sd = np.abs(error[known]), std[known]
@@ -57,7 +57,7 @@ class Intervals:
             self.organs.append(float(np.mean(held)))
 
     def report(self) -> dict[str, Any]:
-        """Shares inside with SD over patients, None where nothing was stated; errors by the stated SD."""
+        """Shares inside with SD over patients, None if nothing was stated; errors by the stated SD."""
         return {
             "interval": INTERVAL,
             "n": len(self.voxels),

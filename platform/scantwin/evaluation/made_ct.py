@@ -1,7 +1,7 @@
-"""Judging made CTs as a set: what regions they have, whether they follow a mask, whether they are copies.
+"""Judging made CTs as a set: which regions they have, whether they follow a mask, whether they are copies.
 
-Regions are told from CT numbers alone, by the same rules for real and made CTs, so that no network that was
-trained on one of them has a say.
+Regions come from CT numbers alone, by the same rules for real and made CTs, so that no network trained on one
+of them has a say.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from scantwin.imaging.organs import ORGAN_CLASSES, ORGAN_LABEL, OrganClass, clas
 from scantwin.imaging.volume import Volume
 
 TOLD: Final[tuple[OrganClass, ...]] = ("lung", "bone", "fat", "soft-tissue")
-"""Classes that CT numbers tell; `soft-tissue` is all that is neither of the others nor gas."""
+"""Classes that CT numbers tell apart; `soft-tissue` is all that is neither one of the others nor gas."""
 
 _SMALL: Final = (48, 12, 16)
-"""Voxels (z, y, x) of the small copies that are compared: some 40 mm of a whole body."""
+"""Voxels (z, y, x) of the small copies that are compared: some 40 mm each in a whole body."""
 _SOFT_HU: Final = (-160.0, 240.0)
-"""CT numbers beyond are clipped before comparing: lungs and bones must not drown the rest."""
+"""CT numbers are clipped to this before comparing: lungs and bones must not drown out the rest."""
 
 
 def told_regions(ct: Volume) -> dict[str, NDArray[np.bool_]]:
-    """Masks (z, y, x) of the body and of what its CT numbers [HU] tell."""
+    """Masks (z, y, x) of the body and of the regions that its CT numbers [HU] tell apart."""
     body = np.asarray(body_mask(ct), np.bool_)
     return {"body": body, **_by_class(classes_of_ct(np.asarray(ct.array, np.float32), body, ct.spacing))}
 
@@ -57,16 +57,16 @@ def litres(regions: dict[str, NDArray[np.bool_]], voxel_ml: float) -> dict[str, 
 
 
 def organ_means(hu: NDArray[np.generic], classes: NDArray[np.uint8]) -> dict[str, float]:
-    """Mean CT number [HU] inside each organ class of a mask that is there."""
+    """Mean CT number [HU] inside each organ class that a mask contains."""
     image = np.asarray(hu, np.float32)
     present = [name for name in ORGAN_CLASSES if (classes == ORGAN_LABEL[name]).any()]
     return {name: float(image[classes == ORGAN_LABEL[name]].mean()) for name in present}
 
 
 def small_copy(hu: NDArray[np.generic], body: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A body's CT [HU] in its own bounding box, brought to one small shape and clipped to soft tissue.
+    """A body's CT [HU], cropped to its bounding box, resized to one small shape and clipped to soft tissue.
 
-    Size and place no longer count: what is left is the anatomy, by which patients are compared.
+    Size and place no longer count: what remains is the anatomy, by which patients are compared.
     """
     occupied = np.argwhere(body) if body.any() else np.array([[0, 0, 0], np.array(body.shape) - 1])
     box = tuple(slice(int(a), int(b) + 1) for a, b in zip(occupied.min(0), occupied.max(0), strict=True))
@@ -76,7 +76,7 @@ def small_copy(hu: NDArray[np.generic], body: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def nearest(one: NDArray[np.float32], others: Sequence[NDArray[np.float32]]) -> float:
-    """Mean absolute difference [HU] of a small copy to the most similar of `others`, in tissue."""
+    """Mean absolute difference [HU], in tissue, between a small copy and the most similar of `others`."""
     return min(_difference(one, other) for other in others)
 
 

@@ -1,7 +1,7 @@
-"""The one place that tells systems that make PET from those that make CT: how each is measured and watched.
+"""How systems that make PET or CT are measured and watched: the only place that tells the two apart.
 
-A Translator is measured by scanning held-out patients (held_out). A Generator says itself what it gets wrong
-on a patient; here its figures become the same additive sums.
+A Translator is measured by scanning held-out patients (held_out). A Generator measures its own errors on a
+patient; here its figures become the same additive sums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scantwin.terminal import Advance, silent
 
 
 def training_statistics(system: System, studies: list[PreparedStudy]) -> Statistics:
-    """What the simple references of a Translator are made of; a Generator has none."""
+    """The training statistics behind a Translator's simple references; a Generator has none."""
     return references.training_statistics(studies) if isinstance(system, Translator) else {}
 
 
@@ -37,11 +37,11 @@ def measure(
     unsplit: int | None = None,
     advance: Advance = silent,
 ) -> Measured:
-    """Sums over held-out patients; a Translator's beside the references of `statistics`, if given.
+    """Sums over held-out patients; a Translator's beside those of the references, if `statistics` are given.
 
     `trained` counts the patches behind each component; without it every component is taken as trained.
-    `unsplit` is on how many patients a Translator's error bar for bodies that cannot be split is measured
-    (`held_out.measure`); on all if nothing is said.
+    `unsplit` is the number of patients on whom a Translator's error bar for bodies that cannot be split is
+    measured (`held_out.measure`); all by default.
     """
     if isinstance(system, Translator):
         return held_out.measure(
@@ -59,7 +59,7 @@ def measure(
 
 
 def time_to_measure(throwaway: System, studies: list[PreparedStudy]) -> float:
-    """About how long `measure` will take [s], from measuring one patient. `throwaway` is spoilt by it."""
+    """About how long `measure` will take [s], from measuring one patient. This spoils `throwaway`."""
     if throwaway.device.type != "cpu":
         measure(throwaway, studies[:1])  # a GPU's first use takes seconds that no later one takes
     if isinstance(throwaway, Translator):
@@ -73,9 +73,9 @@ def watch(
     system: System, cohort: Cohort, statistics: Statistics, *, budget_s: float | None,
     pictures: Path | None, pictures_every_s: float, scored: bool = True,
 ) -> Watcher:  # fmt: skip
-    """What looks at a training of `system`; a Translator's watch also chooses the step that is delivered.
+    """The watcher of a training of `system`; a Translator's also chooses the step that is delivered.
 
-    Without `scored` it takes pictures and no more: what is learnt is the same as without it.
+    Without `scored` it only takes pictures: what is learnt is the same as without it.
     """
     studies = [*cohort.held_out, *cohort.training]
     if isinstance(system, Translator):
@@ -92,7 +92,7 @@ def watch(
 class PictureWatch:
     """The `Watcher` of a Generator's training: pictures only, at most one in `pictures_every_s`.
 
-    No step is chosen by its error: of samples the blurred ones would win it. The average of the weights is
+    No step is chosen by its error, since the blurriest samples would win. The average of the weights is
     delivered.
     """
 
@@ -102,7 +102,7 @@ class PictureWatch:
     pictures_every_s: float = 60.0
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     takes_s: float = 0.0
-    """Pictures are no part of a budget."""
+    """Pictures do not count towards a budget."""
     _pictured: float = field(default_factory=time.monotonic)
 
     def due(self, before: float, now: float) -> bool:
@@ -111,7 +111,7 @@ class PictureWatch:
         return self.pictures is not None and time.monotonic() - self._pictured >= self.pictures_every_s
 
     def look(self, step: int, *, scored: bool = True) -> None:
-        """Takes a picture of what the averaged weights make if it is time; there is no score."""
+        """Takes a picture of what the averaged weights make, if it is time; there is no score."""
         del scored
         if self.pictures is None or not self.due(0.0, 1.0):
             return

@@ -1,7 +1,7 @@
-"""Features of a ResNet-50 that was trained elsewhere: with them a Frechet distance may be called FID.
+"""Features of a ResNet-50 trained elsewhere: with them a Frechet distance may be called FID.
 
-The weights are the user's own file. RadImageNet's are what public generators of CT volumes are compared by;
-ImageNet's are known as well. Nothing is downloaded.
+The weights are the user's own file. RadImageNet's are those by which public generators of CT volumes are
+compared; ImageNet's are recognised as well. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scantwin.errors import InputError
 from scantwin.files import sha256
 
 FEATURES: Final = 2048
-"""Of a slice: the channels of the last layer, averaged over the slice."""
+"""Features per slice: the channels of the last layer, averaged over the slice."""
 
 _LARGEST_FILE: Final = 256 * 2**20
 """Bytes: two and a half times what the weights take in float32."""
 _KERAS_EPSILON: Final = 1.001e-5
 """Added to variances where weights come from Keras (tensorflow/keras applications/resnet.py)."""
 _BGR_MEAN: Final = (0.406, 0.456, 0.485)
-"""Taken off the channels for RadImageNet, as in the evaluation scripts of MONAI's MAISI."""
+"""Subtracted from the channels for RadImageNet, as in the evaluation scripts of MONAI's MAISI."""
 _RGB_MEAN: Final = (0.485, 0.456, 0.406)
 _RGB_SD: Final = (0.229, 0.224, 0.225)
 """ImageNet's channels, as torchvision's weights expect them."""
@@ -37,7 +37,7 @@ _HINT: Final = (
 class PretrainedFeatures(nn.Module):
     """An `Extractor`: the ResNet-50 whose weights a safetensors file holds.
 
-    Convolutions with a bias tell a network that came from Keras, as RadImageNet's did: it halves an image in
+    Convolutions with a bias mark a network that came from Keras, as RadImageNet's did: it halves an image in
     the first convolution of a block, torchvision's in the second.
     """
 
@@ -81,14 +81,14 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _without_biases(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a convolution adds, its normalisation takes off again: the same network without biases."""
+    """The same network without biases: its normalisations would subtract again what a convolution adds."""
     kept = dict(arrays)
     for name, weight in arrays.items():
         layer, _, last = name.rpartition(".")
         bias = kept.pop(f"{layer}.bias", None) if last == "weight" and weight.dim() == 4 else None
         if bias is None:
             continue
-        # conv2 -> bn2; the first of a shortcut's two layers -> the second.
+        # conv2 -> bn2; in a shortcut, the first of its two layers -> the second.
         norm = f"{layer[:-1]}1" if "downsample" in layer else layer.replace("conv", "bn")
         mean = f"{norm}.running_mean"
         if mean not in kept or kept[mean].shape != bias.shape:
@@ -116,5 +116,5 @@ def _load(body: nn.Module, arrays: dict[str, Tensor], path: Path) -> None:
             raise InputError(f"{path} has {name} with the shape {shapes}: it is not a ResNet-50.", hint=_HINT)
         if not torch.isfinite(arrays[name]).all():
             raise InputError(f"{path} has numbers in {name} that are not finite.", hint=_HINT)
-    # A classifier on top and counts of batches are left aside.
+    # A classifier on top and the counts of batches are ignored.
     body.load_state_dict({name: arrays[name].float() for name in wanted}, strict=False)

@@ -1,6 +1,6 @@
-"""The simple references that every model stands beside: training mean, training median, HU curve.
+"""The simple references that every model is compared with: training mean, training median, HU curve.
 
-They are made from histograms that sites can send and add up: no scan is needed in one place.
+They are made from histograms that sites can send and add up: no scans are gathered in one place.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ REFERENCES: Final[tuple[Reference, ...]] = ("training-mean", "training-median", 
 Statistics = dict[str, NDArray[np.float64]]
 
 SUV_STEP: Final = 0.02
-"""Bin of the SUV histogram [g/ml]: the median is known to half of it."""
+"""Bin width of the SUV histogram [g/ml]: the median is known to half of it."""
 _SUV_BINS: Final = 1001  # 0..20 and one open bin
 HU_EDGES: Final = np.concatenate(
     [np.arange(-1024, -200, 50), np.arange(-200, 300, 10), np.arange(300, 1600, 50)]
 )
-"""Bins of the HU curve [HU]: fine over soft tissue, where most of the uptake is decided."""
+"""Lower edges of the HU curve's bins [HU]: fine over soft tissue, which decides most of the uptake."""
 
 
 def training_statistics(studies: list[PreparedStudy]) -> Statistics:
@@ -38,7 +38,7 @@ def training_statistics(studies: list[PreparedStudy]) -> Statistics:
         out[f"suv/{district}"] = np.zeros(_SUV_BINS)
         out[f"sum/{district}"] = np.zeros(2)
         out[f"curve/{district}"] = np.zeros((2, len(HU_EDGES)))
-    for study in studies:  # each is read once: together they may be more than memory holds
+    for study in studies:  # each is read only once: together they may be more than memory holds
         if study.suv is None:
             continue
         for district in study.boxes:
@@ -48,7 +48,7 @@ def training_statistics(studies: list[PreparedStudy]) -> Statistics:
             out[f"suv/{district}"] += np.bincount(bins, minlength=_SUV_BINS)
             out[f"sum/{district}"] += (suv.size, suv.sum())
             if not study.has_ct:
-                continue  # the air in its place says nothing of a CT number's uptake
+                continue  # the air in its place says nothing about the uptake of a CT number
             of_hu = _hu_bin(hu)
             out[f"curve/{district}"] += [
                 np.bincount(of_hu, weights=w, minlength=len(HU_EDGES)) for w in (np.ones_like(suv), suv)
@@ -59,7 +59,7 @@ def training_statistics(studies: list[PreparedStudy]) -> Statistics:
 def predict_reference(
     reference: Reference, statistics: Statistics, district: District, hu: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """What `reference` says of voxels with CT number `hu` [HU]: SUV [g/ml], same shape; None without data."""
+    """The SUV [g/ml] that `reference` predicts at CT numbers `hu` [HU], same shape; None without data."""
     count, total = statistics.get(f"sum/{district}", np.zeros(2))
     if count == 0:
         return None

@@ -30,12 +30,12 @@ Organs = tuple[Volume, dict[str, int]]
 
 
 _CLIPPED: Final = ("psnr", "ssim", "ms_ssim", "uncertainty", "frechet")
-"""Figures of both PETs as far as `SUV_RANGE` goes. All others are of the PETs as they are (sources.md, 6):
-what a tumour takes up beyond the range, and no model can say, is an error of the model."""
+"""Figures of both PETs clipped to `SUV_RANGE`. All others are of the PETs as they are (sources.md, 6): what a
+tumour takes up beyond the range, and no model can predict, is an error of the model."""
 
 
 class Patient(NamedTuple):
-    """Who is measured on, and where that patient's organs are, if it is known."""
+    """A patient to measure on, and where their organs are, if known."""
 
     study: PreparedStudy
     organs: Organs | None = None
@@ -50,13 +50,13 @@ def evaluate_studies(
     extractor: frechet.Extractor | None = None,
     left_out: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """The report: model and references beside each other, mean and SD over patients, by region and condition.
+    """The report: model and references side by side, mean and SD over patients, by region and condition.
 
-    All figures are of what the model says something about; what it never learnt is told in `warnings`, and
-    the name of a patient of whom it has learnt nothing goes to `left_out`. `patients` are taken one by one.
+    All figures are of what the model predicts anything for. `warnings` say what it never learnt, and the name
+    of a patient of whom it has learnt nothing goes to `left_out`. `patients` are taken one by one.
     `training` holds the training statistics behind the references; without them there are none.
-    `seed` fixes what a system draws; `extractor` is of the Frechet distance, by default the project's own.
-    Raises `InputError` where the model has learnt nothing of any patient.
+    `seed` fixes what a system draws; `extractor` is the Frechet distance's, by default the project's own.
+    Raises `InputError` if the model has learnt nothing of any patient.
     """
     gathered = _Gathered(scanner, training, seed, extractor or frechet.RandomFeatures())
     for patient in patients:
@@ -83,10 +83,10 @@ class _Gathered:
         self.intervals = Intervals()
         warning = warning_of(scanner.model)
         self.warnings = {} if warning is None else {warning: None}
-        """What must be said of the model, then what its scans warn of, in the order in which it came."""
+        """What must be said about the model, then the warnings of its scans, in order of appearance."""
 
     def add(self, patient: Patient) -> bool:
-        """Measures on one patient; False where the model has learnt nothing of what is seen of them."""
+        """Measures on one patient; False if the model has learnt nothing of what is seen of them."""
         study, organs = patient
         case = case_for(self.scanner, study)
         if case is None:
@@ -107,14 +107,14 @@ class _Gathered:
         return True
 
     def _references(self, case: Case) -> dict[str, NDArray[np.float32]]:
-        """The PET [g/ml] that each reference says (z, y, x)."""
+        """The PET [g/ml] that each reference predicts (z, y, x)."""
         if not self.training:
             return {}
         said = {name: say_reference(name, self.training, case) for name in REFERENCES}
         return {name: pet for name, pet in said.items() if pet is not None}
 
     def report(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole report."""
         tallies = self.tallies
         return {
             "n": tallies["model"].patients,
@@ -134,7 +134,7 @@ class _Gathered:
         }  # fmt: skip
 
     def _distances(self) -> dict[str, float | None]:
-        """Frechet distances to the true PET; None where there are too few slices to tell."""
+        """Frechet distances to the true PET; None if there are too few slices."""
         true = self.features["true"]
         # A PET of two or three slices has none that a network could be shown.
         return {
@@ -147,10 +147,10 @@ class _Gathered:
 def evaluate_generator(
     system: System, studies: Iterable[PreparedStudy], *, trained: dict[str, int] | None = None
 ) -> dict[str, Any]:
-    """What a system that makes CT gets wrong: its figures' mean, SD and patients behind them, by region.
+    """The errors of a system that makes CT: each figure's mean, SD and number of patients, by region.
 
     `studies` are taken one by one. `trained` counts the patches behind each component; without it every
-    component is taken as trained. Raises `InputError` where the system has learnt nothing of them.
+    component is taken as trained. Raises `InputError` if the system has learnt nothing of them.
     """
     metrics: dict[str, float] = defaultdict(float)
     count = 0

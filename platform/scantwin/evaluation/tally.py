@@ -45,33 +45,33 @@ class Tally:
         self.regions: dict[str, Values] = defaultdict(lambda: defaultdict(list))
         self.lesions: Values = defaultdict(list)
         self.lesion_patients: list[int] = []
-        """Whose each lesion is: the patient's place in the order of adding; parallel to lists of lesions."""
+        """The patient of each lesion, by order of adding; parallel to the lists of `lesions`."""
         self.pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         """Predicted and true SUVmean [g/ml] of lesions and organs."""
         self.peak_pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        """The same of SUVpeak."""
+        """The same for SUVpeak."""
         self.organs: Values = defaultdict(list)
         """Figures of each organ of each patient, whichever organ it is."""
         self.volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
         """Predicted and true MTV [ml] and TLG [g] of a patient's lesions."""
         self.found = np.zeros((len(RESPONSE), 3))
-        """Lesions found, lesions, false marks by threshold."""
+        """By threshold: lesions found, lesions, false marks."""
         self.truly_found = np.zeros((len(RESPONSE), 3))
-        """The same of the true PET: what there was to find."""
+        """The same for the true PET: what there was to find."""
         self.overlap: Values = defaultdict(list)
-        """Per patient: Dice and false volumes [ml] of what is above `SENSITIVITY_AT`, with the lesions."""
+        """Per patient: Dice and false volumes [ml] of what is above `SENSITIVITY_AT` against the lesions."""
         self.true_overlap: Values = defaultdict(list)
-        """The same of the true PET."""
+        """The same for the true PET."""
         self.patients = 0
         self.searched = 0
-        """Patients of whom lesions are labelled, if only that there are none."""
+        """Patients whose lesions are labelled, even if only to say that there are none."""
 
     def add(
         self, predicted: NDArray[np.float32], case: Case, organs: dict[str, NDArray[np.bool_]] | None = None
     ) -> None:
         """Adds a patient: predicted PET [g/ml] (z, y, x) and masks of organs, if there are any.
 
-        Raises `InputError` where the predicted PET has voxels in the body that are not numbers.
+        Raises `InputError` if the predicted PET has voxels in the body that are not numbers.
         """
         if not np.isfinite(predicted[case.body]).all():
             raise InputError(
@@ -141,7 +141,7 @@ class Tally:
             self.volumes[f"tlg, {name}"].append((said.tlg, true.tlg))
 
     def report(self) -> dict[str, Any]:
-        """Everything, mean and SD over patients with their number; `lesions` over lesions, `organs` over
+        """The whole report: mean, SD and number over patients; for `lesions` over lesions, for `organs` over
         every organ of every patient."""
         regions = {
             region: {m: spread(values[m]) for m in _METRICS if values[m]}
@@ -193,7 +193,7 @@ def _overlap(marked: NDArray[np.bool_], lesions: NDArray[np.bool_], voxel_ml: fl
 
 
 def _uptake(figures: Values) -> dict[str, Any]:
-    """Means over regions, their number and SD; null where there is none."""
+    """Means over regions, their number and SD; null if there are none."""
     return {
         "n": len(figures["mae"]),
         **{name: float(np.mean(figures[name])) if figures[name] else None for name in _UPTAKE_METRICS},
@@ -212,6 +212,6 @@ def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Mean and standard deviation over patients, and how many they are: of one the deviation is 0."""
+    """Mean, standard deviation and number of patients; the deviation of a single one is 0."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": float(np.mean(values)), "sd": sd, "n": len(values)}

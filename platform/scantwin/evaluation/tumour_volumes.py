@@ -1,4 +1,4 @@
-"""Volumes of uptake and finding lesions: MTV, TLG, Dice, false volumes, free-response points (sources.md, 6).
+"""Volumes of uptake and detection of lesions: MTV, TLG, Dice, false volumes, free response (sources.md, 6).
 
 All arrays have axes (z, y, x); PETs are SUV [g/ml].
 """
@@ -37,7 +37,7 @@ class Tumour:
 
 
 def tumour(suv: Array, region: Mask, voxel_ml: float, threshold: float | None = None) -> Tumour:
-    """MTV and TLG of `suv` in `region` from `threshold` [g/ml] on, or from 41 % of each lesion's maximum."""
+    """MTV and TLG of `suv` in `region`, at or above `threshold` [g/ml] or 41 % of each lesion's maximum."""
     inside = suv[region]
     if not inside.size:
         return Tumour(0.0, 0.0)
@@ -56,7 +56,7 @@ def _of_maximum(suv: Array, region: Mask) -> Array:
 
 
 def dice(predicted: Mask, true: Mask) -> float:
-    """Dice overlap; NaN where there is nothing to find (autoPET: undefined)."""
+    """Dice overlap; NaN if there is nothing to find (autoPET: undefined)."""
     if not true.any():
         return float("nan")
     return 2.0 * float((predicted & true).sum()) / float(predicted.sum() + true.sum())
@@ -65,7 +65,7 @@ def dice(predicted: Mask, true: Mask) -> float:
 def false_volumes(predicted: Mask, true: Mask, voxel_ml: float) -> tuple[float, float]:
     """False-positive and false-negative volume [ml]: components without any overlap with the other mask.
 
-    The latter is NaN where there is nothing to find.
+    The latter is NaN if there is nothing to find.
     """
     positive = _without_overlap(predicted, true) * voxel_ml
     return positive, _without_overlap(true, predicted) * voxel_ml if true.any() else float("nan")
@@ -89,7 +89,7 @@ class Response:
     """Lesions with a mark in them."""
     lesions: int
     false_marks: int
-    """Marks, each an 18-connected component, without any lesion in them."""
+    """Marks, each an 18-connected component, that contain no part of a lesion."""
 
 
 def responses(
@@ -97,7 +97,7 @@ def responses(
 ) -> list[Response]:
     """Free-response points of one patient: lesions found and false marks by threshold.
 
-    Normal hot organs (brain, bladder, heart) are marks too: the same for a real and a synthetic PET.
+    Hot normal organs (brain, bladder, heart) are marks too, in a real PET as in a synthetic one.
     """
     labels, count = ndimage.label(lesions & body, NEIGHBOURS)
     points = []

@@ -18,18 +18,18 @@ PEAK_RADIUS_MM: Final = float(np.cbrt(750.0 / np.pi))
 """Radius of a sphere of 1 ml [mm]: 6.20."""
 
 _SUB_POINTS: Final = 12
-"""Along each edge of a voxel: what a sphere holds of it is counted in these. On a PET's voxels, 5 mm at most,
-the sphere's volume is right to half a per cent."""
+"""Sample points along each edge of a voxel, which count how much of it lies in a sphere. On a PET's voxels, 5
+mm at most, the sphere's volume is right to half a per cent."""
 
 REAL_CHANGE: Final = (-0.25, 0.33)
-"""A relative change outside these limits is real, inside it is test-retest variability (sources.md, 6)."""
+"""A relative change outside these limits is real; inside, it is test-retest variability (sources.md, 6)."""
 
 Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Uptake:
-    """Of a region [g/ml]."""
+    """The uptake of a region [g/ml]."""
 
     mean: float
     maximum: float
@@ -38,12 +38,12 @@ class Uptake:
 
 @dataclass(frozen=True)
 class Compared:
-    """The uptake of one region: what was said and what is true."""
+    """The uptake of one region, predicted and true."""
 
     said: Uptake
     true: Uptake
     mae: float
-    """Over its voxels [g/ml]."""
+    """Mean absolute error over its voxels [g/ml]."""
 
     def figures(self) -> dict[str, float]:
         """Errors of SUVmean, SUVmax, SUVpeak [g/ml]; 1 if inside `REAL_CHANGE`, else 0."""
@@ -61,13 +61,13 @@ class Compared:
 
 
 def suv_peak(suv: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: Spacing) -> float:
-    """Mean of `suv` [g/ml] in a 1 ml sphere placed in `mask` to maximise it. Axes (z, y, x)."""
+    """The highest mean of `suv` [g/ml] in a 1 ml sphere centred in `mask`. Axes (z, y, x)."""
     near = _around(ndimage.find_objects(mask.view(np.uint8))[0], spacing_mm)
     return float(sphere_means(suv[near], spacing_mm)[mask[near]].max())
 
 
 def sphere_means(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
-    """Mean of `suv` [g/ml] in a 1 ml sphere about each voxel, of what lies in the volume. Axes (z, y, x)."""
+    """Mean of `suv` [g/ml] in the part of a 1 ml sphere around each voxel that is in the volume (z, y, x)."""
     kernel = peak_kernel(spacing_mm)
     weight = ndimage.convolve(np.ones(suv.shape, np.float32), kernel, mode="constant")
     total = ndimage.convolve(np.asarray(suv, np.float32), kernel, mode="constant")
@@ -76,7 +76,7 @@ def sphere_means(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.fl
 
 @lru_cache(maxsize=8)
 def peak_kernel(spacing_mm: Spacing) -> NDArray[np.float64]:
-    """Which share of each voxel lies in a 1 ml sphere about the middle one. Axes (z, y, x)."""
+    """The share of each voxel that lies in a 1 ml sphere around the middle one. Axes (z, y, x)."""
     at = [np.arange(-r, r + 1) * step for r, step in zip(_reach(spacing_mm), spacing_mm, strict=True)]
     within = (np.arange(_SUB_POINTS) + 0.5) / _SUB_POINTS - 0.5
     kernel = np.zeros([len(axis) for axis in at])
@@ -117,12 +117,12 @@ def _uptake(suv: NDArray[np.float32], spheres: NDArray[np.float32]) -> Uptake:
 
 
 def _reach(spacing_mm: Spacing) -> list[int]:
-    """Voxels from the one in a sphere's centre to the last that its surface cuts, along each axis."""
+    """Voxels along each axis from a sphere's centre to the last one that its surface cuts."""
     return [int(np.ceil(PEAK_RADIUS_MM / s - 0.5)) for s in spacing_mm]
 
 
 def _around(box: tuple[slice, ...], spacing_mm: Spacing) -> tuple[slice, ...]:
-    """`box` and what spheres about its voxels reach."""
+    """`box`, grown by the reach of spheres around its voxels."""
     return tuple(
         slice(max(one.start - r, 0), one.stop + r) for one, r in zip(box, _reach(spacing_mm), strict=True)
     )

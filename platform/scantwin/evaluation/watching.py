@@ -1,7 +1,7 @@
 """Watching a training: pictures for people, and which step's weights are worth delivering.
 
-With few studies a network overfits within minutes. The averaged weights are scanned with on held-out
-patients a few times; those are delivered whose error in the body is smallest without paying in lesions.
+With few studies a network overfits within minutes. So the averaged weights scan held-out patients a few
+times; those with the smallest error in the body, not gained at the cost of lesions, are delivered.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from scantwin.translation.virtual_scanner import VirtualScanner
 from scantwin.units import SUV_RANGE
 
 _SPACING: Final = 0.1
-"""Share of the training between two looks, at least."""
+"""Smallest share of the training between two looks."""
 
 _AFFORDED: Final = 0.15
-"""Share of a budget that looking may use up."""
+"""Share of a budget that looks may use up."""
 
 _CAUTION: Final = 1.2
-"""How much longer than expected measuring may take."""
+"""How many times longer than expected measuring may take."""
 
 _IN_LESIONS: Final = 0.92
-"""Lesion error, as a share of the HU curve's, above which a step pays for it in its score. Some way below 1,
-for a handful of held-out patients tell this share to a tenth at best, and a little more training costs the
+"""Lesion error, as a share of the HU curve's, above which it adds to a step's score. It is some way below 1,
+since a handful of held-out patients tell this share to a tenth at best, and a little more training costs the
 body little (7 of 28 real patients, steps 200 to 400: 0.84 to 0.85, in lesions 0.90 to 0.86)."""
 
 
@@ -53,18 +53,18 @@ class Watch:
 
     system: Translator
     held_out: list[PreparedStudy]
-    """Those that a step is scored on; without them there is no score."""
+    """The studies that a step is scored on; without them there is no score."""
     training: Statistics
-    """Training statistics: errors are judged beside the simple references."""
+    """Training statistics: errors are judged relative to the simple references."""
     shown: PreparedStudy | None
     """The patient in the pictures; none are taken without one."""
     pictures: Path | None = None
     """Folder of pictures; none without it."""
     pictures_every_s: float = 60.0
     budget_s: float | None = None
-    """With a budget the looks are spread so that they use up little of it."""
+    """With a budget, looks are spaced so that they use up little of it."""
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Step -> errors relative to the references: body beside the median, lesions beside the HU curve."""
+    """Step -> errors relative to the references: in the body to the median, in lesions to the HU curve."""
     takes_s: float = 0.0
     """How long the last score took [s]."""
     _score_now: bool = True
@@ -79,7 +79,7 @@ class Watch:
         return score or picture
 
     def look(self, step: int, *, scored: bool = True) -> float | None:
-        """Takes a picture if it is time; scores the system on the held-out patients unless only that was."""
+        """Takes a picture if it is time; scores the system on held-out patients unless only that was due."""
         if self._picture_due():
             self._take_picture(step)
         wanted, self._score_now = self._score_now and bool(self.held_out), True
@@ -117,8 +117,8 @@ class Watch:
         return _means(np.array(errors))
 
     def _errors(self, study: PreparedStudy, said: NDArray[np.float32]) -> tuple[float, float]:
-        """Mean absolute error [g/ml] in the body, as far as the recipe has districts for it, and in lesions
-        there; NaN where there are none."""
+        """Mean absolute error [g/ml] in the part of the body that the recipe has districts for, and in the
+        lesions there; NaN if there are none."""
         assert study.suv is not None  # noqa: S101 - held-out studies have a PET
         error = np.abs(said - np.clip(study.suv, *SUV_RANGE))
         inside = self._scanner.spoken_of(study).body
@@ -155,7 +155,7 @@ class Watch:
 
 
 def save_picture(picture: Image.Image, folder: Path, step: int) -> None:
-    """Saves a picture of a training in `folder`, both for their owner only: it shows a patient."""
+    """Saves a picture of a training in `folder`, both readable only by their owner: it shows a patient."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     save_png(picture, folder / f"step-{step:06d}.png").chmod(0o600)
 
@@ -163,7 +163,7 @@ def save_picture(picture: Image.Image, folder: Path, step: int) -> None:
 def time_to_measure(throwaway: Translator, held_out: list[PreparedStudy]) -> float:
     """About how long `held_out.measure` will take [s], from measuring the smallest patient.
 
-    The weights of `throwaway` are moved off zero: a network that says nothing may cost nothing.
+    The weights of `throwaway` are moved off zero first: a network of zeros may cost nothing.
     """
     if not held_out:
         return 0.0
@@ -178,7 +178,7 @@ def time_to_measure(throwaway: Translator, held_out: list[PreparedStudy]) -> flo
 
 
 def _means(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over patients of (patient, 2) errors; NaN where no patient has any."""
+    """Means over patients of (patient, 2) errors; NaN if no patient has any."""
     known = np.isfinite(errors)
     counts = np.where(known.any(0), known.sum(0), np.nan)
     return np.asarray(np.where(known, errors, 0.0).sum(0) / counts, np.float64)

@@ -1,11 +1,11 @@
-"""Merging what the sites trained: a weighted mean per component, in numpy and nothing else.
+"""Merging what the sites trained: a weighted mean per component, with numpy alone.
 
 A component's new tensor is
 
     new = old + sum_i(patches_i * delta_i) / sum_i(patches_i)
 
-over the sites that trained it, summed in float64 in the order of the sites' names: the same replies give
-the same bits, whatever order they arrived in. A component that nobody trained keeps its very bits.
+over the sites that trained it, summed in float64 in the order of the sites' names, so that the same replies
+give the same bits in whatever order they arrive. A component that nobody trained stays the same bit for bit.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def aggregate(components: Components, contributions: Iterable[Contribution]) -> 
 
 
 def add_patches(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    """Patches behind each component, with more of them."""
+    """The patches behind each component after `more` are added."""
     return {name: before.get(name, 0) + more.get(name, 0) for name in sorted({*before, *more})}
 
 
 def patches_per_component(contributions: Iterable[Contribution]) -> dict[str, int]:
-    """How many patches of all sites stand behind each component."""
+    """The number of patches behind each component, over all sites."""
     total: dict[str, int] = {}
     for one in contributions:
         total = add_patches(total, one.patches)

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CA_DAYS = 3650
-"""How long the authority is valid [days]: sites pin it by hand, so it is changed rarely."""
+"""Validity of the authority [days]: sites pin it by hand, so it changes rarely."""
 
 SERVER_DAYS = 397
-"""How long a server certificate is valid [days]: the CA/Browser Forum's longest until 2026 (398)."""
+"""Validity of a server certificate [days]: the CA/Browser Forum's longest until 2026 (398)."""
 
 RENEW_DAYS = 60
-"""So long before its end a server certificate is spoken of [days]: time for people to plan a restart."""
+"""How long before a server certificate expires we warn of it [days]: time for people to plan a restart."""
 
 THIS_MACHINE = ("localhost", "127.0.0.1")
-"""Names of every server certificate: the SuperLink listens there, and nginx calls it so."""
+"""Names in every server certificate: the SuperLink listens there, and nginx reaches it under them."""
 
 _RENEW = "scantwin consortium certificate makes another; with --host NAME for every name that sites use."
 _LOST = "Put a copy of it back; without one the consortium and every site's ca.crt must be made anew."
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
-_BACKDATE = timedelta(minutes=5)  # clocks of hospitals differ
+_BACKDATE = timedelta(minutes=5)  # hospitals' clocks differ
 
 
 def write_authority(folder: Path, *, name: str) -> None:
-    """Writes `ca.key` (owner only) and `ca.crt` of a new authority called `name`."""
+    """Writes `ca.key` (owner only) and `ca.crt` for a new authority called `name`."""
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority")])
     now = datetime.now(UTC)
@@ -62,7 +62,7 @@ def write_authority(folder: Path, *, name: str) -> None:
 def write_server_certificate(folder: Path, *, hosts: Sequence[str] = THIS_MACHINE) -> None:
     """Writes `server.key` (owner only) and `server.crt` for `hosts`, signed by the folder's authority.
 
-    Flower's clients check the subject alternative names, so each host name and address must be in it.
+    Flower's clients check the subject alternative names, so these must hold every host name and address.
     Raises `InputError` when the authority is damaged.
     """
     authority = _certificate(folder / "ca.crt", _LOST)
@@ -90,7 +90,7 @@ def write_server_certificate(folder: Path, *, hosts: Sequence[str] = THIS_MACHIN
 
 
 def check_host(host: str) -> str:
-    """The host name or address, if a certificate and nginx can hold it."""
+    """The host name or address, provided that a certificate and nginx can hold it."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -100,7 +100,7 @@ def check_host(host: str) -> str:
 
 
 def require_certificate(path: Path) -> None:
-    """Raises `InputError` unless `path` is a certificate as sites need it to trust the consortium."""
+    """Raises `InputError` unless `path` is a certificate by which sites can trust the consortium."""
     hint = "Ask the consortium for its ca.crt and give it with --ca."
     if not path.is_file():
         raise InputError(f"There is no certificate {path}.", hint=hint)
@@ -131,18 +131,18 @@ def server_hosts(folder: Path) -> tuple[str, ...]:
 
 
 def is_named(folder: Path, host: str) -> bool:
-    """Whether clients that call the server by `host` will find it in the folder's server certificate."""
+    """Whether the folder's server certificate covers `host`, the name by which clients call the server."""
     name = _general_name(host.lower())
     return name in [_general_name(known.lower()) for known in server_hosts(folder)]
 
 
 def server_certificate_ends(folder: Path) -> datetime:
-    """When the folder's server certificate ends: from then on nobody can connect."""
+    """When the folder's server certificate expires: from then on nobody can connect."""
     return _server_certificate(folder).not_valid_after_utc
 
 
 def ends_soon(end: datetime) -> str:
-    """A warning when a server certificate ends within `RENEW_DAYS`, or has; else nothing."""
+    """A warning if a server certificate expires within `RENEW_DAYS` or already has; else an empty string."""
     days = (end - datetime.now(UTC)).days
     if days >= RENEW_DAYS:
         return ""
@@ -162,7 +162,7 @@ def _certificate(path: Path, hint: str) -> x509.Certificate:
 
 
 def _key_of(certificate: x509.Certificate, path: Path, hint: str) -> ec.EllipticCurvePrivateKey:
-    """The private key at `path`. Raises `InputError` unless it is that of the certificate."""
+    """The private key at `path`. Raises `InputError` unless it belongs to the certificate."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
@@ -189,7 +189,7 @@ def write_site_key(path: Path, *, comment: str) -> Path:
 
 
 def read_site_key(path: Path) -> str:
-    """The public key in the file, as one line without its comment; refuses private and other keys."""
+    """The public key in the file, as one line without its comment; refuses private keys and other types."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -211,7 +211,7 @@ def read_site_key(path: Path) -> str:
 
 
 def pem_of(public_key: str) -> bytes:
-    """The public key of a site as Flower keeps it (`flwr.supercore.primitives.asymmetric`)."""
+    """A site's public key in the form in which Flower keeps it (`flwr.supercore.primitives.asymmetric`)."""
     key = serialization.load_ssh_public_key(public_key.encode())
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -234,7 +234,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _write_pair(
     folder: Path, stem: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
 ) -> None:
-    """Writes both aside and renames them together: a full disk leaves the former pair as it was."""
+    """Writes both files aside, then renames them together: a full disk leaves the former pair as it was."""
     aside_key = write_private(
         folder / f".{stem}.key.part",
         key.private_bytes(

@@ -1,4 +1,4 @@
-"""Jobs and replies to parts and back, and parts to Flower's records and back.
+"""Conversion of jobs and replies to parts and back, and of parts to Flower's records and back.
 
 Deltas may travel as float16: each tensor is divided by its largest magnitude first, so that the error is
 at most 2^-12 of that magnitude whatever the learning rate (plain float16 loses changes below 6e-8).
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
 
 Precision = Literal["float32", "float16"]
-"""How deltas travel."""
+"""The type in which deltas travel."""
 
 RECORD = "parts"
-"""The one record of our messages."""
+"""The name of the only record in our messages."""
 
 STYPE = "scantwin.parts"
-"""How Flower's arrays name our serialisation: Flower itself must never try to read them."""
+"""The name of our serialisation in Flower's arrays: Flower itself must never try to read them."""
 
 _COMPONENT = "component/"
 _STATISTIC = "statistics|"
@@ -72,7 +72,7 @@ def decode_reply(parts: Parts) -> SiteReply:
 
 
 def with_header(parts: Parts, header: BaseModel) -> Parts:
-    """The same parts under another header."""
+    """The same parts with another header."""
     return {**parts, HEADER: _header_bytes(header)}
 
 
@@ -82,7 +82,7 @@ def reply_header(parts: Parts) -> ReplyHeader:
 
 
 def pack(components: Components, statistics: Statistics, precision: Precision = "float32") -> bytes:
-    """All arrays as one safetensors blob; `float16` is for components only. Empty without any array."""
+    """All arrays as one safetensors blob, empty without any array; `float16` is for components only."""
     arrays: dict[str, NDArray[Any]] = {
         f"{_COMPONENT}{name}|{tensor}": np.asarray(array, order="C")
         for name, tensors in sorted(components.items())
@@ -96,7 +96,7 @@ def pack(components: Components, statistics: Statistics, precision: Precision = 
 
 
 def unpack(content: bytes) -> tuple[Components, Statistics]:
-    """The arrays of `pack`, float16 brought back to float32. Raises `PartsError`."""
+    """The arrays that `pack` packed, float16 converted back to float32. Raises `PartsError`."""
     try:
         arrays: dict[str, NDArray[Any]] = dict(safetensors_load(content))
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -172,7 +172,7 @@ def _read_arrays(parts: Parts) -> tuple[Components, Statistics]:
 
 
 def _halve(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """float32 arrays as float16, each divided by its largest magnitude; the divisors come along."""
+    """float32 arrays as float16, each divided by its largest magnitude, and the divisors with them."""
     scales = np.ones(len(arrays), np.float32)
     halves: dict[str, NDArray[Any]] = {}
     for position, name in enumerate(sorted(arrays)):
@@ -189,7 +189,7 @@ def _double(arrays: dict[str, NDArray[Any]], scales: NDArray[Any]) -> dict[str, 
     names = sorted(name for name, array in arrays.items() if array.dtype == np.float16)
     if scales.shape != (len(names),) or scales.dtype != np.float32:
         raise PartsError("its scales do not match its arrays")
-    # A scale from a hostile site may overflow: validation refuses what is not finite.
+    # A hostile site's scale may overflow: validation refuses what is not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         return {
             name: np.asarray(arrays[name].astype(np.float32) * scale)

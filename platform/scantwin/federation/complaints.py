@@ -1,4 +1,4 @@
-"""Why a program ended, out of what it wrote: the lines of Flower and of its server that tell of trouble."""
+"""Why a program ended, found in its output: the lines in which Flower or its server reports trouble."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 LONGEST: Final = 300
-"""Letters of a complaint at most: a line of a terminal, not a page."""
+"""Longest complaint [letters]: a line of a terminal, not a page."""
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LEVEL: Final = re.compile(
@@ -17,16 +17,16 @@ _LEVEL: Final = re.compile(
 _CHATTER: Final = re.compile(
     r"\s|\d{4}-\d\d-\d\d \d\d:\d\d|Traceback \(most recent|For more information, visit|$"
 )
-"""Frames of a traceback, and lines of our own logs: they are about jobs, and may name a study's folder."""
+"""Traceback frames and lines of our own logs: they are about jobs and may name a study's folder."""
 
 _SECRET: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)|[A-Za-z0-9_+=-]{40,}")
-"""A password in a URL; what is long and of one piece may be a token."""
+"""A password in a URL, or any long unbroken string, which may be a token."""
 
 
 def complaint(output: str) -> str:
     """What a program complained of in its output, as one line: "" if it did not.
 
-    It is the last ERROR and what follows it; where there is none the last line, such as a traceback's.
+    This is the last ERROR with the lines after it; without an ERROR, the last line, such as a traceback's.
     """
     heard: list[str] = []
     fault = False

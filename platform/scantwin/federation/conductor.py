@@ -1,6 +1,6 @@
 """The consortium's process that starts a ServerApp for each run (`python -m scantwin.federation.conductor`).
 
-Each run has a process of its own (`--run`), which gets its token on standard input, never on a command line.
+Each run has its own process (`--run`), which gets its token on standard input, never on a command line.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from scantwin.federation.ticket import read_ticket
 log = logging.getLogger("scantwin.federation")
 
 MODULE = "scantwin.federation.conductor"
-"""This module: its name is `__main__` while it runs."""
+"""This module by name, since its `__name__` is `__main__` while it runs."""
 
 SERVER_TASK = "flwr-serverapp"
 """The only kind of task that a consortium executes (`flwr.supercore.constant.TaskType.SERVER_APP`)."""
 
 
 def conduct(address: str, ca: Path, secret: bytes) -> None:
-    """Starts a process for each run that the SuperLink has for us, for ever."""
+    """Starts a process for each run that the SuperLink hands us, for ever."""
     running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(token: str) -> None:
@@ -54,7 +54,7 @@ def conduct(address: str, ca: Path, secret: bytes) -> None:
 
 
 def _tell_of_its_end(address: str, ca: Path, token: str, code: int) -> None:
-    """Says at once that a ServerApp's process is gone: Flower alone would notice after a minute."""
+    """Reports at once that a ServerApp's process is gone; Flower alone would notice after a minute."""
     from flwr.common.constant import SubStatus
     from flwr.proto.runtime_pb2 import PushTaskOutputRequest
     from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor
@@ -68,16 +68,16 @@ def _tell_of_its_end(address: str, ca: Path, token: str, code: int) -> None:
     client = runtime_client(
         address, ca, component="flwr-serverapp", interceptor=RuntimeTokenHttpInterceptor(token), give_up_s=5.0
     )
-    with suppress(HTTPError):  # one that ended itself has told, and its token is not valid any more
+    with suppress(HTTPError):  # one that ended itself has reported it, and its token is no longer valid
         client.PushTaskOutput(request)
     client.close()
 
 
 def run_one(address: str, ca: Path, token: str) -> None:
-    """Runs one ServerApp as Flower does, after a look into its bundle. It ends the process."""
+    """Runs one ServerApp as Flower does, after a check of its bundle. Ends the process."""
     from flwr.supercore.logger import mirror_output_to_queue
 
-    # The package exports a function of the same name, so the module is asked for by its full name.
+    # The package exports a function of the same name, so the module is imported by its full name.
     runtime: Any = importlib.import_module("flwr.superlink.runtime.run_serverapp")
     install = runtime.install_from_fab
 

@@ -6,7 +6,7 @@ $SCANTWIN_HOME/consortium/
     server.crt, server.key    the SuperLink's certificate
     superexec.secret          what the conductor signs its requests with (owner only)
     link.db                   Flower's own state: a run survives a crash of the SuperLink
-    tickets/                  of each run: its ticket, and statistics of its sites until it is finished
+    tickets/                  each run's ticket, and its sites' statistics until it is finished
     logs/, flwr-home/
 """
 
@@ -38,7 +38,7 @@ DEFAULT_PORT = 9443
 """The SuperLink's port."""
 
 START_S = 60.0
-"""How long the SuperLink may take until it answers [s]: it makes its tables at the first start."""
+"""How long the SuperLink may take to answer [s]: at its first start it creates its tables."""
 
 _FOLDERS = ("tickets", "logs", "flwr-home")
 
@@ -49,7 +49,7 @@ class ConsortiumConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,53}$")
-    """With " authority" behind it a common name of X.509, which has 64 letters at most (RFC 5280)."""
+    """With " authority" appended it is an X.509 common name, which has at most 64 letters (RFC 5280)."""
     host: str = "127.0.0.1"
     """Keep it on loopback: whoever reaches the SuperLink itself can start runs (docs/federation.md)."""
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
@@ -88,13 +88,13 @@ class Consortium:
         write_authority(folder, name=name)
         write_server_certificate(folder, hosts=tuple(names))
         write_private(folder / "superexec.secret", secrets.token_bytes(32))
-        # The last file makes it a consortium: an interrupted init can be repeated.
+        # Written last, this file makes it a consortium: an interrupted init can be repeated.
         write_json(folder / "consortium.json", config.model_dump(mode="json"))
         return cls(folder, config)
 
     @classmethod
     def open(cls, home: Path | None = None) -> Consortium:
-        """Opens the consortium of this machine."""
+        """Opens the consortium on this machine."""
         path = _folder(home) / "consortium.json"
         try:
             return cls(path.parent, ConsortiumConfig.model_validate(json.loads(path.read_text())))
@@ -108,8 +108,8 @@ class Consortium:
     def renew_certificate(self, hosts: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Writes a new server certificate of the same authority; returns its names: the former and `hosts`.
 
-        Of one that is damaged or gone the former are this machine's. Sites keep their ca.crt. Programs that
-        run go on with the former one until they are started again.
+        If the former certificate is damaged or gone, its names are taken as `THIS_MACHINE`. Sites keep their
+        ca.crt. Running programs go on with the former certificate until they are restarted.
         """
         try:
             former = server_hosts(self.folder)
@@ -131,12 +131,12 @@ class Consortium:
 
     @property
     def flower_home(self) -> Path:
-        """Flower's own folder of the consortium, with the `config.toml` of the `flwr` command."""
+        """Flower's own folder for the consortium, with the `config.toml` of the `flwr` command."""
         return self.folder / "flwr-home"
 
     @property
     def tickets(self) -> Path:
-        """The job tickets of its runs."""
+        """The folder of its runs' job tickets."""
         return self.folder / "tickets"
 
     def statistics_of(self, run_id: str) -> Path:
@@ -144,11 +144,11 @@ class Consortium:
         return self.tickets / run_id / "statistics.safetensors"
 
     def check(self) -> None:
-        """Raises `InputError` when a certificate is damaged: its programs would be started for ever."""
+        """Raises `InputError` if a certificate is damaged: its programs would be restarted for ever."""
         check_certificates(self.folder)
 
     def require_free_port(self) -> None:
-        """Raises `ResourceError` when something listens on our port already."""
+        """Raises `ResourceError` if something already listens on our port."""
         choose = f"Write another port into {self.folder / 'consortium.json'} (and the gateway's file anew)"
         require_free_port(self.config.host, self.config.port, what="The SuperLink", choose=choose)
 
@@ -178,7 +178,7 @@ class Consortium:
         return [link, conductor]
 
     def wait_until_up(self, link: Child) -> None:
-        """Waits until the SuperLink answers. Raises `ResourceError` with its last words when it does not."""
+        """Waits until the SuperLink answers. Raises `ResourceError` with its last words if it does not."""
         if not wait_for_port(self.config.host, self.config.port, timeout_s=START_S, child=link):
             raise ResourceError(
                 f"The SuperLink did not start: {link.last_words(3) or 'it said nothing'}",

@@ -27,10 +27,10 @@ from scantwin.store.lifecycles import transition
 from scantwin.store.models import CalibrationSample, Site
 
 _KEY_IN_USE: Final = "Public key already in use"
-"""Flower's words for a key that its SuperLink knows (`flwr.supercore.error.catalog`)."""
+"""Flower's message about a key that its SuperLink already knows (`flwr.supercore.error.catalog`)."""
 
 FIRST_ZONE: Final = timedelta(hours=14)
-"""The time zone where a day begins first, before UTC: no place on Earth has a later date."""
+"""Offset of the time zone where each day begins first, ahead of UTC: no place on Earth has a later date."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -38,10 +38,10 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 def enrol(
     consortium: Consortium, database: Database, name: str, key: Path, *, kind: str | None = None
 ) -> Site:
-    """Enrols a site by its public key. The same site with the same key is enrolled once.
+    """Enrols a site by its public key. The same site with the same key is enrolled only once.
 
-    `kind` is one of `KINDS`, and may be another than before; None leaves it, a new site is a hospital then.
-    Raises `InputError` when the name or the key is another site's.
+    `kind` is one of `KINDS` and may differ from before; None keeps it, and makes a new site a hospital.
+    Raises `InputError` if the name or the key belongs to another site.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -77,7 +77,7 @@ def enrol(
 
 
 def _of_kind(database: Database, site: Site, kind: str | None) -> Site:
-    """The site, which is of this kind from now on."""
+    """The site, after its kind was set to `kind`; None leaves it."""
     if kind is None or kind == site.kind:
         return site
     with database.session() as session:
@@ -88,7 +88,7 @@ def _of_kind(database: Database, site: Site, kind: str | None) -> Site:
 
 
 def suspend(database: Database, name: str, reason: str) -> Site:
-    """Leaves a site out of every round until it is readmitted; `reason` goes into the audit log."""
+    """Excludes a site from every round until it is readmitted; `reason` goes into the audit log."""
     return _move(database, name, "suspended", reason)
 
 
@@ -98,10 +98,10 @@ def readmit(database: Database, name: str, reason: str) -> Site:
 
 
 def log_event(database: Database, name: str, event: str, on: date | None, reason: str) -> date:
-    """Notes what makes a site's control charts start anew: one of `RESTARTS`, from the day it was done.
+    """Records what makes a site's control charts start afresh: one of `RESTARTS`, from the day it was done.
 
-    Without `on` it is now: what was measured earlier today lies before it. Days are those of this machine's
-    calendar; returns the day.
+    Without `on` it counts from now: what was measured earlier today lies before it. Days are those of this
+    machine's calendar; returns the day.
     """
     if event not in RESTARTS:
         raise InputError(
@@ -123,10 +123,10 @@ def log_event(database: Database, name: str, event: str, on: date | None, reason
 
 
 def withdraw(database: Database, name: str, sample: str, reason: str) -> CalibrationSample:
-    """Takes one calibration sample of a site out of its charts; `reason` goes into the audit log.
+    """Removes one calibration sample of a site from its charts; `reason` goes into the audit log.
 
-    `sample` is its id or how that begins, as the dashboard shows it. Nothing is deleted, and measuring the
-    scan again does not bring it back: with another truth it is another sample.
+    `sample` is its id, or the start of it, as the dashboard shows it. Nothing is deleted, and measuring the
+    scan again does not bring it back; with another truth it is another sample.
     """
     with database.session() as session:
         site = _known(session, name)
@@ -146,10 +146,10 @@ def withdraw(database: Database, name: str, sample: str, reason: str) -> Calibra
 
 
 def _begin_of(day: date) -> datetime:
-    """When `day` began by this machine's calendar: before all that was measured on it."""
+    """The start of `day` in this machine's calendar, before everything that was measured on it."""
     midnight = datetime.combine(day, time()).astimezone(UTC)
-    # A scan of another day than today is put at that day's noon, UTC (`scantwin site qc --when`): where days
-    # begin first, that of the day before lies behind this midnight.
+    # A scan of another day than today is dated noon UTC of that day (`scantwin site qc --when`): in the zones
+    # where days begin first, noon of the day before comes after this midnight.
     return max(midnight, datetime.combine(day, time(12, 30), UTC) - timedelta(days=1))
 
 
@@ -178,17 +178,17 @@ def _move(database: Database, name: str, status: str, reason: str) -> Site:
 
 
 def _is_registered(consortium: Consortium, node_id: str) -> bool:
-    """Whether the SuperLink knows this node: its own database may have been made anew."""
+    """Whether the SuperLink knows this node: its own database may have been recreated."""
     consortium.require_running()
     nodes = call_flwr(consortium.flower_home, "supernode", "list", CONNECTION)["nodes"]
     return any(str(node["node-id"]) == node_id for node in nodes)
 
 
 def _node_of(consortium: Consortium, public_key: str) -> str:
-    """The node id of this key: a new one, or that of an enrolment that our database does not know of.
+    """The node id of this key: a new one, or that of an enrolment unknown to our database.
 
-    An enrol that was killed after its first half, or a database that was made anew, leave the key with the
-    SuperLink, which gives it no second id. Flower lists nodes without their keys; its own table has both.
+    After an enrol that was killed halfway, or after our database was recreated, the SuperLink still has the
+    key and gives it no second id. Flower lists nodes without their keys; its own table has both.
     """
     try:
         return _register(consortium, public_key)
@@ -212,12 +212,12 @@ def _registered(link: Path, public_key: str) -> str | None:
             row = table.execute(query, (pem_of(public_key),)).fetchone()
     except sqlite3.Error:
         return None
-    # Flower writes its unsigned ids as the signed numbers with the same bits.
+    # Flower stores its unsigned ids as the signed numbers with the same bits.
     return None if row is None else str(int(row[0]) % 2**64)
 
 
 def _register(consortium: Consortium, public_key: str) -> str:
-    """The node id that the SuperLink gives to this key."""
+    """Registers this key with the SuperLink; returns the node id that it gives."""
     consortium.require_running()
     with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
         path = Path(folder) / "key.pub"

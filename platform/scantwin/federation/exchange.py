@@ -1,4 +1,4 @@
-"""One exchange over Flower: each site gets its job, each answers once, nothing can make us wait for ever."""
+"""One exchange over Flower: each site gets its job and answers once, and nothing makes us wait for ever."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from flwr.app import Message
 
 POLL_S = 0.2
-"""How often replies are asked for [s]; Flower's own helper waits 3 s."""
+"""How often we ask for replies [s]; Flower's own helper waits 3 s."""
 
 RETURN_S = 120.0
-"""How long a site that fell silent may stay away when all others have answered [s].
+"""How long a site that fell silent may stay away once all others have answered [s].
 
-Flower refuses the key of a SuperNode that crashed for up to about 70 s.
+After a crash, Flower refuses the key of a SuperNode for up to about 70 s.
 """
 
 GRACE_S = 10.0
-"""How long the first exchange waits for the rest when enough sites are online [s]."""
+"""How long the first exchange waits for the remaining sites once enough are online [s]."""
 
 ATTEMPTS = 4
-"""How often a site is asked in one exchange: it answers from its outbox when it had finished before."""
+"""Most times that a site is asked in one exchange; if it had already finished, its outbox answers."""
 
 REFUSED_BY_SITE = 1000
-"""Error code of a site that will not do the job; Flower's own codes are below 100."""
+"""Error code of a site that refuses the job; Flower's own codes are below 100."""
 
-# Flower's codes for a message or a node that was lost, in which case asking again helps:
+# Flower's codes for a lost message or a lost node, where asking again helps:
 # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE, CLIENT_APP_CRASHED.
 _LOST = frozenset({3, 4, 5, 8})
 
@@ -47,7 +47,7 @@ class Link(Protocol):
         """The nodes that are online."""
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Sends messages; their ids in the same order."""
+        """Sends messages; returns their ids in the same order."""
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that have arrived for these messages."""
@@ -55,13 +55,13 @@ class Link(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one site in one exchange: its parts, or the reason why there are none."""
+    """What one site gave in one exchange: its parts, or the reason why there are none."""
 
     site: str
     parts: Parts | None = None
     reason: str = ""
     refused: bool = False
-    """The site answered, and said no or failed."""
+    """The site answered, but refused or failed."""
     bytes_out: int = 0
     bytes_in: int = 0
     seconds: float = 0.0
@@ -81,7 +81,7 @@ class _Ask:
 def wait_for_sites(
     link: Link, members: Mapping[str, int], *, quorum: int, wait_s: float, grace_s: float = GRACE_S
 ) -> list[str]:
-    """The sites that are online, sorted: all members, or `quorum` after a grace, or fewer when time is up."""
+    """The online sites, sorted: all members, or a `quorum` after a grace period, or fewer when time is up."""
     start = time.monotonic()
     enough_since: float | None = None
     while True:
@@ -102,11 +102,11 @@ def exchange(
     link: Link, members: Mapping[str, int], jobs: Mapping[str, Parts], *, kind: str, group: str,
     deadline_s: float, return_s: float = RETURN_S, on_answer: Callable[[Answer], None] = lambda _answer: None,
 ) -> list[Answer]:  # fmt: skip
-    """Sends each site its job and collects the answers, sorted by site; after `deadline_s` without the rest.
+    """Sends each site its job; returns the answers, sorted by site, waiting `deadline_s` at most for them.
 
     A reply is attributed by the message that it answers: an error of the link itself comes from node 1. Only
-    nodes that are online are asked, and those that were lost are asked again when they return. A site that
-    was never reached is given up as soon as all others have answered.
+    online nodes are asked, and those that were lost are asked again when they return. A site that was never
+    reached is given up as soon as all others have answered.
     """
     end = time.monotonic() + deadline_s
     waiting = {site: _Ask(site, members[site], parts) for site, parts in jobs.items()}
@@ -161,7 +161,7 @@ def _send(link: Link, asks: list[_Ask], sent: dict[str, str], kind: str, group: 
 
 
 def _read(ask: _Ask, reply: Message) -> Answer | None:
-    """The answer in a reply; None when the site has to be asked again."""
+    """The answer in a reply; None if the site has to be asked again."""
     if reply.has_error():
         code, words = reply.error.code, (reply.error.reason or "").strip()
         if code in _LOST:

@@ -22,9 +22,9 @@ TASK_POLL_S = 0.2
 """How often the SuperExec asks for work [s]; Flower's default of 1 s is felt at the start of every run."""
 
 HEARTBEAT_S = 15
-"""How often a site's programs say that they live [s]; after two that are missed they are taken for dead.
+"""How often a site's programs send a heartbeat [s]; after two missed ones they count as dead.
 
-Flower's 30 s mean that a site that crashed is missed for a minute, and its key refused for as long.
+With Flower's 30 s, a site that crashed is missed only after a minute, and its key is refused for as long.
 """
 
 _BEATING = (
@@ -37,7 +37,7 @@ _BEATING = (
 _CALL_TIMEOUT_S = 180.0
 
 _HERE = "127.0.0.1,localhost,::1"
-"""What no proxy may come between: Flower's programs talk to each other over loopback."""
+"""Hosts that are always called without a proxy: Flower's programs talk to each other over loopback."""
 
 
 def flower_env(flower_home: Path) -> dict[str, str]:
@@ -49,7 +49,7 @@ def flower_env(flower_home: Path) -> dict[str, str]:
         **os.environ,
         "no_proxy": direct,
         "NO_PROXY": direct,
-        # Flower starts its helpers by name: they must be those beside our interpreter.
+        # Flower starts its helpers by name: PATH must lead to those beside our interpreter.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "FLWR_HOME": str(flower_home),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -62,16 +62,16 @@ def flower_env(flower_home: Path) -> dict[str, str]:
 
 
 def through_proxy(host: str) -> bool:
-    """Whether Flower's programs, as we start them, call `host` through a proxy of the environment."""
+    """Whether Flower's programs, as we start them, call `host` through a proxy from the environment."""
     proxies = getproxies().keys() & {"https", "all"}
     return bool(proxies) and host not in _HERE.split(",") and not proxy_bypass(host)
 
 
 def wait_less() -> None:
-    """Makes this process look again soon for an object that is a few milliseconds late.
+    """Makes this process retry soon when an object is a few milliseconds late.
 
-    Flower tells of a message before its objects have arrived and then waits 1, 2, 4 .. s for them, which
-    cost 3 s in every exchange here. The limit of tries goes with it; that of time (2 h) stays.
+    Flower announces a message before its objects have arrived and then waits 1, 2, 4 .. s for them, which
+    cost 3 s in every exchange here. The limit on tries is removed as well; that on time (2 h) stays.
     """
     from flwr.supercore.inflatable import inflatable_utils as objects
 
@@ -81,7 +81,7 @@ def wait_less() -> None:
 
 
 def beat_faster() -> None:
-    """Makes this process, a SuperNode or its worker, beat every `HEARTBEAT_S`."""
+    """Makes this process, a SuperNode or its worker, send a heartbeat every `HEARTBEAT_S`."""
     for name in _BEATING:
         module = importlib.import_module(name)
         assert hasattr(module, "HEARTBEAT_DEFAULT_INTERVAL"), name  # noqa: S101 - another Flower
@@ -89,7 +89,7 @@ def beat_faster() -> None:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether a call that failed so may succeed when it is made again: no answer, or the server's own fault.
+    """Whether a call that raised `error` may succeed on a retry: no answer, or the server's own fault.
 
     Flower answers 500 to whatever it did not foresee, such as a database that was locked for five seconds.
     """
@@ -112,7 +112,7 @@ def write_connection(flower_home: Path, address: str, ca: Path) -> None:
 
 
 def call_flwr(flower_home: Path, *arguments: str) -> dict[str, Any]:
-    """Runs `flwr ... --format json` and returns its answer. Raises `FederationError` with its own words."""
+    """Runs `flwr ... --format json` and returns its answer. Raises `FederationError` with Flower's words."""
     argv = [program("flwr"), *arguments, "--format", "json"]
     try:
         done = subprocess.run(

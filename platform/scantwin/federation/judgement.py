@@ -23,7 +23,7 @@ class Outcome:
     status: UpdateStatus
     reason: str = ""
     reply: SiteReply | None = None
-    """The checked reply, when it was accepted."""
+    """The checked reply, if it was accepted."""
 
     @property
     def site(self) -> str:
@@ -60,5 +60,5 @@ def _judge_one(answer: Answer, expected: Expected, limits: Limits) -> Outcome:
 
 
 def _plain(words: str) -> str:
-    """Words of a site without control characters: PostgreSQL stores no NUL, a terminal obeys the rest."""
+    """A site's words without control characters: PostgreSQL stores no NUL, and a terminal obeys the rest."""
     return "".join(one if one.isprintable() else " " for one in words)

@@ -1,7 +1,7 @@
-"""The sites' training statistics of a run, kept beside its ticket until it is finished.
+"""The sites' training statistics of a run, kept beside its ticket until the run is finished.
 
-A run that goes on after a kill sums those of sites that answer no more. Model versions hold sums over all
-sites only: they are copied to clinics, whom a single site's are no business of.
+A run resumed after a kill can still sum those of sites that no longer answer. Model versions hold only sums
+over all sites: they are copied to clinics, which have no business with the statistics of a single site.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger("scantwin.federation")
 
 
 def keep_statistics(path: Path, by_site: Mapping[str, Statistics]) -> None:
-    """Writes the file, whole; where no site has any there is none."""
+    """Writes the file as a whole; without any site's statistics, writes none."""
     if by_site:
         with whole_file(path, private=True) as aside:
             aside.write_bytes(pack({site: {**statistics} for site, statistics in by_site.items()}, {}))
 
 
 def kept_statistics(path: Path, layout: Layout) -> dict[str, Statistics]:
-    """What `keep_statistics` wrote, by site; without those of another layout: an older ScanTwin kept them."""
+    """What `keep_statistics` wrote, by site, except those of another layout, kept by an older ScanTwin."""
     try:
         by_site, _ = unpack(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a site is. The site says it of itself, the lead when it is enrolled; nothing depends on it."""
+"""The kinds of site. A site states its own, and the lead states it at enrolment; nothing depends on it."""
 
 from __future__ import annotations
 

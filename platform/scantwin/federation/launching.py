@@ -28,28 +28,28 @@ from scantwin.store.models import Run
 from scantwin.store.registry import Registry
 
 LOOK_EVERY_S = 0.5
-"""How often the database is asked how the run goes [s]."""
+"""How often we ask the database how the run is going [s]."""
 
 START_S = 120.0
-"""How long a run may take until its ServerApp has begun [s]."""
+"""How long a run's ServerApp may take to begin [s]."""
 
 _ASK_FLOWER_EVERY_S = 30.0
-"""Rest between two questions [s] whether a run's process died without a word: each starts a program of
-Flower's, which takes seconds of a core that a site on this machine would train with."""
+"""How long we wait before asking Flower again whether a run's process died silently [s]: each question starts
+a Flower program, which takes seconds of a core that a site on this machine would train with."""
 
 NEWEST_FIRST: Final = (func.coalesce(Run.started_at, Run.finished_at).desc().nulls_first(), Run.id)
-"""Runs by their begin, as every database orders them; one that has not begun comes first."""
+"""Orders runs by their start, newest first, alike in every database; one that has not begun comes first."""
 
 _ENDED = ("finished", "failed", "stopped")
 _ENDED_SILENTLY = "Its process ended without a word (Flower says {}); see the conductor's log."
 _UNKNOWN_RUN: Final = "Run ID not found"
-"""Flower's words for a run that its SuperLink does not know (`flwr.supercore.error.catalog`)."""
+"""Flower's message about a run that its SuperLink does not know (`flwr.supercore.error.catalog`)."""
 
 _WAITING: Final = ("min_sites", "deadline_s", "gather_s")
-"""What a run waits for; a database has no columns for it."""
+"""The settings of what a run waits for; the database has no columns for them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 _STEM: Final = 40
-"""Letters of a recipe's name that stand in a run's: with what comes behind they are fewer than a run's 48."""
+"""Most letters of a recipe's name in the name of a run: with the suffix they stay below a run's 48."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def publish_initial(registry: Registry, recipe: Recipe, components: Any, *, name
 
 
 def check_run_name(name: str) -> str:
-    """The name, if a run may be called so: it becomes the name of model versions."""
+    """The name, if a run may have it: it becomes the name of model versions."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be the name of a run.",
@@ -84,7 +84,7 @@ def check_run_name(name: str) -> str:
 
 
 def default_run_name(recipe: Recipe) -> str:
-    """A name for a run that was given none: that of its recipe, as far as it may be, and something random."""
+    """A name for a run that was given none: that of its recipe, as far as allowed, and a random suffix."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", recipe.name.lower()).strip("._-")[:_STEM]
     return f"{plain or recipe.system}-{secrets.token_hex(3)}"
 
@@ -108,9 +108,9 @@ def create_run(database: Database, order: Order, base_version: str) -> str:
 def order_again(
     consortium: Consortium, database: Database, run: str, changed: dict[str, Any]
 ) -> tuple[str, Order]:
-    """Id and order of a run (id, or name: its last one) that failed or was stopped, but for what `changed`.
+    """Id and order of a failed or stopped run (by id, or by name: its last one), updated with `changed`.
 
-    How many sites it needs and how long it waits stand in the ticket that it was started with.
+    How many sites it needs and how long it waits come from the ticket with which it was started.
     """
     row = _find(database, run)
     if row is not None and row.status == "running":
@@ -133,7 +133,7 @@ def _find(database: Database, run: str) -> Run | None:
 
 
 def _end_if_dead(consortium: Consortium, database: Database, run: Run) -> None:
-    """Fails a run that nobody followed when its process died: it would stay `running` for ever."""
+    """Fails a run whose process died while nobody followed it: it would stay `running` for ever."""
     ended = _flower_says_ended(consortium, run.flower_run_id) if run.flower_run_id else "nothing of it"
     if ended is not None:
         _note(database, run.id, "failed", _ENDED_SILENTLY.format(ended), run.flower_run_id)
@@ -176,9 +176,9 @@ def follow(
     *,
     look: Callable[[Run], None],
 ) -> Run:
-    """Waits until the run has ended, calling `look` with its row; ends it here when its process died.
+    """Waits until the run has ended, calling `look` with its row; ends it here if its process died.
 
-    When we are interrupted the run is stopped. Raises `FederationError` when another command goes on with it.
+    If we are interrupted, the run is stopped. Raises `FederationError` if another command has resumed it.
     """
     try:
         return _follow(consortium, database, run_id, flower_run_id, look)
@@ -198,12 +198,12 @@ def _follow(
                 update.site.name for one in run.rounds for update in one.updates
             ]  # read before the session ends
         look(run)
-        # A run that goes on has the status of its former end until its new process has begun.
+        # A resumed run keeps the status of its former end until its new process has begun.
         begun = run.flower_run_id == flower_run_id
         if begun and run.status in _ENDED:
             return run
         if _is_of_another(run, flower_run_id):
-            with suppress(FederationError):  # it ends itself when it finds the run running
+            with suppress(FederationError):  # it ends by itself when it finds the run running
                 call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
             raise FederationError(
                 f"Another command goes on with the run {run.name}.", hint="scantwin consortium status"
@@ -222,7 +222,7 @@ def _follow(
 
 
 def _stop(consortium: Consortium, database: Database, run_id: str, flower_run_id: str) -> None:
-    """Stops a run whose command was interrupted. Raises `FederationError` when it goes on all the same."""
+    """Stops a run whose command was interrupted. Raises `FederationError` if it goes on all the same."""
     try:
         call_flwr(consortium.flower_home, "stop", flower_run_id, CONNECTION)
     except FederationError:
@@ -235,12 +235,12 @@ def _stop(consortium: Consortium, database: Database, run_id: str, flower_run_id
 
 
 def _is_of_another(run: Run, flower_run_id: str) -> bool:
-    """Whether another command resumed the run: a run that goes on for us was neither running nor finished."""
+    """Whether another command resumed the run: one that we resume was neither running nor finished."""
     return run.status in ("running", "finished") and run.flower_run_id != flower_run_id
 
 
 def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None:
-    """How Flower says that the run ended; None when it goes on, or when Flower does not answer."""
+    """How the run ended, according to Flower; None while it goes on or when Flower does not answer."""
     try:
         runs = call_flwr(consortium.flower_home, "list", CONNECTION, "--run-id", flower_run_id)["runs"]
     except FederationError as error:
@@ -258,9 +258,9 @@ def _flower_says_ended(consortium: Consortium, flower_run_id: str) -> str | None
 def _note(
     database: Database, run_id: str, status: str, reason: str, flower_run_id: str | None = None
 ) -> None:
-    """Ends a run that did not end itself; one that was to go on and never began keeps its status.
+    """Ends a run that did not end itself; a resumed run that never began keeps its status.
 
-    A run that another command goes on with is not ours to end.
+    A run that another command has resumed is not ours to end.
     """
     with database.session() as session:
         run = session.get(Run, run_id)

@@ -11,19 +11,19 @@ from scantwin.learning.recipe import Recipe
 Layout = dict[str, tuple[int, ...]]
 """Statistic name -> shape."""
 
-# Written again here, since what makes them stands above this floor; a test holds the two together.
+# Repeated here, since the code that makes them is on a floor above; a test keeps the two consistent.
 _KINDS: Final[dict[Phase, Layout]] = {
     "train": {"suv": (1001,), "sum": (2,), "curve": (2, 93)},
     "final": {"residual": (3, 16), "ratio": (16, 80)},
 }
-"""Per district: histograms behind the simple references (`evaluation.references`), and errors of held-out
-patients behind the error bar (`translation.uncertainty`)."""
+"""Per district: the histograms behind the simple references (`evaluation.references`), and the held-out
+patients' errors behind the error bar (`translation.uncertainty`)."""
 
 
 def layout_of(recipe: Recipe, phase: Phase) -> Layout:
-    """What a site's statistics look like: always all of them, zeros where it has nothing of a district.
+    """The shapes of a site's statistics: always all of them, zeros for a district that it does not have.
 
-    A system that makes CT has none. No name belongs to both phases, so none can take another's place.
+    A system that makes CT has none. No name occurs in both phases, so none can take another's place.
     """
     if recipe.makes_ct:
         return {}

@@ -21,7 +21,7 @@ from scantwin.store.lifecycles import IllegalTransitionError, transition
 from scantwin.store.models import CalibrationSample, Round, Run, Site, Update
 
 ACTOR = "consortium"
-"""Who the audit log says it was."""
+"""The actor in the audit log."""
 
 
 class Logbook:
@@ -66,7 +66,7 @@ class Logbook:
         return (0, None) if done is None else (done.number, done.model_version)
 
     def open_round(self, number: int) -> None:
-        """A new round, or one that was interrupted before and is done again."""
+        """Opens a new round, or reopens one that was interrupted and is done again."""
         with self.database.session() as session:
             row = self._round(session, number)
             if row is None:
@@ -78,7 +78,7 @@ class Logbook:
             transition(row, "running")
 
     def write_outcomes(self, number: int, outcomes: Iterable[Outcome]) -> None:
-        """One update row per site; a site that is accepted for the first time becomes active."""
+        """Writes one update row per site; a site that is accepted for the first time becomes active."""
         with self.database.session() as session:
             row = self._must_round(session, number)
             for outcome in outcomes:
@@ -98,7 +98,7 @@ class Logbook:
                         transition(site, "active")
 
     def write_samples(self, site_name: str, samples: Iterable[Measured]) -> list[str]:
-        """Stores calibration samples; what this site sent before is left as it is. Returns all their ids."""
+        """Stores calibration samples; what this site sent before stays as it is. Returns all their ids."""
         ids = []
         with self.database.session() as session:
             site = self._site(session, site_name)
@@ -115,10 +115,10 @@ class Logbook:
         return ids
 
     def aggregated(self, number: int, version: str | None) -> None:
-        """The round's updates are merged; `version` may follow later."""
+        """Marks the round's updates as merged; `version` may follow later."""
         with self.database.session() as session:
             row = self._must_round(session, number)
-            if row.status == "failed":  # it was ended when its version was there
+            if row.status == "failed":  # it was ended after its version was written
                 transition(row, "running")
             if row.status == "running":
                 transition(row, "aggregated")
@@ -126,7 +126,7 @@ class Logbook:
                 row.model_version = version
 
     def measured(self, number: int, merged: Merged) -> None:
-        """What the sites measured of this round's model; where nobody measured, the round stays as it is."""
+        """Stores what the sites measured of this round's model; if nobody measured, changes nothing."""
         if not merged:
             return
         with self.database.session() as session:
@@ -137,7 +137,7 @@ class Logbook:
                 transition(row, "evaluated")
 
     def end_early(self, status: Literal["failed", "stopped"], reason: str, number: int) -> None:
-        """The run, and the round it was in, failed or was stopped; not if another process has resumed it."""
+        """Ends the run, and the round it was in, as failed or stopped, unless another process resumed it."""
         with self.database.session() as session:
             run = session.get(Run, self.run_id)
             if run is not None and run.flower_run_id != self._flower_run_id:
@@ -151,7 +151,7 @@ class Logbook:
                 audit.record(session, ACTOR, f"run.{status}", run.id, {"reason": reason[:500]})
 
     def finish(self, version: str, remark: str | None) -> None:
-        """The run is over; `remark` says what a person should know about it."""
+        """Marks the run as finished; `remark` says what a person should know about it."""
         with self.database.session() as session:
             run = session.get_one(Run, self.run_id)
             run.final_version, run.error = version, remark
@@ -174,7 +174,7 @@ class Logbook:
 
 
 def _row_id(session: Session, site: Site, sample_id: str) -> str:
-    """The sample's own id; another one where a row of another site has it, as after a site was copied."""
+    """The sample's own id, or another one if another site's row has it, as after a site was copied."""
     known = session.get(CalibrationSample, sample_id)
     if known is None or known.site_id == site.id:
         return sample_id
@@ -182,7 +182,7 @@ def _row_id(session: Session, site: Site, sample_id: str) -> str:
 
 
 def _metrics(reply: SiteReply) -> dict[str, Any]:
-    """A site's part of a round for people: losses, times, and means of what it measured."""
+    """A site's part in a round, for people to read: losses, times, and means of what it measured."""
     return {
         "losses": dict(reply.header.losses),
         "seconds": dict(reply.header.seconds),

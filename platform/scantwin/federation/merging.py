@@ -1,4 +1,4 @@
-"""Adding the sites' measurements: sums of patients in, means and standard deviations out.
+"""Adding the sites' measurements: sums over patients in, means and standard deviations out.
 
 A metric arrives as three additive numbers under `who/district/metric/{sum,sumsq,n}`, where `who` is
 `model` or a reference (`training-mean`, `training-median`, `hu-curve`), so that the merged mean is exactly

@@ -1,6 +1,6 @@
-"""A link that does not give a run up because the SuperLink is slow or away for some minutes.
+"""A link that keeps a run alive while the SuperLink is slow or away for some minutes.
 
-Flower's own gives up after two tries of about half a minute each, and the run with it.
+Flower's own link gives up after two tries of about half a minute each, and the run with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flwr.app import Message
 
 PATIENCE_S = 600.0
-"""How long the SuperLink may be unreachable [s]: its supervisor starts it again within half a minute."""
+"""How long the SuperLink may be unreachable [s]: its supervisor restarts it within half a minute."""
 
 _PAUSE_S = 1.0
 
@@ -27,9 +27,9 @@ log = logging.getLogger("scantwin.federation")
 
 
 class PatientLink:
-    """`Link` whose calls are tried again while the SuperLink cannot be reached or fails.
+    """A `Link` that retries its calls while the SuperLink cannot be reached or fails.
 
-    A job that was pushed twice is done once: the site answers the second time from its outbox.
+    A job that was pushed twice is done once: the second time, the site answers from its outbox.
     """
 
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S, pause_s: float = _PAUSE_S) -> None:
@@ -40,7 +40,7 @@ class PatientLink:
         return self._try(lambda: list(self._link.get_node_ids()))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Sends messages; their ids in the same order."""
+        """Sends messages; returns their ids in the same order."""
         kept = list(messages)
         return self._try(lambda: list(self._link.push_messages(kept)))
 

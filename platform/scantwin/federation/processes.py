@@ -1,4 +1,4 @@
-"""Child processes that end when we end, with everything below them, and leave no port held."""
+"""Child processes that end when we end, with all their descendants, and leave no port occupied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psutil
 from scantwin.errors import ResourceError
 from scantwin.interrupts import hurry
 
-# Runs between us and the child, in its process: the kernel ends the child when we die, however we die
+# Runs in the child's process before its program does: the kernel ends the child when we die, however we die
 # (prctl PR_SET_PDEATHSIG = 1, kept across exec). Not a preexec_fn, which may deadlock in a threaded parent.
 _TIE = (
     "import ctypes,os,sys;"
@@ -38,13 +38,13 @@ class Child:
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
     answer: Path | None = None
-    """Where its standard output goes, when that is not the log too."""
+    """Where its standard output goes, if not to the log."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     log_start: int = 0
-    """Where in the log this start began [bytes]."""
+    """Where this start begins in the log [bytes]."""
 
     def start(self) -> None:
-        """Starts the program in a session of its own; its output goes to the log. From the main thread only.
+        """Starts the program in its own session, with its output in the log. From the main thread only.
 
         The kernel ends a tied child when the *thread* that started it ends.
         """
@@ -64,16 +64,16 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the program runs."""
+        """Whether the program is running."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code when it has ended; negative for a signal."""
+        """The exit code, once it has ended; negative for a signal."""
         return None if self.process is None else self.process.poll()
 
     def output(self, last: int | None = None) -> str:
-        """What this start has written so far, or the `last` bytes of it."""
+        """What this start has written so far, or its last `last` bytes."""
         try:
             with self.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -89,10 +89,10 @@ class Child:
 
 
 def end_all(children: Iterable[Child], grace_s: float = 8.0) -> None:
-    """Ends the programs and everything that they started: first politely, then for good.
+    """Ends the programs and everything that they started: first politely, then by force.
 
-    Members are found by descent and by session, so that orphans of a program that crashed are found too. A
-    second signal to us (`scantwin.interrupts.hurry`) ends the politeness.
+    Members are found by descent and by session, so that orphans of a crashed program are found too. A second
+    signal to us (`scantwin.interrupts.hurry`) cuts the grace period short.
     """
     started = [child for child in children if child.process is not None]
     sessions = {child.process.pid for child in started if child.process is not None}
@@ -112,7 +112,7 @@ def end_all(children: Iterable[Child], grace_s: float = 8.0) -> None:
 
 
 def _wait(members: Iterable[psutil.Process], grace_s: float) -> list[psutil.Process]:
-    """Those that still run after the grace; it is over when someone hurries us."""
+    """Those that still run after the grace period, which ends early when someone hurries us."""
     end = time.monotonic() + grace_s
     alive = list(members)
     while alive and time.monotonic() < end and not hurry.is_set():
@@ -131,7 +131,7 @@ def _members(sessions: set[int]) -> set[psutil.Process]:
 
 
 def program(name: str) -> str:
-    """The path of a program that was installed beside our interpreter: PATH may point elsewhere."""
+    """The path of a program installed beside our interpreter: PATH may point elsewhere."""
     # Not resolved: the interpreter of a virtual environment is a link out of it.
     path = Path(sys.executable).parent / name
     if not path.is_file():
@@ -145,9 +145,9 @@ def program(name: str) -> str:
 def require_free_port(
     host: str, port: int, *, what: str, choose: str = "Choose another port with --port"
 ) -> None:
-    """Raises `ResourceError` when the port is taken already; `choose` says how to use another."""
+    """Raises `ResourceError` if the port is already taken; `choose` says how to use another."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port that only waits for old connections to fade is free.
+        # As servers do: a port that only waits for old connections to expire is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

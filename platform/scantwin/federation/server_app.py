@@ -1,7 +1,7 @@
 """The consortium's ServerApp: one exchange per round, then one that only measures.
 
-In exchange r every site trains the model that it receives, and answers once; from exchange 2 on it measures
-that model, the one of round r - 1, first. `conduct` is the whole story and reads from top to bottom.
+In exchange r every site trains the model that it receives and answers once; from exchange 2 on, it first
+measures that model, which came out of round r - 1. `conduct` is the whole story, from top to bottom.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def main(grid: Grid, context: Context) -> None:
 def conduct(
     link: Link, ticket: Ticket, database: Database, registry: Registry, *, flower_run_id: str, kept: Path
 ) -> None:
-    """A whole run. Whatever happens, the database says how it ended.
+    """Conducts a whole run. Whatever happens, the database says how it ended.
 
-    In the file `kept` are the sites' training statistics, for a run that goes on.
+    The file `kept` holds the sites' training statistics, in case the run is resumed.
     """
     book = Logbook(database, ticket.run)
     run = book.begin(flower_run_id)
@@ -84,7 +84,7 @@ def conduct(
             book.aggregated(number, None if number == ticket.rounds else state.publish())
         if done < ticket.rounds:
             state.publish_final(state.ask("final"))
-        # What follows stands in the version: a run that was ended here finishes from it.
+        # All that follows is in the version: a run that was ended here finishes from it.
         book.aggregated(ticket.rounds, state.version)
         book.measured(ticket.rounds, state.figures())
         book.finish(state.version, state.remark())
@@ -102,7 +102,7 @@ def conduct(
 
 @dataclass
 class _State:
-    """What a run knows while it goes on."""
+    """The state of a run in progress."""
 
     link: Link
     ticket: Ticket
@@ -122,10 +122,10 @@ class _State:
     confirmed: dict[str, list[str]] = field(default_factory=dict)
 
     def load(self, version: str) -> None:
-        """Starts from the weights of this version of the registry, with the run's own recipe."""
+        """Loads the weights of this version from the registry, under the run's own recipe."""
         with tempfile.TemporaryDirectory(prefix="scantwin-") as folder:
             base = Model.load(self.registry.fetch(version, folder))
-        # Sites train by the ticket: what is published must say so, also when its base had another recipe.
+        # Sites train by the ticket's recipe: what is published must say so, even if its base had another.
         self.model = replace(base, recipe=Recipe.read(self.ticket.recipe, f"of the run {self.name}"))
         self.version = version
         record = self.model.record
@@ -135,11 +135,11 @@ class _State:
         if record.get("run") == self.ticket.run:
             self.losses = dict(record.get("losses", {}))
             kept = kept_statistics(self.kept, layout_of(self.model.recipe, "train"))
-            # A round that was not finished is done again: who answered in it alone has taught nothing yet.
+            # An unfinished round is done again: a site that answered only in it has taught nothing yet.
             self.training_statistics = {site: of for site, of in kept.items() if site in self.patches_by_site}
 
     def ask(self, phase: Phase) -> list[SiteReply]:
-        """One exchange: the accepted replies, by site. Everything else is written down and left out."""
+        """Holds one exchange; returns the accepted replies, by site. The rest is noted and left out."""
         members, left_out = self.book.members()
         quorum = self.ticket.min_sites
         if len(members) < quorum:
@@ -147,7 +147,7 @@ class _State:
                 f"{len(members)} sites may take part, but {quorum} are needed.",
                 hint="Enrol sites with scantwin consortium enrol, or lower --min-sites.",
             )
-        # Later rounds do not wait for a site that was away in the round before.
+        # Later rounds do not wait for a site that was away in the previous one.
         grace_s = 0.0 if self.confirmed else GRACE_S
         wait_for_sites(self.link, members, quorum=quorum, wait_s=self.ticket.gather_s, grace_s=grace_s)
         answers = exchange(
@@ -176,7 +176,7 @@ class _State:
         return accepted
 
     def jobs(self, phase: Phase, sites: Iterable[str]) -> dict[str, Parts]:
-        """What each site is asked for in this exchange; the arrays are packed once, and are all sites'."""
+        """Each site's job in this exchange; the arrays are packed once, since all sites get the same."""
         headers = {
             site: JobHeader(
                 run=self.ticket.run, round=self.number, rounds=self.ticket.rounds, phase=phase, site=site,
@@ -238,7 +238,7 @@ class _State:
         return self._publish(self.model, self.name)
 
     def figures(self) -> Merged:
-        """What was measured of the final model, as its version says."""
+        """What was measured of the final model, according to its version."""
         record = self.model.record
         figures = {"model": record["held_out"], **record["references"]}
         return {who: values for who, values in figures.items() if values}

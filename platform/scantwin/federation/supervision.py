@@ -21,11 +21,11 @@ LONGEST_DELAY_S = 30.0
 """Longest delay between restarts [s]. Flower refuses a crashed site's key for up to about 70 s."""
 
 STEADY_S = 60.0
-"""A child that ran this long has recovered: its next restart is prompt again [s]."""
+"""A child that ran this long [s] has recovered: its next restart is prompt again."""
 
 _LOOK_EVERY_S = 0.2
 _HEARD_BYTES = 64_000
-"""Of the end of a child's log, when it is asked why it ended."""
+"""How much of the end of a child's log is searched for the reason why it ended [bytes]."""
 
 Report = Callable[[str, str], None]
 """Called with a child's name and what happened to it."""
@@ -48,12 +48,12 @@ class Supervisor:
     _states: dict[str, _State] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Starts all children. From the main thread only."""
+        """Starts all children. To be called from the main thread only."""
         for child in self.children:
             self._start(child)
 
     def look(self) -> None:
-        """Looks after the children once: notes who ended, restarts whose delay is over."""
+        """Looks after the children once: notes which ended, restarts those whose delay is over."""
         now = time.monotonic()
         for child in self.children:
             state = self._states.setdefault(child.name, _State(self.first_delay_s))
@@ -66,7 +66,7 @@ class Supervisor:
                 state.restart_at = now + state.delay
                 state.delay = min(2 * state.delay, LONGEST_DELAY_S)
             elif now >= state.restart_at:
-                end_all([child], grace_s=1.0)  # what it left behind may hold its port
+                end_all([child], grace_s=1.0)  # what it left running may hold its port
                 self._start(child)
                 self.report(child.name, "started again")
 
@@ -81,7 +81,7 @@ class Supervisor:
 
 
 def _end_of(child: Child) -> str:
-    """How a child ended, and why as far as it said so; what was killed said nothing of its end."""
+    """How a child ended and, if it said so, why; a killed one said nothing of its end."""
     code = child.exit_code or 0
     why = complaint(child.output(_HEARD_BYTES)) if code > 0 else ""
     return f"ended with code {code}" + (f": {why}" if why else "")
@@ -97,7 +97,7 @@ def watch(supervisor: Supervisor, stop: threading.Event, each_look: Callable[[],
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set; the former handlers return afterwards."""
+    """An event that SIGINT, SIGTERM and SIGHUP set; afterwards the former handlers are restored."""
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

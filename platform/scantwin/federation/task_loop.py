@@ -1,8 +1,8 @@
-"""Taking tasks from Flower's Runtime API: ours instead of Flower's SuperExec.
+"""Taking tasks from Flower's Runtime API, in place of Flower's SuperExec.
 
-Flower's SuperExec starts a program per task that unpacks the bundle and imports what it finds there, with
-the task's token on its command line. Ours only takes one kind of task and hands the token to `handle`,
-which looks into the bundle first. See docs/decisions/0003-job-ticket.md.
+Flower's SuperExec starts a program for each task, with the task's token on its command line; the program
+unpacks the bundle and imports what it finds there. Ours takes only one kind of task and hands the token to
+`handle`, which looks into the bundle first. See docs/decisions/0003-job-ticket.md.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 from scantwin.federation.flower import TASK_POLL_S, may_pass
 
 _TELL_EVERY = 60
-"""Tries, of one a second."""
+"""Tries between two warnings, at one try a second."""
 
 log = logging.getLogger("scantwin.federation")
 
 Handle = Callable[[str], None]
-"""Called with a task's token; what it raises ends the executor."""
+"""Called with a task's token; an exception from it ends the executor."""
 
 
 def runtime_client(
     address: str, ca: Path | None, *, component: str, interceptor: Any, give_up_s: float | None = None
 ) -> Any:
-    """A client of the Runtime API at `address` (host:port); without `ca` it is plain HTTP on loopback.
+    """A client of the Runtime API at `address` (host:port); without `ca` it uses plain HTTP on loopback.
 
-    It tries again about every second while nothing answers or the server fails, for ever or for `give_up_s`.
-    Flower's own waits up to 20 s between tries, and interrupts its own process when the server does not know
-    its token.
+    It retries about every second while nothing answers or the server fails, for ever or for `give_up_s` [s].
+    Flower's own client waits up to 20 s between tries, and interrupts its own process if the server does not
+    know its token.
     """
     import httpx
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -55,7 +55,7 @@ def runtime_client(
 
 
 def _tell(state: Any) -> None:
-    """Logs that a call is tried again: the first time, and about once a minute."""
+    """Logs that a call is retried: the first time, and about once a minute."""
     if state.tries % _TELL_EVERY == 1:
         log.warning("the server does not answer as it should, trying again: %s", state.exception)
 

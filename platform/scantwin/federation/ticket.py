@@ -1,8 +1,8 @@
 """The job ticket: a Flower bundle that carries configuration and no code.
 
-Flower's SuperNodes execute what the SuperLink ships. Ours ship a bundle of two text files that names the
-apps which every machine has installed itself, and whoever receives a bundle checks that it is no more than
-that before anything of it is unpacked (`read_ticket`; docs/decisions/0003-job-ticket.md).
+Flower's SuperNodes execute what the SuperLink ships. Ours ships a bundle of two text files, which names the
+apps that every machine has installed itself. Whoever receives a bundle checks that it is no more than that
+before unpacking any of it (`read_ticket`; docs/decisions/0003-job-ticket.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALLOWED_FILES = frozenset({"pyproject.toml", "README.md", ".info/CONTENT"})
 """All that a ticket may hold; `.info/CONTENT` is Flower's own list of hashes."""
 
 LARGEST_TICKET = 256_000
-"""Bytes of a ticket at most, packed or unpacked: a recipe is a few kilobytes."""
+"""Largest ticket, packed or unpacked [bytes]: a recipe is a few kilobytes."""
 
 _CODE_HINT = "Sites and the consortium run what they installed; a bundle with code is never unpacked."
 
@@ -62,7 +62,7 @@ def write_ticket(ticket: Ticket, folder: Path) -> Path:
         "recipe": json.dumps(ticket.recipe, allow_nan=False), "deadline-s": ticket.deadline_s,
         "min-sites": ticket.min_sites, "gather-s": ticket.gather_s,
     }  # fmt: skip
-    # A TOML basic string is written like a JSON string; so are its integers and floats.
+    # TOML writes basic strings, integers and floats as JSON does.
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in config.items())
     with whole_file(folder / "pyproject.toml") as aside:
         aside.write_text(

@@ -41,11 +41,11 @@ class Expected:
     site: str
     spec: Spec
     layout: Layout = field(default_factory=dict)
-    """Of its statistics."""
+    """The layout of its statistics."""
 
 
 def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -> SiteReply:
-    """The reply in `parts` when all of it is as it must be. Raises `RefusalError`."""
+    """The reply in `parts`, if all of it is as it must be. Raises `RefusalError` otherwise."""
     limits = limits or Limits()
     _check_sizes(parts, expected.spec, limits)
     try:
@@ -63,7 +63,7 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
 
 
 def _check_sizes(parts: Parts, spec: Spec, limits: Limits) -> None:
-    """Before anything is parsed: no part may be larger than a rightful one could be."""
+    """Checks, before anything is parsed, that no part is larger than a valid one could be."""
     arrays = int(spec_bytes(spec) * _OVERHEAD) + limits.statistics_bytes + _SLACK
     bounds = {HEADER: limits.header_bytes, ARRAYS: arrays}
     for name, content in parts.items():
@@ -111,7 +111,7 @@ def _check_deltas(reply: SiteReply, expected: Expected, limits: Limits) -> None:
 
 
 def _check_patches(patches: Mapping[str, int], limits: Limits) -> None:
-    """A step trains the components of one district: what the districts claim adds up."""
+    """Checks what the districts claim together: a step trains the components of one district."""
     claimed: dict[str, int] = {}
     for component, count in patches.items():
         district = component.split("/")[1]
@@ -122,20 +122,20 @@ def _check_patches(patches: Mapping[str, int], limits: Limits) -> None:
 
 
 def _check_metrics(metrics: Mapping[str, float]) -> None:
-    """Sums that no values have would spoil the means over all sites, as would one of the three alone."""
+    """Refuses sums that no values have, and incomplete ones: both would spoil the means over all sites."""
     for stem in {name.rpartition("/")[0] for name in metrics}:
         total, squares, count = (metrics.get(f"{stem}/{part}") for part in ("sum", "sumsq", "n"))
         if total is None or squares is None or count is None:
             raise RefusalError(f"The measure {stem!r} lacks its sum, its sumsq or its n.")
         if count < 0 or count != int(count):
             raise RefusalError(f"The measure {stem!r} is of {count:g} patients.")
-        # Cauchy and Schwarz; a site's own rounding is far below the tolerance.
+        # Cauchy-Schwarz; a site's own rounding is far below the tolerance.
         if squares < 0 or total * total > count * squares * (1 + 1e-6) + 1e-9:
             raise RefusalError(f"No values have the sum and the sumsq of the measure {stem!r}.")
 
 
 def _check_statistics(statistics: Statistics, layout: Layout) -> None:
-    """Sums of another layout cannot be added to those of the other sites, of this round or any other."""
+    """Refuses sums of another layout: they cannot be added to those of other sites, in any round."""
     if odd := sorted(set(statistics) ^ set(layout)):
         what = "is missing" if odd[0] in layout else "was not asked for"
         raise RefusalError(f"The statistic {odd[0][:120]!r} {what}: the site may run another ScanTwin.")

@@ -5,7 +5,7 @@ A job or a reply travels as two *parts*:
     header    JSON: everything that is not an array
     arrays    safetensors: `component/NAME|TENSOR` (float32 down, deltas up) and `statistics|NAME` (float64)
 
-Nothing else is read from a message, and nothing of it is ever executed or unpickled.
+Nothing else is read from a message, and no part of it is ever executed or unpickled.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ HEADER = "header"
 """The part that holds the JSON header."""
 
 ARRAYS = "arrays"
-"""The part that holds all arrays in one blob: Flower makes several requests for each blob."""
+"""The part that holds all arrays, in one blob because Flower makes several requests for each blob."""
 
 MOST_SAMPLES: Final = 1_000
-"""Calibration samples in one reply."""
+"""Most calibration samples in one reply."""
 
 LARGEST_INTEGER: Final = 2**63 - 1
-"""A run's seed goes up to it: of a ticket's TOML, of Flower's run configuration and of the database."""
+"""Largest seed of a run: a limit of a ticket's TOML, of Flower's run configuration and of the database."""
 
 Components = dict[str, dict[str, NDArray[np.generic]]]
-"""Component name -> tensor name -> array, the shapes being the network's own."""
+"""Component name -> tensor name -> array, in the network's own shapes."""
 
 Statistics = dict[str, NDArray[np.float64]]
-"""Statistic name -> additive array: the sum over sites is the consortium's."""
+"""Statistic name -> additive array: the consortium's is the sum over sites."""
 
 Phase = Literal["train", "final"]
 """`train`: measure the received model (not in round 1), then train it. `final`: only measure, against the
@@ -52,7 +52,7 @@ _Site = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.+/ -]{0,119}$")]
 # Each patch is one window of one study: a billion of them is a broken counter, not a round.
 _Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
-# No measure comes near it, and sums and squares of it over all sites stay far from an overflow.
+# No measure comes near this, and its sums and squares over all sites stay far from an overflow.
 _Measure = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 
@@ -71,7 +71,7 @@ class JobHeader(BaseModel):
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
     recipe: dict[str, JsonValue]
     patches: dict[str, int] = Field(default_factory=dict)
-    """Patches behind each component so far, of all sites: a component without any is not scanned with."""
+    """Patches behind each component so far, over all sites; a component without any is not used in scans."""
     confirmed: list[_Id] = Field(default_factory=list)
     """Calibration samples of this site that the consortium has stored."""
 
@@ -95,7 +95,7 @@ class ReplyHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """What one site is asked for in one exchange."""
+    """What one site is asked to do in one exchange."""
 
     header: JobHeader
     components: Components
@@ -105,7 +105,7 @@ class Job:
 
 @dataclass(frozen=True)
 class SiteReply:
-    """What one site answers. `deltas` are trained minus received, only of the components it trained."""
+    """What one site answers. `deltas` are trained minus received, only for the components it trained."""
 
     header: ReplyHeader
     deltas: Components = field(default_factory=dict)

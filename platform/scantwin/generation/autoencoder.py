@@ -1,9 +1,9 @@
-"""The autoencoder of volumes: 3D patches of CT to a few small whole numbers for every 4 x 4 x 4 voxels.
+"""The autoencoder of volumes: it turns each 4 x 4 x 4 voxels of a 3D CT patch into a few small integers.
 
 A VQ-GAN (arXiv 2012.09841) whose quantiser is finite scalar quantisation (arXiv 2309.15505): each latent
-channel is rounded to a fixed grid in [-1, 1]. There is no code book that sites could learn in another order
-and then average to nonsense, no code that dies, and latents have the same scale everywhere, so that a
-denoiser needs no statistics of them. CT numbers keep their absolute scale (hu_scale), never a volume's own.
+channel is rounded to a fixed grid in [-1, 1]. There is no codebook that sites could learn in different orders
+and average to nonsense, no code dies, and latents have the same scale everywhere, so a denoiser needs no
+statistics of them. CT numbers keep their absolute scale (hu_scale) and are never scaled by the volume.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from scantwin.generation.hu_scale import to_unit
 from scantwin.units import AIR_HU
 
 DOWN: Final = 4
-"""Voxels along an axis behind one latent voxel."""
+"""Voxels per latent voxel along each axis."""
 
 AIR: Final = float(to_unit(torch.tensor(AIR_HU)))
 """Air on the bent scale."""
 
 ENCODER_REACH: Final = 5
 DECODER_REACH: Final = 5
-"""Latent voxels beyond which nothing changes what is encoded or decoded. Of the decoder: 3 convolutions on
-the latent's grid, 2 on one twice and 3 on one four times as fine, 3 + 2/2 + 3/4; of the encoder 2 and three
-finer ones that reach 1.5 + 2 + 3 voxels. A test holds both."""
+"""Latent voxels beyond which nothing affects what is encoded or decoded. The decoder has 3 convolutions on
+the latent grid, 2 on a grid twice as fine and 3 on one four times as fine: 3 + 2/2 + 3/4. The encoder has 2,
+and three finer ones that reach 1.5 + 2 + 3 voxels. A test checks both."""
 
 _GAIN: Final = (0.5, 5.0, 10.0, 20.0)
-"""Of the mean, slopes, products of two and of three slopes: brings each to a spread of about a half (measured
+"""Gains of the mean, slopes, products of two and three slopes, for a spread of about a half each (measured
 on phantoms at 8 mm: 0.3, 0.1, 0.05, 0.02 without). The mean's keeps air, at -2, off the end of the grid."""
 
 _END: Final = 0.98
-"""A latent is taken as at most this when its bound is undone: the root's inverse has no end."""
+"""Latents are clipped to this when their bound is undone: the inverse of the root diverges at 1."""
 
 
 class Smooth(nn.Module):
-    """Two convolutions beside a way through; they begin as nothing, so that what passes learns at once."""
+    """Two convolutions beside a skip path. Their output starts at zero, so the skip path learns at once."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class Smooth(nn.Module):
 class Autoencoder(nn.Module):
     """Encoder, quantiser and decoder; fully convolutional, no normalisation: tiles are as good as volumes.
 
-    Beside the deep way there is a linear one, which begins as the mean of a block of 4 x 4 x 4 voxels and its
-    first gradients. Without it a few hundred steps brought a blurred outline of the body and no more.
+    Beside the deep path there is a linear one, which starts as the mean of each block of 4 x 4 x 4 voxels and
+    its first gradients. Without it, a few hundred steps gave no more than a blurred outline of the body.
     """
 
     def __init__(self, channels: tuple[int, int, int], levels: tuple[int, ...]) -> None:
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
     def _begin_simply(self, latents: int) -> None:
         known = min(latents, len(_PATTERNS))
         with torch.no_grad():
-            # A latent should fill its grid, and stand up to a diffusion's noise of unit variance.
+            # A latent should fill its grid and stand out from the diffusion's noise of unit variance.
             gain = torch.tensor([_GAIN[k] for k in (0, 1, 1, 1, 2, 2, 2, 3)])[:known, None, None, None]
             self.shrink.weight[:known, 0] = _PATTERNS[:known] * gain / DOWN**3
             self.grow.weight[:known, 0] = _PATTERNS[:known] / gain
@@ -93,9 +93,9 @@ class Autoencoder(nn.Module):
 
     def encode(self, unit: Tensor) -> Tensor:
         """CT on the bent scale (B, 1, D, H, W), sides divisible by 4 -> latents (B, C, D/4, H/4, W/4)."""
-        # Air becomes 0 on the deep way, and so is what lies beyond the field of view.
+        # Air becomes 0 on the deep path, like the zero padding beyond the field of view.
         said = (self.shrink(unit) + self.encoder(unit - AIR)).float()
-        # Bounded as a root, not as a tanh: its gradient never dies, and air lies near the end of the grid.
+        # Bounded by a root, not a tanh: its gradient never dies, and air lies near the end of the grid.
         return self.quantised(said * torch.rsqrt(1.0 + said**2))
 
     def quantised(self, latent: Tensor) -> Tensor:
@@ -109,12 +109,12 @@ class Autoencoder(nn.Module):
         x = self.start(latent)
         for number, block in enumerate(self.decoder):
             x = block(F.interpolate(x, scale_factor=2.0, mode="nearest") if number else x)
-        # The root is undone, so that the linear way is linear from end to end.
+        # The root is undone, so that the linear path is linear from end to end.
         flat = latent.clamp(-_END, _END)
         return torch.as_tensor(self.head(F.leaky_relu(x, 0.1)) + self.grow(flat * torch.rsqrt(1.0 - flat**2)))
 
     def forward(self, unit: Tensor) -> Tensor:
-        """What comes back of a CT on the bent scale (B, 1, D, H, W)."""
+        """The reconstruction of a CT on the bent scale (B, 1, D, H, W)."""
         return self.decode(self.encode(unit))
 
 
@@ -125,7 +125,7 @@ def _patterns() -> Tensor:
     found = [
         z[:, None, None] * y[None, :, None] * x[None, None, :] for z, y, x in product((flat, line), repeat=3)
     ]
-    # Fewest gradients first: where there are few latents, they are the mean and the slopes.
+    # Fewest gradients first: if there are few latents, they are the mean and the slopes.
     order = sorted(range(8), key=lambda k: (k.bit_count(), k))
     return torch.stack([found[k] for k in order])
 

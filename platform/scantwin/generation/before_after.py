@@ -1,4 +1,4 @@
-"""A picture of a CT before and after a region was made anew."""
+"""A picture of a CT before and after a region was regenerated."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SOFT_WINDOW: Final = (-160.0, 240.0)
 _LUNG_WINDOW: Final = (-1200.0, 300.0)
 """Windows [HU] that radiologists use for soft tissue and lung."""
 _AROUND_MM: Final = 60.0
-"""What is shown around a region [mm]."""
+"""Margin shown around a region [mm]."""
 
 
 def before_and_after(scene: Scene, made: Volume, region: Region) -> Image.Image:
-    """Axial and coronal slices through the middle of `region`, before and after, cropped to what is near."""
+    """Axial and coronal slices through the middle of `region`, before and after, cropped around it."""
     index = np.argwhere(region)
     world = scene.ct.world(index.mean(axis=0))
     reach = np.ceil(_AROUND_MM / np.asarray(scene.ct.spacing)).astype(int)

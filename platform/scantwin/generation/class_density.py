@@ -1,7 +1,7 @@
-"""What a class is like before anything is known of the patient: a typical CT number and how far it varies.
+"""The prior of each class before anything is known of the patient: a typical CT number and its variation.
 
-Networks say by how much a patient's tissue differs from it, in units of that variation: the level of lung or
-bone needs no learning, and an error in fat counts as much as one in bone.
+Networks predict how far a patient's tissue deviates from it, in units of that variation. So the level of lung
+or bone need not be learnt, and an error in fat counts as much as one in bone.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ TYPICAL_HU: Final[dict[OrganClass, tuple[float, float]]] = {
     "soft-tissue": (52.0, 55.0),
     "tumour": (45.0, 60.0),
 }
-"""CT number between that without and with contrast, and its deviation [HU]: half the step that contrast makes
-(sources.md, 1), the noise of a routine scan (20-35 HU: sources.md, 4), what the class holds besides (vessels
+"""CT number between those without and with contrast, and its deviation [HU]: half the step due to contrast
+(sources.md, 1), the noise of a routine scan (20-35 HU: sources.md, 4), what else the class contains (vessels
 in lung, marrow in bone) and its blurred borders."""
 
 _AIR_HU: Final = (-1000.0, 100.0)
-"""Of voxels without a class: air outside the body, and the skin's blur into it."""
+"""For voxels without a class: air outside the body, and the blur of the skin into it."""
 
 _ENOUGH: Final = 24
-"""Voxels of a class around a region that tell its level: their median has a quarter of their noise."""
+"""Voxels of a class around a region that tell its level: the noise of their median is a quarter of theirs."""
 
 _REACH: Final = 6
 _STRIDE: Final = 2
-"""What is known tells the level of its class up to six pixels away; every other one is asked."""
+"""Known pixels up to six pixels away tell the level of their class; every other one is used."""
 _DOUBT: Final = 2.0
-"""That many pixels count as much as the median of all that is known of the class."""
+"""The median of all known pixels of the class counts as much as this many pixels."""
 
 
 def _tables() -> tuple[Tensor, Tensor]:
@@ -60,22 +60,22 @@ _MIDDLE, _SPREAD = _tables()
 
 
 def levels_around(image: Tensor, region: Tensor, classes: Tensor) -> Tensor:
-    """What each voxel's class is like around it, of (B, slices, H, W) each: the same axes, on the bent scale.
+    """The level of each voxel's class around it, on the bent scale. All are (B, slices, H, W).
 
-    Near what is known of the class in the same slice, its mean there; further in, the median of all that is
-    known of it outside of `region`; where little is, what the class is like in anybody. A liver that is made
-    anew is then as dense as the liver beside it before anything is learnt, and so is each side of a lung.
+    Near known pixels of the class in the same slice it is their mean; further in, the median of all that is
+    known of the class outside `region`; where little is known, the level typical of anybody. So before
+    anything is learnt, a regenerated liver is as dense as the liver beside it, and so is each side of a lung.
     """
     known = region == 0
     anybody = _MIDDLE.to(image.device).expand(len(image), -1)
     table = medians_around(image, known, region, classes, anybody, enough=_ENOUGH)
     levels = by_class(table, classes)
-    # A vessel in lung differs by ten times as much, and is not what lung is like beside it.
+    # A vessel in lung differs ten times as much, and does not tell the level of the lung beside it.
     most = _SPREAD.to(image.device)[classes] / 2
     off, near = sums_around((image - levels).clamp(-most, most), known, classes, reach=_REACH, stride=_STRIDE)
     return levels + off / (near + _DOUBT)
 
 
 def from_deviation(deviation: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
-    """The image on the bent scale that is `deviation`, in each class's SDs, off `levels`; same axes each."""
+    """The image on the bent scale: `levels` plus `deviation` in SDs of each class; all have the same axes."""
     return levels + _SPREAD.to(levels.device)[classes] * deviation

@@ -1,7 +1,7 @@
-"""The field of view of a volume: its voxels, padded to what the networks need, and where each one is.
+"""The field of view of a volume: its voxels, padded to what the networks need, and the position of each.
 
-A denoiser that does not know whether it is at the top or the bottom makes bodies without a head. Distances to
-the ends of the field of view, in mm and not in shares of it, tell, whatever its length and voxels.
+A denoiser that does not know where top and bottom are makes bodies without a head. It is told the distances
+to the ends of the field of view in mm, not as fractions, whatever the field's length and voxel size.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ACROSS_MM: Final = 200.0
 """Distance from the middle that is 1 in the channels `back` and `left` [mm]: about half a trunk's width."""
 
 _MOST_VOXELS: Final = MAX_VOXEL_BYTES // 4
-"""Voxels of a made volume: readers count 4 bytes for each (imaging.nifti)."""
+"""Most voxels of a made volume: readers count 4 bytes for each (imaging.nifti)."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of view: voxels (z, y, x) as asked for, and the larger ones the networks work on around it."""
+    """A field of view: the voxels (z, y, x) asked for, and the larger padded ones the networks work on."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -42,7 +42,7 @@ class Field:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Field:
-        """`shape` padded on both sides to sides that are divisible by 4, the voxels behind a latent one."""
+        """`shape` padded on both sides so that its edges are divisible by 4, the voxels per latent voxel."""
         z, y, x = shape
         a, b, c = (-(-n // DOWN) * DOWN for n in shape)
         return cls((z, y, x), spacing_mm, (a, b, c))
@@ -55,7 +55,7 @@ class Field:
 
     @property
     def inside(self) -> tuple[slice, slice, slice]:
-        """Where the field lies within the padded one."""
+        """Slices of the padded field that hold the field itself."""
         z, y, x = (
             slice((p - n) // 2, (p - n) // 2 + n) for n, p in zip(self.shape, self.padded, strict=True)
         )
@@ -86,9 +86,9 @@ class Field:
 
 
 def check_size(shape: tuple[int, ...], what: str) -> None:
-    """Raises `InputError` if voxels `shape` (z, y, x) are more than can be read again; `what` names them.
+    """Raises `InputError` if `shape` (z, y, x) has more voxels than can be read again; `what` names it.
 
-    Made volumes are studies: what no command would read need not be made.
+    Made volumes are studies: one that no command could read need not be made.
     """
     voxels = math.prod(int(n) for n in shape)
     if voxels > _MOST_VOXELS:
@@ -99,9 +99,9 @@ def check_size(shape: tuple[int, ...], what: str) -> None:
 
 
 def shares(classes: NDArray[np.uint8], count: int = len(ORGAN_CLASSES)) -> Tensor:
-    """What share of each latent voxel every class has: (z, y, x), 0 outside -> (1, count, D, H, W).
+    """The share of each class in every latent voxel: (z, y, x), 0 outside -> (1, count, D, H, W).
 
-    Sides divisible by 4. One class at a time: all of a large volume's at once would take gigabytes.
+    Sides must be divisible by 4. One class at a time: all classes of a large volume would take gigabytes.
     """
     d, h, w = (n // DOWN for n in classes.shape)
     out = torch.empty(1, count, d, h, w)

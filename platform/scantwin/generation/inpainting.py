@@ -1,8 +1,8 @@
-"""CT inpainting: a Pix2Pix of slices inside a region, then a diffusion of the texture it leaves out.
+"""CT inpainting: a Pix2Pix of slices inside a region, then a diffusion of the texture that it leaves out.
 
-The Pix2Pix says what is likeliest, and is smooth; the diffusion adds what it cannot know: the scanner's
-noise and the tissue's grain. Slices are made with their neighbours in sight, all of a region at once: at
-every step of the sampler each slice sees what its neighbours are becoming, so that they agree.
+The Pix2Pix gives the likeliest image, which is smooth. The diffusion adds what cannot be predicted: scanner
+noise and tissue grain. A network sees the neighbours of each slice, and all slices of a region are made
+together: at every step of the sampler each sees what its neighbours are becoming, so that they agree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Method = Literal["diffusion", "pix2pix"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 _AT_ONCE: Final = 32
-"""Slices that go through the network together: more gain nothing on a processor and cost memory."""
+"""Slices that go through the network together: more gain nothing on a CPU and cost memory."""
 
 
 class CTInpainting(DistrictNetworks):
@@ -45,7 +45,7 @@ class CTInpainting(DistrictNetworks):
         self.levels = cosine(rules.steps)
         halvings = max(len(recipe.network.channels), len(rules.channels)) - 1
         if recipe.patch % 2**halvings:
-            # Else the painter learns for half of a training before the denoiser finds out.
+            # Otherwise the painter learns for half of a training before the denoiser fails.
             raise InputError(
                 f"A patch of {recipe.patch} voxels cannot be halved {halvings} times, as its networks do.",
                 hint=f"Make sampling.patch a multiple of {2**halvings}, or give fewer channels.",
@@ -70,13 +70,13 @@ class CTInpainting(DistrictNetworks):
 
     @property
     def settles_at(self) -> float:
-        """Share of a training after which the painter stands still, and the denoiser learns."""
+        """Share of a training after which the painter is frozen and the denoiser learns."""
         if not self.recipe.losses.denoising:
             return 1.0
         return self.rules.painter_share if self.recipe.losses.l1 else 0.0
 
     def training_step(self, district: District, batch: SliceBatch, progress: float = 0.0) -> dict[str, float]:
-        """One step of the Pix2Pix or, once that has settled, of the denoiser of the texture it leaves out."""
+        """One step of the Pix2Pix or, once that is frozen, of the denoiser of the texture it leaves out."""
         denoiser, *painter = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         share = self.settles_at
@@ -101,12 +101,12 @@ class CTInpainting(DistrictNetworks):
             painted = torch.cat([self._paint_at_once(painter, *trio) for trio in _trios(part)], dim=1)
         seen = part.inner()
         image, region, classes = seen.image, seen.region, seen.classes
-        # Not what the painter missed: with its levels, samples were speckled as widely as it misses.
+        # Not the painter's errors: with those of level, samples were speckled as widely as the painter errs.
         drawn, told = texture(image, region > 0, classes)
         denoiser.remember(drawn, told, noise_of(part.image, part.region), classes)
         sizes = denoiser.sizes(part.image, part.region, part.classes)[:, INNER]
         painted, drawn = without_texture(painted, region > 0, classes, sizes), drawn / sizes
-        # What is beyond is a vessel or a border, and no texture to be drawn everywhere.
+        # Anything beyond is a vessel or a border, not texture to be drawn everywhere.
         counts = region * (drawn.abs() <= LARGEST)
         drawn = drawn.clamp(-LARGEST, LARGEST)
         step = (part.level * self.rules.steps).long().clamp(max=self.rules.steps - 1) + 1
@@ -128,18 +128,18 @@ class CTInpainting(DistrictNetworks):
     def _paint_at_once(
         self, painter: list[str], image: Tensor, region: Tensor, classes: Tensor, levels: Tensor
     ) -> Tensor:
-        """The middle slice (B, 1, H, W) with its region as the Pix2Pix says; without one, as `levels` are."""
+        """The middle slice (B, 1, H, W) with its region from the Pix2Pix or, without one, from `levels`."""
         said = self._paint(painter[0], image, region, classes, levels) if painter else levels
         return torch.where(middle(region) > 0, said, middle(image))
 
     def _paint(self, name: str, image: Tensor, region: Tensor, classes: Tensor, levels: Tensor) -> Tensor:
-        """What the Pix2Pix says of the middle slice (B, 1, H, W)."""
+        """What the Pix2Pix predicts for the middle slice (B, 1, H, W)."""
         with self.arithmetic():
             said = self._networks[name](image, region, classes, levels)
         return torch.as_tensor(said.float())
 
     def _learn_at_once(self, painter: list[str], whole: SliceBatch, parts: int) -> dict[str, Tensor]:
-        """The Pix2Pix's part of a step, on the slices in the middle."""
+        """The Pix2Pix's part of a step, on the middle slices."""
         weights, part = self.recipe.losses, whole.inner()
         region, real = middle(part.region), middle(part.image)
         levels = middle(levels_around(part.image, part.region, part.classes))
@@ -160,7 +160,7 @@ class CTInpainting(DistrictNetworks):
         return losses
 
     def _judge(self, critic: str, slice_: Tensor, part: SliceBatch) -> tuple[Tensor, Tensor]:
-        """Scores of a middle slice between its real neighbours, and how much each has of the region."""
+        """Scores of a middle slice between its real neighbours, and 1 for each that touches the region."""
         images = part.image * (1 - part.region)
         images = torch.cat([images[:, :NEIGHBOURS], slice_, images[:, NEIGHBOURS + 1 :], part.region], dim=1)
         score = self._run(critic, images)
@@ -171,17 +171,17 @@ class CTInpainting(DistrictNetworks):
         self, district: District, image: Tensor, region: Tensor, classes: Tensor, noise: Tensor,
         method: Method = "diffusion",
     ) -> Tensor:  # fmt: skip
-        """Makes `region` anew. All axes are (z, y, x), y and x divisible by the networks' depth.
+        """Regenerates `region`. All axes are (z, y, x); y and x must halve evenly to the networks' depth.
 
-        image: CT on the bent scale; region: 1 where it is made; classes: ORGAN_LABEL, int64; noise: standard
-        normal, which a Pix2Pix does not use. Outside of the region the image comes back as it is.
+        image: CT on the bent scale; region: 1 where it is regenerated; classes: ORGAN_LABEL, int64; noise:
+        standard normal, which a Pix2Pix does not use. Outside the region the image comes back unchanged.
         """
         name, *painter = self.all_of(district)
         wanted = torch.nonzero(region.flatten(1).any(1)).flatten()
         if not len(wanted):
             return image
         painted = image.clone()
-        # Of all slices together: an organ that a region swallows in one is as dense there as in others.
+        # From all slices together: an organ that the region swallows in one slice is as dense as in others.
         levels = levels_around(image[None], region[None], classes[None])[0]
         for some in torch.split(wanted, _AT_ONCE):
             seen, inside, named = (_around(volume, some) for volume in (image, region, classes))
@@ -209,13 +209,13 @@ class CTInpainting(DistrictNetworks):
         return cast(SliceDenoiser, self._networks[name])
 
     def methods(self, district: District) -> tuple[Method, ...]:
-        """What it has networks for, `learnt` or not: a recipe without the L1 term has no Pix2Pix."""
+        """The methods with networks, `learnt` or not: a recipe without the L1 term has no Pix2Pix."""
         return METHODS[: len(self.all_of(district))]
 
     def learnt(self, district: District, method: Method) -> bool:
-        """Whether the network of `method` has moved at all.
+        """Whether the network of `method` has changed at all.
 
-        A denoiser may have learnt beside a Pix2Pix that has not: it then begins at what is known around.
+        A denoiser may have learnt beside a Pix2Pix that has not: it then starts from the levels around.
         """
         name, *painter = self.all_of(district)
         if method == "diffusion":
@@ -243,8 +243,8 @@ def _around(volume: Tensor, slices: Tensor) -> Tensor:
 
 
 def _trios(part: SliceBatch) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Image, region and classes (B, SEEN, H, W) around each slice that the middle one's denoising sees, and
-    the levels (B, 1, H, W) in it."""
+    """Image, region and classes (B, SEEN, H, W) around each slice that the denoiser of the middle one sees,
+    and the levels (B, 1, H, W) in it."""
     levels = levels_around(part.image, part.region, part.classes)
     return [
         (

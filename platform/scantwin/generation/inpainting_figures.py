@@ -1,4 +1,4 @@
-"""What CT inpainting gets wrong on a held-out patient, and a picture of what it makes."""
+"""The errors of CT inpainting on a held-out patient, and a picture of what it makes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from scantwin.generation.inpainting import CTInpainting, Method
 
 _BATCHES = 2
-"""Batches of patches that a patient is measured on: a few seconds' work."""
+"""Batches of patches on which a patient is measured: a few seconds' work."""
 
 
 def figures(system: CTInpainting, study: PreparedStudy, district: District) -> dict[str, float]:
-    """Errors [HU] inside regions of fixed patches of the patient, of the diffusion and of the Pix2Pix.
+    """Errors [HU] of the diffusion and of the Pix2Pix inside regions of fixed patches of the patient.
 
-    `mae` of one sample: a sample is as far from the truth as truth from truth, so the Pix2Pix, which says
-    what is likeliest, has the smaller one. `spread` tells them apart: the SD of what is made over the SD of
-    what is real, 1 where texture is right, near 0 where it is blurred away.
+    `mae` is that of one sample. A sample is as far from the truth as one truth from another, so the Pix2Pix,
+    which gives the likeliest image, has the smaller one. `spread` tells the two apart: the SD of what is made
+    over the SD of what is real, 1 where texture is right, near 0 where it is blurred away.
     """
     sampler = _sampler(system, study, district)
     if not sampler:
@@ -53,7 +53,7 @@ def figures(system: CTInpainting, study: PreparedStudy, district: District) -> d
 
 
 def shown(system: CTInpainting, study: PreparedStudy) -> dict[str, Volume]:
-    """An axial slice [HU]: real, without the region, made by diffusion, made at once."""
+    """An axial slice [HU]: real, without the region, and made by each method."""
     district = next((d for d in system.recipe.districts if _sampler(system, study, d)), None)
     if district is None:
         return {}
@@ -75,7 +75,7 @@ def _sampler(system: CTInpainting, study: PreparedStudy, district: District) -> 
 
 
 def _middles(system: CTInpainting, batch: SliceBatch, district: District, method: Method) -> Tensor:
-    """The middle slice of each patch with its region made anew (B, y, x), on the bent scale."""
+    """The middle slice of each patch with its region regenerated (B, y, x), on the bent scale."""
     patches = zip(batch.image, batch.region, batch.classes, batch.noise, strict=True)
     return torch.stack([system.paint(district, *patch, method)[MIDDLE] for patch in patches])
 

@@ -1,4 +1,4 @@
-"""Whether a file that is given as a label map is one: CTs and PETs are easily named instead."""
+"""Checks that a file given as a label map is one: it is easy to name a CT or a PET instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scantwin.imaging.volume import Volume
 
 
 def check_labels(labels: Volume, shown: Path) -> None:
-    """Raises `InputError` unless all values are whole numbers from 0 on; NaN (outside a field) is nothing."""
+    """Raises `InputError` unless all values are whole numbers >= 0; NaN (outside a field) counts as 0."""
     values = np.asarray(labels.array)
     if values.dtype.kind == "u":
         return

@@ -1,8 +1,8 @@
-"""The denoiser of latents and the adapter that brings masks to it. No attention, no statistics of a window.
+"""The denoiser of latents and the adapter that gives it masks. No attention, no statistics of a window.
 
-Both see where they are (fields.PLACE). Attention over the million latent voxels of a large volume is beyond a
-small machine, and statistics of a window would make what is said depend on its size: the channels of each
-voxel are normalised alone, and memory grows with the window only.
+Both see their position (fields.PLACE). Attention over the million latent voxels of a large volume is too much
+for a small machine, and with statistics of a window the prediction would depend on the window's size. So the
+channels of each voxel are normalised alone, and memory grows only with the window.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from scantwin.generation.mask_guess import MaskGuess
 from scantwin.generation.usual_latents import UsualLatents
 
 _WAVES: Final = (math.pi / 2, math.pi, 2 * math.pi, 4 * math.pi)
-"""Of the place channels [1 / their unit]: along the body 2 m to 25 cm long, across it 80 to 10 cm. A network
-takes long to draw an outline from straight ramps (arXiv 2006.10739)."""
+"""Frequencies of the place channels [1 / their unit]: wavelengths of 2 m to 25 cm along the body, 80 to 10 cm
+across it. A network takes long to draw an outline from linear ramps (arXiv 2006.10739)."""
 
 _SEEN: Final = len(PLACE) * (1 + 2 * len(_WAVES))
-"""Channels that tell the place."""
+"""Channels that encode the place."""
 
 
 _RATE: Final = 0.02
@@ -38,12 +38,12 @@ def waves(place: Tensor) -> Tensor:
 
 
 def evened(x: Tensor) -> Tensor:
-    """`x` (B, C, ...) with the channels of every voxel brought to a root mean square of 1."""
+    """`x` (B, C, ...) with the channels of every voxel normalised to a root mean square of 1."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a way through; the noise level shifts what lies between them."""
+    """Two convolutions beside a skip path; the noise level scales and shifts what lies between them."""
 
     def __init__(self, inputs: int, outputs: int, features: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
         self.shift = nn.Linear(features, 2 * outputs)
         self.through = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        # Deep stacks learn from the first step if each block starts as its way through.
+        # Deep stacks learn from the first step if each block starts as its skip path.
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
@@ -81,14 +81,14 @@ class Downward(nn.Module):
     def forward(
         self, x: Tensor, place: Tensor, level: Tensor, hint: Tensor | None = None, *, sparing: bool = False
     ) -> tuple[list[Tensor], Tensor]:
-        """What each level found, finest first, and the embedding (B, features) of `level` (B,) in 0..1.
+        """The features of each level, finest first, and the embedding (B, features) of `level` (B,) in 0..1.
 
-        Of latents `x` (B, C, D, H, W) at `place` (1, 4, D, H, W). `hint` (B, channels[0], D, H, W) is added
-        to the stem's output. `sparing` computes again what is needed for the gradient instead of keeping it.
+        `x` are latents (B, C, D, H, W) at `place` (1, 4, D, H, W). `hint` (B, channels[0], D, H, W) is added
+        to the stem's output. `sparing` recomputes what the gradient needs instead of keeping it.
         """
         angles = level[:, None] * torch.as_tensor(self.rates)[None]
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
-        # Where it is is the same at all noise levels of a window: seen once for all of them.
+        # The place is the same at all noise levels of a window: it is computed once for all of them.
         x = self.stem(x) + self.where(waves(place))
         x = x if hint is None else x + hint
         kept = []
@@ -99,7 +99,7 @@ class Downward(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """A U-Net that says what the velocity of a noised latent is beside what its place and level tell."""
+    """A U-Net that predicts what place and level do not tell of the velocity of a noised latent."""
 
     def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
@@ -112,12 +112,12 @@ class LatentDenoiser(nn.Module):
         self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        # How large the fields of view were: weight, sum and squares of their sides (z, y, x) [m].
+        # Sizes of the fields of view: weight, sum and sum of squares of their sides (z, y, x) [m].
         self.register_buffer("fields", torch.zeros(3, 3))
         self.fields: Tensor
 
     def remember(self, place: Tensor, field_m: Tensor, latent: Tensor) -> None:
-        """Moves the memory of fields of view (3,) [m] and of latents at their places."""
+        """Updates the memory of fields of view (3,) [m] and of latents at their places."""
         self.fields.lerp_(torch.stack([torch.ones_like(field_m), field_m, field_m**2]), _RATE)
         self.usual.remember(place, latent)
 
@@ -130,7 +130,7 @@ class LatentDenoiser(nn.Module):
         *,
         sparing: bool = False,
     ) -> Tensor:
-        """What is said of `noised` (B, C, D, H, W), whatever its sides are.
+        """The prediction for `noised` (B, C, D, H, W), whatever its sides are.
 
         `place` (1, 4, D, H, W) holds the place channels, `level` (B,) in 0..1 the noise level; `control` is
         what an `Adapter` adds to each level of the U-Net (`Control.levels`).
@@ -147,26 +147,26 @@ class LatentDenoiser(nn.Module):
 
 @dataclass(frozen=True)
 class Control:
-    """What an adapter brings to a denoiser."""
+    """What an adapter gives to a denoiser."""
 
     levels: list[Tensor]
-    """Added to what each level of the denoiser's way down found."""
+    """Added to the features of each level of the denoiser's downward path."""
     expected: Tensor
-    """Latents that the mask alone lets expect (B, C, D, H, W)."""
+    """Latents expected from the mask alone (B, C, D, H, W)."""
     sd: Tensor
     """SD of latents around them (1, C, 1, 1, 1)."""
     said: Tensor
-    """What is left of the velocity beside the mask's guess, in units of its SD (B, C, D, H, W)."""
+    """What remains of the velocity beside the mask's guess, in units of its SD (B, C, D, H, W)."""
     trust: Tensor
-    """Log-odds that the mask's guess is believed more than its SD says (B, C, 1, 1, 1)."""
+    """Log-odds of trusting the mask's guess more than its SD says (B, C, 1, 1, 1)."""
 
 
 class Adapter(nn.Module):
-    """Brings a mask to a denoiser that stands still (ControlNet, arXiv 2302.05543).
+    """Gives a mask to a frozen denoiser (ControlNet, arXiv 2302.05543).
 
-    A copy of the denoiser's way down sees the mask beside the latent; convolutions that start at zero add
-    what it found to the denoiser's own. That alone learns nothing in minutes, so there are a guess that needs
-    no descent (mask_guess.MaskGuess) and a short way from what was found to what is said.
+    A copy of the denoiser's downward path sees the mask beside the latent; convolutions that start at zero
+    add its features to the denoiser's own. That alone learns nothing within minutes, so there is also a guess
+    that needs no gradient descent (mask_guess.MaskGuess) and a short path from the features to the output.
     """
 
     def __init__(self, latents: int, classes: int, channels: tuple[int, ...], features: int) -> None:
@@ -187,13 +187,13 @@ class Adapter(nn.Module):
         return self.guess.known
 
     def begin_as(self, denoiser: LatentDenoiser) -> None:
-        """Becomes the copy of the denoiser's way down that it starts from."""
+        """Copies the denoiser's downward path as the starting point."""
         self.down.load_state_dict(denoiser.down.state_dict())
 
     def forward(
         self, noised: Tensor, place: Tensor, level: Tensor, mask: Tensor, *, sparing: bool = False
     ) -> Control:
-        """What is brought to the denoiser; `mask` (B, classes, D, H, W) holds shares of each class."""
+        """What the denoiser is given; `mask` (B, classes, D, H, W) holds the share of each class."""
         kept, embedding = self.down(noised, place, level, self.hint(mask), sparing=sparing)
         with torch.autocast(mask.device.type, enabled=False):  # 8 bits are too few for sums
             expected, sd = self.guess(mask)
@@ -215,13 +215,13 @@ def halved(x: Tensor) -> Tensor:
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:
-    """Every voxel eight times, cut to the sides of `like`, from which `x` was halved."""
+    """Every voxel eight times, cropped to the sides of `like`, from which `x` was halved."""
     d, h, w = like.shape[2:]
     return F.interpolate(x, scale_factor=2.0, mode="nearest")[..., :d, :h, :w]
 
 
 def run(block: nn.Module, x: Tensor, embedding: Tensor, *, sparing: bool) -> Tensor:
-    """A block's output; `sparing` forgets what lies between and computes it again for the gradient."""
+    """A block's output; `sparing` drops inner activations and recomputes them for the gradient."""
     if sparing and torch.is_grad_enabled():
         return torch.as_tensor(checkpoint(block, x, embedding, use_reentrant=False))
     return torch.as_tensor(block(x, embedding))

@@ -1,12 +1,12 @@
-"""One case of a labelled data set: the CT with its made lesions, their labels, what was done, a picture.
+"""One case of a labelled data set: the CT with its made lesions, their labels, a manifest and a picture.
 
-    CT.nii.gz       the CT [HU]; outside of region.nii.gz as it was read, bit for bit
+    CT.nii.gz       the CT [HU]; outside region.nii.gz as it was read, bit for bit
     SEG.nii.gz      lesion labels, from 1: known lesions first, then the made ones
-    region.nii.gz   1 where the CT was made anew: the lesion and a ring around it
+    region.nii.gz   1 where the CT was regenerated: the lesion and a ring around it
     study.json, manifest.json, picture.png
 
 An oblique CT was moved to the patient's axes when it was read: its file's own voxels do not come back.
-The layout is one that every other command reads. SYNTHETIC, NOT FOR DIAGNOSIS.
+Every other command reads this layout. SYNTHETIC, NOT FOR DIAGNOSIS.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from scantwin.imaging.pictures import save_png
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A lesion's place, and where its shape is from."""
+    """A lesion's place, and the origin of its shape."""
 
     parts: NDArray[np.generic]
-    """What holds it (z, y, x), perhaps with others: a drawing of many is not kept once for each of them."""
+    """The array that holds it (z, y, x), perhaps with others: one drawing of many is shared, not copied."""
     organ: OrganClass
     origin: str
     number: int = 1
@@ -52,7 +52,7 @@ def write_case(
     system: CTInpainting, scene: Scene, found: list[Found], order: Order, number: int, folder: Path, *,
     healthy: bool,
 ) -> None:  # fmt: skip
-    """Makes and writes the case; a `healthy` one has its regions made anew without a tumour."""
+    """Makes and writes the case; a `healthy` one has its regions regenerated without a tumour."""
     spacing, rules = scene.ct.spacing, system.rules
     region = np.zeros(scene.ct.shape, bool)
     classes, labels = scene.classes.copy(), scene.lesions.copy()
@@ -84,7 +84,7 @@ def write_case(
 
 
 def case_files(folder: Path) -> dict[str, str]:
-    """Paths of a written case, by what they hold."""
+    """Paths of a written case, by content."""
     names = {
         "ct_nifti": "CT.nii.gz", "labels_nifti": "SEG.nii.gz", "region_nifti": "region.nii.gz",
         "picture": "picture.png", "manifest": "manifest.json",

@@ -1,7 +1,7 @@
 """A labelled data set: real CTs with made lesions, as many and where as asked for. SYNTHETIC.
 
-A negative case (`none`) has a region made anew without a tumour: a network that learns from the set cannot
-tell the cases apart by the mere trace of inpainting.
+A negative case (`none`) has a region regenerated without a tumour, so that a network that learns from the set
+cannot tell the cases apart by the mere trace of inpainting.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from scantwin.terminal import Advance, silent
 
 
 class Masks(Protocol):
-    """Where lesions and their shapes come from."""
+    """A source of lesions and their shapes."""
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Its name in the manifest."""
 
     def __call__(
         self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
@@ -47,10 +47,10 @@ def make_lesion_data(
     refused: Callable[[Rejection], None] | None = None,
     advance: Advance = silent,
 ) -> dict[str, Any]:
-    """Writes the data set and says what is in it and where; cases that are there already are kept.
+    """Writes the data set and returns what is in it and where; existing cases are kept.
 
-    Case k is made of CT k, k + n, ..; where that CT lacks the organ, or cannot be read, of the next. One
-    that cannot be read goes to `refused`, once; without it the `Rejection` is raised.
+    The n CTs take turns: CT k serves cases k, k + n, ..; if it lacks the organ or cannot be read, the next CT
+    does. One that cannot be read goes to `refused`, once; without `refused` the `Rejection` is raised.
     """
     with claimed_folder(out, order.told()):
         shelf = _Shelf(scenes, refused)
@@ -64,7 +64,7 @@ def make_lesion_data(
             if not (folder / "manifest.json").is_file():
                 _make_case(system, shelf, masks, order, number, wanted, folder)
         advance(len(plan), len(plan))
-        # All that are there: a smaller count than before takes none away.
+        # All that are there: a smaller count than before removes none.
         cases = [{"case": one.name, **read_json(one / "manifest.json")} for one in whole_parts(out, "case")]
         made = [lesion for case in cases for lesion in case["lesions"]]
         organs = [lesion["organ"] for lesion in made]
@@ -80,7 +80,7 @@ def make_lesion_data(
 
 
 class _Shelf:
-    """The CTs, of which the last one used is kept in memory."""
+    """The CTs; the last one used is kept in memory."""
 
     def __init__(
         self, scenes: Sequence[Callable[[], Scene]], refused: Callable[[Rejection], None] | None
@@ -98,7 +98,7 @@ class _Shelf:
         return sum(read is not None for read in self._scenes)
 
     def get(self, index: int) -> Scene | None:
-        """The scene of a CT; None where it cannot be read."""
+        """The scene of a CT; None if it cannot be read."""
         read = self._scenes[index]
         if read is None:
             return None

@@ -20,38 +20,38 @@ from scantwin.imaging.volume import Volume
 LESION_ORGANS: Final[tuple[OrganClass, ...]] = (
     "lung", "liver", "kidney", "spleen", "pancreas", "brain", "bowel", "bone", "fat", "soft-tissue",
 )  # fmt: skip
-"""Where lesions are put: not into blood, urine or gas."""
+"""Organs that get lesions: not blood, urine or gas."""
 
 _MEDIAN_ML: Final = 4.0
 _LOG_SD: Final = 0.9
 _LIMITS_ML: Final = (0.5, 80.0)
-"""Volumes: log-normal, median 2-5 ml (sources.md, 3); the largest are left to the drawing hand."""
+"""Volumes: log-normal, median 2-5 ml (sources.md, 3); larger ones are left to drawing by hand."""
 _SHARE: Final = 0.12
-"""Largest share of its organ that a lesion takes: a kidney of 150 ml has none of 80."""
+"""Largest share of its organ that a lesion takes: a kidney of 150 ml gets none of 80."""
 _INSIDE: Final = 0.6
-"""Share of a shape that must lie in the organ; the rest is cut off where the organ ends."""
+"""Share of a shape that must lie in the organ; the rest is cut off at the organ's border."""
 _TRIES: Final = 40
 _FEWEST_VOXELS: Final = 6
 _MOST_DRAWN: Final = 300
-"""Parts of a drawn mask: each takes passes over the whole CT, and nobody draws more by hand."""
+"""Most parts of a drawn mask: each takes passes over the whole CT, and nobody draws more by hand."""
 _MOST_DRAWN_ML: Final = 2000.0
-"""All that a drawn mask marks in a body: tumours of a litre exist, more is an organ or a CT; assumed."""
+"""Most that a drawn mask may mark in a body: tumours of a litre exist, more is an organ or a CT; assumed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A lesion's shape, cut out of its patient."""
+    """A lesion's shape, cut out of its patient's study."""
 
     mask: Region
     spacing: Spacing
     study: str
-    """Which study it is of, by pseudonym."""
+    """Pseudonym of the study it comes from."""
     patient: str
-    """Whose it is, the same in all studies of a patient. Identifies: it stays on this machine."""
+    """The patient it is from, the same in all studies of a patient. Identifying: it stays on this machine."""
 
 
 def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator, taken: Region) -> Region | None:
-    """A random lesion in `organ` outside of `taken`, or None where the CT has no room for one."""
+    """A random lesion in `organ` outside `taken`, or None if the CT has no room for one."""
     ct = scene.ct
     largest = _SHARE * _organ_ml(scene, organ)
     if largest < _LIMITS_ML[0]:
@@ -70,7 +70,7 @@ def sampled(scene: Scene, organ: OrganClass, random: np.random.Generator, taken:
 def borrowed(
     scene: Scene, organ: OrganClass, random: np.random.Generator, shapes: list[Shape], taken: Region
 ) -> tuple[Region, Shape] | None:
-    """Another patient's lesion in `organ` outside of `taken`, mirrored at random, and which it is."""
+    """Another patient's lesion in `organ` outside `taken`, mirrored at random, and the shape it came from."""
     largest = _SHARE * _organ_ml(scene, organ)
     fitting = [s for s in shapes if s.mask.sum() * np.prod(s.spacing) / 1000.0 <= max(largest, _LIMITS_ML[0])]
     if not fitting:
@@ -86,10 +86,10 @@ def borrowed(
 
 
 def drawn(scene: Scene, mask: Volume) -> tuple[NDArray[np.int32], int]:
-    """The lesions of a mask that somebody drew, each connected part one, on the CT's grid, and how many.
+    """The lesions of a mask drawn by hand, one per connected part, on the CT's grid, and their number.
 
-    They are numbered from 1; what lies outside of the body or over a known lesion is left out. Raises
-    `InputError` where nothing is left, or more than anybody draws (parts, or litres).
+    They are numbered from 1; what lies outside the body or over a known lesion is left out. Raises
+    `InputError` if nothing is left, or more than anybody draws (parts, or litres).
     """
     moved = resample_like(mask, scene.ct, how="nearest").array.astype(np.float32) > 0.5
     inside = moved & (scene.classes > 0)
@@ -128,7 +128,7 @@ def _nothing_left(scene: Scene, *, anything: bool, in_body: bool) -> InputError:
 def shapes_of(name: str, lesions: Volume, patient: str | None = None) -> list[Shape]:
     """The lesions of the study `name` as shapes; the tiniest and the largest are left out.
 
-    Without a `patient` the study is one of its own.
+    Without a `patient` the study counts as a patient of its own.
     """
     labels = np.asarray(lesions.array) > 0
     parts, _ = ndimage.label(labels, ndimage.generate_binary_structure(3, 3))
@@ -156,7 +156,7 @@ def _organ_ml(scene: Scene, organ: OrganClass) -> float:
 def _placed(
     scene: Scene, organ: OrganClass, random: np.random.Generator, draw: Callable[[], Region], taken: Region
 ) -> Region | None:
-    """What `draw` gives, put at a random voxel of the organ where most of it fits."""
+    """The result of `draw`, placed at a random voxel of the organ where most of it fits."""
     allowed = scene.organ(organ) & (scene.lesions == 0) & ~taken
     voxels = np.flatnonzero(allowed)
     if not voxels.size:
@@ -172,7 +172,7 @@ def _placed(
 
 
 def _pasted(shape: Region, centre: tuple[int, ...], size: tuple[int, ...]) -> Region:
-    """`shape` with its middle at `centre` of an empty region of `size`; what sticks out is lost."""
+    """`shape` with its middle at `centre` of an empty region of `size`; what extends beyond is lost."""
     out = np.zeros(size, bool)
     start = [c - n // 2 for c, n in zip(centre, shape.shape, strict=True)]
     into = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(start, shape.shape, size, strict=True))
@@ -181,6 +181,6 @@ def _pasted(shape: Region, centre: tuple[int, ...], size: tuple[int, ...]) -> Re
 
 
 def _on_spacing(mask: NDArray[np.bool_], old: Spacing, new: Spacing) -> Region:
-    """A mask on voxels of another size."""
+    """A mask resampled to voxels of another size."""
     volume = Volume(np.ascontiguousarray(mask, np.float32), old, (0.0, 0.0, 0.0), unit="1")
     return np.asarray(to_spacing(volume, new, how="linear").array.astype(np.float32) > 0.5, np.bool_)

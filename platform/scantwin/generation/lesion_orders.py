@@ -1,4 +1,4 @@
-"""What a labelled data set is to hold: how many cases, and lesions in which organs."""
+"""The order for a labelled data set: how many cases, and lesions in which organs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Order:
 
     count: int
     balance: dict[Wanted, float]
-    """Share of lesions by organ class; that of `none` is the share of cases without one."""
+    """Share of lesions by organ class; for `none`, the share of cases without a lesion."""
     per_case: int = 1
     method: Method = "diffusion"
     seed: int = 0
     asked: dict[str, Any] = field(default_factory=dict)
-    """What it is made with and of (model, CTs, masks): a data set is one order's."""
+    """What it is made with and from (model, CTs, masks): a data set belongs to one order."""
 
     def __post_init__(self) -> None:
         odd = [name for name in self.balance if name not in (*LESION_ORGANS, NONE, DRAWN)]
@@ -47,10 +47,10 @@ class Order:
         return [name for name in LESION_ORGANS if name in self.balance]
 
     def plan(self) -> list[list[Wanted]]:
-        """What each case gets. The plan of a larger count begins with that of a smaller one."""
+        """The lesions of each case. The plan of a larger count begins with that of a smaller one."""
         if self.per_case == 1:
             return [[one] for one in take_turns(self.balance, self.count)]
-        # `none` is a share of cases and an organ one of lesions: each is shared out among its own.
+        # `none` is a share of cases, an organ a share of lesions: each is distributed among its own kind.
         organs: dict[Wanted, float] = {name: self.balance[name] for name in self.organs}
         kinds: dict[Wanted | Literal["lesion"], float] = {
             name: share for name, share in self.balance.items() if name not in organs

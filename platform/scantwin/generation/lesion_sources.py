@@ -17,7 +17,7 @@ from scantwin.imaging.organs import OrganClass
 from scantwin.imaging.volume import Volume
 
 _TOUCHING: Final = 1.8
-"""Voxels that are nearer than this touch [voxels]: by a corner they are the root of 3 apart."""
+"""Voxels nearer than this touch [voxels]: those that share only a corner are the root of 3 apart."""
 
 
 class Sampled:
@@ -43,8 +43,8 @@ class FromPatients:
 
     shapes: list[Shape]
     patients: Mapping[str, set[str]] = field(default_factory=dict)
-    """Name of a CT's study -> whose it is; several where studies share the name. One that is not named here
-    is a patient of its own."""
+    """Name of a CT's study -> its patients; several if studies share the name. A study not named here is a
+    patient of its own."""
     name: str = "patients"
 
     def __post_init__(self) -> None:
@@ -62,14 +62,14 @@ class FromPatients:
             )
 
     def others(self, study: str) -> list[Shape]:
-        """The shapes that are of other patients than the study is."""
+        """The shapes from other patients than the study's."""
         own = self.patients.get(study, {study})
         return [shape for shape in self.shapes if shape.patient not in own]
 
     def __call__(
         self, scene: Scene, organs: Sequence[OrganClass], random: np.random.Generator
     ) -> list[Found] | None:
-        """Another patient's lesion in each organ; None where all lesions are the patient's own."""
+        """Another patient's lesion in each organ; None if all lesions are the patient's own."""
         others = self.others(scene.name)
 
         def one(organ: OrganClass, taken: Region) -> Found | None:
@@ -81,7 +81,7 @@ class FromPatients:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The lesions that somebody drew into a mask: they stay where they are."""
+    """Lesions drawn into a mask by hand: they stay where they are."""
 
     mask: Volume
     name: str = "drawn"
@@ -101,9 +101,9 @@ class Drawn:
 def _apart(
     scene: Scene, organs: Sequence[OrganClass], one: Callable[[OrganClass, Region], Found | None]
 ) -> list[Found] | None:
-    """A lesion for each organ, none touching another; None where there is no room.
+    """A lesion for each organ, none touching another; None if there is no room.
 
-    `one` is told which voxels others have taken, so that it looks for room beside them.
+    `one` is given the voxels already taken, so that it looks for room beside them.
     """
     found: list[Found] = []
     taken = np.zeros(scene.ct.shape, bool)

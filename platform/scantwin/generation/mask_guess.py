@@ -1,9 +1,9 @@
-"""What a mask alone tells of the latents behind it: a linear regression, learnt as sums.
+"""What a mask alone says about the latents behind it: a linear regression, learnt as sums.
 
-The first latent channel begins as the mean of 4 x 4 x 4 voxels, the next three as their slopes: the shares of
-the classes and how they change from voxel to voxel tell most of them. On phantoms at 8 mm (48 windows, six
-held-out patients) the SD of the first channel falls from 0.66 to 0.11, of the slopes from 0.95, 1.07, 0.59 to
-0.56, 0.68, 0.36; the four products stay as they are.
+The first latent channel starts as the mean of 4 x 4 x 4 voxels, the next three as their slopes. So the shares
+of the classes, and how these change from voxel to voxel, predict most of them. On phantoms at 8 mm (48
+windows, six held-out patients) the SD of the first channel falls from 0.66 to 0.11, that of the slopes from
+0.95, 1.07, 0.59 to 0.56, 0.68, 0.36; the four products stay as they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 _AXES: Final = 3
 _RIDGE: Final = 1e-6
-"""Of the mean of the features' squares: a class that was never seen tells nothing."""
+"""Times the mean of the features' squares: a class that was never seen then says nothing."""
 _LEAST_SD: Final = 0.02
-"""Of what is left over: a guess is never taken for certain."""
+"""Smallest SD of the residual: a guess is never taken as certain."""
 
 
 class MaskGuess(nn.Module):
-    """Sums of features and latents, and what follows from them. Sites may average them like weights."""
+    """Sums of features and latents, and the regression they give. Sites may average them like weights."""
 
     def __init__(self, latents: int, classes: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class MaskGuess(nn.Module):
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The latents expected behind `mask` (B, C, D, H, W), and the SD around them (1, C, 1, 1, 1)."""
-        # In double precision: classes that mostly come together leave small differences of large sums.
+        # In double precision: classes that mostly occur together leave small differences of large sums.
         features, both = self.features.double(), self.both.double()
         ridge = _RIDGE * features.diagonal().mean().clamp(min=1e-12)
         told = torch.linalg.solve(features + ridge * torch.eye(len(features)).to(features), both)
@@ -83,7 +83,7 @@ def _applied(told: Tensor, mask: Tensor) -> Tensor:
 
 
 def _moved(padded: Tensor, axis: int, by: int) -> Tensor:
-    """The neighbour `by` voxels on along `axis` of what was padded by 1."""
+    """The neighbour `by` voxels away along `axis`, of an array that was padded by 1."""
     for k in range(2, 2 + _AXES):
         padded = padded.narrow(k, 1 + by * (k == 2 + axis), padded.shape[k] - 2)
     return padded

@@ -1,4 +1,4 @@
-"""Organs of one CT made anew, or what lies around them. SYNTHETIC, NOT FOR DIAGNOSIS."""
+"""Organs of one CT regenerated, or their surroundings. SYNTHETIC, NOT FOR DIAGNOSIS."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def make_organs(
     model_version: str = "",
     advance: Advance = silent,
 ) -> dict[str, Any]:
-    """Writes CT.nii.gz, region.nii.gz, a picture and a manifest into `out`; gives the manifest and the paths.
+    """Writes CT.nii.gz, region.nii.gz, a picture and a manifest to `out`; returns the manifest and the paths.
 
-    With `outside_mm` not the organs are made anew but what lies around them in a box with that margin.
+    With `outside_mm`, the surroundings in a box with that margin are regenerated instead of the organs.
     """
     region = inside_organs(scene, organs) if outside_mm is None else around_organs(scene, organs, outside_mm)
     ct = regenerate(

@@ -1,6 +1,6 @@
-"""From a region on a CT to a CT in which it was made anew: boxes, voxels of the network and back, borders.
+"""From a region of a CT to a CT with it regenerated: boxes, resampling to the network's voxels, borders.
 
-Outside of the region every voxel comes back bit for bit. SYNTHETIC, NOT FOR DIAGNOSIS.
+Outside the region every voxel comes back bit for bit. SYNTHETIC, NOT FOR DIAGNOSIS.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from scantwin.imaging.volume import Volume
 from scantwin.terminal import Advance, silent
 
 _MARGIN_MM: Final = 40.0
-"""Known tissue around a region that the network sees [mm]: what three halvings of a slice reach."""
+"""Known tissue around a region that the network sees [mm]: the reach of three halvings of a slice."""
 _NEAR_MM: Final = 6.0
-"""Parts of a region that are as near as this are made together [mm]."""
+"""Parts of a region no further apart than this are made together [mm]."""
 _ALIKE: Final = 0.1
-"""Voxels that differ less than this from the recipe's are used as they are: moving them costs noise."""
+"""Voxels that differ less than this from the recipe's are used as they are: resampling would cost noise."""
 
 Box = tuple[slice, slice, slice]
 
@@ -43,7 +43,7 @@ def regenerate(
     seed: int = 0,
     advance: Advance = silent,
 ) -> Volume:
-    """`ct` [HU], canonical, with `region` (z, y, x) made anew as `classes` (ORGAN_LABEL, z, y, x) say.
+    """`ct` [HU], canonical, with `region` (z, y, x) regenerated as `classes` (ORGAN_LABEL, z, y, x) say.
 
     Several classes may lie in one region. The same seed gives the same CT.
     """
@@ -55,7 +55,7 @@ def regenerate(
     for number, (box, part) in enumerate(boxes):
         advance(number, len(boxes))
         near = ct.with_array(out).crop(*_corners(box))
-        # What lies under parts whose turn is yet to come is no more to be seen than what lies under this one.
+        # The network must not see what lies under this part, nor under the parts whose turn is yet to come.
         made = _made(system, near, unmade[box], classes[box], district, method, (seed, number))
         unmade[box] &= ~part
         share = _feather(part, ct.spacing, system.rules.feather_mm)
@@ -69,16 +69,16 @@ def regenerate(
 
 
 def district_of(system: CTInpainting) -> District:
-    """The district whose networks paint: the whole body's, or the only ones there are."""
+    """The district whose networks paint: whole-body, or the first if the recipe lacks it."""
     districts = system.recipe.districts
     return "whole-body" if "whole-body" in districts else districts[0]
 
 
 def _boxes(region: Region, spacing: tuple[float, float, float]) -> list[tuple[Box, Region]]:
-    """Boxes with margin over the parts of a region, and the part in each."""
+    """Boxes with a margin around the parts of a region, and the part in each."""
     if not region.any():
         return []
-    # A region is small beside a CT of 100 million voxels: its parts are looked for in its own box.
+    # A region is small beside a CT of 100 million voxels: its parts are sought in its own box.
     near = [int(_NEAR_MM / 2 // s) for s in spacing]
     whole = _grown(ndimage.find_objects(region.astype(np.uint8))[0], near, region.shape)
     joined = ndimage.maximum_filter(region[whole], size=[2 * n + 1 for n in near])
@@ -97,7 +97,7 @@ def _boxes(region: Region, spacing: tuple[float, float, float]) -> list[tuple[Bo
 
 
 def _grown(box: tuple[slice, ...], margin: list[int], shape: tuple[int, ...]) -> Box:
-    """`box` with `margin` [voxels] around it, as far as the array reaches."""
+    """`box` with `margin` [voxels] around it, within the array."""
     z, y, x = (
         slice(max(side.start - m, 0), min(side.stop + m, n))
         for side, m, n in zip(box, margin, shape, strict=True)
@@ -118,7 +118,7 @@ def _made(
     spacing = system.recipe.spacing_mm
     alike = all(abs(s / w - 1) < _ALIKE for s, w in zip(ct.spacing, spacing, strict=True))
     grid = ct if alike else grid_over(ct, spacing)
-    # The last voxels of the grid stick out of the box. As air they would come back as air: its edge goes on.
+    # The grid's last voxels extend beyond the box. As air they would come back as air: its edge continues.
     work = resample_like(ct, grid, how="area", outside=None)
     where = region if alike else _touched(ct.with_array(region.astype(np.float32), "1"), grid)
     named = resample_like(ct.with_array(classes, "label"), grid, how="nearest", outside=None)
@@ -131,7 +131,7 @@ def _made(
 
 
 def _touched(region: Volume, grid: Volume) -> Region:
-    """Voxels of `grid` of which any part is in the region."""
+    """Voxels of `grid` that lie in the region, if only in part."""
     share = resample_like(region, grid, how="area", outside=None).array.astype(np.float32)
     return np.asarray(share > 0.05, np.bool_)
 
@@ -143,7 +143,7 @@ def _painted(
     depth = max(len(system.rules.channels), len(system.recipe.network.channels))
     multiple = 2 ** (depth - 1)
     pad = [(0, 0), *((0, -n % multiple) for n in hu.shape[1:])]
-    # Mirrored, not repeated: what repeats has no noise, and the CT's is measured here.
+    # Mirrored, not repeated: repeated voxels have no noise, and the CT's noise is measured here.
     image = torch.from_numpy(to_unit(np.pad(hu, pad, mode="reflect")))
     inside = torch.from_numpy(np.pad(region, pad).astype(np.float32))
     named = torch.from_numpy(np.pad(classes, pad))
@@ -156,7 +156,7 @@ def _painted(
 
 
 def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int]) -> NDArray[np.float32]:
-    """Noise of the kind that the network's larger voxels cannot hold, as strong as around the region [HU]."""
+    """Noise [HU] too fine for the network's larger voxels, as strong as around the region."""
     real = np.asarray(ct.array, np.float32)
     lost = real - resample_like(work, ct, outside=None).array.astype(np.float32)
     around = ~region & (np.abs(lost) < 100.0) & (real > -200.0)
@@ -170,8 +170,8 @@ def _fine_noise(ct: Volume, work: Volume, region: Region, seed: tuple[int, int])
 
 
 def _feather(region: Region, spacing: tuple[float, float, float], width_mm: float) -> NDArray[np.float32]:
-    """How much of the made CT there is in each voxel: 0 outside, 1 from `width_mm` inside the border on."""
-    # SciPy's distances take some 50 bytes a voxel, ITK's some 20. A border of the CT is none of the region.
+    """Share of the made CT in each voxel: 0 outside, 1 from `width_mm` inside the border on."""
+    # SciPy's distances take some 50 bytes a voxel, ITK's some 20. The CT's edge is no border of the region.
     known = sitk.GetImageFromArray((~region).view(np.uint8))
     known.SetSpacing(spacing[::-1])
     signed = sitk.SignedMaurerDistanceMap(known, squaredDistance=False, useImageSpacing=True)

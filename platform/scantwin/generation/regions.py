@@ -1,6 +1,6 @@
-"""Regions to make anew: random bodies, a part of an organ, a lesion with a ring of tissue around it.
+"""Regions to regenerate: random bodies, a part of an organ, a lesion with a ring of tissue around it.
 
-Arrays have axes (z, y, x); a region is True where voxels are made anew.
+Arrays have axes (z, y, x); a region is True where voxels are regenerated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def ellipsoid(
     diameters_mm: tuple[float, float],
     random: np.random.Generator,
 ) -> Region:
-    """A turned, dented ellipsoid around voxel `centre`, each axis between `diameters_mm`."""
+    """A rotated, dented ellipsoid around voxel `centre`, each axis between `diameters_mm`."""
     axes = np.exp(random.uniform(np.log(diameters_mm[0]), np.log(diameters_mm[1]), 3)) / 2
     turn = np.linalg.qr(random.standard_normal((3, 3)))[0]
     steps = [(np.arange(n, dtype=np.float32) - c) * s for n, c, s in zip(shape, centre, spacing, strict=True)]
@@ -51,6 +51,6 @@ def with_ring(lesion: Region, spacing: Spacing, ring_mm: float) -> Region:
 
 
 def part_at(mask: Region, voxel: tuple[int, ...]) -> Region:
-    """The connected part of `mask` that holds `voxel`."""
+    """The connected part of `mask` that contains `voxel`."""
     parts, _ = ndimage.label(mask)
     return np.asarray((parts == parts[voxel]) & mask, np.bool_)

@@ -1,4 +1,4 @@
-"""Pixels and their class: what a class has, and what is around of the same class, whatever lies beside."""
+"""Statistics of the pixels of one class, over all or around a pixel, whatever other classes lie beside."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional as F
 def sums_around(
     image: Tensor, where: Tensor, classes: Tensor, *, reach: int, stride: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Of each pixel: the sum of `image` over the pixels of its class around it, and how many there are.
+    """For each pixel, the sum of `image` over the surrounding pixels of its class, and their number.
 
-    Axes (..., H, W), y and x last. Looked at are those `where` (bool) says, at every `stride`-th pixel up to
-    `reach` away, itself included. Shifting the whole image is a tenth of the time of a mean for each class.
+    Axes (..., H, W), y and x last. Pixels `where` (bool) count, at every `stride`-th offset up to `reach`,
+    the pixel itself included. Shifting the whole image takes a tenth of the time of a mean for each class.
     """
     inside, own = where.to(image.dtype), classes.to(image.dtype)
     total, count = torch.zeros_like(image), torch.zeros_like(image)
-    # -1 is no class: beyond the image there is nobody.
+    # -1 is no class: nothing counts beyond the image.
     seen = F.pad(torch.stack([image * inside, inside, own]), (reach,) * 4, value=-1.0)
     height, width = image.shape[-2:]
     for y in range(0, 2 * reach + 1, stride):
@@ -32,9 +32,9 @@ def sums_around(
 def medians_around(
     values: Tensor, told: Tensor, region: Tensor, classes: Tensor, otherwise: Tensor, *, enough: int
 ) -> Tensor:
-    """Of each patch (B, slices, H, W): the median of `values` where `told` (bool), by class: (B, classes).
+    """Medians by class (B, classes) of `values` where `told` (bool), for each patch (B, slices, H, W).
 
-    Only of classes that lie in `region`, and of `enough` voxels; else `otherwise` (B, classes).
+    Only of classes that lie in `region` and have `enough` such voxels; else `otherwise` (B, classes).
     """
     table = otherwise.clone()
     for own, tells, inside, labels, row in zip(values, told, region > 0, classes, table, strict=True):
@@ -46,5 +46,5 @@ def medians_around(
 
 
 def by_class(table: Tensor, classes: Tensor) -> Tensor:
-    """Each voxel's value (B, slices, H, W) by its class, of a `table` (B, classes)."""
+    """Each voxel's entry (B, slices, H, W) in a `table` (B, classes), by its class."""
     return table.gather(1, classes.flatten(1)).view(classes.shape)

@@ -1,4 +1,4 @@
-"""A CT with what is known of it: where which organ is, where lesions are already."""
+"""A CT and what is known of it: its organs and the lesions it already has."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import organ_classes
 
 OUTSIDE_MM: Final = 20.0
-"""Margin of the box around an organ in which its surroundings are made anew [mm]."""
+"""Margin of the box around an organ in which its surroundings are regenerated [mm]."""
 _MOST_KNOWN: Final = 65_000
-"""Known lesions of a CT: labels are uint16, and some hundreds of made ones must fit beside them."""
+"""Most known lesions of a CT: labels are uint16, and some hundreds of made ones must fit beside them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Scene:
     lesions: NDArray[np.uint16]
     """Known lesions, numbered from 1 in the order of the file's values; 0 elsewhere."""
     labelled: bool
-    """Whether organs were labelled; otherwise classes tell lung, gas, fat, soft tissue and bone only."""
+    """Whether organs were labelled; otherwise the classes are lung, gas, fat, soft tissue and bone only."""
 
     @classmethod
     def of(cls, study: Study) -> Scene:
@@ -53,7 +53,7 @@ class Scene:
 
 
 def _numbered(labels: NDArray[np.generic], name: str) -> NDArray[np.uint16]:
-    """Lesions numbered 1, 2, ..: what programs write as 0 and 255 is one lesion, and not the 255th."""
+    """Lesions numbered 1, 2, ..: some programs write 0 and 255, which is one lesion and not the 255th."""
     whole = np.asarray(labels)
     found = np.zeros(whole.shape, np.uint16)
     marked = whole > 0
@@ -68,7 +68,7 @@ def _numbered(labels: NDArray[np.generic], name: str) -> NDArray[np.uint16]:
 
 
 def inside_organs(scene: Scene, names: Sequence[OrganClass]) -> Region:
-    """The region of these organs. Raises `InputError` where the CT has one of them not."""
+    """The region of these organs. Raises `InputError` if the CT lacks one of them."""
     for name in names:
         if not (scene.classes == ORGAN_LABEL[name]).any():
             present = [c for c in ORGAN_CLASSES if (scene.classes == ORGAN_LABEL[c]).any()]
@@ -80,9 +80,9 @@ def inside_organs(scene: Scene, names: Sequence[OrganClass]) -> Region:
 
 
 def around_organs(scene: Scene, names: Sequence[OrganClass], margin_mm: float = OUTSIDE_MM) -> Region:
-    """What lies around these organs in a box with margin, the organs themselves left out.
+    """The surroundings of these organs in a box with a margin, without the organs themselves.
 
-    Raises `InputError` where there is nothing around them: outside the body nothing is made.
+    Raises `InputError` if there are none: nothing is made outside the body.
     """
     organs = inside_organs(scene, names)
     region = np.zeros_like(organs)

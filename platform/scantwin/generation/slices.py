@@ -1,6 +1,6 @@
-"""Training patches of slices: what a network sees of three neighbouring slices, and what is to be made.
+"""Training patches of slices: what a network sees of three neighbouring slices, and what it must make.
 
-Every random choice depends on (seed, step) only, the diffusion's noise included.
+Every random choice, the diffusion's noise included, depends on (seed, step) only.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from scantwin.learning.system import Tensors
 from scantwin.units import AIR_HU
 
 NEIGHBOURS = 1
-"""Slices above and below that are seen with the one that is made."""
+"""Slices above and below that are seen together with the one that is made."""
 SEEN = 2 * NEIGHBOURS + 1
 DRAWN = 2 * SEEN - 1
-"""Slices of a training patch: what is seen of the middle one's neighbours must be there as well."""
+"""Slices of a training patch: it must hold what is seen of the middle slice's neighbours as well."""
 MIDDLE = DRAWN // 2
 INNER = slice(MIDDLE - NEIGHBOURS, MIDDLE + NEIGHBOURS + 1)
 """The SEEN slices in the middle of a patch."""
 
 _KEPT = 4000
-"""Voxels of each class that are remembered as possible centres: all of them would cost as much as the CT."""
+"""Voxels of each class kept as possible centres: all of them would cost as much memory as the CT."""
 _MORE = 4
-"""Random regions that are added at most to the one that a patch was drawn for."""
+"""Most random regions added to the one that a patch was drawn for."""
 _PLAIN = ("fat", "soft-tissue", "gas")
-"""Classes that are not organs: a region in the shape of all fat is a rind around the body."""
+"""Classes that are not organs: a region in the shape of all fat would be a rind around the body."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class SliceBatch(Tensors):
     image: Tensor
     """CT on the bent scale (hu_scale)."""
     region: Tensor
-    """1 where the CT is made anew."""
+    """1 where the CT is regenerated."""
     classes: Tensor
     """Organ classes (ORGAN_LABEL), int64; 0 where nothing is known, and in air."""
     noise: Tensor
     """Standard normal."""
     level: Tensor
-    """(batch,) in 0..1: how far up the noise levels each patch is."""
+    """(batch,) in 0..1: the noise level of each patch, as a share of all levels."""
 
     def parts(self, count: int) -> list[SliceBatch]:
         """The batch in `count` equal parts."""
@@ -79,7 +79,7 @@ class SliceSampler:
 
     @cached_property
     def _places(self) -> list[tuple[PreparedStudy, dict[int, NDArray[np.int32]]]]:
-        """Studies with this district, and voxels (flat indices) of each class in it."""
+        """Studies with this district, and the voxels (flat indices) of each class in it."""
         found = []
         for study in self.studies:
             if study.organs is None or not study.has_ct or self.district not in study.boxes:
@@ -155,7 +155,7 @@ class SliceSampler:
             region = part_at(classes == label, at)
         else:
             region = ellipsoid(classes.shape, spacing, at, own.region_mm, random)
-        # The loss is taken inside regions only: what a patch has besides would be computed for nothing.
+        # The loss counts inside regions only: the rest of a patch would be computed for nothing.
         body = np.argwhere(classes[MIDDLE] > 0)
         for _ in range(_MORE):
             if region[MIDDLE].mean() >= own.coverage or not len(body):
@@ -166,7 +166,7 @@ class SliceSampler:
 
 
 def _choose_class(kind: str, voxels: dict[int, NDArray[np.int32]], random: np.random.Generator) -> int:
-    """The class of the centre: tumour, an organ, or anything; small organs as often as large ones."""
+    """The class of the centre: tumour, an organ, or anything; small organs are as likely as large ones."""
     tumour = ORGAN_LABEL["tumour"]
     if kind == "lesion" and tumour in voxels:
         return tumour

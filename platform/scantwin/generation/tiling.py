@@ -2,7 +2,7 @@
 
 A convolution reaches only so far. A tile that sees as much around it as the network reaches gives, voxel for
 voxel, what the whole volume would have given, so there is no seam to hide. A denoiser reaches further than
-that is affordable: its windows overlap and are blended.
+one can afford to show it: its windows overlap and are blended.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Box = tuple[slice, slice, slice]
 def tiles(shape: tuple[int, ...], edge: int, reach: int) -> Iterator[tuple[Box, Box, Box]]:
     """Tiles of at most `edge` voxels that cover `shape` (z, y, x) once.
 
-    Yields what a tile is to give, what it must see (`reach` voxels more, within the volume), and where the
-    first lies within the second.
+    Yields three boxes: what a tile is to give, what it must see (`reach` voxels more, within the volume), and
+    where the first lies within the second.
     """
     for start in product(*(range(0, n, edge) for n in shape)):
         core, seen, own = [], [], []
@@ -44,7 +44,7 @@ def tile_count(shape: tuple[int, ...], edge: int) -> int:
 
 
 def windows(shape: tuple[int, ...], largest: tuple[int, int, int], overlap: int) -> list[Box]:
-    """Windows of at most `largest` (z, y, x) voxels that cover `shape`, evenly spread, `overlap` at least."""
+    """Evenly spread windows of at most `largest` (z, y, x) voxels that cover `shape`, `overlap` at least."""
     return [
         _box(box) for box in product(*(_along(n, m, overlap) for n, m in zip(shape, largest, strict=True)))
     ]
@@ -67,7 +67,7 @@ def blend_weight(shape: tuple[int, ...]) -> Tensor:
 
 
 def blended(volume: Tensor, boxes: list[Box], say: Callable[[Box], Tensor]) -> Tensor:
-    """`say` of every window, blended into one of the shape of `volume` (B, C, D, H, W)."""
+    """The results of `say` for every window, blended into one of the shape of `volume` (B, C, D, H, W)."""
     if len(boxes) == 1:
         return say(boxes[0])
     out, total = torch.zeros_like(volume), torch.zeros(volume.shape[2:], device=volume.device)

@@ -1,9 +1,9 @@
-"""What latents are like at each place of a field of view: their mean and SD, learnt as sums.
+"""The usual latents at each place of a field of view: their mean and SD, learnt as sums.
 
-It is what a denoiser begins from, and needs no descent. Air is certain in the corners, a trunk in the middle,
-and in between the SD says how open it is: on phantoms at 8 mm this guess alone, without any network, was as
-near to held-out latents at little noise as a denoiser of half an hour that had begun from one SD for all
-places (docs/generation.md). Sites may average the sums like weights.
+A denoiser starts from them, and they need no gradient descent. Air is certain in the corners, a trunk in the
+middle; in between, the SD says how open it is. On phantoms at 8 mm this guess alone, without any network, was
+at little noise as near to held-out latents as a denoiser trained for half an hour from one SD for all places
+(docs/generation.md). Sites may average the sums like weights.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch.nn import functional as F
 from scantwin.generation.fields import ACROSS_MM
 
 _CELLS: Final = (36, 10, 14)
-"""Places told apart (z, y, x). Along the body shares of the field of view, so that organs of tall and short
-patients meet; across it some 5 cm."""
+"""Number of distinct places (z, y, x). Along the body they are fractions of the field of view, so that organs
+of tall and short patients coincide; across it they are some 5 cm."""
 
 _REACH_MM: Final = (250.0, 350.0)
 """From the middle to the last cells, back to front and from side to side [mm]: the largest patients' skin."""
 
 _RATE: Final = 0.005
-"""How fast the sums move: they span some two hundred windows. A few would be the last patients'."""
+"""How fast the sums move: they span some two hundred windows. With a few they would be the last patients'."""
 
 _LEAST_SD: Final = 0.05
-"""Of latents at a place: what never varied among few patients may vary in the next."""
+"""Smallest SD of latents at a place: what never varied among few patients may vary in the next."""
 
 
 class UsualLatents(nn.Module):
-    """Sums of latents by place, and the mean and SD that follow from them."""
+    """Sums of latents by place, and the mean and SD computed from them."""
 
     def __init__(self, latents: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class UsualLatents(nn.Module):
             return nothing, nothing + 1.0
         everywhere = self.weight.sum()
         mean, square = (sums.sum(1, keepdim=True) / everywhere for sums in (self.total, self.squares))
-        # What is known of all places counts as much as one window of this one.
+        # The average over all places counts as much as one window of this place.
         one = _RATE * self.weight.mean() / self.seen
         weight = self.weight + one
         usual = (self.total + one * mean) / weight
@@ -77,7 +77,7 @@ class UsualLatents(nn.Module):
 
 
 def _where(place: Tensor) -> Tensor:
-    """Places (1, D, H, W, 3) as (x, y, z), -1 to 1 from the first to the last cell."""
+    """Places (1, D, H, W, 3) as (x, y, z), from -1 at the first cell to 1 at the last."""
     below, above, back, left = place[0]
     deep, wide = (ACROSS_MM / reach for reach in _REACH_MM)
     return torch.stack([left * wide, back * deep, 2 * below / (below + above) - 1], dim=-1)[None]

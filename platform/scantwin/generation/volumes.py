@@ -1,9 +1,8 @@
 """Whole CT volumes on small machines: a VQ-GAN, a latent diffusion, an adapter for masks (arXiv 2503.13211).
 
-They learn one after the other: first the autoencoder on 3D patches; then it stands still and the denoiser
-learns what it encodes; from some time on half of the steps, drawn by chance, teach the adapter, beside a
-denoiser that stands still. The share of the training decides, which in a federation is the same at every
-site.
+They learn one after the other. First the autoencoder learns on 3D patches; then it is frozen and the denoiser
+learns what it encodes; later on, a random half of the steps train the adapter beside a frozen denoiser. What
+learns depends on the share of the training done, which in a federation is the same at every site.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ _RATE = 0.02
 
 @dataclass(frozen=True)
 class _Guess:
-    """A velocity told from a latent's expected value and SD, and by how much it is more than that."""
+    """A velocity guessed from a latent's expected value and SD, to which a network adds the remainder."""
 
     parts: Preconditioning
     off: Tensor
-    """What is noised less the expected value, noised as much."""
+    """The noised latent minus the expected value, noised to the same level."""
     own: Tensor
     """Velocity of the expected value."""
 
     @classmethod
     def of(cls, levels: Levels, expected: Tensor, sd: Tensor, noised: Tensor, steps: Tensor) -> _Guess:
-        """Of `noised` (B, C, D, H, W) at `steps` (B,); the others have as many axes."""
+        """For `noised` (B, C, D, H, W) at `steps` (B,); `expected` and `sd` have as many axes."""
         expected = expected.expand(len(noised), -1, -1, -1, -1)
         nothing = torch.zeros_like(expected)
         return cls(
@@ -58,11 +57,11 @@ class _Guess:
 
     @property
     def seen(self) -> Tensor:
-        """What a network is shown: about as large as noise alone, whatever the place and level."""
+        """The network's input: about as large as noise alone, whatever the place and level."""
         return self.parts.into * self.off
 
     def velocity(self, said: Tensor) -> Tensor:
-        """The velocity, where a network said `said` in units of the SD that is left."""
+        """The velocity if a network predicts `said`, in units of the SD that is left."""
         return torch.as_tensor(self.parts.skip * self.off + self.own + self.parts.out * said)
 
 
@@ -71,7 +70,7 @@ class LowResource3D(DistrictNetworks):
 
     def __init__(self, recipe: Recipe) -> None:
         if recipe.districts != ("whole-body",):
-            # A window is a whole field of view: a network of a district would learn nothing of its own.
+            # A window is a whole field of view: a district's network would learn nothing of its own.
             raise InputError(
                 f"A low-resource-3d model makes whole fields of view, and none of {_others(recipe)} alone.",
                 hint='Write districts = ["whole-body"] in the recipe.',
@@ -95,7 +94,7 @@ class LowResource3D(DistrictNetworks):
 
     @property
     def settles_at(self) -> float:
-        """Share of a training after which the autoencoder stands still."""
+        """Share of a training after which the autoencoder is frozen."""
         return self.rules.autoencoder_share
 
     def autoencoder(self, district: District) -> Autoencoder:
@@ -111,7 +110,7 @@ class LowResource3D(DistrictNetworks):
         return cast(Adapter | None, self._networks.get(f"low-resource-3d/{district}/adapter"))
 
     def learnt(self, district: District) -> bool:
-        """Whether the denoiser has moved at all: one that never learnt makes noise."""
+        """Whether the denoiser has changed at all: one that never learnt makes noise."""
         return bool(self.denoiser(district).head.weight.any())
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> VolumeSampler:
@@ -183,9 +182,9 @@ class LowResource3D(DistrictNetworks):
         return mean_of(losses)
 
     def latent_of(self, district: District, view: View) -> Tensor:
-        """What the autoencoder makes of a view, for the diffusion (1, C, D, H, W): made once, and kept there.
+        """The autoencoder's latent of a view, for the diffusion (1, C, D, H, W): made once and kept there.
 
-        Who asks has an autoencoder that stands still.
+        Only valid once the autoencoder is frozen.
         """
         if view.latent is None:
             view.latent = encode(self.autoencoder(district), view.image(), self.rules, self.recipe)
@@ -206,10 +205,10 @@ class LowResource3D(DistrictNetworks):
         self, district: District, noised: Tensor, place: Tensor, steps: Tensor, mask: Tensor | None = None,
         *, sparing: bool = False, guidance: float = 1.0,
     ) -> Tensor:  # fmt: skip
-        """What the denoiser, with the adapter where there is a mask, says of latents (B, C, D, H, W).
+        """The velocity that the denoiser, with the adapter if there is a mask, predicts (B, C, D, H, W).
 
-        They are those of `encode`, noised to `steps` (B,), at `place` (1, 4, D, H, W). `guidance` times as
-        far from the guesses that need no descent as the networks say.
+        `noised` are latents of `encode`, noised to `steps` (B,), at `place` (1, 4, D, H, W). The result goes
+        `guidance` times as far from the guesses that need no descent as the networks say.
         """
         denoiser, adapter = self.denoiser(district), self.adapter(district)
         level = (steps / self.rules.steps).to(noised)
@@ -223,7 +222,7 @@ class LowResource3D(DistrictNetworks):
             said = denoiser(seen, place, level, control and control.levels, sparing=sparing).float()
         if control is None:
             return usual.velocity(guidance * said)
-        # Two opinions on the same latent: the smaller SD, which is sigma * out, has more to say.
+        # Two opinions on the same latent: the one of smaller SD, which is sigma * out, counts more.
         told = _Guess.of(self.schedule, control.expected, control.sd, noised, steps)
         share = torch.sigmoid(2 * torch.log(usual.parts.out / told.parts.out) + control.trust)
         return torch.lerp(usual.velocity(guidance * said), told.velocity(guidance * control.said), share)

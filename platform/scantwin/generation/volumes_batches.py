@@ -1,7 +1,7 @@
 """What volumes are learnt from: patches for the autoencoder, whole bodies or windows for the denoiser.
 
-Every random choice depends on (seed, step) only, the diffusion's noise included. A batch cuts what it is
-asked for: which of the networks learns just now is the system's business.
+Every random choice, the diffusion's noise included, depends on (seed, step) only. A batch cuts only what it
+is asked for: which network is learning is the system's business.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from scantwin.units import AIR_HU
 _PROCESSOR = torch.device("cpu")
 
 _VIEWS: Final = 4
-"""Of a study: cutting, stretching and encoding one costs as much as a step of the denoiser."""
+"""Views per study: cutting, stretching and encoding one costs as much as a step of the denoiser."""
 
 _KEPT: Final = 4_000_000
-"""Latent voxels of the views that are kept, some 110 bytes each: 250 whole bodies at 8 mm, less than half a
+"""Most latent voxels of kept views, some 110 bytes each: 250 whole bodies at 8 mm, less than half a
 gigabyte."""
 
 
@@ -53,7 +53,7 @@ class Window(Tensors):
 
     view: View
     noise: Tensor
-    """Standard normal on the latent grid, one channel for each of the latent's; a batch of `steps`."""
+    """Standard normal on the latent grid, one channel per latent channel, one draw for each of `steps`."""
     steps: Tensor
     """Noise levels (draws,), 1..steps, spread over them."""
 
@@ -81,12 +81,12 @@ class VolumeSampler:
         return VolumeBatch(self, step)
 
     def random(self, step: int, purpose: int) -> np.random.Generator:
-        """Chance for one `purpose` of one step."""
+        """The random generator for one `purpose` of one step."""
         return np.random.default_rng([self.seed, step, sum(map(ord, self.district)), purpose])
 
     def view(self, random: np.random.Generator, device: torch.device) -> View:
-        """A view of a study by chance: one of few, which are kept; of a field too large for one, another part
-        each time."""
+        """A random view of a random study: one of a few, which are kept; of a field larger than a window, a
+        new part each time."""
         rules, stretch = self.recipe.volumes or Volumes(), self.recipe.sampling.stretch
         number = int(random.integers(len(self.usable)))
         study = self.usable[number]
@@ -97,12 +97,12 @@ class VolumeSampler:
         view = self._views.pop(key, None) or view_of(study, self.recipe, own, device, stretch)
         self._views[key] = view
         while len(self._views) > 1 and sum(one.latent_voxels for one in self._views.values()) > _KEPT:
-            del self._views[next(iter(self._views))]  # the one not seen for longest
+            del self._views[next(iter(self._views))]  # the least recently used
         return view
 
     @cached_property
     def centres(self) -> list[tuple[Places, Places | None]]:
-        """The voxels of the body and of lesions, by study; None where organs are not known."""
+        """The voxels of the body and of lesions, by study; None for lesions if organs are not known."""
         found = []
         for study in self.usable:
             body = Places.of(partial(study.mask, self.district), study.boxes[self.district][0])
@@ -119,7 +119,7 @@ class VolumeBatch:
     sampler: VolumeSampler
     step: int
     device: torch.device = _PROCESSOR
-    """Where they are brought to."""
+    """The device of its tensors."""
 
     def to(self, device: torch.device) -> VolumeBatch:
         """The same batch on `device`."""
@@ -127,7 +127,7 @@ class VolumeBatch:
 
     @cached_property
     def masked(self) -> bool:
-        """Whether the step is the adapter's, where both it and the denoiser learn."""
+        """Whether the step is the adapter's, once both it and the denoiser learn."""
         return bool(self.sampler.random(self.step, 0).random() < 0.5)
 
     @cached_property
@@ -172,7 +172,7 @@ def _tumour(organs: NDArray[np.uint8], z: int) -> NDArray[np.bool_]:
 
 
 def noised(view: View, random: np.random.Generator) -> Window:
-    """The view at noise levels and with noise by chance."""
+    """The view at random noise levels with random noise."""
     rules = view.rules
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
     sides = [(side.stop - side.start) // DOWN for side in view.part]
@@ -181,6 +181,6 @@ def noised(view: View, random: np.random.Generator) -> Window:
 
 
 def _spread(rules: Volumes, random: np.random.Generator) -> Tensor:
-    """One noise level of every part of them: all are then learnt from equally often."""
+    """One noise level from each of `draws` equal parts of their range: all parts are learnt from equally."""
     shares = (np.arange(rules.draws) + random.random(rules.draws)) / rules.draws
     return torch.from_numpy(np.floor(shares * rules.steps).astype(np.int64)) + 1

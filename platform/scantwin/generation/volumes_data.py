@@ -1,4 +1,4 @@
-"""A data set of made volumes: as many as asked for, from noise alone or after masks. SYNTHETIC.
+"""A data set of made volumes: as many as asked for, from noise alone or following masks. SYNTHETIC.
 
     volume-0000/CT.nii.gz       the CT [HU], int16
     volume-0000/organs.nii.gz   its mask, or what its CT numbers tell: organ classes (organs.ORGAN_LABEL)
@@ -41,7 +41,7 @@ from scantwin.imaging.volume import Volume
 from scantwin.terminal import Advance, silent
 
 _SPREAD: Final = 1.5
-"""Standard deviations of the sides of a field of view within which one is drawn."""
+"""Sides of a field of view are drawn within this many standard deviations of their mean."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VolumesOrder:
     steps: int | None = None
     """Network evaluations of a volume; the recipe's by default."""
     asked: dict[str, Any] = field(default_factory=dict)
-    """The model that it is made with: a data set is one order's."""
+    """The model that it is made with: a data set belongs to one order."""
 
     def __post_init__(self) -> None:
         if self.shape:
@@ -74,7 +74,7 @@ class VolumesOrder:
 def make_volumes(
     system: LowResource3D, order: VolumesOrder, out: Path, *, advance: Advance = silent
 ) -> dict[str, Any]:
-    """Writes the data set and says what is in it; volumes that are there already are kept."""
+    """Writes the data set and returns what is in it; existing volumes are kept."""
     if not system.learnt(order.district):
         raise InputError(
             f"This model has not learnt to make a {order.district}.",
@@ -90,7 +90,7 @@ def make_volumes(
         )
     for number, mask in enumerate(order.masks[: order.count]):
         if not (_folder(out, number) / "manifest.json").is_file():
-            mask.read(system.recipe.spacing_mm)  # what cannot be followed ends the order before its beginning
+            mask.read(system.recipe.spacing_mm)  # one that cannot be followed ends the order before it begins
     asked = order.told()
     with claimed_folder(out, asked):
         folders = [_folder(out, number) for number in range(order.count)]
@@ -105,7 +105,7 @@ def make_volumes(
             if not (folder / "manifest.json").is_file():
                 _make_one(system, order, number, folder, told)
         advance(order.count, order.count)
-        # All that are there: a smaller count than before takes none away.
+        # All that are there: a smaller count than before removes none.
         there = whole_parts(out, "volume")
         volumes = [{"volume": one.name, **read_json(one / "manifest.json")} for one in there]
         said = {
@@ -138,7 +138,7 @@ def _make_one(
     if classes is None:
         classes = classes_of_ct(np.asarray(ct.array, np.float32), body_mask(ct), ct.spacing)
     name = f"made-{order.seed}-{number:04d}"
-    # Its numbers are told in study.json, so that whoever reads the folder knows which class is which.
+    # study.json says what its numbers mean, so that whoever reads the folder knows which class is which.
     about = {
         "name": name, "synthetic": True, "notice": NOTICE,
         "organs": {str(label): organ for organ, label in ORGAN_LABEL.items()},
@@ -167,7 +167,7 @@ def _seen(system: LowResource3D, classes: np.ndarray) -> np.ndarray:
 def _grid(
     system: LowResource3D, order: VolumesOrder, number: int, mask: MaskFile | None
 ) -> tuple[Volume, np.ndarray | None]:
-    """The empty grid of a volume, and its mask where it has one."""
+    """The empty grid of a volume, and its mask if it has one."""
     spacing = system.recipe.spacing_mm
     if mask is not None:
         classes = mask.read(spacing)

@@ -1,7 +1,7 @@
-"""Making a volume: noise on the latent grid, few moves of a sampler, tiles decoded into whole numbers of HU.
+"""Making a volume: noise on the latent grid, a few steps of a sampler, tiles decoded to whole numbers of HU.
 
-What is large is held once: the latent, 1/64 of the voxels, in fp32; the volume itself as int16. Networks see
-windows and tiles of bounded size.
+What is large is held only once: the latent, 1/64 of the voxels, in fp32; the volume itself as int16. Networks
+see windows and tiles of bounded size.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """What volume is to be made."""
+    """Which volume to make."""
 
     field: Field
     seed: int
     """The same seed gives the same volume, whatever was drawn before."""
     classes: NDArray[np.uint8] | None = None
-    """The mask that it shall follow, voxels of the field (z, y, x)."""
+    """The mask to follow, voxels of the field (z, y, x)."""
     steps: int | None = None
     """Network evaluations; the recipe's by default."""
 
@@ -59,7 +59,7 @@ def draw(
 
 
 def _sample(system: LowResource3D, district: District, order: Order, told: Callable[[int], None]) -> Tensor:
-    """The latent that the sampler arrives at (1, C, D, H, W)."""
+    """The latent at which the sampler arrives (1, C, D, H, W)."""
     rules, field, levels = system.rules, order.field, system.schedule
     generator = torch.Generator().manual_seed(order.seed)
     noise = torch.randn(1, len(rules.levels), *field.latent, generator=generator).to(system.device)
@@ -80,7 +80,7 @@ def _sample(system: LowResource3D, district: District, order: Order, told: Calla
                 district, noised[near], place[near], torch.tensor([at]), seen, guidance=rules.guidance
             )
             clean = levels.image(noised[near], velocity, torch.tensor([at]))
-            # No latent is beyond its grid.
+            # No latent lies beyond its grid.
             return clean.clamp(-rules.latent_gain, rules.latent_gain)
 
         said = blended(noised, boxes, say)
@@ -95,7 +95,7 @@ def decode(
     system: LowResource3D, district: District, latent: Tensor, field: Field,
     told: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.int16]:  # fmt: skip
-    """The CT [HU] of a latent of the diffusion (1, C, D, H, W), by tiles, cropped to the field."""
+    """The CT [HU] of a diffusion latent (1, C, D, H, W), decoded in tiles and cropped to the field."""
     rules, autoencoder = system.rules, system.autoencoder(district)
     out = np.empty(field.padded, np.int16)
     for number, (core, seen, own) in enumerate(tiles(field.latent, rules.tile // DOWN, DECODER_REACH), 1):
@@ -110,15 +110,15 @@ def decode(
 
 
 def _fine(box: Box) -> Box:
-    """The voxels behind latent ones."""
+    """The box of voxels behind a box of latent ones."""
     z, y, x = (slice(side.start * DOWN, side.stop * DOWN) for side in box)
     return z, y, x
 
 
 def encode(autoencoder: Autoencoder, image: Tensor, rules: Volumes, recipe: Recipe) -> Tensor:
-    """Latents (1, C, D/4, H/4, W/4) of a CT on the bent scale (1, 1, D, H, W), by tiles, without gradient.
+    """Latents (1, C, D/4, H/4, W/4) of a CT on the bent scale (1, 1, D, H, W), in tiles, without gradient.
 
-    They are the autoencoder's times the recipe's gain: what the diffusion works on.
+    They are the autoencoder's times the recipe's gain, as the diffusion uses them.
     """
     shape = [n // DOWN for n in image.shape[2:]]
     out = torch.empty(1, len(rules.levels), *shape, device=image.device)

@@ -1,4 +1,4 @@
-"""What the system gets wrong on a held-out patient, and a picture of what it makes."""
+"""The errors of the system on a held-out patient, and a picture of what it makes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from scantwin.generation.volumes import LowResource3D
 
 _LEVELS: Final = (0.2, 0.4, 0.6, 0.8)
-"""Shares of the noise levels at which the denoiser is asked: nearly clean to nearly noise."""
+"""Shares of the noise levels at which the denoiser is measured: nearly clean to nearly noise."""
 _SOFT_HU: Final = (-160.0, 240.0)
 """CT numbers [HU] from fat to enhanced organs."""
 
 _SHOWN_STEPS: Final = 8
-"""Network evaluations of a volume in a picture of the training: seconds that it would rather learn in."""
+"""Network evaluations of a volume in a training's picture: they cost seconds that it could spend learning."""
 
 
 @torch.no_grad()
 def figures(system: LowResource3D, study: PreparedStudy, district: District) -> dict[str, float]:
     """Errors of the reconstruction [HU], and the loss of the denoiser (`LowResource3D.latent_loss`).
 
-    `mae` and `bias` in the body, `soft-mae` where the CT is between fat and enhanced organs; `denoising`
-    without and `masked` with the mask, at four noise levels of one window.
+    `mae` and `bias` are those in the body, `soft-mae` where the CT is between fat and enhanced organs;
+    `denoising` is without and `masked` with the mask, at four noise levels of one window.
     """
     if not study.has_ct or district not in study.boxes:
         return {}
@@ -65,7 +65,7 @@ def _at_levels(window: Window, steps: int) -> list[Window]:
 
 
 def reconstructed(system: LowResource3D, study: PreparedStudy, district: District) -> np.ndarray:
-    """What comes back of a study's CT [HU] (z, y, x), int16."""
+    """The reconstruction of a study's CT [HU] (z, y, x), int16."""
     field = Field.of(study.hu.shape, study.grid.spacing)
     return decode(system, district, encoded(system, study, district, field), field)
 

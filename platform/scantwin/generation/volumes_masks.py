@@ -1,4 +1,4 @@
-"""Masks that made volumes follow: organ label maps of a folder, on a model's own grid."""
+"""Masks for made volumes to follow: organ label maps of a folder, on a model's own grid."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OWN: Final = OrganMapping(
     name="organ classes", source="scantwin.imaging.organs.ORGAN_LABEL",
     classes={label: name for name, label in ORGAN_LABEL.items()},
 )  # fmt: skip
-"""Of label maps that ScanTwin wrote itself."""
+"""The mapping of label maps that ScanTwin wrote itself."""
 
 _RIM: Final = 4
-"""Voxels of air around what is labelled, as around a body that is learnt from (prepared.prepare_ct)."""
+"""Voxels of air around what is labelled, as around the bodies of the training (prepared.prepare_ct)."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class MaskFile:
 
     path: Path
     name: str
-    """Its place in the folder: what it is called in manifests."""
+    """Its path in the folder, used as its name in manifests."""
     mapping: OrganMapping
 
     def told(self) -> dict[str, Any]:
-        """Which map it is, by its content and not by its name alone."""
+        """What identifies the map: its content, not its name alone."""
         content = hashlib.sha256(self.path.read_bytes()).hexdigest()
         return {"name": self.name, "mapping": self.mapping.told(), "sha256": content}
 
@@ -56,7 +56,7 @@ class MaskFile:
         """Organ classes (ORGAN_LABEL) on voxels of `spacing_mm`, cropped to what is labelled, with a rim.
 
         The model knows bodies that reach from the top to the bottom of their field of view. Raises
-        `InputError` for what is no label map, and where nothing is labelled.
+        `InputError` if the file is not a label map or nothing in it is labelled.
         """
         labels = read_nifti(self.path, "label").canonical()
         check_labels(labels, self.path)
@@ -80,8 +80,8 @@ class MaskFile:
 def find_masks(path: Path, mapping: str | None = None) -> tuple[MaskFile, ...]:
     """The label map at `path`, or those of a folder: maps in it, and `organs.nii.gz` of studies below it.
 
-    `mapping` names whose numbers they have. Without it an `organs.nii.gz` has those that its study says, as
-    wherever studies are read; any other map has organ classes. Raises `InputError` where there is none.
+    `mapping` says what their numbers mean. Without it an `organs.nii.gz` has the mapping its study states, as
+    wherever studies are read; any other map has organ classes. Raises `InputError` if there is none.
     """
     if path.is_file():
         found, folder = [path], path.parent
@@ -102,10 +102,10 @@ def find_masks(path: Path, mapping: str | None = None) -> tuple[MaskFile, ...]:
 
 
 def _maps_of(folder: Path) -> list[Path]:
-    """Organ maps of studies in and below `folder`; in a folder that is no study's, all NIfTI files."""
+    """Organ maps of studies in and below `folder`; unless it is a study's own, also all NIfTI files in it."""
     files = [ref.path for ref in files_under(folder)]
     organs = [path for path in files if path.name == ORGAN_FILE]
-    # A study that has organ labels of its own is not read with its phantom's true ones.
+    # For a study that has organ labels of its own, its phantom's true ones are not read.
     found = {path for path in organs if _home(path) == path.parent or _home(path) / ORGAN_FILE not in organs}
     mine = [path for path in files if path.parent == folder]
     is_study = any(one.name in (DESCRIPTION, ORGAN_FILE) or endless(one.name) in CT_NAMES for one in mine)
@@ -115,7 +115,7 @@ def _maps_of(folder: Path) -> list[Path]:
 
 
 def _home(organs: Path) -> Path:
-    """The folder of the study that an organ map is of."""
+    """The folder of the study that an organ map belongs to."""
     return organs.parent.parent if organs.parent.name == PHANTOM_TRUTH else organs.parent
 
 
@@ -127,7 +127,7 @@ def _mapping_of(path: Path) -> OrganMapping:
 
 
 def _said_of(organs: Path) -> dict[str, Any]:
-    """What study.json says of the study that an organ map is of."""
+    """What study.json says about the study that an organ map belongs to."""
     home = _home(organs)
     if (home / DESCRIPTION).is_file():
         return description([FileRef(home / DESCRIPTION)])

@@ -1,4 +1,4 @@
-"""Views: what the denoiser of whole volumes learns from, each cut, stretched and encoded once."""
+"""Views: what the denoiser of whole volumes learns from, each cut, stretched and encoded only once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from scantwin.learning.recipe_generation import Volumes
 from scantwin.units import AIR_HU
 
 _LIMIT = 2.0
-"""Standard deviations beyond which a stretch is not drawn."""
+"""Standard deviations beyond which no stretch is drawn."""
 
 
 @dataclass(eq=False)
 class View:
     """A study's field of view, stretched a little, or a part of it that the denoiser can afford.
 
-    What it costs is paid when it is first asked for. Axes (1, channel, z, y, x).
+    Everything is computed when it is first asked for. Axes (1, channel, z, y, x).
     """
 
     study: PreparedStudy
@@ -37,14 +37,14 @@ class View:
     field: Field
     """The whole field of view, stretched."""
     part: tuple[slice, slice, slice]
-    """Of the padded field [voxels]."""
+    """The part, within the padded field [voxels]."""
     device: torch.device
     latent: Tensor | None = None
-    """What an autoencoder that stands still made of it, for who sees it again."""
+    """The latent from a frozen autoencoder, kept for whoever uses the view again."""
 
     @property
     def latent_voxels(self) -> int:
-        """How many it has."""
+        """Its number of latent voxels."""
         return math.prod((side.stop - side.start) // DOWN for side in self.part)
 
     @property
@@ -67,7 +67,7 @@ class View:
 
     @cached_property
     def mask(self) -> Tensor | None:
-        """Share of each class on the latent grid, where the recipe has masks."""
+        """Share of each class on the latent grid; None if the recipe has no masks."""
         if self.rules.masks == "none":
             return None
         classes = self._stretched(torch.tensor(mask_classes(self.study, self.rules))[None, None], "nearest")
@@ -84,7 +84,7 @@ def view_of(
     study: PreparedStudy, recipe: Recipe, random: np.random.Generator, device: torch.device,
     stretch: float = 0.0,
 ) -> View:  # fmt: skip
-    """A view of a study, each axis stretched by an SD of `stretch`; of a large one a part by chance."""
+    """A view of a study, each axis stretched with SD `stretch`; of a large study, a random part."""
     rules = recipe.volumes or Volumes()
     factors = 1.0 + np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * stretch
     shape = tuple(max(round(n * f), 1) for n, f in zip(study.hu.shape, factors, strict=True))

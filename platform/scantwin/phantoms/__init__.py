@@ -1,1 +1,1 @@
-"""Parametric patients, scanners with a site's faults, QC objects and cohorts of them. No torch here."""
+"""Parametric patients and cohorts of them, scanners with a site's faults, and QC objects. No torch here."""

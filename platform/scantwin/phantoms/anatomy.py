@@ -1,4 +1,4 @@
-"""The order in which a body is painted: what comes later lies in what came before."""
+"""The order in which a body is painted: each organ lies in what was painted before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def paint_organs(canvas: Canvas, f: Frame) -> None:
 
 
 def paint_brown_fat(canvas: Canvas, f: Frame) -> None:
-    """Brown fat that is active: above the clavicles and beside the upper spine (BF)."""
+    """Paints active brown fat: above the clavicles and beside the upper spine (BF)."""
     for side in (1, -1):
         neck = [f.at(side * 38, 4, 0.858), f.at(side * 62, -10, 0.838), f.at(side * 104, -12, 0.826)]
         canvas.paint("brown-fat", tube(neck, 9 * f.s).rough(4.0), only=("muscle", "subcutaneous-fat"))

@@ -32,7 +32,7 @@ _AHEAD_OF_LIVER = (
 
 
 def below_diaphragm(f: Frame) -> Shape:
-    """The belly: inside the wall, under the domes."""
+    """The belly: inside its wall, below the domes of the diaphragm."""
     dome = diaphragm(f)
     return cavity(f, 2.5) & everywhere(lambda p: np.asarray(3.0 - dome.distance(p), np.float32))
 
@@ -93,7 +93,7 @@ def _liver(canvas: Canvas, f: Frame, belly: Shape) -> None:
         )
         return ((right | front | left) & belly) - right_kidney
 
-    # A tenth more: what its vessels and its neighbours take out of it.
+    # A tenth more, because vessels and neighbours take that much out of it.
     liver = sized(make, organ_ml(f, "liver") * 1.1)
     canvas.paint("liver", liver.rough(1.5, 30.0), spare=_AHEAD_OF_LIVER)
 
@@ -169,7 +169,7 @@ def _stomach(canvas: Canvas, f: Frame, belly: Shape) -> None:
 
 
 def _small_bowel(canvas: Canvas, f: Frame, belly: Shape) -> None:
-    """Loops are the places where a random field is high; mesentery and fat lie between."""
+    """Paints loops where a random field is high; mesentery and fat lie between them."""
     s = f.s
     wob = f.wobble("small-bowel", 3)
 

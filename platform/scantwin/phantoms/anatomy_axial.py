@@ -37,7 +37,7 @@ def paint_axial(canvas: Canvas, f: Frame) -> None:
 
 
 def _column(f: Frame) -> tuple[NDArray[np.float64], ...]:
-    """z [mm], y of the bodies, half-widths, half-depths, canal half-widths along the spine [mm]."""
+    """Along the spine [mm]: z, y of the bodies, half-widths, half-depths, canal half-widths."""
     u = np.linspace(0.575, 0.909, 60)
     wide, deep, canal = (
         np.interp(u, _BODY[:, 0], _BODY[:, k]) * f.s * (0.93 if f.female else 1) for k in (1, 2, 3)
@@ -57,7 +57,7 @@ def _spine(canvas: Canvas, f: Frame) -> None:
     body = stack(rows)
 
     def segment(p: Points) -> tuple[Array, Array]:
-        """Place in the segment, 0..1 from the lower end plate of the disc, and the segment's height [mm]."""
+        """Position in the segment, 0..1 from the lower end plate of the disc, and the segment height [mm]."""
         knots = np.array([k[0] for k in _LEVELS]) * f.height
         fine = np.linspace(knots[0], knots[-1], 2048)
         number = np.interp(fine, knots, [k[1] for k in _LEVELS])
@@ -76,7 +76,7 @@ def _spine(canvas: Canvas, f: Frame) -> None:
     y_at = stack_curve(z, back)
 
     def processes(p: Points) -> Array:
-        """Spinous and transverse processes, once a segment."""
+        """Spinous and transverse processes, one set per segment."""
         place, tall = segment(p)
         behind = p.y - y_at(p)
         lumbar = p.z < np.float32(f.z(0.67))
@@ -115,10 +115,10 @@ def _ribs(canvas: Canvas, f: Frame) -> None:
     first, pitch = f.z(0.8385), f.z(0.0152)
 
     def cage(p: Points) -> tuple[Array, Array]:
-        """Distance to the nearest rib [mm] and how far round from the spine the point is, 0..pi."""
+        """Distance to the nearest rib [mm], and the angle of the point round from the spine, 0..pi."""
         round_ = np.arctan2(np.abs(p.x), p.y + np.float32(4 * f.s))
         turn = (1 - np.cos(round_)) / 2
-        # Ribs fall towards the front, the lower ones more; the first slopes the least.
+        # Ribs slope down towards the front, the lower ones more; the first slopes least.
         depth = np.clip((first - p.z) / (11 * pitch), 0, 1)
         drop = (45 + 62 * depth) * f.s * turn**1.2
         number = (first - (p.z + drop)) / pitch
@@ -129,7 +129,7 @@ def _ribs(canvas: Canvas, f: Frame) -> None:
         return np.asarray(np.maximum(between - 6.0 * f.s, beyond), np.float32), np.asarray(round_, np.float32)
 
     ribs = (outside - inside) & everywhere(lambda p: cage(p)[0])
-    # Bone ends where the rib turns forward; cartilage goes on to the sternum.
+    # Bone ends where the rib turns forwards; cartilage continues to the sternum.
     front = everywhere(lambda p: np.asarray((cage(p)[1] - np.float32(2.15)) * 100, np.float32))
     only = ("muscle", "visceral-fat", "lung", "subcutaneous-fat")
     canvas.paint("cartilage", ribs, only=only)
@@ -176,7 +176,7 @@ def _hip_bone(canvas: Canvas, f: Frame, side: int) -> None:
     back, front = np.array([44.0 * wide, 88.0]) * s, np.array([124.0 * wide, -42.0]) * s
     along = (front - back) / np.linalg.norm(front - back)
     length = float(np.linalg.norm(front - back))
-    normal = np.array([-along[1], along[0]])  # outwards: to the side and to the back
+    normal = np.array([-along[1], along[0]])  # outwards: to the side and back
     if normal[0] < 0:
         normal = -normal
 

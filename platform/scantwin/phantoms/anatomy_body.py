@@ -1,4 +1,4 @@
-"""The outline: trunk, neck, head and limbs, lean and with the fat rind; limb lines; districts."""
+"""The body's outline (trunk, neck, head and limbs, lean and with the fat rind), limb lines and districts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scantwin.phantoms.frame import ARM_START_MM, HEAD_FLOOR, LEG_TOP, Frame
 from scantwin.phantoms.masses import organ_ml
 from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, smooth_union, stack, tube
 
-# Lean trunk of the reference man: height fraction, half-width, front, back [mm], exponent. Drawn after the
-# trunk of 20 x 10 cm half-axes and 70 cm (MIRD) with common body breadths; assumed.
+# Lean trunk of the reference man: height fraction, half-width, front, back [mm], exponent. Based on a trunk
+# of 20 x 10 cm half-axes and 70 cm height (MIRD), with common body breadths; assumed.
 _TRUNK: Final = np.array([
     (0.462, 143, 60, 80, 2.2), (0.485, 156, 78, 104, 2.4), (0.51, 160, 86, 106, 2.4),
     (0.54, 156, 90, 98, 2.4),
@@ -38,7 +38,7 @@ _RIND: Final = np.array([
     (0.83, 7, 7, 10, 8, 7, 10), (0.853, 5, 5, 7, 6, 6, 7), (0.90, 4, 4, 5, 4, 4, 5),
 ])  # fmt: skip
 
-# Skull cap and face, lean: height fraction, half-width, front, back; the neck's top joins it. Assumed.
+# Skull cap and face, lean: height fraction, half-width, front, back; the top of the neck joins them. Assumed.
 _HEAD: Final = np.array([
     (0.866, 38, 70, 0, 2.3), (0.876, 50, 82, 24, 2.3), (0.889, 58, 88, 60, 2.3), (0.903, 64, 90, 76, 2.3),
     (0.917, 69, 91, 88, 2.2), (0.935, 73, 95, 95, 2.1), (0.953, 74, 96, 97, 2.1), (0.968, 70, 90, 91, 2.1),
@@ -50,7 +50,7 @@ HEAD_Y: Final = 12.0
 
 @dataclass(frozen=True, eq=False)
 class Limb:
-    """A limb's line: points (n, xyz) [mm], lean radii [mm] and the fat around them [mm]."""
+    """A limb along a line: points (n, xyz) [mm], lean radii [mm] and the fat around them [mm]."""
 
     side: int
     """+1 the patient's left, -1 right."""
@@ -107,7 +107,7 @@ def head_rows(f: Frame, *, fat: bool) -> NDArray[np.float64]:
 
 
 def arm(f: Frame, side: int, *, up: bool) -> Limb:
-    """Shoulder, elbow, wrist, knuckles, finger tips."""
+    """An arm: shoulder, elbow, wrist, knuckles, fingertips."""
     wob = f.wobble(f"arm{side}", 6)
     s = f.s
     shoulder_x = (0.104 if not f.female else 0.095) * f.height
@@ -143,7 +143,7 @@ def arm(f: Frame, side: int, *, up: bool) -> Limb:
 
 
 def leg(f: Frame, side: int) -> Limb:
-    """Hip, mid-thigh, knee, calf, ankle."""
+    """A leg: hip, mid-thigh, knee, calf, ankle."""
     wob = f.wobble(f"leg{side}", 4)
     s = f.s
     hip_x = (86 if not f.female else 88) * s + 3 * (f.fat - 1)
@@ -159,7 +159,7 @@ def leg(f: Frame, side: int) -> Limb:
 
 
 def foot(f: Frame, side: int) -> Shape:
-    """Heel to toes, pointing up and a little outwards as in a supine patient."""
+    """A foot from heel to toes, pointing up and slightly outwards as in a supine patient."""
     ankle = leg(f, side).points[-1]
     s = f.s * (0.92 if f.female else 1.0)
     heel = ankle + np.array([0, 26 * s, -0.028 * f.height])
@@ -206,14 +206,14 @@ def outline(f: Frame) -> dict[str, Shape]:
 
 
 def arm_is_up(f: Frame, side: int) -> bool:
-    """Whether the arm of this side is raised; with one-up, chance (per patient) says which."""
+    """Whether the arm on this side is raised; with one-up, chance decides which, once per patient."""
     if f.arms == "one-up":
         return side == (1 if f.wobble("which-arm", 1)[0] > 0 else -1)
     return f.arms == "up"
 
 
 def table_y(f: Frame) -> float:
-    """y of the table top [mm]: the buttocks and the back are pressed flat by a little."""
+    """y of the table top [mm]: the buttocks and the back are pressed slightly flat."""
     rows = trunk_rows(f, fat=True)
     return float(rows[:, 4].max()) - (8 + 3 * f.fat) * f.s
 
@@ -241,13 +241,13 @@ def body_distances(canvas: Canvas, f: Frame) -> tuple[Array, Array]:
 
 
 def districts(canvas: Canvas, f: Frame, body: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """District labels, as docs/phantoms.md defines them; 0 outside the body."""
+    """District labels as defined in docs/phantoms.md; 0 outside the body."""
     labels = np.where(body, DISTRICT_LABEL["trunk"], 0).astype(np.uint8)
     z = canvas.grid.z
     below = z < f.z(LEG_TOP)
     labels[below] = np.where(body[below], DISTRICT_LABEL["legs"], 0)
     above = z >= f.z(HEAD_FLOOR)
-    # Above C7/T1 the head and neck; the tip of a raised shoulder, further out, stays with the trunk.
+    # Above C7/T1 are head and neck; the tip of a raised shoulder, further out, stays with the trunk.
     near = np.abs(canvas.grid.x) <= 110 * f.s
     labels[np.ix_(above, np.ones(len(canvas.grid.y), bool), near)] = np.where(
         body[above][:, :, near], DISTRICT_LABEL["head"], 0
@@ -263,7 +263,7 @@ def districts(canvas: Canvas, f: Frame, body: NDArray[np.bool_]) -> NDArray[np.u
         start = limb.points[0].astype(np.float32)
         along = (p.x - start[0]) * axis[0] + (p.y - start[1]) * axis[1] + (p.z - start[2]) * axis[2]
         in_arm = shape.distance(p) < 0
-        # Where arm and trunk or head touch, a voxel belongs to the nearer line.
+        # Where an arm touches the trunk or the head, a voxel belongs to the nearer one.
         rest = _others(f, p)
         mine = in_arm & (along > ARM_START_MM * f.s) & (limb.shape().distance(p) < rest)
         labels[box] = np.where(mine & body[box], DISTRICT_LABEL["arms"], labels[box])
@@ -285,7 +285,7 @@ def _others(f: Frame, p: Points) -> Array:
 
 
 def volume_estimate_ml(f: Frame) -> float:
-    """About the volume [ml] of the outline, from its rows and lines: no grid is needed."""
+    """Approximate volume [ml] of the outline, from its rows and lines, without a grid."""
     trunk = trunk_rows(f, fat=True)
     total = 0.0
     for rows in (trunk[trunk[:, 0] <= f.z(0.872)], head_rows(f, fat=True)):
@@ -301,7 +301,7 @@ def volume_estimate_ml(f: Frame) -> float:
 
 
 def volume_ml(f: Frame, step: float = 14.0) -> float:
-    """Volume [ml] of the outline as it is painted, fillets, flat back and all, on a coarse grid."""
+    """Volume [ml] of the outline as painted, with fillets and flat back, on a coarse grid."""
     half = 0.28 * f.height
     low, high = np.array([-35.0, -0.2 * f.height, -half]), np.array([1.13 * f.height, 0.14 * f.height, half])
     canvas = Canvas(Grid.over(low, high, (step, step, step)), (step, step, step), f.seed, {})

@@ -22,7 +22,7 @@ def paint_limbs(canvas: Canvas, f: Frame) -> None:
 
 
 def paint_septa(canvas: Canvas, f: Frame) -> None:
-    """Thin sheets of fat between the muscles, more of it with age and weight: the zeros of a random field."""
+    """Paints thin sheets of fat between the muscles (zeros of a random field), more with age and weight."""
     half = np.float32(0.45 + 0.03 * max(0.0, f.bmi - 22))
 
     def sheets(p: Points) -> Array:
@@ -39,7 +39,7 @@ def long_bone(
     *,
     ends: str = "trabecular-bone",
 ) -> None:
-    """A bone along a line: cortex, yellow marrow in the shaft, `ends` near both ends."""
+    """Paints a bone along a line: cortex, yellow marrow in the shaft, the tissue `ends` near both ends."""
     path = np.asarray(line, float)
     whole = tube(path, radii)
     canvas.paint("cortical-bone", whole, only=_OVER)

@@ -13,7 +13,7 @@ from scantwin.phantoms.shapes import Array, Points, Shape, ellipsoid, ellipsoid_
 
 _HEART = (24.0, -30.0, 0.7545)
 _AXIS = np.array([0.62, -0.52, -0.58])
-"""From the base of the heart to its apex (x, y, z)."""
+"""Direction from the base of the heart to its apex (x, y, z)."""
 
 
 def heart(f: Frame) -> Shape:
@@ -27,12 +27,12 @@ def heart(f: Frame) -> Shape:
 
 
 def paint_thorax(canvas: Canvas, f: Frame) -> None:
-    """Paints the chest inside the ribs; the trunk must be there."""
+    """Paints the chest inside the ribs; the trunk must already be painted."""
     dome = diaphragm(f)
     whole_heart = heart(f)
     s = f.s
     lungs = cavity(f, 2.0) & dome
-    # What keeps the two lungs apart: heart, spine, vessels, and thin sheets of fat in front and behind.
+    # Heart, spine, vessels, and thin sheets of fat in front and behind keep the two lungs apart.
     spine = np.linspace(0.66, 0.845, 14)
     column = tube(np.stack([0 * spine, spine_y(f, spine) + 4 * s, spine * f.height], 1), 27 * s)
     upper = tube([f.at(2, 6, 0.845), f.at(0, -6, 0.81), f.at(2, 4, 0.775)], np.array([26, 34, 33]) * s)
@@ -47,7 +47,7 @@ def paint_thorax(canvas: Canvas, f: Frame) -> None:
     canvas.paint("oesophagus", tube(line, 7.5 * s), only=("visceral-fat", "muscle", "lung"))
     _heart(canvas, f, whole_heart)
     _vessels(canvas, f)
-    # A twelfth is the isthmus.
+    # A twelfth of the thyroid is the isthmus.
     lobes = ellipsoid_of(organ_ml(f, "thyroid") * 0.46, f.at(18, -12, 0.858), (9, 10, 24), (0, 8, 0))
     canvas.paint("thyroid", lobes)
     canvas.paint("thyroid", mirrored(lobes))
@@ -61,20 +61,20 @@ def paint_thorax(canvas: Canvas, f: Frame) -> None:
 
 
 def mirrored(shape: Shape) -> Shape:
-    """The shape on the other side of the body."""
+    """The shape mirrored to the other side of the body."""
     low, high = shape.low.copy(), shape.high.copy()
     low[0], high[0] = -shape.high[0], -shape.low[0]
     return Shape(low, high, lambda p: shape.distance(Points(-p.x, p.y, p.z, p.noise)))
 
 
 def _lung_vessels(canvas: Canvas, f: Frame, lungs: Shape) -> None:
-    """Vessels: the lines where two random fields vanish together, thicker towards the hilum."""
+    """Paints vessels along the lines where two random fields vanish together, thicker towards the hilum."""
 
     def distance(p: Points) -> Array:
         a, b = p.noise("vessel-a", 30.0), p.noise("vessel-b", 30.0)
         away = np.sqrt((np.abs(p.x) - 40 * f.s) ** 2 + (p.y - 10 * f.s) ** 2 + (p.z - f.z(0.775)) ** 2)
         radius = np.clip(4.2 - away / 32.0, 0.9, 4.2) * f.s
-        # 24 mm: what one SD of these fields is worth as a length near their zeros.
+        # 24 mm: the length that one SD of these fields corresponds to near their zeros.
         return np.asarray(24.0 * np.sqrt(a * a + b * b) - radius, np.float32)
 
     canvas.paint("lung-vessels", lungs & everywhere(distance), only=("lung",))
@@ -117,7 +117,7 @@ def _vessels(canvas: Canvas, f: Frame) -> None:
         f.at(6, -6, 0.814),
         f.at(18, 18, 0.811),
     ]
-    # Aortas differ in width by 5 % (assumed).
+    # Aortas vary in width by 5 % (assumed).
     wide = s * (1.0 + 0.05 * float(f.wobble("aorta", 1)[0]))
     canvas.paint("blood", tube(arch, np.array([14, 15, 14.5, 13, 12.5]) * wide), only=(*free, "heart-wall"))
     canvas.paint("blood", tube(descending, np.linspace(12.0, 9.0, 16) * wide), only=free)

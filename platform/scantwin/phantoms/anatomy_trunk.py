@@ -1,4 +1,4 @@
-"""The spaces that the organs lie in: rib cage, diaphragm, belly, pelvis, and the line of the spine."""
+"""The spaces that hold the organs (rib cage, diaphragm, belly, pelvis), and the line of the spine."""
 
 from __future__ import annotations
 

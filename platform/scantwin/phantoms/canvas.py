@@ -1,6 +1,6 @@
 """The grid that a patient is painted on: boxes, warped coordinates, partial volume, smooth noise.
 
-Random fields live on lattices in the world, not on voxels: one patient looks the same on every grid.
+Random fields live on lattices in the world, not on voxels, so one patient looks the same on every grid.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from scantwin.phantoms.shapes import Array, Points, Shape
 from scantwin.phantoms.tissues import ORGANS, TISSUES
 
 _SPLINE_RMS = 0.4794**1.5
-"""SD of a 3D cubic B-spline surface over unit-variance coefficients (mean of the squared basis, cubed)."""
+"""SD of a 3D cubic B-spline field with coefficients of unit variance (mean of the squared basis, cubed)."""
 
 
 _KEEP_VOXELS = 16_000_000
-"""Up to this many voxels the warped points of the whole grid are kept (200 MB); beyond, box by box."""
+"""Up to this many voxels (200 MB), the warped points of the whole grid are kept; beyond, box by box."""
 
 
 class Lattice:
@@ -48,7 +48,7 @@ class Lattice:
 
 
 def _basis(position: NDArray[np.float64], count: int) -> tuple[Array, tuple[int, int]]:
-    """Weights (point, coefficient) of a cubic B-spline and the range of coefficients that they use."""
+    """Weights (point, coefficient) of a cubic B-spline, and the range of coefficients that they use."""
     position = np.clip(position, 0, count - 4 - 1e-6)
     start, stop = int(position.min()), int(position.max()) + 4
     cell = position.astype(int)
@@ -62,7 +62,7 @@ def _basis(position: NDArray[np.float64], count: int) -> tuple[Array, tuple[int,
 
 @dataclass(frozen=True)
 class Grid:
-    """A canonical grid by its axes [mm]."""
+    """A canonical grid, given by its axes [mm]."""
 
     z: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -106,7 +106,7 @@ class Canvas:
         self.voxel = np.float32(np.prod(spacing) ** (1 / 3))
 
     def box(self, shape: Shape) -> tuple[slice, slice, slice] | None:
-        """The part of the grid that can hold `shape`, with room for the warp; None if there is none."""
+        """The part of the grid that can hold `shape`, with a margin for the warp; None if there is none."""
         pad = 3 * self.warp_mm + float(self.voxel)
         parts = []
         axes = (self.grid.z, self.grid.y, self.grid.x)
@@ -128,7 +128,7 @@ class Canvas:
         )
 
     def plain_points(self, box: tuple[slice, slice, slice]) -> Points:
-        """The points of a box as they lie in the world, not warped."""
+        """The points of a box at their place in the world, without warp."""
         z, y, x = self.grid.z[box[0]], self.grid.y[box[1]], self.grid.x[box[2]]
         return Points(
             x.astype(np.float32)[None, None, :],
@@ -149,7 +149,7 @@ class Canvas:
         return dx, dy, dz
 
     def lattice(self, name: str, step: float) -> Lattice:
-        """The random field of that name, made when first asked for."""
+        """The random field of that name, created on first use."""
         key = (name, step)
         if key not in self._lattices:
             rng = np.random.default_rng([self._seed, 5, crc32(f"{name}/{step}".encode())])
@@ -159,8 +159,8 @@ class Canvas:
     def paint(
         self, tissue: str, shape: Shape, *, only: tuple[str, ...] = (), spare: tuple[str, ...] = ()
     ) -> None:
-        """Paints `tissue` over `shape`: on the tissues in `only` (all when empty), never on those in `spare`
-        nor outside the body."""
+        """Paints `tissue` over `shape`: only on the tissues in `only` (on all if empty), never on those in
+        `spare` nor outside the body."""
         box = self.box(shape)
         if box is None:
             return
@@ -170,8 +170,8 @@ class Canvas:
         self, tissue: str, box: tuple[slice, slice, slice], distance: Array,
         *, only: tuple[str, ...] = (), spare: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        """Paints `tissue` where `distance` [mm] in `box` is negative, with the partial volume of its edge."""
-        # Most of a box is empty: only the voxels that the shape touches are worked on.
+        """Paints `tissue` where `distance` [mm] in `box` is negative, with partial volume at its edge."""
+        # Most of a box is empty: only the voxels that the shape touches are processed.
         hit = np.nonzero(distance < np.float32(0.5) * self.voxel)
         labels, hu, suv = self.labels[box], self.hu[box], self.suv[box]
         old = labels[hit]
@@ -188,8 +188,8 @@ class Canvas:
         labels[hit] = np.where(alpha >= 0.5, np.uint8(ORGANS[tissue]), old)
 
     def texture(self, cv: dict[str, float]) -> None:
-        """Makes organs uneven: smooth noise on HU and on SUV, fine and coarse; `cv` overrides a tissue's
-        SD of uptake over its mean."""
+        """Makes organs uneven with smooth noise on HU and SUV, fine and coarse; `cv` overrides a tissue's SD
+        of uptake over its mean."""
         z, y, x = self.grid.z, self.grid.y, self.grid.x
         noise = 0.8 * self.lattice("fine", 9.0).at(z, y, x)
         noise += 0.6 * self.lattice("coarse", 32.0).at(z, y, x)

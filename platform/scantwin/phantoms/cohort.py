@@ -1,4 +1,4 @@
-"""A cohort on disk: one folder a patient, in the layout of FDG-PET-CT-Lesions, with the truth beside it."""
+"""A cohort on disk: one folder per patient, in the layout of FDG-PET-CT-Lesions, with the truth beside it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Form = Literal["nifti", "dicom"]
 
 @dataclass(frozen=True)
 class _Work:
-    """What every patient of a cohort shares; sent to the worker processes."""
+    """What all patients of a cohort share; sent to the worker processes."""
 
     target: Path
     scanner: ScannerSpec
@@ -45,11 +45,11 @@ def write_cohort(
     form: Form = "nifti", workers: int = 1, when: date | None = None, condition: Condition | None = None,
     voxel_mm: float | None = None, advance: Advance = silent,
 ) -> Path:  # fmt: skip
-    """Writes `specs` (or that many random patients) as `scanner` shows them; studies that exist are kept.
+    """Writes `specs` (or that many random patients) as `scanner` shows them; existing studies are kept.
 
-    The files depend on `seed`, the scanner and a patient's place in the list, never on `workers`. `voxel_mm`:
-    voxels that bodies are painted with, by default what suits the scanner. Raises `InputError` if the folder
-    holds another cohort, or something else.
+    The files depend on `seed`, the scanner and a patient's place in the list, never on `workers`. Bodies are
+    painted on voxels of `voxel_mm`, by default a size that suits the scanner. Raises `InputError` if the
+    folder holds another cohort, or something else.
     """
     target = Path(folder)
     # Two sites with the same seed must not have the same patients.
@@ -70,7 +70,7 @@ def write_cohort(
         ) as pool:
             try:
                 with starting_workers():
-                    # Not `map`, which cancels the rest when it is interrupted: that and killing them quarrel.
+                    # Not `map`: it cancels the rest when interrupted, which clashes with killing the workers.
                     written = [pool.submit(_write_one, work, job) for job in todo]
                 for future in written:
                     done += 1
@@ -88,12 +88,12 @@ def write_cohort(
 
 
 def build_spacing(scanner: ScannerSpec) -> float:
-    """Voxels to paint a patient with [mm]: as fine as the CT, but not finer than 2 mm nor coarser than 4."""
+    """Size of the voxels to paint a patient with [mm]: as fine as the CT, but within 2 to 4 mm."""
     return min(max(min(*scanner.ct_spacing_mm, *scanner.pet_spacing_mm), 2.0), 4.0)
 
 
 def _claim(work: _Work, seed: int, jobs: Sequence[tuple[str, PatientSpec, int]]) -> None:
-    """Writes cohort.json, unless it tells of something else than what is asked for now."""
+    """Writes cohort.json; refuses a folder whose cohort.json describes another cohort."""
     manifest: dict[str, Any] = {
         "notice": NOTICE,
         "seed": seed,
@@ -159,7 +159,7 @@ def _write_truth(folder: Path, imaged: ImagedPatient) -> None:
 def _study(name: str, spec: PatientSpec, scanner: ScannerSpec, imaged: ImagedPatient) -> dict[str, Any]:
     return {
         "name": name,
-        # The seed is the patient: scanned twice or elsewhere, it is the same one.
+        # The seed identifies the patient, who stays the same when scanned again or elsewhere.
         "patient": f"phantom-{spec.seed}",
         "condition": spec.condition,
         "synthetic": True,

@@ -1,4 +1,4 @@
-"""The CT: partial volume, HU shift, noise by dose and thickness, the table, truncation."""
+"""The CT: partial volume, HU shift, noise by dose and thickness, table, truncation."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from scantwin.phantoms.scanner import ScannerSpec
 
 NOISE_HU = 11.0
-"""SD in the liver of a diagnostic CT of 3 mm slices, soft kernel [HU]; 10-12 assumed."""
+"""SD in the liver of a diagnostic CT with 3 mm slices and a soft kernel [HU]; 10-12 assumed."""
 REFERENCE_DIAMETER_MM = 300.0
-"""Water-equivalent diameter to which NOISE_HU belongs [mm]; assumed."""
+"""Water-equivalent diameter at which the SD is NOISE_HU [mm]; assumed."""
 DOUBLING_MM = 80.0
-"""Water that doubles the SD [mm]: the photons halve per 4 cm (assumed), so the variance doubles."""
+"""Thickness of water that doubles the SD [mm]: 4 cm halve the photons (assumed), so the variance doubles."""
 _SLAB = 48
-"""Slices that are worked on at a time."""
+"""Slices that are processed at a time."""
 KERNEL_SD_MM = {"soft": 0.535, "sharp": 0.312}
-"""Gaussian of the same MTF50: sqrt(ln 2 / 2) / (pi f), f = 0.35 and 0.6 /mm (assumed)."""
+"""SD of the Gaussian with the same MTF50: sqrt(ln 2 / 2) / (pi f), f = 0.35 and 0.6 /mm (assumed)."""
 KERNEL_NOISE = {"soft": 1.0, "sharp": 1.9}
-"""SD against the soft kernel; assumed."""
+"""SD of the noise relative to the soft kernel; assumed."""
 
 
 def image_ct(
     hu: Volume, scanner: ScannerSpec, grid: Grid, rng: np.random.Generator,
     *, table_y: float | None = None, metal: tuple[float, float, float] | None = None,
 ) -> Volume:  # fmt: skip
-    """The CT [HU], int16, of the true `hu` [HU] on `grid`; `table_y` is the table's top [mm], `metal` the
-    centre of a prosthesis (x, y, z) [mm]."""
+    """The CT [HU], int16, of the true `hu` [HU] on `grid`; `table_y` is the top of the table [mm], `metal`
+    the centre of a prosthesis (x, y, z) [mm]."""
     z, y, x = (
         axis_weights(a, b, KERNEL_SD_MM[scanner.kernel], s)
         for a, b, s in zip(axes_of(hu), (grid.z, grid.y, grid.x), scanner.ct_spacing_mm, strict=True)
     )
-    # Air is zero here, so that nothing outside the phantom's grid is air.
+    # Shifted so that air is zero: the zeros outside the phantom's grid are then air.
     dense = hu.array.astype(np.float32) - np.float32(AIR_HU)
     sd = _noise_sd(dense, hu, z, scanner)
     table = _table(grid, table_y) if scanner.table and table_y is not None else None
     outside = grid.x[None, :] ** 2 + (grid.y[:, None] - 10.0) ** 2 > 250.0**2
     array = np.empty(grid.shape, np.int16)
-    # Slab by slab: a whole body of 1 mm pixels is 300 million voxels.
+    # Slab by slab: a whole body with 1 mm pixels is 300 million voxels.
     for first in range(0, len(grid.z), _SLAB):
         slab = slice(first, min(first + _SLAB, len(grid.z)))
         ct = apply(dense, (z[slab], y, x)) + np.float32(AIR_HU)
@@ -67,7 +67,7 @@ def image_ct(
 
 
 def _noise_sd(dense: Array, hu: Volume, z: csr_matrix, scanner: ScannerSpec) -> Array:
-    """SD of the noise [HU] of every slice: by dose, slice thickness and the patient's thickness there.
+    """SD of the noise [HU] in every slice, from dose, slice thickness and the patient's thickness there.
     `dense` is HU above air."""
     water = np.maximum(dense, 0).sum(axis=(1, 2)) / 1000 * np.prod(hu.spacing[1:])
     diameter = gaussian_filter1d(2 * np.sqrt(np.maximum(z @ water, 0) / np.pi), 3.0)
@@ -78,7 +78,7 @@ def _noise_sd(dense: Array, hu: Volume, z: csr_matrix, scanner: ScannerSpec) -> 
 
 
 def _noise(shape: tuple[int, ...], scanner: ScannerSpec, rng: np.random.Generator) -> Array:
-    """Noise of unit variance that is correlated in the slice over about 2 mm."""
+    """Noise of unit variance, correlated within the slice over about 2 mm."""
     sigma = (0.0, *(max(0.4, 0.9 / s) for s in scanner.ct_spacing_mm[1:]))
     noise = gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=3.0)
     return np.asarray(noise / noise.std(), np.float32)

@@ -1,6 +1,6 @@
 """How each vendor writes a PET: units, times, private fields (survey of 3,433 PET series, SV).
 
-Whatever the habit, the rules of SUV give back exactly what the scanner showed (to 16 bits).
+Whatever the habit, the SUV rules recover exactly what the scanner showed (to 16 bits).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FRAME_S: Final = 150.0
 
 @dataclass(frozen=True)
 class Habit:
-    """One vendor's way."""
+    """How one vendor writes its series."""
 
     manufacturer: str
     models: tuple[str, ...]
@@ -54,11 +54,11 @@ HABITS: Final[dict[Vendor, Habit]] = {
 
 @dataclass(frozen=True)
 class Timing:
-    """When what happened."""
+    """Times of injection and scan, and the half-life."""
 
     injected: datetime
     scan: datetime
-    """Start of the PET: the moment to which its decay is corrected."""
+    """Start of the PET: the time to which its decay is corrected."""
     half_life_s: float
 
     def at(self, bed: int) -> datetime:
@@ -66,33 +66,33 @@ class Timing:
         return self.scan + timedelta(seconds=bed * FRAME_S)
 
     def dose_at_scan(self, injected_bq: float) -> float:
-        """What is left of the injected activity at the start of the scan [Bq]."""
+        """What remains of `injected_bq` at the start of the scan [Bq]."""
         return injected_bq * 2 ** (-(self.scan - self.injected).total_seconds() / self.half_life_s)
 
 
 def beds_of(z_mm: np.ndarray) -> np.ndarray:
-    """Bed position of every slice, from the feet up."""
+    """Bed position of every slice, counted from the feet up."""
     return np.asarray((z_mm - z_mm.min()) // BED_MM, int)
 
 
 def frame_fields(ds: Dataset, vendor: Vendor, timing: Timing, bed: int) -> None:
-    """Acquisition time, frame reference time and decay factor of a slice in `bed`."""
+    """Sets the acquisition time, frame reference time and decay factor of a slice in `bed`."""
     decay = np.log(2) / timing.half_life_s
     x = decay * FRAME_S
-    average = float(np.log(x / (1 - np.exp(-x))) / decay)  # when the frame's activity is its mean [s]
+    average = float(np.log(x / (1 - np.exp(-x))) / decay)  # when the activity equals the frame's mean [s]
     offset = bed * FRAME_S
     start = timing.at(bed)
     ds.AcquisitionDate, ds.AcquisitionTime = start.strftime("%Y%m%d"), clock(start)
     ds.ActualFrameDuration = round(FRAME_S * 1000)
     within = x / (1 - np.exp(-x))
-    # Siemens counts to the mean activity, Philips to the middle of the frame, GE to its start.
+    # Siemens gives the time of the mean activity, Philips the middle of the frame, GE its start.
     seconds = {"siemens": offset + average, "philips": offset + FRAME_S / 2, "ge": offset}[vendor]
     ds.FrameReferenceTime = round(seconds * 1000, 3)
     ds.DecayFactor = round(float(np.exp(decay * offset) * within), 7)
 
 
 def private_fields(ds: Dataset, vendor: Vendor, timing: Timing, injected_bq: float) -> None:
-    """The vendor's own fields that SUV can be read from; those of Philips need `philips_fields`."""
+    """Adds the vendor's private fields from which SUV can be read; Philips' come from `philips_fields`."""
     if vendor == "siemens":
         block = ds.private_block(0x0071, "SIEMENS MED PT", create=True)
         block.add_new(0x22, "DT", stamp(timing.scan))
@@ -106,7 +106,7 @@ def private_fields(ds: Dataset, vendor: Vendor, timing: Timing, injected_bq: flo
 
 
 def philips_fields(ds: Dataset, suv_per_count: float, bq_per_count: float) -> None:
-    """Philips' factors from counts (after the rescale slope) to SUV [g/ml] and activity [Bq/ml]."""
+    """Adds Philips' factors from counts (after the rescale slope) to SUV [g/ml] and to activity [Bq/ml]."""
     block = ds.private_block(0x7053, "Philips PET Private Group", create=True)
     block.add_new(0x00, "DS", f"{suv_per_count:.9g}")
     block.add_new(0x09, "DS", f"{bq_per_count:.9g}")

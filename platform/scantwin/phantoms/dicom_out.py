@@ -1,6 +1,6 @@
 """Phantoms as DICOM: a CT series and a PET series of one study, with a vendor's habits.
 
-The PET holds Bq/ml (Siemens, GE) or counts (Philips); the rules of SUV give back what the scanner showed.
+The PET holds Bq/ml (Siemens, GE) or counts (Philips); the SUV rules recover what the scanner showed.
 Every instance says that it is a SYNTHETIC PHANTOM.
 """
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from scantwin.phantoms.scanner import Vendor
 
 LARGEST_STORED: Final = 32767
-"""Largest stored value of a PET, signed 16 bit."""
+"""Largest stored value of a PET (signed 16 bit)."""
 SCAN_DAY: Final = date(2026, 3, 2)
-"""Day of a scan for which none is given."""
+"""Day of the scan when none is given."""
 MBQ_PER_KG: Final = 4.1
 """Injected activity (LD)."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom the headers tell of. All of it is made up."""
+    """The person in the headers, entirely made up."""
 
     name: str
     sex: str = "O"
@@ -58,9 +58,9 @@ class Subject:
     height_m: float | None = None
     weight_kg: float = 70.0
     injected_bq: float | None = None
-    """Activity at the injection [Bq]; by default 4.1 MBq/kg."""
+    """Activity at injection [Bq]; by default 4.1 MBq/kg."""
     dose_at_scan_bq: float | None = None
-    """Activity at the start of the scan [Bq], where that is what is known (QC objects)."""
+    """Activity at the start of the scan [Bq], where that is the known one (QC objects)."""
 
 
 def write_dicom(
@@ -69,7 +69,7 @@ def write_dicom(
 ) -> None:  # fmt: skip
     """Writes CT/ and PET/ (and SEG/ for lesions) of one study below `folder`.
 
-    `ct` [HU]; `pet` SUVbw [g/ml] as the scanner shows it; the same input writes the same bytes.
+    `ct` [HU]; `pet` SUVbw [g/ml] as the scanner shows it. The same input writes the same bytes.
     """
     from scantwin.phantoms.dicom_seg import write_lesions
 
@@ -84,7 +84,7 @@ def write_dicom(
     injected = subject.injected_bq or MBQ_PER_KG * 1e6 * subject.weight_kg
     if subject.dose_at_scan_bq is not None:
         injected = subject.dose_at_scan_bq / timing.dose_at_scan(1.0)
-    # Rounded as it will be read back, so that the activity in the pixels fits the header.
+    # Rounded as it will be read back, so that the activity in the pixels matches the header.
     injected = float(f"{injected:.9g}")
     header = _pet_header(deepcopy(common), vendor, pet, key, timing, injected, rng)
     _write_pet(folder / "PET", pet, header, vendor, key, timing, injected)
@@ -93,7 +93,7 @@ def write_dicom(
 
 
 def _key(seed: int, subject: Subject, vendor: Vendor, start: datetime, ct: Volume, pet: Volume) -> str:
-    """What the UIDs of a study are made of: another scan, if only of another day, must have others."""
+    """Key from which a study's UIDs are made: another scan, even only of another day, must have others."""
     digest = hashlib.sha256(repr((seed, subject, vendor, start)).encode())
     for volume in (ct, pet):
         digest.update(repr((volume.shape, volume.spacing, volume.origin)).encode())
@@ -162,7 +162,7 @@ def _pet_header(
     if habit.kernel:
         ds.ConvolutionKernel = habit.kernel
     ds.PatientOrientationCodeSequence, ds.PatientGantryRelationshipCodeSequence = [], []  # Type 2
-    del ds.PatientPosition  # these stand in its place (C.8.4.6)
+    del ds.PatientPosition  # replaced by these (C.8.4.6)
     drug = Dataset()
     drug.Radiopharmaceutical = "Fluorodeoxyglucose"
     drug.RadiopharmaceuticalStartTime = clock(timing.injected)
@@ -219,7 +219,7 @@ def _write_pet(
 
     def fill(k: int, ds: Dataset) -> None:
         slope = float(in_units[k].max()) / LARGEST_STORED if HABITS[vendor].slope_per_slice else whole
-        # Rounded up as the header will say it, so that no value overflows.
+        # Rounded up, as the header will state it, so that no value overflows.
         text = f"{max(slope, 1e-9) * (1 + 1e-7):.9g}"
         ds.RescaleSlope = text
         ds.PixelData = np.rint(in_units[k] / float(text)).astype("<i2").tobytes()
@@ -245,7 +245,7 @@ def _write(folder: Path, volume: Volume, header: Dataset, sop_class: str, key: s
 
 
 def save(ds: Dataset, path: Path) -> None:
-    """Writes one instance, explicit VR little endian."""
+    """Writes one instance in explicit VR little endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,4 +1,4 @@
-"""Lesions as a DICOM segmentation (PS3.3 A.51): one binary segment a lesion, on the PET's grid."""
+"""Lesions as a DICOM segmentation (PS3.3 A.51): one binary segment per lesion, on the PET's grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scantwin.imaging.volume import Volume
 
 
 def write_lesions(path: Path, lesions: Volume, common: Dataset, key: str) -> None:
-    """Writes `lesions` (labels 1..) as segments "Lesion 1", ..; only slices that hold one are frames."""
+    """Writes `lesions` (labels 1..) as segments "Lesion 1", ..; only slices that hold one become frames."""
     from scantwin.phantoms.dicom_out import save, uid
 
     labels = [int(v) for v in np.unique(lesions.array) if v]

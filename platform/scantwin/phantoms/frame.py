@@ -1,4 +1,4 @@
-"""The measures of one body: everything that the anatomy files share.
+"""The measures of one body, shared by all the anatomy files.
 
 Reference: an adult man of 1760 mm (ICRP 89; height assumed). Positions are fractions of the height from
 the soles (MIRD stylised phantom); lengths in the anatomy files are for the reference man and are scaled.
@@ -20,11 +20,11 @@ Arms = Literal["up", "down", "one-up"]
 Sex = Literal["M", "F"]
 
 HEAD_FLOOR: Final = 0.845
-"""Height fraction of the plane C7/T1: above it is the district head."""
+"""Height fraction of the plane C7/T1: the district head lies above it."""
 LEG_TOP: Final = 0.468
-"""Height fraction of the crotch: below it is the district legs."""
+"""Height fraction of the crotch: the district legs lies below it."""
 ARM_START_MM: Final = 62.0
-"""Distance from the centre of the humeral head along the humerus to the plane of the axillary fold, where
+"""Distance along the humerus from the centre of the humeral head to the plane of the axillary fold, where
 the district arms begins (reference man) [mm]."""
 
 
@@ -42,15 +42,15 @@ class Frame:
     fat: float
     """Thickness of the fat rind, 1 for about BMI 25."""
     visceral: float
-    """How far the belly is filled beyond the reference [mm]."""
+    """How far the belly extends beyond the reference [mm]."""
     seed: int
-    """The patient's own."""
+    """The patient's seed."""
     jitter: dict[str, NDArray[np.float64]]
-    """Small random numbers by name, standard normal, for positions and sizes."""
+    """Small standard normal random numbers by name, for positions and sizes."""
 
     @property
     def s(self) -> float:
-        """Length scale against the reference man."""
+        """Length scale relative to the reference man."""
         return self.height / REFERENCE_MM
 
     @property
@@ -59,7 +59,7 @@ class Frame:
         return self.sex == "F"
 
     def z(self, fraction: float) -> float:
-        """Height above the soles [mm] of a fraction of the height."""
+        """Height above the soles [mm] at a fraction of the height."""
         return fraction * self.height
 
     def at(self, x: float, y: float, fraction: float) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ class Frame:
 
 
 class Jitter(dict[str, "NDArray[np.float64]"]):
-    """Random numbers by name: asking for one more name does not change the others."""
+    """Random numbers by name: asking for another name does not change the others."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -84,5 +84,5 @@ class Jitter(dict[str, "NDArray[np.float64]"]):
         return self[name]
 
     def even(self, name: str) -> float:
-        """A number in 0..1, evenly spread, that belongs to `name`."""
+        """A uniform random number in 0..1 that belongs to `name`."""
         return float(np.random.default_rng([self._seed, 78, crc32(name.encode())]).random())

@@ -20,11 +20,11 @@ from scantwin.phantoms.spec import PatientSpec
 from scantwin.phantoms.tissues import ORGANS
 
 _CORE: Final = 0.30
-"""SUV at a lesion's rim over its maximum: with a square-root rise to the core SUVmean is 0.62 of SUVmax."""
+"""SUV at the rim over the maximum: with a square-root rise towards the core, SUVmean is 0.62 of SUVmax."""
 _MOST: Final = 30
-"""Most lesions in one patient; assumed."""
+"""Largest number of lesions in one patient; assumed."""
 
-# Nodes: x, y [mm] for the reference man, height fraction; on either side where not near the middle. Assumed.
+# Nodes: x, y [mm] for the reference man, height fraction; on either side unless near the midline. Assumed.
 NODES: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
     "neck": ((42, 4, 0.875), (46, 10, 0.862), (38, -16, 0.878), (40, -4, 0.850), (50, -14, 0.838)),
     "axilla": ((138, 4, 0.785), (132, -18, 0.79), (140, 14, 0.775)),
@@ -35,7 +35,7 @@ NODES: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
     "groin": ((64, -62, 0.49), (72, -58, 0.478), (58, -60, 0.50)),
 }
 
-# Share of the lesions by site; assumed, after what each disease is known to do.
+# Shares of the lesions by location; assumed, from what each disease is known to do.
 SITES: Final[dict[str, dict[str, float]]] = {
     "melanoma": {
         "skin": 0.16, "subcutaneous-fat": 0.12, "groin": 0.12, "axilla": 0.12, "neck": 0.08, "lung": 0.16,
@@ -59,7 +59,7 @@ _BONES: Final = ("vertebral-marrow", "red-marrow", "trabecular-bone")
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion as it truly is."""
+    """One lesion, with its true properties."""
 
     label: int
     kind: str
@@ -67,30 +67,30 @@ class Lesion:
     centre_mm: tuple[float, float, float]
     """World x, y, z, LPS [mm]."""
     volume_ml: float
-    """Of the voxels that have its label: what a later one has grown over is not its own [ml]."""
+    """Volume of the voxels with its label [ml]: those that a later lesion has grown over do not count."""
     suvmax: float
-    """Highest true uptake of these voxels, a neighbour's that spills into them included [g/ml]."""
+    """Highest true uptake of these voxels [g/ml], including what spills in from a neighbour."""
     hu: float
     necrotic: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """The lesion as a dictionary of plain values."""
         return asdict(self)
 
 
 def paint_lesions(
     canvas: Canvas, f: Frame, spec: PatientSpec
 ) -> tuple[NDArray[np.uint8], tuple[Lesion, ...]]:
-    """Paints the lesions of the patient's condition; gives their labels (z, y, x) and what they are.
+    """Paints the lesions of the patient's condition; returns their labels (z, y, x) and their properties.
 
-    One that a later one has wholly grown over is none, and its label is missing.
+    A lesion that later ones have wholly grown over is left out, and its label is missing.
     """
     labels = np.zeros(canvas.grid.shape, np.uint8)
     found: list[Lesion] = []
     if spec.condition not in SITES:
         return labels, ()
     rng = np.random.default_rng([spec.seed, 31])
-    # Log-normal: median 3, a tenth above 12.
+    # Log-normal: median 3, one patient in ten above 12.
     count = int(np.clip(np.rint(np.exp(rng.normal(np.log(3.0), 1.05))), 1, _MOST))
     aggressive = bool(rng.random() < 0.45)
     level = float(np.exp(rng.normal(0.0, 0.3)))  # one patient's lesions resemble each other
@@ -114,7 +114,7 @@ def paint_lesions(
 
 
 def _as_painted(found: list[Lesion], labels: NDArray[np.uint8], canvas: Canvas) -> tuple[Lesion, ...]:
-    """The lesions whose labels are still there when all are painted, as large and as hot as they are then."""
+    """The lesions whose labels remain once all are painted, with the volume and SUVmax they then have."""
     inside = labels > 0
     voxels = np.bincount(labels[inside], minlength=len(found) + 1)
     hottest = np.zeros(len(found) + 1)
@@ -150,14 +150,14 @@ def _suvmax(condition: str, rng: np.random.Generator, *, aggressive: bool) -> fl
 
 
 def _place(canvas: Canvas, f: Frame, kind: str, rng: np.random.Generator) -> NDArray[np.float64] | None:
-    """A world point (x, y, z) for a lesion: at a node station, or anywhere in a tissue."""
+    """A world point (x, y, z) for a lesion: at a nodal station, or anywhere in a tissue."""
     if kind in NODES:
         stations = NODES[kind]
         x, y, z = stations[int(rng.integers(len(stations)))]
         side = float(rng.choice([-1, 1])) if abs(x) > 30 else 1.0
         return f.at(side * x, y, z) + rng.normal(0, 5, 3) * f.s
     wanted = [ORGANS[name] for name in (_BONES if kind == "bone" else (kind,))]
-    # The same box on every grid, so that the place does not depend on the voxels.
+    # The box is the same on every grid, so that the location does not depend on the voxels.
     low = np.array([-0.2 * f.height, -170 * f.s, 0.02 * f.height])
     high = np.array([0.2 * f.height, 150 * f.s, 0.995 * f.height])
     if kind in ("muscle", "bone", "subcutaneous-fat", "skin"):
@@ -207,7 +207,7 @@ def _paint(
     necrotic = volume > 25 and bool(rng.random() < 0.4)
     box = canvas.box(shape)
     if box is not None:
-        # The centre is a world point of the painted body: no warp here.
+        # The centre is a world point in the body as painted, so no warp applies here.
         p = canvas.plain_points(box)
         distance = shape.distance(p)
         _fill(canvas, box, p, distance, radius, suvmax, hu, necrotic=necrotic)

@@ -1,4 +1,4 @@
-"""Organ masses of the reference adults and what they come to in one patient."""
+"""Organ masses of the reference adults, and the organ volumes of one patient that follow from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPREAD: Final[dict[str, float]] = {
     "brain": 0.08, "heart": 0.12, "liver": 0.15, "spleen": 0.28, "kidneys": 0.14, "stomach": 0.25,
     "small-bowel": 0.18, "colon": 0.2, "gallbladder": 0.35, "uterus": 0.3, "breasts": 0.3, "thyroid": 0.25,
 }  # fmt: skip
-"""Coefficient of variation between patients of one height; assumed."""
+"""Coefficient of variation between patients of the same height; assumed."""
 
 _REFERENCE_CM: Final = {"M": 176.0, "F": 163.0}
 _DENSITY_OF: Final = {
@@ -34,7 +34,7 @@ _DENSITY_OF: Final = {
 
 
 def organ_ml(f: Frame, organ: str) -> float:
-    """Volume [ml] of one patient's organ (of both, for paired ones)."""
+    """Volume of an organ of one patient [ml]; for paired organs, of both together."""
     grams = MASS_G[organ][1 if f.female else 0]
     tall = (f.height / 10 / _REFERENCE_CM[f.sex]) ** (0.8 if organ == "brain" else 2.0)
     heavy = 1.0

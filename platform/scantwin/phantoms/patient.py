@@ -45,17 +45,17 @@ class Phantom:
     suv: Volume
     """True uptake, SUVbw [g/ml]."""
     lesions: Volume
-    """0 none, 1.. lesions."""
+    """Lesion labels: 0 none, 1.. lesions."""
     districts: Volume
-    """DISTRICT_LABEL."""
+    """District labels (DISTRICT_LABEL)."""
     truth: tuple[Lesion, ...]
-    """What each lesion is."""
+    """The properties of each lesion."""
     landmarks: dict[str, tuple[float, float, float]]
     """World points (x, y, z) [mm] by name."""
 
 
 def frame_of(spec: PatientSpec) -> Frame:
-    """The measures of the body; the fat is as thick as the patient's weight asks for."""
+    """The measures of the body; the fat is as thick as the patient's weight requires."""
     jitter = Jitter(spec.seed)
     lean = float(np.clip(0.95 + 0.018 * (spec.bmi - 24) + 0.03 * jitter["lean"][0], 0.8, 1.25))
     if spec.sex == "F":
@@ -66,15 +66,15 @@ def frame_of(spec: PatientSpec) -> Frame:
     def frame(fat: float) -> Frame:
         return Frame(height, spec.sex, spec.bmi, spec.arms, lean, fat, float(visceral), spec.seed, jitter)
 
-    # Lungs, airways and gas: about 4 l of the outline weigh little; the rest 1.02 g/ml (assumed).
+    # Lungs, airways and gas: about 4 l of the outline weigh little; the rest has 1.02 g/ml (assumed).
     wanted = spec.weight_kg * 1000 / 1.02 + _AIR_ML * (spec.height_cm / 176) ** 3
     found = frame(_fat_for(frame, wanted))
-    # The estimate knows nothing of fillets and overlaps: once more, by what is painted.
+    # The estimate ignores fillets and overlaps, so correct it once by the volume as painted.
     return frame(_fat_for(frame, wanted * volume_estimate_ml(found) / volume_ml(found)))
 
 
 def _fat_for(frame: Callable[[float], Frame], wanted_ml: float) -> float:
-    """Thickness of the fat at which the outline has `wanted_ml`, by bisection."""
+    """Thickness of the fat at which the outline has a volume of `wanted_ml`, by bisection."""
     low, high = 0.15, 8.0
     for _ in range(20):
         middle = (low + high) / 2
@@ -110,7 +110,7 @@ def build_patient(spec: PatientSpec, spacing_mm: tuple[float, float, float] = (4
 
 
 def _grid(f: Frame, spacing_mm: tuple[float, float, float]) -> Grid:
-    """Room for the whole body, the raised arms included."""
+    """A grid for the whole body, including raised arms."""
     hands = np.concatenate([arm(f, side, up=arm_is_up(f, side)).points for side in (1, -1)])
     top = max(f.height + 20, float(hands[:, 2].max()) + 35)
     reach = float(np.abs(hands[:, 0]).max())
@@ -124,7 +124,7 @@ def _grid(f: Frame, spacing_mm: tuple[float, float, float]) -> Grid:
 def _close(canvas: Canvas, spec: PatientSpec, wanted: float) -> None:
     """Scales the uptake of muscle, fat and the like so that the body's mean SUV is `wanted`.
 
-    Activity is kept: the sum of SUV times volume over the weight is what was not voided.
+    Activity is conserved: the sum of SUV times volume over the weight is the fraction that was not voided.
     """
     voxel = float(np.prod(canvas.spacing)) / 1000
     sums = np.bincount(canvas.labels.ravel(), canvas.suv.ravel(), len(ORGANS)) * voxel

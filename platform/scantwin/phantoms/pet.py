@@ -33,11 +33,11 @@ def axes_of(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64], N
 def image_pet(
     suv: Volume, scanner: ScannerSpec, grid: Grid, rng: np.random.Generator, *, dome_z: float | None = None
 ) -> Volume:
-    """The PET [g/ml] of the true uptake `suv` [g/ml], without any error of calibration."""
+    """The PET [g/ml] of the true uptake `suv` [g/ml], without any calibration error."""
     weights = []
     for k, (source, target) in enumerate(zip(axes_of(suv), (grid.z, grid.y, grid.x), strict=True)):
         variance = (scanner.pet_fwhm_mm * FWHM_TO_SD) ** 2
-        # The phantom's own voxels blur twice: partial volume when painted, boxes when read. Taken off here.
+        # The phantom's own voxels blur twice: partial volume when painted, boxes when read. Subtract that.
         variance = max(variance - 2 * suv.spacing[k] ** 2 / 12, 0.05 * suv.spacing[k] ** 2)
         sd: float | NDArray[np.float64] = np.sqrt(variance)
         if k == 0 and dome_z is not None and scanner.breathing_mm > 0:
@@ -52,7 +52,7 @@ def image_pet(
 
 
 def _noise(shape: tuple[int, ...], scanner: ScannerSpec, rng: np.random.Generator) -> Array:
-    """Unit-variance noise that is correlated over about one FWHM."""
+    """Noise of unit variance, correlated over about one FWHM."""
     sigma = [scanner.pet_fwhm_mm * FWHM_TO_SD / s / np.sqrt(2) for s in scanner.pet_spacing_mm]
     noise = gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=3.0)
     return np.asarray(noise / noise.std(), np.float32)

@@ -9,11 +9,11 @@ from scantwin.imaging.pictures import ct_slice_image, mip_image, pet_slice_image
 from scantwin.phantoms.scanner import ImagedPatient
 
 PET_TOP = 6.0
-"""SUV shown as black: liver grey, brain and bladder black [g/ml]."""
+"""SUV shown as black [g/ml]: the liver appears grey, brain and bladder black."""
 
 
 def patient_picture(imaged: ImagedPatient, path: Path, *, y_mm: float = 22.0) -> Path:
-    """Writes the picture; `y_mm` is where the coronal slices lie (world y [mm])."""
+    """Writes the picture; `y_mm` is the position of the coronal slices (world y [mm])."""
     frame = slice_frame(imaged.ct, "coronal", y_mm)
     ct = ct_slice_image(imaged.ct, frame=frame)
     pet = pet_slice_image(imaged.pet, frame=frame, top=PET_TOP)

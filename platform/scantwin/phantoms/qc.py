@@ -1,8 +1,8 @@
 """QC objects with exactly known activity: a uniform cylinder and a body phantom with six spheres.
 
-The cylinder: 20 cm across, 30 cm long, water, filled with one activity. Its weight is its fill, so the SUV is
-1.0 by construction. The spheres (37, 28, 22, 17, 13, 10 mm) sit on a circle of 114.4 mm, as in the NEMA NU 2
-body phantom that EARL uses; the "dose" and "weight" written beside it make the background SUV 1.0.
+The cylinder (20 cm across, 30 cm long) holds water of uniform activity. Its weight is that of its fill, so
+its SUV is 1.0 by construction. The spheres (37, 28, 22, 17, 13, 10 mm) sit on a circle 114.4 mm across, as in
+the NEMA NU 2 body phantom that EARL uses; the "dose" and "weight" stored with it make the background SUV 1.0.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CYLINDER_LENGTH_MM: Final = 300.0
 SPHERES_MM: Final = (37.0, 28.0, 22.0, 17.0, 13.0, 10.0)
 """Diameters of the NEMA NU 2 spheres [mm]."""
 SPHERE_CIRCLE_MM: Final = 57.2
-"""Radius of the circle of the spheres' centres [mm] (NEMA NU 2)."""
+"""Radius of the circle through the centres of the spheres [mm] (NEMA NU 2)."""
 WALL_HU: Final = 120.0
 """Acrylic [HU]; assumed."""
 _PLACE_MM: Final = (6.0, -4.0, 0.0)
-"""Where the object stands (x, y, z) [mm]: nobody centres it perfectly."""
+"""Position of the object (x, y, z) [mm]; nobody centres it perfectly."""
 
 QcKind = Literal["cylinder", "spheres"]
 
@@ -51,7 +51,7 @@ class Sphere:
 
 @dataclass(frozen=True, eq=False)
 class QcScan:
-    """Images of a QC object and what is exactly known of it."""
+    """Images of a QC object, with its exactly known truth."""
 
     kind: QcKind
     ct: Volume
@@ -59,21 +59,21 @@ class QcScan:
     pet: Volume
     """SUV [g/ml] as the scanner shows it."""
     weight_kg: float
-    """Weight to enter as the patient's [kg]."""
+    """Weight to enter as the patient's weight [kg]."""
     dose_bq: float
-    """Activity to enter as the injected dose, at the start of the scan [Bq]."""
+    """Activity at the start of the scan, to enter as the injected dose [Bq]."""
     spheres: tuple[Sphere, ...] = ()
     ratio: float = 1.0
-    """Activity of the spheres over the background."""
+    """Activity of the spheres over that of the background."""
     suv_factor: float = 1.0
-    """What the scanner shows over what is there."""
+    """Shown SUV over true SUV."""
     when: date | None = None
 
 
 def uniform_cylinder(
     scanner: ScannerSpec, *, seed: int = 0, when: date | None = None, activity_bq_ml: float = 5000.0
 ) -> QcScan:
-    """The cylinder as `scanner` shows it. `activity_bq_ml` [Bq/ml] at the start of the scan."""
+    """The cylinder as `scanner` shows it; `activity_bq_ml` [Bq/ml] is that at the start of the scan."""
     place = np.asarray(_PLACE_MM)
     end = CYLINDER_LENGTH_MM / 2
     ends = half_space(2, place[2] - end, above=True) & half_space(2, place[2] + end, above=False)
@@ -91,8 +91,8 @@ def sphere_phantom(
     scanner: ScannerSpec, *, seed: int = 0, when: date | None = None, ratio: float = 9.8,
     activity_bq_ml: float = 2000.0,
 ) -> QcScan:  # fmt: skip
-    """The body phantom as `scanner` shows it; `ratio` is the activity of the spheres over the background,
-    whose activity is `activity_bq_ml` [Bq/ml] at the start of the scan (EARL: about 2000 and 1:10)."""
+    """The body phantom as `scanner` shows it. `ratio` is the activity of the spheres over the background's,
+    which is `activity_bq_ml` [Bq/ml] at the start of the scan (EARL: about 2000 and 1:10)."""
     place = np.asarray(_PLACE_MM)
     rows = [
         (place[2] + z, place[0], 147.0, place[1] - 105, place[1] + 95, 2.4, place[1]) for z in (-90, 0, 90)
@@ -115,7 +115,7 @@ def _image(
     fill: Shape, spheres: list[Sphere], ratio: float, scanner: ScannerSpec, seed: int, when: date | None,
     reach: tuple[float, float, float],
 ) -> tuple[Volume, Volume]:  # fmt: skip
-    """CT and PET of `fill` at SUV 1 with `spheres` at SUV `ratio`, painted on voxels of 2 mm."""
+    """CT and PET of `fill` at SUV 1 with `spheres` at SUV `ratio`, painted on 2 mm voxels."""
     spacing = (2.0, 2.0, 2.0)
     high = np.asarray(reach, float)
     grid = Grid.over(-high, high, spacing)
@@ -153,7 +153,7 @@ def write_qc(
     form: Literal["nifti", "dicom"] = "nifti",
     seed: int = 0,
 ) -> Path:
-    """Writes CT and PET of a QC object, and truth.json with what is exactly known of it."""
+    """Writes CT and PET of a QC object, and truth.json with its exactly known truth."""
     target = Path(folder)
     with whole_folder(target) as aside:
         if form == "dicom":

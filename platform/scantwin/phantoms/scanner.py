@@ -20,7 +20,7 @@ Vendor = Literal["siemens", "ge", "philips"]
 FieldOfView = Literal["whole", "eyes-to-thighs", "partial"]
 
 _LEAST_FACTOR: Final = 1e-3
-"""Shown SUV over true SUV below which a scanner shows nothing: noise and rounding are all that is left."""
+"""Shown SUV over true SUV below which a scanner shows nothing: only noise and rounding are left."""
 
 
 class ScannerSpec(BaseModel):
@@ -35,30 +35,30 @@ class ScannerSpec(BaseModel):
     hu_shift: float = 0.0
     """Added to every CT number [HU]; old scanners are off by 5..40 HU (assumed)."""
     ct_dose: float = Field(default=1.0, gt=0, le=10)
-    """Tube current time product against a diagnostic scan; a low-dose CT is about 0.2."""
+    """Tube current-time product relative to a diagnostic scan; a low-dose CT is about 0.2."""
     kernel: Literal["soft", "sharp"] = "soft"
     pet_fwhm_mm: float = Field(default=5.5, ge=2, le=15)
     """Resolution of the clinical image [mm]."""
     pet_counts: float = Field(default=1.0, gt=0, le=100)
-    """Activity times time against a normal scan."""
+    """Activity times time, relative to a normal scan."""
     suv_scale: float = Field(default=1.0, gt=0, le=10)
-    """What the scanner shows over what is there; 1 is right, 0.85 reads 15 % low."""
+    """Shown SUV over true SUV: 1 is right, 0.85 reads 15 % low."""
     suv_drift_per_month: float = Field(default=0.0, gt=-0.5, lt=0.5)
-    """Change of `suv_scale` a month since `calibrated_on`, as a fraction."""
+    """Change of `suv_scale` per month since `calibrated_on`, as a fraction."""
     calibrated_on: date = date(2026, 1, 1)
     table: bool = True
     metal: bool = False
     """A hip prosthesis in every patient."""
     field_of_view: FieldOfView = "whole"
     truncate_arms: bool = False
-    """The CT sees only 50 cm across, the PET more."""
+    """The CT sees only 50 cm across, the PET sees more."""
     breathing_mm: float = Field(default=0.0, ge=0, le=30)
     """Respiratory blur of the PET at the dome of the liver, FWHM [mm]."""
 
     def suv_factor(self, when: date | None = None) -> float:
-        """Shown SUV over true SUV on a day (without a day, and before `calibrated_on`: as last calibrated).
+        """Shown SUV over true SUV on a day; without a day, or before `calibrated_on`, as last calibrated.
 
-        Raises `InputError` on a day to which the drift cannot go on: nothing would be shown, or less.
+        Raises `InputError` on a day by which the drift would bring the factor to nothing, or below.
         """
         months = 0.0 if when is None else max(0, (when - self.calibrated_on).days) / 30.4375
         factor = self.suv_scale * (1.0 + self.suv_drift_per_month * months)
@@ -73,7 +73,7 @@ class ScannerSpec(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class ImagedPatient:
-    """What the scanner gives, and the truth beside it."""
+    """What the scanner produces, with the truth beside it."""
 
     ct: Volume
     """[HU], int16."""
@@ -82,11 +82,11 @@ class ImagedPatient:
     lesions: Volume
     """Labels on the PET grid."""
     districts: Volume
-    """DISTRICT_LABEL on the PET grid."""
+    """District labels (DISTRICT_LABEL) on the PET grid."""
     organs: Volume
     """ORGANS labels on the PET grid."""
     suv_true: Volume
-    """True SUV [g/ml], mean over each PET voxel."""
+    """True SUV [g/ml], averaged over each PET voxel."""
     truth: dict[str, Any]
 
 
@@ -97,7 +97,7 @@ def image_patient(
     rng = np.random.default_rng([seed, 11])
     low, high = _field(phantom, scanner.field_of_view, rng)
     ct_grid = Grid.over(low, high, scanner.ct_spacing_mm)
-    # The PET starts a little aside of the CT, as on a real scanner.
+    # The PET grid is slightly offset from the CT's, as on a real scanner.
     pet_grid = Grid.over(low + np.array([0.0, 1.3, 1.1]), high, scanner.pet_spacing_mm)
     ct = image_ct(
         phantom.hu, scanner, ct_grid, np.random.default_rng([seed, 12]),
@@ -145,7 +145,7 @@ def _field(phantom: Phantom, what: FieldOfView, rng: np.random.Generator) -> tup
 
 
 def _labelled_ml(labels: Volume, label: int) -> float:
-    """Volume that has a lesion's label in the PET [ml]; 0 beyond its field of view or between its voxels."""
+    """Volume with a lesion's label in the PET [ml]; 0 outside its field of view or between its voxels."""
     return round(float((labels.array == label).sum()) * labels.voxel_ml, 3)
 
 

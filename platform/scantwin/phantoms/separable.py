@@ -1,4 +1,4 @@
-"""Blur and resampling at once, one axis at a time: exact for a grid of boxes seen by a Gaussian."""
+"""Blur and resampling in one step, axis by axis: exact for box-shaped voxels seen through a Gaussian."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def axis_weights(
     source: NDArray[np.float64], target: NDArray[np.float64],
     sd: float | NDArray[np.float64], box: float = 0.0,
 ) -> sparse.csr_matrix:  # fmt: skip
-    """Weights (target, source) of one axis [mm]: source voxels are boxes, each target point sees them
-    through a Gaussian of `sd` (one for all, or one per target point) widened by a box of `box`.
+    """Weights (target, source) along one axis [mm]. Source voxels are boxes; each target point sees them
+    through a Gaussian of `sd` (one for all, or one per target point) widened by a box of width `box`.
 
-    Outside the source grid there is nothing (zero).
+    Outside its grid the source is zero.
     """
     width = float(source[1] - source[0])
     spread = np.maximum(np.broadcast_to(np.asarray(sd, float), target.shape), 1e-3)[:, None]
@@ -29,7 +29,7 @@ def axis_weights(
 
 
 def _cumulative(u: NDArray[np.float64], sd: NDArray[np.float64], box: float) -> NDArray[np.float64]:
-    """Cumulative of a Gaussian convolved with a box of width `box`."""
+    """Cumulative distribution of a Gaussian convolved with a box of width `box`."""
     if box <= 0:
         return np.asarray(ndtr(u / sd), float)
 
@@ -41,7 +41,7 @@ def _cumulative(u: NDArray[np.float64], sd: NDArray[np.float64], box: float) -> 
 
 
 def apply(array: Array, weights: tuple[sparse.csr_matrix, sparse.csr_matrix, sparse.csr_matrix]) -> Array:
-    """The weights of the axes z, y, x applied to `array` (z, y, x)."""
+    """`array` (z, y, x) after applying the weights of the axes z, y, x."""
     for axis in (0, 1, 2):
         moved = np.moveaxis(array, axis, 0)
         flat = np.ascontiguousarray(moved).reshape(moved.shape[0], -1)

@@ -1,7 +1,7 @@
-"""Shapes by signed distance: negative inside, in mm, so that an edge voxel gets its partial volume.
+"""Shapes as signed distances: negative inside, in mm, so that an edge voxel gets its partial volume.
 
 World points are LPS [mm] with z = 0 at the soles, x = 0 in the middle and y = 0 halfway through the trunk.
-A shape is a box that holds it and a function of the points in that box; `|`, `&` and `-` combine shapes.
+A shape is a box that contains it and a function of the points in that box; `|`, `&` and `-` combine shapes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Noise(Protocol):
     """A smooth random field of unit variance at the points of a box."""
 
     def __call__(self, name: str, step: float, stretch: float = 1.0) -> Array:
-        """The field of that name: lattice step [mm], correlated over about 1.5 steps, `stretch` times as
-        long along z."""
+        """The field of that name: lattice step [mm], correlated over about 1.5 steps, and `stretch` times as
+        far along z."""
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points of one box of the grid: `x`, `y`, `z` [mm], and smooth random fields."""
+    """Points of one box of the grid: `x`, `y`, `z` [mm], with smooth random fields."""
 
     x: Array
     y: Array
@@ -42,7 +42,7 @@ Distance: TypeAlias = Callable[[Points], Array]
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A solid: `low` and `high` (x, y, z) [mm] hold it; `distance` is signed [mm], negative inside."""
+    """A solid: `low` and `high` (x, y, z) [mm] bound it; `distance` is signed [mm], negative inside."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -68,7 +68,7 @@ class Shape:
         return Shape(self.low - mm, self.high + mm, lambda p: self.distance(p) - np.float32(mm))
 
     def rough(self, mm: float, step: float = 14.0) -> Shape:
-        """The shape with an uneven surface, SD `mm`, bumps about `step` mm apart."""
+        """The shape with an uneven surface: SD `mm`, bumps about `step` mm apart."""
         return Shape(
             self.low - 2 * mm,
             self.high + 2 * mm,
@@ -76,7 +76,7 @@ class Shape:
         )
 
     def scaled(self, factor: float) -> Shape:
-        """The shape made larger about the middle of its box."""
+        """The shape enlarged about the middle of its box."""
         middle = (self.low + self.high) / 2
         m = middle.astype(np.float32)
         k = np.float32(1 / factor)
@@ -89,15 +89,15 @@ class Shape:
 
 
 def everywhere(distance: Distance) -> Shape:
-    """A shape without bounds, to intersect others with."""
+    """A shape without bounds, for intersecting with others."""
     return Shape(np.full(3, -np.inf), np.full(3, np.inf), distance)
 
 
 def ellipsoid(
     centre: ArrayLike, axes: ArrayLike, turn: ArrayLike = (0.0, 0.0, 0.0), *, along: ArrayLike | None = None
 ) -> Shape:
-    """An ellipsoid: centre and half-axes (x, y, z) [mm], turned about x, y, z [degrees], or with its own
-    z axis laid along the world direction `along`."""
+    """An ellipsoid with centre and half-axes (x, y, z) [mm], turned about x, y, z [degrees], or with its own
+    z axis along the world direction `along`."""
     c, a = np.asarray(centre, float), np.asarray(axes, float)
     rotation = _rotation(np.radians(np.asarray(turn, float))) if along is None else _towards(along)
     reach = np.sqrt((rotation**2) @ (a**2))
@@ -123,7 +123,7 @@ def ellipsoid(
 def ellipsoid_of(
     volume: float, centre: ArrayLike, axes: ArrayLike, turn: ArrayLike = (0.0, 0.0, 0.0)
 ) -> Shape:
-    """An ellipsoid of `volume` [ml] whose half-axes (x, y, z) have the proportions of `axes`."""
+    """An ellipsoid of `volume` [ml] with half-axes (x, y, z) in the proportions of `axes`."""
     a = np.asarray(axes, float)
     scale = np.cbrt(volume * 1000 / (4 / 3 * np.pi * np.prod(a)))
     return ellipsoid(centre, a * scale, turn)
@@ -154,13 +154,13 @@ def tube(points: ArrayLike, radii: ArrayLike, flat: float = 1.0) -> Shape:
 _FAR: Final = 60.0
 """Distance that stands for "not near" [mm]: more than any edge or fillet needs."""
 _MARGIN: Final = 42.0
-"""Room around one segment of a tube within which its distance is worked out [mm]: warp and fillets."""
+"""Margin around a segment of a tube within which its distance is computed [mm]: for warp and fillets."""
 
 
 def _near(
     p: Points, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> tuple[tuple[slice, slice, slice], Points]:
-    """The part of a box of points that lies about within low..high (x, y, z) [mm]."""
+    """The part of a box of points that lies roughly within low..high (x, y, z) [mm]."""
     parts = []
     for axis, line in ((2, p.z[:, 0, 0]), (1, p.y[0, :, 0]), (0, p.x[0, 0, :])):
         inside = np.flatnonzero((line >= low[axis]) & (line <= high[axis]))
@@ -187,8 +187,8 @@ def _segment(
 
 
 def stack(rows: ArrayLike) -> Shape:
-    """Superellipses along z. Rows (n, 7): z, centre x, half-width, y of the front, y of the back, exponent,
-    y of the widest line [mm]; smooth between rows."""
+    """Superellipses stacked along z. Rows (n, 7): z, centre x, half-width, y of the front, y of the back,
+    exponent, y of the widest line [mm]; smooth between rows."""
     table = np.asarray(rows, float)
     order = np.argsort(table[:, 0])
     table = table[order]
@@ -224,17 +224,17 @@ def stack(rows: ArrayLike) -> Shape:
 
 
 def half_space(axis: int, at: float, *, above: bool) -> Shape:
-    """The side of a plane across world axis 0 x, 1 y, 2 z, above or below `at` [mm]."""
+    """The side of a plane across world axis 0 x, 1 y or 2 z that lies above or below `at` [mm]."""
     sign = np.float32(-1 if above else 1)
     return everywhere(lambda p: np.asarray(sign * ((p.x, p.y, p.z)[axis] - np.float32(at)), np.float32))
 
 
 _FINE = 1024
-"""Steps in which the rows of a stack are interpolated: below 2 mm for a whole body."""
+"""Steps to which the rows of a stack are interpolated: finer than 2 mm for a whole body."""
 
 
 def _curves(knots: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Monotone cubics through the rows (no overshoot between them), axes (column, step)."""
+    """Monotone cubics through the rows (no overshoot between them), with axes (column, step)."""
     fine = np.linspace(knots[0], knots[-1], _FINE)
     return np.asarray(PchipInterpolator(knots, columns, axis=0)(fine).T, np.float32)
 
@@ -262,7 +262,7 @@ def _rotation(turn: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
 
 
 def no_noise(name: str, step: float, stretch: float = 1.0) -> Array:  # noqa: ARG001
-    """Stands for the random fields where only a mean volume is wanted."""
+    """Replaces the random fields where only a mean volume is wanted."""
     return np.zeros((1, 1, 1), np.float32)
 
 
@@ -278,7 +278,7 @@ def volume_ml(shape: Shape, step: float = 6.0) -> float:
 
 
 def sized(make: Callable[[float], Shape], target_ml: float) -> Shape:
-    """`make(scale)` with the scale that gives `target_ml`: organs that are clipped by their neighbours keep
+    """`make(scale)` at the scale that gives `target_ml`, so that organs clipped by their neighbours keep
     their mass."""
     scale = 1.0
     for _ in range(3):

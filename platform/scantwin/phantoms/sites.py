@@ -1,7 +1,7 @@
-"""Three sites as they are found: a university hospital, a regional hospital, a rural clinic.
+"""Three sites as found in practice: a university hospital, a regional hospital, a rural clinic.
 
-Voxels are `quick` for work on phantoms, `coarse` for a demo on two cores, or `full`: those of the vendors'
-systems (survey of 3,433 PET series, SV). Faults of the rural scanner are assumed.
+Voxels are `quick` for work on phantoms, `coarse` for a demo on two cores, or `full`, as on the vendors'
+systems (survey of 3,433 PET series, SV). The faults of the rural scanner are assumed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ COARSE_PRESETS: Final[dict[str, ScannerSpec]] = {
     )
     for name, scanner in SITE_PRESETS.items()
 }
-"""Four millimetres and more: a patient costs a quarter of the quick ones. Nothing depends on the day."""
+"""Voxels of 4 mm or more: a patient costs a quarter of a quick one. Nothing depends on the day."""
 
 PRESETS: Final = {"coarse": COARSE_PRESETS, "quick": SITE_PRESETS, "full": FULL_PRESETS}
 

@@ -12,7 +12,7 @@ from scantwin.phantoms.frame import Arms, Sex
 
 
 class PatientSpec(BaseModel):
-    """What makes one patient. The same spec gives the same patient, on every grid."""
+    """The specification of one patient. The same spec gives the same patient on every grid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class PatientSpec(BaseModel):
     contrast: bool = False
     """Portal-venous contrast in the CT."""
     fasted: Literal["4-6h", "overnight", "low-carb"] = "4-6h"
-    """Decides how often the myocardium shows (PMC4157186)."""
+    """Determines how often the myocardium is visible (PMC4157186)."""
     glucose_mmol: float = Field(default=5.5, ge=2.5, le=25)
     """Blood glucose [mmol/l]; the brain takes up less FDG when it is high (assumed)."""
     furosemide: bool = False
@@ -38,7 +38,7 @@ class PatientSpec(BaseModel):
     brown_fat: bool = False
     """Active brown fat around the neck and the upper spine; 3.6 % of scans (BF)."""
     prosthesis: bool = False
-    """A metal hip on the left."""
+    """A metal prosthesis in the left hip."""
 
     @property
     def weight_kg(self) -> float:
@@ -47,8 +47,8 @@ class PatientSpec(BaseModel):
 
 
 def random_patient(seed: int, **fixed: Any) -> PatientSpec:
-    """A patient by chance; what is given in `fixed` is kept, and changes nothing else but what follows
-    from it. Conditions as often as in FDG-PET-CT-Lesions (GA); the rest is assumed."""
+    """A random patient. Whatever `fixed` gives is kept, and changes nothing except what follows from it.
+    Conditions are as frequent as in FDG-PET-CT-Lesions (GA); the rest is assumed."""
     rng = np.random.default_rng([seed, 1])
     normal, even = rng.standard_normal(4), rng.random(12)
     sex = fixed.get("sex", "M" if even[0] < 0.55 else "F")
@@ -76,6 +76,6 @@ def random_patient(seed: int, **fixed: Any) -> PatientSpec:
 
 
 def _pick(u: float, shares: dict[str, float]) -> str:
-    """The name whose share of 0..1 holds `u`."""
+    """The name whose share of 0..1 contains `u`."""
     edges = np.cumsum(list(shares.values()))
     return list(shares)[min(int(np.searchsorted(edges, u * edges[-1])), len(shares) - 1)]

@@ -2,7 +2,7 @@
 
 HU at 120 kVp without and with portal-venous contrast; SUVbw [g/ml] about 60 min after injection, as
 mean and SD over patients. Sources are the codes of sources.md (`WA` = MIB 2007;9:83, `BO` =
-JNM 2013;54:677, ...); a part that is commonly quoted but was not verified says "assumed".
+JNM 2013;54:677, ...); values that are commonly quoted but were not verified say "assumed".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Tissue:
-    """One tissue. `texture` is the SD of the uptake inside the organ as a fraction of its mean."""
+    """One tissue."""
 
     name: str
     hu_plain: float
@@ -111,4 +111,4 @@ AGREED_ORGANS: Final = (
     "grey-matter", "myocardium", "blood", "liver", "spleen", "kidney-cortex", "pancreas", "lung", "muscle",
     "vertebral-marrow", "subcutaneous-fat", "bladder",
 )  # fmt: skip
-"""Organs whose uptake is compared: those that a reader looks at, by the names of `ORGANS`."""
+"""Organs whose uptake is compared, by their names in `ORGANS`: those that a reader looks at."""

@@ -1,4 +1,4 @@
-"""HU and uptake of one patient: every tissue's mean, with the correlations of sources.md.
+"""HU and uptake of one patient: the mean of every tissue, with the correlations given in sources.md.
 
 Sources: r = 0.82 between liver and blood, CV of their ratio 15 % (CV); marrow falls with age, r = -0.52 (LU);
 tonsils r = -0.51, sublingual glands r = -0.70 with age (NA); brain falls with age (GU) and glucose (assumed);
@@ -22,36 +22,36 @@ MYOCARDIUM: Final = {
     "overnight": (0.55, 0.28, 0.18),
     "low-carb": (0.77, 0.14, 0.10),
 }
-"""Shares of no, patchy and full uptake after each way of fasting (MY)."""
+"""Shares of patients with no, patchy and full uptake, by type of fasting (MY)."""
 
 LIVER_BLOOD_R: Final = 0.82
 """Correlation of liver and blood pool over patients (CV, n = 1,018)."""
 
 REMAINDER: Final = ("muscle", "subcutaneous-fat", "visceral-fat", "skin", "yellow-marrow")
-"""Tissues whose uptake is scaled together so that the body's mean uptake closes."""
+"""Tissues whose uptake is scaled together to bring the body's mean uptake to CLOSURE."""
 REMAINDER_SCALE: Final = (0.75, 1.5)
-"""As far as they may be scaled: muscle stays at 0.5-1.2 (assumed), even if the sum then does not close."""
+"""Limits of that scaling: muscle stays at 0.5-1.2 (assumed), even if the mean then misses CLOSURE."""
 
 CLOSURE: Final = (0.85, 0.95)
-"""Volume-weighted SUV over the body: one less what was voided (assumed)."""
+"""Range of the body's volume-weighted SUV: 1 minus the voided fraction (assumed)."""
 
 
 @dataclass(frozen=True)
 class Uptake:
-    """One patient's numbers."""
+    """HU and uptake of one patient."""
 
     suv: dict[str, float]
     """Mean of every tissue, SUVbw [g/ml]."""
     texture: dict[str, float]
-    """SD within an organ over its mean, where it differs from the table's."""
+    """SD of the uptake within an organ over its mean, where it differs from the tissue table."""
     hu: dict[str, float]
     """CT number of every tissue [HU]."""
     closure: float
-    """What the body's volume-weighted SUV should come to."""
+    """Volume-weighted SUV that the body should have."""
 
 
 def sample_uptake(spec: PatientSpec) -> Uptake:
-    """Draws the patient's uptake and CT numbers; one name's draw does not move another's."""
+    """Draws the patient's uptake and CT numbers; each name has its own draw, which moves no other."""
     chance = Jitter(spec.seed ^ 0x5CA7)
 
     def z(name: str) -> float:
@@ -60,27 +60,27 @@ def sample_uptake(spec: PatientSpec) -> Uptake:
     suv = {
         name: max(t.suv_mean + t.suv_sd * z(f"suv-{name}"), 0.3 * t.suv_mean) for name, t in TISSUES.items()
     }
-    # Fat takes up little, so that the SUV of everything else rises with weight (OB).
+    # Fat takes up little FDG, so the SUV of everything else rises with weight (OB).
     heavy = 1 + 0.015 * float(np.clip(spec.bmi - 25, -7, 15))
     suv = {name: value * heavy for name, value in suv.items()}
-    # sources.md: with muscle at 0.8 and fat at 0.3-0.4 the body comes near to closing.
+    # sources.md: with muscle at 0.8 and fat at 0.3-0.4, the body's mean comes near CLOSURE.
     suv["muscle"] = 0.8 * heavy * float(np.exp(0.15 * z("muscle")))
     suv["subcutaneous-fat"] = 0.32 * heavy * float(np.exp(0.2 * z("fat")))
     older = spec.age - 55
     _liver_and_blood(heavy, suv, z)
     brain = (5.5 / spec.glucose_mmol) ** 0.6 * (1 - 0.004 * older) * np.exp(0.17 * z("brain"))
     for name in ("grey-matter", "cerebellum", "deep-grey", "white-matter", "brainstem"):
-        # The brain goes up and down as one; its parts differ little.
+        # The brain varies as a whole; its parts differ little from each other.
         suv[name] = TISSUES[name].suv_mean * float(brain * np.exp(0.06 * z(f"brain-{name}")))
     marrow = float(np.interp(spec.age, (45, 55, 65, 75), (1.75, 1.45, 1.45, 1.18))) + 0.28 * z("marrow")
     suv["vertebral-marrow"] = max(marrow, 0.6)
     suv["red-marrow"] = 0.85 * suv["vertebral-marrow"]
     for name, slope in (("tonsils", -0.046), ("sublingual", -0.060)):
-        # Slopes give the published r for the SD of age of these cohorts (15 years).
+        # The slopes give the published r at the SD of age in these cohorts (15 years).
         spread = np.sqrt(max(TISSUES[name].suv_sd ** 2 - (slope * 15) ** 2, 0.1))
         suv[name] = max(TISSUES[name].suv_mean + slope * older + float(spread) * z(name), 0.9)
     texture = _myocardium(spec, suv, chance)
-    # The thin walls show when the left ventricle does, but faintly.
+    # The thin walls are visible when the left ventricle is, but faintly.
     suv["heart-wall"] = 0.85 * suv["blood"] + 0.12 * suv["myocardium"]
     median = 3.0 if spec.furosemide else 6.0
     suv["bladder"] = float(np.clip(median * np.exp(0.6 * z("urine")), 0.8, 40))
@@ -121,12 +121,12 @@ def _myocardium(spec: PatientSpec, suv: dict[str, float], chance: Jitter) -> dic
 
 def _hu(spec: PatientSpec, draw: Callable[[str], float]) -> dict[str, float]:
     hu = {name: t.hu_venous if spec.contrast else t.hu_plain for name, t in TISSUES.items()}
-    # L1: 226 HU under 30 years, 2.5 less each year (JA); red marrow elsewhere a little less.
+    # L1: 226 HU below 30 years, then 2.5 HU less per year (JA); red marrow elsewhere is slightly lower.
     bone = float(np.clip(226 - 2.5 * max(spec.age - 30, 0) + 38 * draw("bone"), 50, 330))
     hu["vertebral-marrow"], hu["red-marrow"] = bone, 0.9 * bone
     hu["cortical-bone"] += 60 * draw("bone")
     hu["lung"] += 45 * draw("lung-hu")
-    # 58 +- 9 (PM); a fatty liver in the heavy (assumed).
+    # 58 +- 9 (PM); heavy patients have fatty livers (assumed).
     hu["liver"] += 7 * draw("liver-hu") - 1.1 * max(0.0, spec.bmi - 27)
     hu["muscle"] -= 0.25 * max(0, spec.age - 50)
     if spec.contrast:

@@ -17,7 +17,7 @@ WITHDRAWN: Final = "sample.withdrawn"
 def record(
     session: Session, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
 ) -> AuditEntry:
-    """Adds an entry; it is committed, or lost, together with what it tells of."""
+    """Adds an entry; it is committed, or lost, together with the change that it describes."""
     entry = AuditEntry(actor=actor, action=action, subject=subject, detail=dict(detail or {}))
     session.add(entry)
     return entry

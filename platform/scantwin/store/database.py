@@ -28,7 +28,7 @@ class Database:
     """One database."""
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
-        """`url` as SQLAlchemy writes it; `read_only` refuses every write and creates no file."""
+        """`url` in SQLAlchemy's form; `read_only` refuses every write and creates no file."""
         self._url = _parse(url)
         self.read_only = read_only
 
@@ -44,7 +44,7 @@ class Database:
 
     @property
     def place(self) -> str:
-        """Where it is, for people: never with a user or a password."""
+        """Where it is, readable for people: never with a user or a password."""
         if self.is_sqlite:
             return f"sqlite:{self._url.database or ':memory:'}"
         port = f":{self._url.port}" if self._url.port else ""
@@ -52,16 +52,16 @@ class Database:
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is a SQLite file that nobody has made yet."""
+        """Whether it is an SQLite file that does not exist yet."""
         return self.is_sqlite and bool(self._url.database) and not Path(self._url.database or "").exists()
 
     def __repr__(self) -> str:
-        """Names the place only."""
+        """Names only the place."""
         return f"Database({self.place!r}{', read_only=True' if self.read_only else ''})"
 
     @cached_property
     def engine(self) -> Engine:
-        """The SQLAlchemy engine; made when first asked for, so it is not shared with forked children."""
+        """The SQLAlchemy engine, created on first use so that it is not shared with forked children."""
         return _sqlite(self._url, self.read_only) if self.is_sqlite else _server(self._url, self.read_only)
 
     @cached_property
@@ -70,16 +70,16 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session that commits when the block ends well and rolls back when it raises.
+        """A session that commits when the block succeeds and rolls back when it raises.
 
-        Objects stay readable after the block. A database that cannot be used is a `ServiceError`.
+        Objects stay readable after the block. A database that cannot be used raises `ServiceError`.
         """
         with self._explained(), self._sessions() as session:
             yield session  # leaving without a commit rolls back
             session.commit()
 
     def migrate(self) -> Database:
-        """Brings the tables to the newest migration; safe when several processes call it at once."""
+        """Upgrades the tables to the newest migration; safe when several processes call it at once."""
         from scantwin.store.migrating import upgrade
 
         with self._explained():
@@ -87,13 +87,13 @@ class Database:
         return self
 
     def close(self) -> None:
-        """Closes the pooled connections; the database can be used again afterwards."""
+        """Closes the pooled connections; the database can still be used afterwards."""
         if "engine" in self.__dict__:
             self.engine.dispose()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what the driver says into a sentence; rows that break a rule are the caller's to handle."""
+        """Turns driver errors into plain sentences; rows that break a constraint are left to the caller."""
         try:
             yield
         except (IntegrityError, DataError):
@@ -103,7 +103,7 @@ class Database:
 
 
 def explain(error: DatabaseError, place: str) -> ScanTwinError:
-    """What the driver says of the database at `place`, as a sentence."""
+    """The error that the driver gave for the database at `place`, as a plain sentence."""
     text = str(error.orig).strip().partition("\n")[0]
     if (
         "no such table" in text
@@ -157,7 +157,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     else:
         path = Path(str(url.database)).absolute()
         if read_only:
-            # mode=rw makes no new file; query_only below refuses writes, and WAL can still be read.
+            # mode=rw creates no new file; query_only below refuses writes, and WAL can still be read.
             url = url.set(database=f"file:{quote(bytes(path))}").update_query_dict(
                 {"mode": "rw", "uri": "true"}
             )
@@ -166,7 +166,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
             _make_private(path)
         engine = create_engine(
             url,
-            # A reader opens the file anew each time: whoever writes it may put another in its place.
+            # A reader reopens the file each time, because its writer may put another in its place.
             poolclass=NullPool if read_only else QueuePool,
             connect_args={"timeout": _PATIENCE_S},
             json_serializer=_dumps,
@@ -188,14 +188,14 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    """An empty file for its owner only: it will name patients. SQLite gives its other files the same mode."""
-    # One that is there is left as it is; what cannot be made SQLite says in its own words.
+    """Creates an empty owner-only file: it will name patients. SQLite gives its other files the same mode."""
+    # An existing file is left as it is; if it cannot be created, SQLite says so in its own words.
     with suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Switches to the write-ahead log; SQLite does not wait for others at this switch, so this does."""
+    """Switches to the write-ahead log. SQLite does not wait for others at this switch, so this does."""
     for attempt in range(_PATIENCE_S * 20):
         try:
             if cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
@@ -218,7 +218,7 @@ def _server(url: URL, read_only: bool) -> Engine:
 
 
 def _dumps(value: Any) -> str:
-    """JSON for a column. Not-a-number has no place in JSON (PostgreSQL refuses it): it becomes null."""
+    """JSON for a column. JSON has no not-a-number (PostgreSQL refuses it), so it becomes null."""
     return json.dumps(_finite(value), allow_nan=False, default=str)
 
 

@@ -1,4 +1,4 @@
-"""Life cycles of site, run, round and scan: transition tables, and the one way to move along them."""
+"""Life cycles of site, run, round and scan: transition tables, and the only way to move along them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN: Final[Table] = {
     "created": ("running", "failed", "stopped"),
     "running": ("finished", "failed", "stopped"),
     "finished": (),
-    "failed": ("running",),  # a crash of the consortium does not end a run: it goes on from its last round
+    "failed": ("running",),  # a crash of the consortium does not end a run: it continues from its last round
     "stopped": ("running",),
 }
 ROUND: Final[Table] = {
@@ -42,23 +42,23 @@ SCAN: Final[Table] = {
     "cancelled": (),
 }
 TABLES: Final[Mapping[type[Any], Table]] = {Site: SITE, Run: RUN, Round: ROUND, Scan: SCAN}
-"""The table of each model that has a life cycle."""
+"""The transition table of each model that has a life cycle."""
 
 _ENDS = frozenset({"finished", "failed", "stopped", "evaluated", "done", "cancelled"})
 
 
 class IllegalTransitionError(ScanTwinError):
-    """A status that cannot follow the present one."""
+    """A status that cannot follow the current one."""
 
 
 def transition(obj: Site | Run | Round | Scan, new_status: str) -> None:
     """Moves `obj` to `new_status` and sets `started_at` / `finished_at` where the model has them.
 
-    Raises `IllegalTransitionError` when no edge leads there, also when another process moved the row first:
-    in a session the change is written at once, and only if the row still has the status that `obj` shows.
+    Raises `IllegalTransitionError` if no edge leads there, or if another process moved the row first: in a
+    session the change is written at once, and only if the row still has the status that `obj` shows.
     """
     table = TABLES[type(obj)]
-    # A new object has no status before its first flush: it is where its life cycle begins.
+    # A new object has no status before its first flush: it is at the start of its life cycle.
     old: str = getattr(obj, "status", None) or next(iter(table))
     if new_status not in table[old]:
         raise _refusal(obj, old, new_status)

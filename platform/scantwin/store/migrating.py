@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine, text
 from scantwin.errors import ServiceError
 
 FOLDER = Path(__file__).parent / "migrations"
-"""The Alembic environment; it travels in the wheel."""
+"""The Alembic environment; it ships in the wheel."""
 
 _LOCK = 0x5CA7_0001
-"""Key of PostgreSQL's advisory lock; any number that no one else uses."""
+"""Key of PostgreSQL's advisory lock: any number that nobody else uses."""
 
 
 def config(connection: Connection) -> Config:
@@ -33,7 +33,7 @@ def head() -> str:
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that the database is at."""
+    """The current revision of the database."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -48,7 +48,7 @@ def require_known(revision: str, place: str) -> None:
 
 
 def upgrade(engine: Engine, place: str) -> None:
-    """Upgrades to head. One process does the work under a lock, the others wait and find it done.
+    """Upgrades to head. One process does the work under a lock; the others wait and find it done.
 
     Raises `ServiceError`, naming `place`, if the database is at a revision that this version does not know.
     """

@@ -1,7 +1,7 @@
 """The tables. Ids of runs, scans, twins and calibration samples are 32 hex characters; times are UTC-aware.
 
-A JSON column notices `row.summary["pet"] = ...`, but not a change inside a nested dict: assign that anew.
-Statuses move with `scantwin.store.lifecycles.transition`, never by assignment.
+A JSON column notices `row.summary["pet"] = ...`, but not a change inside a nested dict: reassign that dict.
+Statuses change through `scantwin.store.lifecycles.transition`, never by assignment.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _JSON = MutableDict.as_mutable(JSON(none_as_null=True))
 
 
 def _words(literal: Any, name: str) -> Enum:
-    """A string column that holds only the words of `literal`, held to them by a check constraint."""
+    """A string column that holds only the words of `literal`, enforced by a check constraint."""
     return Enum(*get_args(literal), name=name, native_enum=False, create_constraint=True, length=32)
 
 
@@ -48,7 +48,7 @@ def new_id() -> str:
 
 
 class Base(DeclarativeBase):
-    """Base of all models; every constraint has a name, so that migrations can speak of it."""
+    """Base of all models; every constraint has a name, so that migrations can refer to it."""
 
     metadata = MetaData(
         naming_convention={
@@ -100,7 +100,7 @@ class ModelVersion(Base):
 
 
 class ModelName(Base):
-    """A name pointing at a version; a name means the version that was last published under it."""
+    """A name that points at a version: the one last published under it."""
 
     __tablename__ = "model_names"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -174,7 +174,7 @@ class Update(Base):
 
 
 class CalibrationSample(Base):
-    """One measure of how far a site's SUV is from the truth. Counts and moments, never pixels."""
+    """One measurement of how far a site's SUV is from the truth. Counts and moments, never pixels."""
 
     __tablename__ = "calibration_samples"
     __table_args__ = (Index(None, "site_id", "measured_at"), CheckConstraint("n >= 0", name="n"))

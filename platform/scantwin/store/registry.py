@@ -1,8 +1,8 @@
 """The model registry: versions in the database, their files by content hash under an fsspec URL.
 
-    <files_url>/blobs/ab/ab12...   one file per sha256, so rounds that leave a component alone store it once
+    <files_url>/blobs/ab/ab12...   one file per sha256, so a component that rounds leave alone is stored once
 
-The row in the database is written last: a version that can be seen is complete.
+The row in the database is written last, so a version that can be seen is complete.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Registry:
-    """Model versions of one database and one place for files."""
+    """Model versions of one database, with one place for their files."""
 
     def __init__(self, database: Database, files_url: str) -> None:
         """`files_url`: a folder, or any URL that fsspec knows."""
@@ -61,7 +61,7 @@ class Registry:
         record: Mapping[str, Any] | None = None,
         actor: str = "registry",
     ) -> ModelVersion:
-        """Publishes a model's folder; `name` then means this version. The same files are the same version."""
+        """Publishes a model's folder; `name` then means this version. Equal files give the same version."""
         if not _NAME.fullmatch(name):
             raise InputError(
                 f"'{name}' cannot be the name of a model version.",
@@ -81,10 +81,10 @@ class Registry:
         try:
             return self._enter(version, name, actor)
         except IntegrityError:
-            return self._enter(version, name, actor)  # another process entered it in this very moment
+            return self._enter(version, name, actor)  # another process entered it at the same moment
 
     def fetch(self, version_or_name: str, into: Path | str) -> Path:
-        """Copies a version's files to `into/<version id>`, checked by their hashes, and gives that folder."""
+        """Copies a version's files to `into/<version id>`, checks their hashes, and returns that folder."""
         version = self.find(version_or_name)
         target = Path(into) / version.id
         if target.is_dir() and _holds(target, version.files):
@@ -97,7 +97,7 @@ class Registry:
         return target
 
     def find(self, version_or_name: str) -> ModelVersion:
-        """The version of this id, or the one last published under this name."""
+        """The version with this id, or the one last published under this name."""
         with self.database.session() as session:
             version = session.get(ModelVersion, version_or_name)
             if version is None:
@@ -168,7 +168,7 @@ class Registry:
 
 
 def content_hash(files: Mapping[str, str]) -> str:
-    """sha256 over the sorted lines `<sha256>  <path>`: the identity of a folder, whatever its dates."""
+    """sha256 over the sorted lines `<sha256>  <path>`: the identity of a folder, regardless of dates."""
     lines = "".join(f"{digest}  {relative}\n" for relative, digest in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -190,7 +190,7 @@ def _model_json(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their relative path; links are refused, for they can point anywhere."""
+    """The files of a folder by relative path; links are refused, because they can point anywhere."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -224,7 +224,7 @@ def _holds(folder: Path, files: Mapping[str, Any]) -> bool:
 
 
 def _digest(source: BinaryIO, copy: BinaryIO | None = None) -> str:
-    """sha256 of a stream, which is copied on the way when asked."""
+    """sha256 of a stream, which is also copied to `copy` if given."""
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         digest.update(chunk)

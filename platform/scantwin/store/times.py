@@ -1,4 +1,4 @@
-"""Times are UTC and say so, on every database."""
+"""Times that are UTC and say so, on every database."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sqlalchemy.types import TypeDecorator
 
 
 def utc_now() -> datetime:
-    """This moment, UTC-aware."""
+    """The current time, UTC-aware."""
     return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A UTC-aware datetime. SQLite drops the zone, so it is put back on reading; a naive time is refused."""
+    """A UTC-aware datetime. SQLite drops the zone, so reading restores it; a naive time is refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

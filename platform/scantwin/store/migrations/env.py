@@ -9,7 +9,7 @@ from scantwin.store.times import UtcDateTime
 
 
 def _plain(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
-    """Migrations name plain types only, so that an old one still runs when our own types have changed."""
+    """Lets migrations name plain types only, so that an old one still runs after our own types change."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
