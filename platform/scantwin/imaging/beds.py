@@ -1,7 +1,7 @@
-"""Bed positions that were stored as series of their own: found by their geometry, read one by one, stitched.
+"""Bed positions that were stored as separate series: found by their geometry, read one by one, then stitched.
 
-Each bed becomes HU or SUV by its own headers first (its own times, scale and dose), so decay is right for
-each. Where two overlap, they are blended: a bed counts less towards its ends, where a scanner counts least.
+Each bed is first converted to HU or SUV by its own headers (its own times, scale and dose), so that decay is
+right for each. Overlaps are blended: a bed weighs less towards its ends, where a scanner has fewest counts.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from scantwin.imaging.dicom_series import Series
 from scantwin.imaging.volume import Volume
 
 MAX_OVERLAP: Final = 0.5
-"""Share of the shorter bed that may lie on the other: beds overlap by 10 to 50 %; two reconstructions of one
-scan overlap wholly."""
+"""Largest share of the shorter bed that may overlap the other: beds overlap by 10 to 50 %, two
+reconstructions of one scan completely."""
 MAX_STEP: Final = 1.5
-"""From the last slice of a bed to the first of the next, in slices: more is a gap."""
+"""Largest distance from the last slice of a bed to the first of the next, in slices: more is a gap."""
 MAX_APART_S: Final = 7200.0
-"""Between two beds of one scan [s]: a late scan of the same patient is another one."""
+"""Longest time between two beds of one scan [s]: a late scan of the same patient is a separate one."""
 _ALIKE: Final = 0.01
-"""Relative difference of voxel sizes, and shift within the slice in voxels, that is rounding."""
+"""A relative difference of voxel sizes, or a shift within the slice in voxels, below this is rounding."""
 _DRIFT: Final = 0.1
-"""By how many slices the last slice of a bed may lie off the grid of the first bed: beds are put there whole,
-with one slice step."""
+"""How far the last slice of a bed may lie off the grid of the first bed, in slices: a bed is placed there as
+a whole, with a single slice step."""
 
 
 def join_beds(series: Sequence[Series]) -> list[Series]:
-    """The series; those that are bed positions of one scan are put together, and are its `Series.beds`."""
+    """The series, with the bed positions of one scan joined into one that keeps them as its `Series.beds`."""
     rest = sorted(series, key=lambda s: (s.low, s.uid))
     joined: list[Series] = []
     while rest:
@@ -45,11 +45,11 @@ def join_beds(series: Sequence[Series]) -> list[Series]:
 
 
 def stitch(beds: Sequence[Volume]) -> Volume:
-    """One volume from beds of the same axes and voxels, on the grid of the first, blended in overlaps."""
+    """One volume from beds with the same axes and voxels, on the grid of the first, blended in overlaps."""
     if len(beds) == 1:
         return beds[0]
     base = beds[0]
-    # Where each bed's first slice lies on the grid of the first, in slices.
+    # Position of each bed's first slice on the grid of the first bed, in slices.
     starts = [float(base.index(np.asarray(bed.origin))[0]) for bed in beds]
     ends = [start + bed.shape[0] - 1 for start, bed in zip(starts, beds, strict=True)]
     first, last = int(np.ceil(min(starts) - _ALIKE)), int(np.floor(max(ends) + _ALIKE))
@@ -60,7 +60,7 @@ def stitch(beds: Sequence[Volume]) -> Volume:
             share = np.float32(1.0 + min(k - start, end - k))
             total[k - first] += share * _slice(bed.array, k - start)
             weight[k - first] += share
-    # Beds that are out of step can leave the slice between them to neither.
+    # Between beds that are out of step there can be a slice that neither of them covers.
     for k in np.flatnonzero(weight == 0).tolist():
         below, above = total[k - 1] / weight[k - 1], total[k + 1] / weight[k + 1]
         total[k], weight[k] = (below + above) / 2, 1.0
@@ -81,7 +81,7 @@ def _slice(array: NDArray[np.generic], at: float) -> NDArray[np.float32]:
 
 
 def _goes_on(chain: list[Series], bed: Series) -> bool:
-    """Whether `bed` is the next one, and its slices keep step with those of the first."""
+    """Whether `bed` is the next bed of the chain and its slices keep step with those of the first."""
     return _follows(chain[-1], bed) and _in_step(chain[0], bed)
 
 
@@ -109,7 +109,7 @@ def _follows(lower: Series, upper: Series) -> bool:
 
 
 def _same_grid(a: Plane, b: Plane) -> bool:
-    """Same size, voxels, direction and place within the slice."""
+    """Whether size, voxels, direction and position within the slice are the same."""
     if a.shape != b.shape or not np.allclose(a.spacing, b.spacing, rtol=_ALIKE):
         return False
     if not np.allclose(a.orientation, b.orientation, atol=1e-3):
@@ -120,7 +120,7 @@ def _same_grid(a: Plane, b: Plane) -> bool:
 
 
 def _step(series: Series) -> float:
-    """Mean distance of neighbouring slices [mm], also where some are missing; 0 where there are too few."""
+    """Mean distance between neighbouring slices [mm], even if some are missing; 0 if there are too few."""
     places = np.unique(np.round(series.heights, 2))
     if len(places) < MIN_PLANES:
         return 0.0

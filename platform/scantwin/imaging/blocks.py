@@ -1,6 +1,6 @@
-"""Averaging a volume over whole blocks of voxels: what goes before a resampling to much larger ones.
+"""Averages a volume over whole blocks of voxels, before it is resampled to much larger ones.
 
-A CT of 0.8 mm voxels, resampled to 4 mm, was blurred as float32 on all its voxels first: 25 s and 1 GB for
+Resampling a CT of 0.8 mm voxels to 4 mm used to blur all its voxels as float32 first: 25 s and 1 GB for
 105 million of them. Blocks of at most half the new voxel are averaged in one pass without a full copy.
 """
 
@@ -13,7 +13,7 @@ from scantwin.imaging.volume import Volume
 
 
 def blocks_within(volume: Volume, size_mm: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Voxels (z, y, x) of `volume` that go into half a voxel of `size_mm` along each of its array axes."""
+    """How many voxels (z, y, x) of `volume` fit into half a voxel of `size_mm` along each of its axes."""
     z, y, x = (max(1, int(size / own / 2 + 1e-6)) for size, own in zip(size_mm, volume.spacing, strict=True))
     return z, y, x
 
@@ -21,7 +21,7 @@ def blocks_within(volume: Volume, size_mm: NDArray[np.float64]) -> tuple[int, in
 def block_means(volume: Volume, counts: tuple[int, int, int]) -> Volume:
     """`volume` averaged over blocks of `counts` voxels (z, y, x), float32, in the same place.
 
-    The last block of an axis repeats the last voxel, so nothing is lost at the edge.
+    The last block of an axis is filled up by repeating the last voxel, so nothing is lost at the edge.
     """
     values: NDArray[np.generic] = volume.array
     for axis, count in enumerate(counts):

@@ -1,6 +1,6 @@
-"""The body mask: the patient without table and clothes, lungs, airways and bowel gas filled.
+"""The body mask: the patient without table and clothes, with lungs, airways and bowel gas filled.
 
-Worked out on voxels of about 4 mm, then laid back on the CT's voxels with a sharp skin line.
+It is computed on voxels of about 4 mm, then mapped back to the CT's voxels with a sharp skin line.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from scantwin.units import AIR_HU, HU_RANGE
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 COARSE_MM: Final = (4.0, 4.0, 4.0)
-"""Voxel size [mm] the mask is worked out on: a quarter of a wrist, and thicker than a table's shell."""
+"""Voxel size [mm] on which the mask is computed: a quarter of a wrist, and thicker than a table's shell."""
 SKIN_HU: Final = -350.0
-"""Between air and tissue [HU]: a voxel half air (-1000), half skin and fat (0 to -100) has about -520,
-one mostly of tissue more than this. A table's shell of 1-2 mm stays below it at 4 mm."""
+"""Limit between air and tissue [HU]: a voxel that is half air (-1000), half skin and fat (0 to -100) has
+about -520, one that is mostly tissue more than this. A table's shell of 1-2 mm stays below it at 4 mm."""
 LUNG_HU: Final = (-930.0, -300.0)
-"""Mean HU of a region that is lung and not outside air (air is -1000 +-20 at any dose once averaged)."""
+"""Mean HU of a region that is lung and not outside air (once averaged, air is -1000 +-20 at any dose)."""
 EDGE_HU: Final = -500.0
-"""A voxel at the skin line is body from this on [HU]: half of it is skin and fat."""
+"""A voxel at the skin line is body above this [HU]: half of it is skin and fat."""
 SHEET_MM: Final = 12.0
-"""What is thinner than this in axial slices is table, blanket or tube, unless it hangs on the body."""
+"""Anything thinner than this in axial slices is table, blanket or tube, unless it is attached to the body."""
 AIRWAY_CM2: Final = 6.0
-"""A hole of less cross-section [cm2] is filled wherever it opens: a windpipe has 2 to 4, a gap more."""
+"""A hole of smaller cross-section [cm2] is filled wherever it opens: a windpipe has 2 to 4, a gap more."""
 LUNG_ML: Final = 10.0
-"""Less [ml] behind a thin wall is not looked for."""
+"""A lung region smaller than this [ml] behind a thin wall is not looked for."""
 PART_ML: Final = 40.0
-"""A part apart from the trunk (a forearm beside it, a leg of a crop) is kept from this volume [ml] on."""
+"""Smallest volume [ml] of a part kept though apart from the trunk (a forearm beside it, a leg in a crop)."""
 _SOFT_HU: Final = (-220.0, 200.0)
 _IN_SLICE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
 class Coarse:
-    """A CT averaged over whole blocks of voxels, axes (z, y, x) as the CT's."""
+    """A CT averaged over whole blocks of voxels; axes (z, y, x) as in the CT."""
 
     hu: NDArray[np.float32]
-    """Mean HU of each block; what was outside the field of view is air."""
+    """Mean HU of each block; whatever was outside the field of view is air."""
     spacing: tuple[float, float, float]
     """Block size (z, y, x) [mm]."""
     factor: tuple[int, int, int]
-    """Voxels of the CT in a block (z, y, x)."""
+    """CT voxels per block (z, y, x)."""
 
     def expand(self, values: NDArray[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
-        """Values of the blocks, given to each of their voxels."""
+        """The values of the blocks, repeated for each of their voxels."""
         for axis, (count, size) in enumerate(zip(self.factor, shape, strict=True)):
             if count > 1:
                 values = values.repeat(count, axis=axis)
@@ -73,7 +73,7 @@ def coarsen(ct: Volume, size_mm: tuple[float, float, float] = COARSE_MM) -> Coar
 def body_mask(ct: Volume) -> NDArray[np.bool_]:
     """The patient in a CT [HU] of any orientation: a mask (z, y, x) on the CT's own voxels.
 
-    Without table, clothes and tubes; lungs, airways and bowel gas filled. All false where there is nobody.
+    Table, clothes and tubes are left out; lungs, airways and bowel gas filled. All false if there is nobody.
     """
     if not ct.is_canonical:
         upright = ct.canonical()
@@ -96,7 +96,7 @@ def coarse_body(coarse: Coarse) -> NDArray[np.bool_]:
 def _canonical_mask(ct: Volume) -> NDArray[np.bool_]:
     coarse = coarsen(ct)
     body = coarse_body(coarse)
-    # The skin line is drawn on the CT's voxels, within one block of the coarse one.
+    # Draw the skin line on the CT's voxels, within one block of the coarse line.
     sure = ndimage.binary_erosion(body, _IN_SLICE, border_value=1)
     maybe = ndimage.binary_dilation(body, _IN_SLICE)
     near = coarse.expand(maybe & ~sure, ct.shape)
@@ -118,13 +118,13 @@ def _block_mean(values: NDArray[np.generic], axis: int, count: int) -> NDArray[n
     total = np.zeros((*shape[: axis + 1], *shape[axis + 2 :]), np.float32)
     for k in range(count):
         part = blocks[(slice(None),) * (axis + 1) + (k,)]
-        # Padding is many thousand HU below air on some scanners: it must not weigh more than air.
+        # On some scanners, padding is many thousand HU below air: it must not weigh more than air.
         total += np.maximum(part.astype(np.float32), np.float32(HU_RANGE[0]))
     return total / np.float32(count)
 
 
 def _parts(coarse: Coarse) -> NDArray[np.bool_]:
-    """What is tissue and thick enough: the trunk, and limbs that lie apart."""
+    """Tissue that is thick enough: the trunk, and limbs separate from it."""
     tissue = coarse.hu > SKIN_HU
     in_slice = float(min(coarse.spacing[1:]))
     steps = max(1, round(SHEET_MM / 2 / in_slice))
@@ -137,17 +137,17 @@ def _parts(coarse: Coarse) -> NDArray[np.bool_]:
     soft = (coarse.hu > _SOFT_HU[0]) & (coarse.hu < _SOFT_HU[1])
     softness = np.bincount(labels.ravel(), weights=soft.ravel(), minlength=count + 1)[1:] / volumes
     voxel_ml = float(np.prod(coarse.spacing)) / 1000.0
-    # The erosion takes a good part of a thin limb: half of the volume is asked of what is left.
+    # Erosion removes much of a thin limb, so what is left need only have half the volume.
     keep = (softness > 0.5) & ((volumes * voxel_ml > PART_ML / 2) | (volumes == volumes.max()))
     core = np.concatenate([[False], keep])[labels]
-    # Back to the skin, and a little further along what hangs on it: ears, nose, fingers.
+    # Grow back to the skin, and a little further along what is attached to it: ears, nose, fingers.
     return np.asarray(ndimage.binary_dilation(core, _IN_SLICE, iterations=steps + 2, mask=tissue), np.bool_)
 
 
 def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fills what the body encloses in axial slices, and lungs behind a thin wall or cut by a side."""
-    # A chest wall of a few millimetres was taken for a sheet, or for air: the lung behind it is known by
-    # its HU. One block more around everything closes the wall.
+    # A chest wall of a few millimetres was taken for a sheet or for air: the lung behind it is recognised by
+    # its HU. Growing all tissue by one block closes the wall.
     tissue = coarse.hu > SKIN_HU
     behind = _holes(ndimage.binary_dilation(tissue, _IN_SLICE)) & ~tissue
     lungs = _lungs_only(coarse, behind | _cut_by_sides(parts | _holes(parts)), tissue, parts)
@@ -158,7 +158,7 @@ def _filled(coarse: Coarse, parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _holes(mask: NDArray[np.bool_], wall: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """What the mask encloses in axial slices; with `wall` = (axis, side), together with that side."""
+    """What the mask encloses in axial slices; with `wall` = (axis, side), what it encloses with that side."""
     labels, count = ndimage.label(~mask, _IN_SLICE)
     outside = np.zeros(count + 1, bool)
     for axis, side in ((1, 0), (1, -1), (2, 0), (2, -1)):
@@ -171,7 +171,7 @@ def _holes(mask: NDArray[np.bool_], wall: tuple[int, int] | None = None) -> NDAr
 def _lungs_only(
     coarse: Coarse, regions: NDArray[np.bool_], tissue: NDArray[np.bool_], parts: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """The regions that have the mean HU of lung and the patient around them: not the foam in a table."""
+    """The regions with the mean HU of lung and with the patient around them: not the foam in a table."""
     labels, count = ndimage.label(regions)
     if not count:
         return regions
@@ -188,7 +188,7 @@ def _lungs_only(
 def _without_gaps(coarse: Coarse, holes: NDArray[np.bool_], parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The holes that are inside the patient, not the gap between a raised arm and the head.
 
-    A gap opens widely to the outside in the slices above or below; an airway by a nostril only.
+    A gap opens widely to the outside in the slices above or below, an airway only through a nostril.
     """
     labels, count = ndimage.label(holes)
     if count == 0:

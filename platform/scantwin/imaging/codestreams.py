@@ -1,6 +1,6 @@
 """The size that a compressed frame claims, read from its codestream before anything is decoded.
 
-Decoders take memory for what the codestream claims, not for Rows x Columns: 35 bytes can ask for gigabytes.
+Decoders allocate memory for what the codestream claims, not for Rows x Columns: 35 bytes can claim gigabytes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import struct
 from typing import Final
 
 _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
-"""How a JPEG 2000 file begins (ISO 15444-1, I.5.1). DICOM wants the bare codestream; some wrap it."""
+"""First bytes of a JPEG 2000 file (ISO 15444-1, I.5.1). DICOM requires the bare codestream; some wrap it."""
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
-"""How a JPEG 2000 codestream begins (ISO 15444-1, A.4.1, A.5.1)."""
+"""First bytes of a JPEG 2000 codestream (ISO 15444-1, A.4.1, A.5.1)."""
 _SIZ: Final = struct.Struct(">4s2H8LH")
 """Markers, length, capabilities, then width and height on the reference grid [3, 4], the image's offset on it
 [5, 6], tiles, components [11]."""
@@ -26,7 +26,7 @@ _BARE: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 def claimed_size(frame: bytes) -> tuple[int, int, int] | None:
     """(rows, columns, components) of a JPEG, JPEG-LS or JPEG 2000 frame; None if it claims none.
 
-    Raises `struct.error` where it ends within its header.
+    Raises `struct.error` if it ends within its header.
     """
     if frame.startswith(_JP2):
         frame = _out_of_boxes(frame)
@@ -37,7 +37,7 @@ def claimed_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def _out_of_boxes(frame: bytes) -> bytes:
-    """The codestream within the boxes of a JPEG 2000 file (ISO 15444-1, I.4)."""
+    """The codestream inside the boxes of a JPEG 2000 file (ISO 15444-1, I.4); empty if there is none."""
     at = 0
     while at < len(frame):
         length, kind = struct.unpack_from(">L4s", frame, at)
@@ -53,7 +53,7 @@ def _out_of_boxes(frame: bytes) -> bytes:
 
 
 def _of_jpeg(frame: bytes) -> tuple[int, int, int] | None:
-    """What the frame header of a JPEG or JPEG-LS codestream says."""
+    """The size in the frame header of a JPEG or JPEG-LS codestream."""
     at = 0
     while frame[at : at + 1] == b"\xff" and at + 1 < len(frame):
         marker = frame[at + 1]

@@ -1,4 +1,4 @@
-"""What all objects share that stand beside a synthetic PET series in the patient's study."""
+"""What is common to all objects written beside a synthetic PET series in the patient's study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAKEN: Final = (
     "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "SeriesDate", "SeriesTime",
     "BodyPartExamined", "Laterality",
 )  # fmt: skip
-"""Patient, study and equipment: those of the synthetic PET series, which has them from the CT."""
+"""Patient, study and equipment, as in the synthetic PET series, which has them from the CT."""
 
 
 def beside(
@@ -29,8 +29,8 @@ def beside(
 ) -> Dataset:
     """The header of a new object in the study of the synthetic PET slice `pet`, in a series of its own.
 
-    The unique identifiers follow from the series of `pet`, the description and the `content`: the same scan
-    gives the same files.
+    The unique identifiers are derived from the series of `pet`, the description and the `content`: the same
+    scan gives the same files.
     """
     ds = Dataset()
     for keyword in _TAKEN:
@@ -49,7 +49,7 @@ def beside(
 
 
 def with_meta(ds: Dataset) -> Dataset:
-    """`ds` with the file meta information of PS3.10 for explicit VR little endian."""
+    """`ds` with the file meta information of PS3.10, for explicit VR little endian."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

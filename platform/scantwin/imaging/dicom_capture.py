@@ -20,8 +20,8 @@ SERIES_NUMBER: Final = 9003
 def write_capture(image: Image.Image, path: Path, *, pet: Dataset, description: str, number: int = 1) -> Path:
     """Writes `image` (8 bit RGB) as a Secondary Capture; `pet` is a slice of the synthetic PET series.
 
-    All captures of one scan are one series; `number` is the place of this one in it. The picture itself must
-    bear the notice (`picture_marks.with_notice`); the header says it too.
+    All captures of one scan form one series; `number` is the position of this one in it. The picture itself
+    must bear the notice (`picture_marks.with_notice`); the header repeats it.
     """
     rgb = image.convert("RGB")
     pixels = rgb.tobytes()

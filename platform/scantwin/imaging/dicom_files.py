@@ -1,4 +1,4 @@
-"""Finding DICOM files: folders, nested exports, DICOMDIR, zip archives; any order, any name.
+"""Finds DICOM files: folders, nested exports, DICOMDIR, zip archives; in any order, under any name.
 
 A `FileRef` names a file on disk or a member of a zip; nothing is unpacked to disk. A zip is checked as a
 whole (names, sizes, encryption) before its first member is read.
@@ -20,22 +20,22 @@ from scantwin.imaging.reasons import reject
 from scantwin.imaging.zip_directories import directory_excess
 
 MAX_ZIP_BYTES: Final = 16 << 30
-"""What a zip may unpack to [bytes]: a whole-body PET/CT with dynamic series is below 10 GiB."""
+"""Largest unpacked size of a zip [bytes]: a whole-body PET/CT with dynamic series is below 10 GiB."""
 MAX_MEMBER_BYTES: Final = 4 << 30
-"""What one member may unpack to [bytes]."""
+"""Largest unpacked size of one member [bytes]."""
 MAX_MEMBERS: Final = 200_000
-"""Number of files in one zip."""
+"""Largest number of files in one zip."""
 MAX_RATIO: Final = 1100
-"""Deflate cannot do better than 1032 : 1; a larger declared ratio is a lie."""
+"""Deflate cannot compress better than 1032 : 1; a larger declared ratio is a lie."""
 _PIECE: Final = 1 << 16
-"""Bytes that are read ahead."""
+"""Bytes read ahead."""
 
 _NOT_DICOM: Final = re.compile(
     r"\.(nii|gz|json|txt|csv|xml|html?|pdf|png|jpe?g|gif|exe|dll|js|css|ini|inf|md|log|mh[ad]|nrrd|zip|db|py|bat"
     r"|jar|ico|z?raw)$",
     re.IGNORECASE,
 )
-"""Endings that are never opened as DICOM."""
+"""Files with these endings are never opened as DICOM."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,16 +57,16 @@ class FileRef:
 
     @property
     def shown(self) -> str:
-        """How errors name it."""
+        """The name that errors give it."""
         return f"{self.path}!{self.member}" if self.member else str(self.path)
 
     @property
     def size(self) -> int:
-        """Bytes, unpacked."""
+        """Unpacked size [bytes]."""
         return _archive(self.path).getinfo(self.member).file_size if self.member else self.path.stat().st_size
 
     def stamp(self) -> tuple[str, int, int]:
-        """Name, size and time or checksum: changes when the file's content does."""
+        """Name, size, and modification time or checksum: changes when the file's content does."""
         if self.member:
             info = _archive(self.path).getinfo(self.member)
             return self.member, info.file_size, info.CRC
@@ -74,7 +74,7 @@ class FileRef:
         return str(self.path), status.st_size, status.st_mtime_ns
 
     def open(self) -> BinaryIO:
-        """The bytes, as a stream that can seek; a zip's member is unpacked as far as it is read."""
+        """The bytes, as a seekable stream; a member of a zip is unpacked only as far as it is read."""
         if not self.member:
             return _Bounded(self.path.open("rb", buffering=0), self.size)
         archive, size = _archive(self.path), self.size
@@ -85,7 +85,7 @@ class FileRef:
 
 
 class _Bounded(io.BufferedReader):
-    """A stream that takes memory for what is left of the file, not for the length that a field claims."""
+    """A stream that allocates memory for what is left of the file, not for the length that a field claims."""
 
     def __init__(self, raw: io.RawIOBase, size: int) -> None:
         super().__init__(raw, _PIECE)
@@ -99,7 +99,7 @@ class _Bounded(io.BufferedReader):
 
 
 class _Member(_Bounded):
-    """The same for the member of a zip; damage is the rejection `zip.unreadable`."""
+    """The same for a member of a zip; damage raises the rejection `zip.unreadable`."""
 
     def __init__(self, raw: io.RawIOBase, size: int, shown: str) -> None:
         super().__init__(raw, size)
@@ -113,7 +113,7 @@ class _Member(_Bounded):
             raise _damaged(self._shown, error) from None
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """One line, of `size` bytes at most."""
+        """One line, at most `size` bytes of it."""
         try:
             return super().readline(size)
         except Exception as error:
@@ -121,14 +121,14 @@ class _Member(_Bounded):
 
 
 def _damaged(shown: str, error: Exception) -> Exception:
-    """What zipfile raises on damaged members is not listed anywhere: BadZipFile, zlib.error, OSError, .."""
+    """What zipfile raises on damaged members is documented nowhere: BadZipFile, zlib.error, OSError, .."""
     return reject("zip.unreadable", path=shown, found=type(error).__name__)
 
 
 def files_under(path: Path) -> Iterator[FileRef]:
     """All files below a folder or in a zip, sorted; hidden ones and links that lead outside are left out.
 
-    A folder below it that cannot be looked into is given as if it were a file: who opens it says so.
+    A subfolder that cannot be listed is yielded as if it were a file: opening it then reports the error.
     """
     if path.is_dir():
         root = path.resolve()
@@ -152,7 +152,7 @@ def leads_outside(path: Path) -> bool:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether this file is a zip by its name or its first bytes; one that cannot be opened is none."""
+    """Whether this file is a zip, by its name or its first bytes; a file that cannot be opened is not."""
     if path.suffix.lower() == ".zip":
         return True
     try:
@@ -163,7 +163,7 @@ def is_zip(path: Path) -> bool:
 
 
 def zip_members(path: Path) -> list[FileRef]:
-    """The files of a zip, after it was checked. Raises the `zip.*` rejections."""
+    """The files of a zip, once the zip has been checked. Raises the `zip.*` rejections."""
     archive = _archive(path)
     return [
         FileRef(path, info.filename)
@@ -173,7 +173,7 @@ def zip_members(path: Path) -> list[FileRef]:
 
 
 def may_be_dicom(ref: FileRef) -> bool:
-    """Whether the name speaks for or at least not against DICOM, and the first bytes are of a DICOM file."""
+    """Whether the name does not rule out DICOM and the first bytes are those of a DICOM file."""
     if _NOT_DICOM.search(ref.name) or ref.name.upper() == "DICOMDIR":
         return False
     with ref.open() as stream:
@@ -194,7 +194,7 @@ def _opened(path: Path, _size: int, _mtime: int) -> zipfile.ZipFile:
     except OSError as error:
         raise reject("zip.unreadable", path=path, found=error.strerror or type(error).__name__) from None
     except Exception as error:
-        # What zipfile raises on damaged directories is not listed anywhere: struct.error, UnicodeError, ..
+        # What zipfile raises on damaged directories is documented nowhere: struct.error, UnicodeError, ..
         raise reject("zip.unreadable", path=path, found=type(error).__name__) from None
     if archive is None:
         raise reject("zip.bomb", path=path, found=excess)

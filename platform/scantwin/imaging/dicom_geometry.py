@@ -1,8 +1,8 @@
 """Planes of a DICOM series -> one regular stack: order, duplicates, gaps, tilt (Part 3, C.7.6.2).
 
 A plane's voxel (row r, column c) lies at `position + row_step * r + column_step * c`, LPS [mm]. Planes are
-sorted along their common normal, whatever their names and numbers. A stack that is not regular is put on a
-regular grid by linear interpolation when little is missing, and refused when much is.
+sorted along their common normal, whatever their names and numbers. A stack that is not regular is linearly
+interpolated onto a regular grid if little is missing, and refused if much is.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from numpy.typing import NDArray
 from scantwin.imaging.reasons import reject, warn
 
 MIN_PLANES: Final = 3
-"""Fewer make no volume."""
+"""Fewer planes make no volume."""
 MAX_MISSING_SHARE: Final = 0.1
-"""Share of a stack's slices that may be missing and are then filled by interpolation."""
+"""Largest share of a stack's slices that may be missing; they are filled by interpolation."""
 MAX_GAP_MM: Final = 25.0
 """Longest gap between two slices that is filled [mm]: an organ can hide in a longer one."""
 _SAME_PLACE_MM: Final = 0.02
 """Two planes closer than this lie at the same place."""
 _EVEN: Final = 0.05
-"""Share of the slice spacing by which a plane may be off its regular place: rounding of headers."""
+"""How far a plane may lie off its regular place, as a share of the slice spacing: rounding in headers."""
 _SAME_SPACING_MM: Final = 1e-3
-"""Voxel sizes that differ by less are one [mm]: 0.5 mm over 512 voxels."""
+"""Voxel sizes that differ by less count as equal [mm]: 0.5 mm over 512 voxels."""
 _SAME_COSINE: Final = 0.01
-"""Directions whose cosines differ by less are one: 0.6 degrees."""
+"""Directions whose cosines differ by less count as equal: 0.6 degrees."""
 _MAX_STRAY_SHARE: Final = 0.2
-"""Share of planes of another size or orientation (a scout among the slices) that may be left out."""
+"""Largest share of planes of another size or orientation (a scout among the slices) that may be left out."""
 _REPEATED: Final = 0.1
-"""Share of planes that may lie where another does: fewer are slices sent twice, more are passes or beds."""
+"""Largest share of planes at another one's place: fewer are slices sent twice, more are passes or beds."""
 
 
 @dataclass(frozen=True)
@@ -42,34 +42,34 @@ class Plane:
     """Where one frame lies."""
 
     index: int
-    """Its number in the list of frames it came from."""
+    """Its index in the list of frames it came from."""
     position: tuple[float, float, float]
     """World point (x, y, z) of the centre of its first voxel [mm]."""
     orientation: tuple[float, ...]
-    """Direction of rising columns (3), then of rising rows (3)."""
+    """Direction of increasing column (3), then of increasing row (3)."""
     spacing: tuple[float, float]
-    """Between rows, between columns [mm]."""
+    """Distance between rows, then between columns [mm]."""
     shape: tuple[int, int]
     """Rows, columns."""
     phase: tuple[str, ...] = ()
-    """What tells repeated passes over the same place apart (acquisition, time point)."""
+    """What distinguishes repeated passes over the same place (acquisition, time point)."""
     time: tuple[float, ...] = ()
-    """When it was taken, for the order of passes; 0 where the header does not say."""
+    """When it was acquired, to order the passes; 0 where the header does not say."""
 
     @property
     def place(self) -> tuple[float, ...]:
-        """The position to a tenth of a mm: planes that share it are of several passes, or duplicates."""
+        """The position to a tenth of a mm: planes that share it are of several passes or duplicates."""
         return tuple(round(v, 1) for v in self.position)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Planes in order along the normal, and the grid that they make."""
+    """Planes in order along the normal, and the grid that they form."""
 
     order: tuple[int, ...]
     """`Plane.index` of the planes kept, in order."""
     places: NDArray[np.float64]
-    """Where each lies along the normal, in units of the grid's slices: 0, 1, 2, .. if regular."""
+    """Position of each along the normal, in slices of the grid: 0, 1, 2, .. if regular."""
     slices: int
     """Number of slices of the regular grid."""
     affine: NDArray[np.float64]
@@ -84,7 +84,7 @@ class Stack:
         )
 
     def fill(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
-        """`array` (planes in order, rows, columns) on the grid's slices (z, y, x), linear between planes."""
+        """`array` (planes in order, rows, columns) interpolated linearly to the grid's slices (z, y, x)."""
         if self.regular:
             return array
         filled = np.empty((self.slices, *array.shape[1:]), array.dtype)
@@ -100,7 +100,7 @@ class Stack:
 
 
 def stack_planes(planes: Sequence[Plane]) -> Stack:
-    """The stack that a series' planes make. Raises the `geometry.*` rejections."""
+    """The stack that a series' planes form. Raises the `geometry.*` rejections."""
     notes: list[str] = []
     kept = _one_pass(_same_shape(planes, notes), notes)
     row, column, normal = _axes(kept[0])
@@ -110,7 +110,7 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
     keep = np.concatenate([[True], np.diff(along[order]) > _SAME_PLACE_MM])
     if not keep.all():
         notes.append(warn("geometry.duplicates", found=int((~keep).sum())))
-    # Of planes at one place the one that comes first in `kept` is taken: argsort is stable.
+    # Of several planes at one place, the first in `kept` is taken: argsort is stable.
     order = order[keep]
     if len(order) < MIN_PLANES:
         raise reject("geometry.too-few-slices", found=len(order))
@@ -131,7 +131,7 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
 
 
 def _axes(plane: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Directions of rising rows, of rising columns, and the normal."""
+    """Directions of increasing row and of increasing column, and the normal."""
     column, row = np.asarray(plane.orientation[:3], float), np.asarray(plane.orientation[3:], float)
     lengths = np.linalg.norm(column), np.linalg.norm(row)
     if not all(0.9 < n < 1.1 for n in lengths) or abs(column @ row) > 0.01:
@@ -143,7 +143,7 @@ def _axes(plane: Plane) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
 
 
 def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
-    """The planes of the commonest size and orientation; the rest may only be few."""
+    """The planes of the most common size and orientation; only a few others may exist."""
     if not planes:
         raise reject("geometry.too-few-slices", found=0)
     rounded = [
@@ -151,7 +151,7 @@ def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
         for p in planes
     ]
     common = planes[rounded.index(Counter(rounded).most_common(1)[0][0])]
-    # By their distance: rounded numbers of one series may lie on both sides of an edge.
+    # Compare by difference: the rounded numbers of one series may fall on both sides of a rounding edge.
     differ = [_difference(plane, common) for plane in planes]
     strays = len(planes) - differ.count("")
     if strays > _MAX_STRAY_SHARE * len(planes):
@@ -163,7 +163,7 @@ def _same_shape(planes: Sequence[Plane], notes: list[str]) -> list[Plane]:
 
 
 def _difference(plane: Plane, common: Plane) -> str:
-    """In what a plane is of another kind than the commonest; "" if it is of the same."""
+    """How a plane differs from the most common kind; "" if it does not."""
     if plane.shape != common.shape:
         return "size"
     if not np.allclose(plane.spacing, common.spacing, rtol=0.0, atol=_SAME_SPACING_MM):
@@ -173,14 +173,14 @@ def _difference(plane: Plane, common: Plane) -> str:
 
 
 def _one_pass(planes: list[Plane], notes: list[str]) -> list[Plane]:
-    """One pass over the body where a series holds several (time frames, repeated acquisitions, beds)."""
+    """One pass over the body if a series holds several (time frames, repeated acquisitions, beds)."""
     if _doubled([planes]) <= _REPEATED:
         return planes
     groups: list[list[Plane]] = []
     for group in _groups(planes, lambda plane: plane.phase):
-        # Times come second: many scanners give every slice one of its own.
+        # Times come second: many scanners give every slice its own time.
         groups += _groups(group, lambda plane: plane.time) if _doubled([group]) > _REPEATED else [group]
-    # The shorter text first: 2 comes before 10.
+    # Shorter words come first, so that 2 comes before 10.
     groups.sort(key=lambda g: (min(p.time for p in g), [(len(word), word) for word in g[0].phase]))
     times = Counter(plane.place for plane in planes)
     whole = [g for g in groups if len({p.place for p in g}) >= (1 - _REPEATED) * len(times)]
@@ -195,7 +195,7 @@ def _one_pass(planes: list[Plane], notes: list[str]) -> list[Plane]:
 
 
 def _doubled(groups: Sequence[Sequence[Plane]]) -> float:
-    """Share of planes that lie where another of their group does."""
+    """Share of planes that lie at the same place as another of their group."""
     planes = sum(map(len, groups))
     return 1 - sum(len({plane.place for plane in group}) for group in groups) / planes
 
@@ -208,7 +208,7 @@ def _groups(planes: Sequence[Plane], key: Callable[[Plane], Hashable]) -> list[l
 
 
 def _beds(groups: Sequence[list[Plane]]) -> list[list[Plane]]:
-    """The groups that reach new places, in order of time: beds overlap, a second pass covers nothing new."""
+    """The groups that cover new places, in order of time: beds overlap, a second pass covers nothing new."""
     kept: list[list[Plane]] = []
     seen: set[tuple[float, ...]] = set()
     for group in groups:
@@ -220,7 +220,7 @@ def _beds(groups: Sequence[list[Plane]]) -> list[list[Plane]]:
 
 
 def _step(along: NDArray[np.float64]) -> float:
-    """Spacing of the slices [mm]: the median, refined over the whole length where the stack is regular."""
+    """Slice spacing [mm]: the median, refined over the whole length if the stack is regular."""
     gaps = np.diff(along)
     step = float(np.median(gaps))
     counts = np.rint(gaps / step)
@@ -249,7 +249,7 @@ def _places(along: NDArray[np.float64], step: float, notes: list[str]) -> tuple[
 def _drift(
     along: NDArray[np.float64], inside: NDArray[np.float64], spacing: tuple[float, float], length: float
 ) -> NDArray[np.float64]:
-    """How planes slide (column, row direction) per mm along the normal: 0, or a tilted gantry's tangent."""
+    """Shift of planes (column, row direction) per mm along the normal: 0, or the tangent of a gantry tilt."""
     centred = along - along.mean()
     slope = centred @ (inside - inside.mean(axis=0)) / (centred @ centred)
     off = inside - inside.mean(axis=0) - np.outer(centred, slope)

@@ -1,7 +1,7 @@
 """DICOM headers: read without pixels, one flat header per frame, classic and enhanced alike.
 
-Enhanced CT and PET (Part 3, A.38 and A.56) keep what belongs to a frame in functional groups. `frames_of`
-lifts it to where classic images have it, so everything above reads one kind of header.
+Enhanced CT and PET (Part 3, A.38 and A.56) keep the fields of a frame in functional groups. `frames_of` lifts
+them to where classic images have them, so that everything above reads one kind of header.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.reasons import reject
 
 BROKEN: Final = (Exception,)
-"""What parsers raise on damaged bytes cannot be listed: pydicom's depends on each element's VR, decoders have
-their own. A parser of foreign files must not take the program down with it."""
+"""What parsers raise on damaged bytes cannot be listed: for pydicom it depends on each element's VR, decoders
+have errors of their own. A parser of foreign files must not take the program down with it."""
 
 MAX_FRAMES: Final = 20_000
-"""Frames of one multi-frame file."""
+"""Largest number of frames in one multi-frame file."""
 _PIECE: Final = 1 << 20
-"""Bytes that are inflated at a time."""
+"""Bytes inflated at a time."""
 
-# Hospitals' values break length and character rules all the time. pydicom would warn about each, with the
-# value, which may be a name; what matters here is checked where it is used.
+# Values from hospitals constantly break length and character rules. pydicom would warn about each and quote
+# the value, which may be a name; what matters here is checked where it is used.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _LIFTED: Final = (
@@ -49,24 +49,24 @@ _CORRECTIONS: Final = (
     ("AttenuationCorrected", "ATTN"), ("DecayCorrected", "DECY"), ("ScatterCorrected", "SCAT"),
     ("RandomsCorrected", "RAN"), ("DeadTimeCorrected", "DTIM"), ("NormalizationFactorFormat", ""),
 )  # fmt: skip
-"""Enhanced PET says YES or NO in fields of its own; a classic PET lists codes in CorrectedImage."""
+"""Enhanced PET says YES or NO in one field per correction; classic PET lists codes in CorrectedImage."""
 
 
 _UNASSIGNED: Final = (
     "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence",
 )  # fmt: skip
-"""Where a legacy converted image keeps the fields that no functional group has (Part 3, A.70, A.71)."""
+"""Where a legacy converted image keeps the fields that belong to no functional group (Part 3, A.70, A.71)."""
 
 _MEASURED: Final[dict[str, tuple[str, str]]] = {
     "bq/ml": ("BQML", ""), "suvbw": ("GML", "BW"), "suvlbm": ("GML", "LBM"), "suvibw": ("GML", "IBW"),
     "suvlbmjanma": ("GML", "LBMJANMA"), "suvlbmjames128": ("GML", "LBMJAMES128"), "suvbsa": ("CM2ML", "BSA"),
 }  # fmt: skip
-"""UCUM unit of a real world value mapping -> Units, SUVType (Part 16, CID 84, 85). An activity goes first."""
+"""UCUM unit of a real world value mapping -> Units, SUVType (Part 16, CID 84, 85). Activity comes first."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing that pydicom says about a file's structure gets out: it quotes values."""
+    """Silences pydicom's warnings about a file's structure: they quote values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -86,20 +86,20 @@ def reading(ref: FileRef) -> Iterator[None]:
 
 @contextmanager
 def opened(ref: FileRef) -> Iterator[BinaryIO]:
-    """The bytes of a DICOM file, for pydicom, which inflates a deflated one only if it becomes no giant."""
+    """The bytes of a DICOM file for pydicom, which inflates a deflated one only to within the limit."""
     with ref.open() as stream:
         yield cast(BinaryIO, _Checked(stream, ref.shown))
 
 
 class _Checked:
-    """A stream as pydicom uses it. It asks for all that is left for one purpose, to inflate that at once."""
+    """A stream for pydicom, which reads all that is left for one purpose only: to inflate it at once."""
 
     def __init__(self, stream: BinaryIO, shown: str) -> None:
         self._stream, self._shown = stream, shown
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; all that is left, if it inflates to no more than is read."""
+        """Up to `size` bytes; if negative, all that is left, provided that it inflates within the limit."""
         data = self._stream.read(size)
         if size < 0:
             _check_inflated(data, self._shown)
@@ -107,7 +107,7 @@ class _Checked:
 
 
 def _check_inflated(deflated: bytes, shown: str) -> None:
-    """Raises the rejection `dicom.too-large` if this inflates to more than is read; takes little memory."""
+    """Raises the rejection `dicom.too-large` if this inflates beyond the limit; takes little memory."""
     inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     for start in range(0, len(deflated), _PIECE):
         piece = deflated[start : start + _PIECE]
@@ -120,7 +120,7 @@ def _check_inflated(deflated: bytes, shown: str) -> None:
 
 
 def in_short(error: BaseException) -> str:
-    """What went wrong, without the bytes of the file that parsers quote: they may hold a name."""
+    """What went wrong, without the bytes that parsers quote from the file: they may hold a name."""
     if isinstance(error, EOFError):
         return "it ends early"
     if isinstance(error, OSError) and error.strerror:
@@ -138,7 +138,7 @@ def read_header(ref: FileRef, tags: list[str] | None = None) -> Dataset:
 
 
 def frames_of(header: Dataset) -> list[Dataset]:
-    """One flat header per frame; a classic image is its own only frame."""
+    """One flat header per frame; a classic image is a single frame."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
         return [header]
@@ -177,7 +177,7 @@ def _flat(top: Dataset, groups: list[Dataset]) -> Dataset:
 
 
 def _lift_units(frame: Dataset, groups: list[Dataset]) -> None:
-    """Units of an enhanced PET, which says them with its scale in a real world value mapping."""
+    """Sets the units of an enhanced PET, which gives them with its scale in a real world value mapping."""
     known = {}
     for group in groups:
         for item in group.get("RealWorldValueMappingSequence") or []:
@@ -206,7 +206,7 @@ def _lift_times(frame: Dataset, item: Dataset) -> None:
 
 
 def _correct(top: Dataset) -> None:
-    """CorrectedImage and DecayCorrection of an enhanced PET, in the classic fields."""
+    """Sets the classic fields CorrectedImage and DecayCorrection of an enhanced PET."""
     flags: list[tuple[str, Any]] = [(code, top.get(field)) for field, code in _CORRECTIONS if code]
     if "CorrectedImage" not in top and any(value is not None for _, value in flags):
         top.CorrectedImage = [code for code, value in flags if value == "YES"]
@@ -218,5 +218,5 @@ def _correct(top: Dataset) -> None:
 
 
 def _date_and_time(when: str) -> tuple[str, str]:
-    """A DICOM date-time without its zone, as date and time."""
+    """A DICOM date-time as date and time, without its zone."""
     return when[:8], re.split(r"[+-]", when[8:], maxsplit=1)[0]

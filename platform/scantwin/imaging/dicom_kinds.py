@@ -1,4 +1,4 @@
-"""What a DICOM object is, by its header: an image of which modality, and whether a model made it."""
+"""What a DICOM object is, by its header: the modality of an image, and whether a model made it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMAGE_CLASSES: Final = {
 """SOP classes of CT and PET images: classic, enhanced, legacy converted (Part 4, B.5)."""
 
 MACHINE: Final = "ScanTwin virtual scanner"
-"""ManufacturerModelName of all that a scan of ours leaves: PET, standard deviation, SEG."""
+"""ManufacturerModelName of everything that a scan of ours writes: PET, standard deviation, SEG."""
 METHOD: Final = "SYNTHETIC"
 """ReconstructionMethod of a PET that a model made."""
 
@@ -28,7 +28,7 @@ METHOD: Final = "SYNTHETIC"
 def image_modality(header: Dataset) -> str:
     """`CT` or `PT` if it is an image of that kind, else "".
 
-    The SOP class decides: a raw data object says PT, too. Some exports have lost it; then Modality is asked.
+    The SOP class decides: a raw data object says PT too. Some exports have lost it; then Modality decides.
     """
     kind = text(header.get("SOPClassUID"))
     if kind:
@@ -38,7 +38,7 @@ def image_modality(header: Dataset) -> str:
 
 
 def is_made(header: Dataset) -> bool:
-    """Whether a model made it: no measured truth, whatever stands beside it."""
+    """Whether a model made it: then it is no measured truth, whatever lies beside it."""
     try:
         return text(header.get("ReconstructionMethod")) == METHOD or (
             text(header.get("ManufacturerModelName")) == MACHINE

@@ -1,7 +1,7 @@
 """Lesions drawn by people: RTSTRUCT contours and DICOM SEG -> labels on the CT's grid.
 
 Contours are filled by the even-odd rule on voxel centres, so that a contour inside another is a hole. A
-contour stands for a slab as thick as the distance to its neighbours; each CT slice takes the nearest plane.
+contour represents a slab as thick as the distance to its neighbours; each CT slice takes the nearest plane.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from scantwin.imaging.world import volume_from_affine
 _LESION: Final = re.compile(
     r"gtv|tumou?r|lesion|metast|neoplas|lymphoma|melanoma|(?<![a-z])(mass(es)?|mets?)(?![a-z])", re.IGNORECASE
 )
-"""What the name of a region says when it is a lesion."""
+"""Matches the name of a region that is a lesion."""
 _NO_LESION: Final = re.compile(
     r"(?<![a-z])i?[cp]tv|o?edema|(?<![a-z])minus(?![a-z])|[a-z]{4}[\w ]*-\s*gtv"
     r"|(?<![a-z])non[-_ ]?(gtv|tumou?r|lesion|mass|metast|neoplas)",
     re.IGNORECASE,
 )
-"""What it says when it only names a lesion: a margin around it, or an organ without it (`Lungs-GTV`; shorter
-words are modalities, `PET-GTV`)."""
+"""Matches a name that only mentions a lesion: a margin around it, or an organ without it (`Lungs-GTV`;
+shorter words are modalities, `PET-GTV`)."""
 _NO_LESION_TYPES: Final = ("ORGAN", "AVOIDANCE", "EXTERNAL", "CTV", "PTV", "SUPPORT")
-"""RTROIInterpretedType of what is no lesion, whatever its name."""
+"""RTROIInterpretedType of regions that are no lesion, whatever their name."""
 _MAX_POINTS: Final = 2_000_000
-"""Contour points of the lesions of one structure set."""
+"""Largest number of contour points of all lesions in one structure set."""
 _ONE_PLANE: Final = 0.05
-"""Contours that are drawn on one plane differ by less [slices]: their texts and the grid's are rounded."""
+"""Contours drawn on one plane differ by less [slices]: both their numbers and the grid's are rounded text."""
 
 
 def read_lesions(
     refs: list[FileRef], grid: Volume, frames_of_reference: frozenset[str] = frozenset()
 ) -> tuple[Volume | None, list[str]]:
-    """Labels 0, 1, 2, .. on the voxels of `grid`, or None, and warnings of what was left out.
+    """Labels 0, 1, 2, .. on the voxels of `grid`, or None, and warnings about what was left out.
 
-    `frames_of_reference` are those of the study's images, whose coordinates `grid` has; with none, regions
-    are taken wherever they were drawn.
+    `frames_of_reference` are those of the study's images, whose coordinates `grid` uses; if it is empty,
+    regions are taken whatever frame they were drawn in.
     """
     labels = np.zeros(grid.shape, np.uint16)
     left_out: Counter[str] = Counter()
@@ -62,7 +62,7 @@ def read_lesions(
         for ref in refs:
             try:
                 drawn, others = _draw(ref, labels, found, frames_of_reference, grid, reader)
-            except Rejection:  # CT and PET are none the worse for it
+            except Rejection:  # CT and PET can still be used
                 labels[labels > found] = 0
                 drawn, others = 0, Counter(["lesions.unreadable"])
             found += drawn
@@ -75,7 +75,7 @@ def _draw(
     ref: FileRef, labels: NDArray[np.uint16], found: int, frames_of_reference: frozenset[str], grid: Volume,
     reader: PixelReader,
 ) -> tuple[int, Counter[str]]:  # fmt: skip
-    """Adds the lesions of one file to `labels`, which hold `found`; how many, and what was left out."""
+    """Adds the lesions of one file to `labels`, which hold `found`; gives how many, and what was left out."""
     left_out: Counter[str] = Counter()
     drawn = 0
     with reading(ref), opened(ref) as stream:
@@ -99,7 +99,7 @@ def _why_left_out(dataset: Dataset, frames_of_reference: frozenset[str]) -> str:
     if str(dataset.get("SegmentationType")) == "LABELMAP":
         return "lesions.labelmap"
     named = {str(dataset.get("FrameOfReferenceUID") or "")}
-    # Planning systems give a structure set a frame of its own and name that of the images within.
+    # Planning systems give a structure set its own frame of reference and name the images' frame inside it.
     named |= {
         str(item.get("FrameOfReferenceUID") or "")
         for item in dataset.get("ReferencedFrameOfReferenceSequence") or []
@@ -110,7 +110,7 @@ def _why_left_out(dataset: Dataset, frames_of_reference: frozenset[str]) -> str:
 
 
 def is_lesion(name: str, kind: str = "") -> bool:
-    """Whether a region is a lesion by its name and its RTROIInterpretedType."""
+    """Whether a region is a lesion, by its name and its RTROIInterpretedType."""
     if kind.strip().upper() in _NO_LESION_TYPES or _NO_LESION.search(name):
         return False
     return bool(_LESION.search(f"{name} {kind}"))
@@ -144,14 +144,14 @@ def _contours(dataset: Dataset, grid: Volume, ref: FileRef) -> Iterator[NDArray[
 
 
 def _points_of(contour: Dataset) -> int:
-    """How many points a contour has, without making numbers of its text."""
+    """Number of points of a contour, without parsing its text into numbers."""
     element = contour.get_item("ContourData")
     value = None if element is None else element.value
     return (value.count(b"\\") + 1) // 3 if isinstance(value, bytes) else len(value or ()) // 3
 
 
 def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) -> NDArray[np.bool_] | None:
-    """The voxels (z, y, x) inside planar polygons of fractional indices (point, zyx).
+    """The voxels (z, y, x) inside planar polygons, given as fractional indices (point, zyx).
 
     None if a polygon does not lie along the slices.
     """
@@ -171,7 +171,7 @@ def rasterise(polygons: list[NDArray[np.float64]], shape: tuple[int, int, int]) 
 
 
 def _planes(polygons: list[NDArray[np.float64]]) -> dict[float, list[NDArray[np.float64]]]:
-    """Height [slices] -> outlines (point, yx) of each plane that was drawn on, from the lowest on."""
+    """Height [slices] -> outlines (point, yx), for each plane with contours, from the lowest up."""
     planes: dict[float, list[NDArray[np.float64]]] = {}
     height = -np.inf
     for z, polygon in sorted(((float(np.median(p[:, 0])), p) for p in polygons), key=lambda pair: pair[0]):
@@ -214,7 +214,7 @@ def _segments(
     groups: dict[int, list[int]] = defaultdict(list)
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     for i, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        # What all frames share may stand once; with one segment that is the segment, too.
+        # What all frames share may be stored once; with a single segment, that includes the segment.
         named = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
         groups[int(named[0].ReferencedSegmentNumber)].append(i)
     least = _least(dataset)
@@ -230,7 +230,7 @@ def _segments(
 
 
 def _least(dataset: Dataset) -> int:
-    """The value from which on a voxel is inside: half of the whole where the values are fractions."""
+    """The lowest value that counts as inside: half of the maximum where the values are fractions."""
     if str(dataset.get("SegmentationType")) != "FRACTIONAL":
         return 1
     return max((int(dataset.get("MaximumFractionalValue") or 255) + 1) // 2, 1)
@@ -248,7 +248,7 @@ def _add_slab(
     affine[:3, 2] = np.cross(column, row) * thickness
     affine[:3, 3] = plane.position
     slab = volume_from_affine(inside.astype(np.uint8)[None], affine, "label", ref.shown)
-    # Only the voxels around the slab: a frame is one slice, the grid a whole body.
+    # Resample only around the slab: a frame is one slice, the grid may be a whole body.
     index = grid.index(slab.corners)
     low = np.clip(np.floor(index.min(axis=0)) - 1, 0, grid.shape).astype(int)
     high = np.clip(np.ceil(index.max(axis=0)) + 2, 0, grid.shape).astype(int)

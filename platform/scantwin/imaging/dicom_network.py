@@ -1,4 +1,4 @@
-"""Sending DICOM files to a PACS: C-STORE as a user of the service (PS3.4 B, PS3.8)."""
+"""Sends DICOM files to a PACS: C-STORE as a service class user (PS3.4 B, PS3.8)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 CALLING_AE: Final = "SCANTWIN"
 TIMEOUT_S: Final = 30.0
-"""How long a PACS may be silent [s]: at the connection, at the association, after each file."""
+"""How long a PACS may be silent [s]: when connecting, when associating, after each file."""
 MAX_CONTEXTS: Final = 128
-"""Presentation contexts of one association (PS3.8 9.3.2: odd numbers from 1 to 255)."""
+"""Largest number of presentation contexts in one association (PS3.8 9.3.2: odd numbers from 1 to 255)."""
 
 _AE: Final = re.compile(r"(?=.*\S)[ !-\[\]-~]{1,16}")
 """1 to 16 printable characters without the backslash, not only spaces (PS3.5, VR AE)."""
@@ -44,9 +44,9 @@ class StoreReport:
     bytes: int = 0
     seconds: float = 0.0
     failed: list[dict[str, str]] = field(default_factory=list)
-    """{"file", "why"} of each file that the other side does not have now."""
+    """{"file", "why"} of each file that the other side has not stored."""
     warned: int = 0
-    """Files that the other side stored with a remark, for example with elements changed."""
+    """Files that the other side stored with a warning, for example with elements changed."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -59,9 +59,9 @@ def store(
 ) -> StoreReport:  # fmt: skip
     """Sends DICOM files, folders and zips of them to `called_ae` at `host:port`, in one association.
 
-    Nothing is changed on the way but the transfer syntax among the uncompressed ones. A file that is refused
-    is in the report and the others go on. Raises `InputError` if there is nothing to send or an AE title
-    cannot be one, `ServiceError` if nobody answers, the association is refused or breaks off.
+    Nothing changes on the way except the transfer syntax, among the uncompressed ones. A refused file goes
+    into the report, the others are still sent. Raises `InputError` if there is nothing to send or an AE title
+    is invalid, `ServiceError` if nobody answers, the association is refused or breaks off.
     """
     for title in (called_ae, calling_ae):
         check_ae(title)
@@ -88,7 +88,7 @@ def store(
 
 
 def check_ae(title: str) -> str:
-    """The title, if it can be one."""
+    """The title, if it is a valid one."""
     if not _AE.fullmatch(title):
         raise InputError(
             f"{title!r} cannot be an AE title.", hint="1 to 16 letters, digits or signs, no backslash."
@@ -97,7 +97,7 @@ def check_ae(title: str) -> str:
 
 
 def _found(files: Iterable[Path], report: StoreReport) -> list[FileRef]:
-    """The files, also those in zips; zips that cannot be read go into the report."""
+    """The files, including those in zips; zips that cannot be read go into the report."""
     refs: list[FileRef] = []
     for path in files:
         if not path.exists():

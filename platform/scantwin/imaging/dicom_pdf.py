@@ -1,7 +1,7 @@
 """One page about one scan: a PDF file, and the same page as DICOM Encapsulated PDF in the patient's study.
 
-The page is drawn with Pillow at 150 dpi and is one picture: it needs no further library, and nothing in it
-can be changed by an editor of text. It names no patient; the DICOM header does.
+The page is drawn with Pillow at 150 dpi as a single picture: that needs no further library, and a text editor
+can change nothing in it. The page does not name the patient; the DICOM header does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GREY: Final = (95, 95, 95)
 _RED: Final = (176, 24, 24)
 _PICTURES_HEIGHT: Final = 900
 _FIXED_DATE: Final = time.struct_time((2000, 1, 1, 0, 0, 0, 5, 1, 0))
-"""Pillow would write the present time; the same scan must give the same file."""
+"""Pillow would write the current time; the same scan must give the same file."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ScanPage:
     """District and how much of it there is."""
     warnings: Sequence[str]
     pictures: Sequence[Path]
-    """PNG files, in order; each bears the notice already."""
+    """PNG files, in order; each already bears the notice."""
     remark: str = ""
     """Printed small above the foot, for example the rule behind lesion candidates."""
 
@@ -108,7 +108,7 @@ def write_encapsulated_pdf(pdf: Path, path: Path, *, pet: Dataset) -> Path:
 def _line(
     sheet: Image.Image, text: str, y: int, *, x: int = _EDGE, size: int, colour: tuple[int, int, int] = _INK
 ) -> int:
-    """Writes one line at (x, y) [pixels], smaller if it is too wide; gives the y of the next."""
+    """Writes one line at (x, y) [pixels], smaller if it is too wide; gives the y of the next line."""
     font = ImageFont.load_default(size=size)
     room = A4[0] - _EDGE - x
     if font.getlength(text) > room:
@@ -118,7 +118,7 @@ def _line(
 
 
 def _wrapped(text: str, width: int, size: int) -> list[str]:
-    """`text` in lines of at most `width` [pixels]."""
+    """`text` broken into lines of at most `width` [pixels]."""
     font = ImageFont.load_default(size=size)
     lines: list[str] = []
     for word in text.split():
@@ -131,7 +131,7 @@ def _wrapped(text: str, width: int, size: int) -> list[str]:
 
 
 def _paste(sheet: Image.Image, pictures: Sequence[Path], y: int) -> int:
-    """Puts the pictures into one row or two, whichever shows them larger, at most `_PICTURES_HEIGHT` high."""
+    """Pastes the pictures in one row or two, whichever shows them larger, at most `_PICTURES_HEIGHT` high."""
     opened = [Image.open(path).convert("RGB") for path in pictures]
     if not opened:
         return y
@@ -155,7 +155,7 @@ def _aspect(row: Sequence[Image.Image]) -> float:
 
 
 def _layout(rows: Sequence[list[Image.Image]]) -> tuple[list[list[Image.Image]], list[float]]:
-    """The rows that hold something and their heights [pixels]: as wide as the page if not too high."""
+    """The rows that are not empty and their heights [pixels]: as wide as the page unless that is too high."""
     full = [row for row in rows if row]
     heights = [(A4[0] - 2 * _EDGE - 12 * (len(row) - 1)) / _aspect(row) for row in full]
     shrink = min(1.0, _PICTURES_HEIGHT / sum(heights))

@@ -2,8 +2,8 @@
 
 SOP class Positron Emission Tomography Image Storage (PS3.3 A.21; modules C.8.9.1 to C.8.9.4). The series says
 in three places that it is SYNTHETIC and NOT FOR DIAGNOSTIC USE. `dciodvfy` finds one error: value 2 of
-ImageType is SECONDARY, where C.8.9.4 knows PRIMARY only. That is on purpose: nothing here was measured by a
-scanner, and scanners write it so themselves for images in SUV.
+ImageType is SECONDARY, where C.8.9.4 allows only PRIMARY. That is on purpose: no scanner measured anything
+here, and scanners themselves write SECONDARY for images in SUV.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from scantwin.units import F18_HALF_LIFE_S
 LARGEST_STORED: Final = 32767
 """Largest stored value: signed 16 bit, as scanners write PET (unsigned is allowed, but rarer)."""
 SERIES_NUMBER: Final = 9001
-"""Far above the numbers that scanners give; the standard deviation follows with 9002."""
+"""Far above the numbers that scanners assign; the standard deviation follows with 9002."""
 
 _OF_THE_PATIENT: Final = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
@@ -51,13 +51,13 @@ _OF_THE_STUDY: Final = (
     "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator",
     "InstitutionName", "AcquisitionDate", "AcquisitionTime", "BodyPartExamined", "Laterality",
 )  # fmt: skip
-"""What the series takes over from the CT: who, which examination, and on which coordinates."""
+"""What the series takes over from the CT: who, which examination, and in which coordinates."""
 _MAY_BE_EMPTY: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator", "AcquisitionDate",
     "AcquisitionTime",
 )  # fmt: skip
-"""Type 2 attributes: present, but empty if nobody knows."""
+"""Type 2 attributes: present, but empty if unknown."""
 
 _PAIRED: Final = frozenset(
     (
@@ -92,13 +92,13 @@ def write_pet_series(
     std: bool = False,
     when: datetime | None = None,
 ) -> list[Path]:
-    """Writes `pet` [g/ml] (SUVbw), one file per slice, whole or not at all; gives the files in order of z.
+    """Writes `pet` [g/ml] (SUVbw), one file per slice, all or none; gives the files in order of z.
 
     `like` is a header of the CT, whose patient, study and frame of reference are taken over; without it they
-    are synthetic. The same image, seed, model version and study give the same files, unique identifiers
-    included; `when` is the series date and time (default: the CT's). With `std` the image is the standard
-    deviation of a synthetic PET: its CorrectedImage stays empty, so that nothing takes it for a PET. Negative
-    values become 0. Raises `pet.not-finite`.
+    are synthetic. The same image, seed, model version and study give the same files, including the unique
+    identifiers; `when` is the series date and time (default: the CT's). With `std` the image is the standard
+    deviation of a synthetic PET: its CorrectedImage stays empty, so that nothing mistakes it for a PET.
+    Negative values become 0. Raises `pet.not-finite`.
     """
     image = pet.canonical()
     array = np.asarray(image.array, dtype=np.float64)
@@ -119,13 +119,13 @@ def _name(k: int) -> str:
 
 
 _LEAST_SLOPE = 1e-30
-"""Below it a slope is not told from zero by every reader: single precision ends at 1e-38."""
+"""Not every reader can distinguish a smaller slope from zero: single precision ends at 1e-38."""
 
 
 def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
     """Stored values of one slice (y, x) and its rescale slope, a DICOM DS: value = stored * slope [g/ml]."""
     top = float(values.max(initial=0.0))
-    # The slope is first written, then used: what a reader multiplies with is the rounded text.
+    # The slope is formatted before it is used, because a reader multiplies by the rounded text.
     slope = format_number_as_ds(max(top / LARGEST_STORED, _LEAST_SLOPE)) if top > 0 else "1"
     stored = np.clip(np.rint(values / float(slope)), 0, LARGEST_STORED).astype(np.int16)
     return stored, slope
@@ -171,7 +171,7 @@ def _common(
 def _identity(ds: Dataset, like: Dataset | None, entropy: Sequence[str], digest: str) -> None:
     if like is not None:
         for keyword in (*_OF_THE_PATIENT, *_OF_THE_STUDY):
-            # A value that cannot even be decoded is left out rather than carried on.
+            # A value that cannot even be decoded is left out rather than passed on.
             with suppress(*BROKEN):
                 if keyword in like:
                     ds.add(deepcopy(like[keyword]))  # setting a shared element would change the CT
@@ -196,7 +196,7 @@ def _identity(ds: Dataset, like: Dataset | None, entropy: Sequence[str], digest:
 
 
 def _when(ds: Dataset, when: datetime | None) -> None:
-    """Series date and time are Type 1: the CT's where known, else DICOM's dummy date."""
+    """Sets series date and time, which are Type 1: the CT's if known, else DICOM's dummy date."""
     if when is not None:
         ds.SeriesDate, ds.SeriesTime = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
         return
@@ -242,7 +242,7 @@ def _isotope(ds: Dataset) -> None:
 
 
 def _posture(ds: Dataset, position: str) -> None:
-    """How the patient lay, coded (C.8.4.6); PatientPosition itself must not stand beside it."""
+    """How the patient lay, as codes (C.8.4.6); PatientPosition itself must not be present beside them."""
     ds.PatientOrientationCodeSequence = []
     ds.PatientGantryRelationshipCodeSequence = []
     if position[:2] in _FIRST and position[2:] in _POSTURE:

@@ -25,11 +25,11 @@ _DECODER: Final = {
     RLELossless: "pydicom",
 }
 """Transfer syntax (JPEG-LS, JPEG 2000 and its high-throughput form, RLE) -> the one decoder that is used.
-pydicom would go on to others when one fails, and GDCM ends the process on some damaged files."""
+pydicom would try others when one fails, and GDCM ends the process on some damaged files."""
 
 
 class PixelReader:
-    """Reads frames; a context, since old JPEG needs a process that must end."""
+    """Reads frames; a context manager, since old JPEG needs a process that must end."""
 
     def __init__(self) -> None:
         self._apart = JpegApart()
@@ -90,8 +90,8 @@ class PixelReader:
         if packed in OLD_JPEG:
             with ref.open() as stream:
                 return self._apart.decode(stream.read(), number)
-        # `raw`: no colour or window is applied to stored values. `index` even for an only frame: without it
-        # pydicom goes on to frames beyond NumberOfFrames, whose claim nobody has looked at.
+        # `raw`: no colour or window is applied to the stored values. `index` even for a single frame: without
+        # it pydicom goes on to frames beyond NumberOfFrames, whose claims have not been checked.
         return np.asarray(pixel_array(dataset, index=number, raw=True, decoding_plugin=_DECODER[packed]))
 
 
@@ -102,7 +102,7 @@ def _misplaced(dataset: Dataset) -> bool:
 
 
 def _placement(dataset: Dataset) -> tuple[int, int, int]:
-    """BitsAllocated, BitsStored, HighBit, as they are usual where one is missing."""
+    """BitsAllocated, BitsStored, HighBit; the usual value where one is missing."""
     allocated = int(dataset.get("BitsAllocated") or 16)
     bits = int(dataset.get("BitsStored") or allocated)
     high = dataset.get("HighBit")
@@ -110,10 +110,10 @@ def _placement(dataset: Dataset) -> tuple[int, int, int]:
 
 
 def _moved_down(dataset: Dataset, number: int, ref: FileRef) -> NDArray[np.generic]:
-    """A frame whose values lie in upper bits. Raises `dicom.high-bit` if there is something below them."""
+    """A frame whose values lie in the upper bits. Raises `dicom.high-bit` if a bit below them is set."""
     allocated, bits, high = _placement(dataset)
     array = np.asarray(pixel_array(dataset, index=number, raw=True, correct_unused_bits=False))
-    # Then the values lie where they are usual and HighBit is wrong, or an overlay is below: nobody can tell.
+    # If one is set, HighBit is wrong and the values lie as usual, or an overlay lies below: nobody can tell.
     if (array & (2 ** (high + 1 - bits) - 1)).any():
         raise _high_bit(dataset, ref)
     return np.asarray((array << (allocated - 1 - high)) >> (allocated - bits))
@@ -135,18 +135,18 @@ def _check_claim(dataset: Dataset, number: int, packed: UID, ref: FileRef) -> No
 
 
 def _codestream(dataset: Dataset, number: int) -> bytes:
-    """The bytes of one compressed frame, found as pydicom finds what it decodes."""
+    """The bytes of one compressed frame, located in the same way as pydicom locates what it decodes."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-    # pydicom ignores tables that do not belong together.
+    # pydicom ignores tables that do not match.
     tables = (offsets, lengths) if offsets and lengths and len(offsets) == len(lengths) else None
     return get_frame(dataset.PixelData, number, number_of_frames=frames, extended_offsets=tables)
 
 
 def _bits(dataset: Dataset, number: int) -> NDArray[np.uint8]:
-    """A frame of single bits (rows, columns); frames follow each other without a gap, also within a byte.
+    """A frame of single bits (rows, columns); frames follow each other without a gap, even within a byte.
 
-    pydicom reads too few bytes where a frame begins late in one.
+    pydicom reads too few bytes if a frame begins late in a byte.
     """
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     first = number * rows * columns

@@ -25,12 +25,12 @@ from scantwin.imaging.world import volume_from_affine
 from scantwin.units import AIR_HU, HU_RANGE, Unit
 
 _PADDING_BELOW_HU: Final = -500.0
-"""A PixelPaddingValue that would be tissue is a mistake of the writer and is not believed."""
+"""A PixelPaddingValue that would be tissue is the writer's mistake and is ignored."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a series: its file, its number in the file, its flat header without pixels."""
+    """One image of a series: its file, its number in that file, its flat header without pixels."""
 
     ref: FileRef
     number: int
@@ -38,7 +38,7 @@ class Frame:
 
 
 def _frames(series: Sequence[FileRef] | Sequence[Frame]) -> list[Frame]:
-    """The frames of a series, from its files unless their headers were read already."""
+    """The frames of a series, from its files unless their headers have already been read."""
     known = [item for item in series if isinstance(item, Frame)]
     return known or read_frames([item for item in series if isinstance(item, FileRef)])
 
@@ -97,7 +97,7 @@ def _word(header: Dataset, name: str) -> str:
 
 
 def _when(header: Dataset, name: str) -> float:
-    """A date or time as a number that rises with it; 0 where it is missing or makes no sense."""
+    """A date or time as a number that increases with it; 0 where it is missing or makes no sense."""
     try:
         found = float(_word(header, name))
     except ValueError:
@@ -136,7 +136,7 @@ def read_pet_series(
     frames = _frames(series)
     stack, kept = _arranged(frames, bytes_per_voxel=4)
     with reading(frames[0].ref):
-        # Every frame counts for the earliest acquisition, also one that is left out of the stack.
+        # The earliest acquisition is that of all frames, including those left out of the stack.
         suv = suv_factors([header_of(frame.header) for frame in frames])
     factor = dict(zip(((f.ref, f.number) for f in frames), suv.factors, strict=True))
     scales = [_rescale(frame) for frame in kept]

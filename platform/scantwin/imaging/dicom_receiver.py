@@ -1,8 +1,8 @@
-"""Receiving DICOM files from scanners and PACS: a C-STORE provider (PS3.4 B).
+"""Receives DICOM files from scanners and PACS: a C-STORE provider (PS3.4 B).
 
-Files are kept under names made from digests: what a sender says never becomes a path, and a path names no
-patient. The node listens on the loopback address unless told otherwise: DICOM itself knows no encryption and
-no passwords, so before a hospital's network can reach it, a person must have decided so.
+Files are stored under names made from digests: nothing a sender says becomes a path, and no path names a
+patient. The node listens on the loopback address unless told otherwise: DICOM itself has no encryption and no
+passwords, so a hospital's network may reach the node only once a person has decided so.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ LOOPBACK: Final = "127.0.0.1"
 MAX_OBJECT_BYTES: Final = 1 << 30
 """Largest object [bytes]: an enhanced whole-body CT is about half of it. It is held in memory until whole."""
 MAX_ASSOCIATIONS: Final = 4
-"""Senders at a time: together they hold at most that many objects in memory."""
+"""Largest number of senders at a time: together they hold at most that many objects in memory."""
 FREE_BYTES: Final = 1 << 30
-"""What is left free on the disk [bytes]."""
+"""Disk space that is left free [bytes]."""
 SILENCE_S: Final = 60.0
-"""A sender that is silent for so long loses its association [s]."""
+"""A sender that is silent for this long [s] loses its association."""
 
 TAKEN: Final = (
     CTImageStorage, EnhancedCTImageStorage, PositronEmissionTomographyImageStorage, EnhancedPETImageStorage,
     SegmentationStorage, RTStructureSetStorage,
 )  # fmt: skip
-"""The kinds of objects that a study here is made of."""
+"""The kinds of objects that make up a study here."""
 SYNTAXES: Final = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
     JPEGLSLossless, JPEG2000Lossless, JPEG2000, RLELossless, JPEGLosslessSV1,
 )  # fmt: skip
-"""What the reader can decode, preferred first. Not deflated: what a small object becomes is seen too late."""
+"""What the reader can decode, preferred first. Not deflated: its inflated size is known too late."""
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
-"""SOP class of C-ECHO, with which a PACS's administrator tries the connection."""
+"""SOP class of C-ECHO, with which the administrator of a PACS tests the connection."""
 
 _STORED: Final = 0x0000
 _NO_ROOM: Final = 0xA700
@@ -79,12 +79,12 @@ class Receiver:
         self, folder: Path | str, port: int = 0, ae: str = "SCANTWIN", *, host: str = LOOPBACK,
         max_object_bytes: int = MAX_OBJECT_BYTES,
     ) -> None:  # fmt: skip
-        """`port` 0 takes a free one; `port` says which, once started. Senders must call the AE title `ae`."""
+        """`port` 0 takes a free one; `port` is that one once started. Senders must call the AE title `ae`."""
         self.folder = Path(folder)
         self.host, self.port, self.ae = host, port, check_ae(ae)
         self.max_object_bytes = max_object_bytes
         self.received = 0
-        """Files that were written; the same object sent again counts again."""
+        """Files that were stored; the same object sent again counts again."""
         self.bytes = 0
         self.refused = 0
         """Objects that were not taken: too large, damaged, no room."""
@@ -102,7 +102,7 @@ class Receiver:
         self.stop()
 
     def start(self) -> None:
-        """Listens. Raises `ResourceError` if the port cannot be had."""
+        """Starts to listen. Raises `ResourceError` if the port is not available."""
         from pynetdicom import AE, evt
 
         node = AE(self.ae)
@@ -129,7 +129,7 @@ class Receiver:
         self.port = int(self._server.socket.getsockname()[1])
 
     def stop(self) -> None:
-        """Ends all associations and lets go of the port."""
+        """Ends all associations and releases the port."""
         if self._server is not None:
             self._server.shutdown()
             self._server = None
@@ -140,13 +140,13 @@ class Receiver:
                 "received": self.received, "bytes": self.bytes, "refused": self.refused}  # fmt: skip
 
     def _count(self, event: Event) -> None:
-        """Breaks the association off when one object grows beyond the limit: it is held in memory."""
+        """Breaks off the association when an object grows beyond the limit, since it is held in memory."""
         with self._lock:
             size = self._arrived.get(id(event.assoc), 0) + len(event.data)
             over = self._arrived.get(id(event.assoc), 0) <= self.max_object_bytes < size
             self._arrived[id(event.assoc)] = size
             self.refused += over
-        # An A-ABORT would wait behind what is still coming in; the connection itself ends it now.
+        # An A-ABORT would wait behind what is still coming in; closing the connection works at once.
         if over and event.assoc.dul.socket is not None:
             event.assoc.dul.socket.close()
 
@@ -161,7 +161,7 @@ class Receiver:
         return status
 
     def _keep(self, event: Event) -> int:
-        """Writes one object, whole; gives the status for its sender."""
+        """Writes one object, all of it or nothing; gives the status for its sender."""
         try:
             data = event.encoded_dataset()
             with quiet():
@@ -186,7 +186,7 @@ class Receiver:
             place = self.folder / _digest(study)
             place.mkdir(mode=0o700, exist_ok=True)
             target = place / f"{_digest(instance)}.dcm"
-            # The same object again leaves the file alone, so that it is not taken in a second time.
+            # The same object sent again leaves the file alone, so that it is not ingested a second time.
             if not (target.is_file() and target.read_bytes() == data):
                 with whole_file(target) as aside:
                     aside.write_bytes(data)

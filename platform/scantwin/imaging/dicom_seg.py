@@ -1,7 +1,7 @@
 """Lesion candidates as a DICOM Segmentation (PS3.3 A.51) on the grid of the synthetic PET series.
 
-highdicom writes it: one binary segment a candidate, with references to the PET's slices. What in it would
-depend on the day or on chance is put right afterwards, so that the same scan gives the same file.
+highdicom writes it: one binary segment per candidate, with references to the PET's slices. Whatever would
+depend on the date or on chance is replaced afterwards, so that the same scan gives the same file.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ ALGORITHM: Final = "ScanTwin"
 def write_seg(
     labels: Volume, path: Path, *, series: Sequence[Dataset], rule: str, names: Sequence[str] = ()
 ) -> Path | None:
-    """Writes `labels` (1.. candidates) as segments; None and no file if there is no candidate.
+    """Writes `labels` (1.. candidates) as segments; gives None and writes no file if there is no candidate.
 
-    `series`: all slices of the synthetic PET series, as written, on the same grid as `labels`. `rule` says
+    `series` are all slices of the synthetic PET series, as written, on the same grid as `labels`. `rule` says
     how the candidates were found; `names` are the segments' labels (default "Candidate 1", ..). Raises
     `ValueError` if the grids differ.
     """
@@ -88,7 +88,7 @@ def _segment(number: int, label: str, rule: str) -> SegmentDescription:
 
 
 def _settle(seg: Any, base: Dataset) -> None:
-    """Replaces times and random identifiers, and takes over the patient as the PET series has it."""
+    """Replaces times and random identifiers, and takes over the patient as in the PET series."""
     for keyword in ("ContentDate", "ContentTime", "SeriesDate", "SeriesTime", "SpecificCharacterSet"):
         if keyword in base:
             setattr(seg, keyword, base.get(keyword))

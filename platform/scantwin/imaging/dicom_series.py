@@ -1,4 +1,4 @@
-"""What DICOM files are there: an index of studies from a few fields, and the series of one study in short."""
+"""Which DICOM files there are: an index of studies from a few fields, and a summary of one study's series."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from scantwin.imaging.dicom_kinds import image_modality
 from scantwin.imaging.dicom_read import Frame, plane_of
 
 WANTED: Final = ("CT", "PT", "RTSTRUCT", "SEG")
-"""Modalities that are read; dose reports, MR, secondary captures and the like are passed over."""
+"""Modalities that are read; dose reports, MR, secondary captures and the like are ignored."""
 
 _NOT_ORIGINAL: Final = re.compile(
     r"LOCALIZER|SCOUT|TOPOGRAM|MPR|MIP|MINIP|PROJECTION|SCREEN|REFORMAT|VRT|VOLREND|3D|FUSION|DOSE|RGB|CURVED"
 )
-"""In ImageType: scouts, reformats, projections, screenshots. Not slices as the scanner measured them."""
+"""In ImageType of scouts, reformats, projections, screenshots: not slices as the scanner measured them."""
 
 _LAST_INDEX_TAG: Final = BaseTag(0x00200052)
 
@@ -48,7 +48,7 @@ class IndexEntry:
 
 @dataclass
 class Series:
-    """One CT or PET series in short: what is needed to choose among several."""
+    """Summary of one CT or PET series: what is needed to choose among several."""
 
     uid: str
     modality: str
@@ -68,7 +68,7 @@ class Series:
     plane: Plane | None = None
     """Where its first readable frame lies."""
     beds: tuple[Series, ...] = ()
-    """The series that were put together to this one, from the feet up; empty for one as it was stored."""
+    """The series that were joined into this one, from the feet up; empty for a series as it was stored."""
 
     @property
     def low(self) -> float:
@@ -92,13 +92,13 @@ class Series:
 
 
 def index_file(ref: FileRef) -> IndexEntry | None:
-    """The entry of a DICOM file, None if it is something else; a damaged one is marked, not raised."""
+    """The entry of a DICOM file, or None if it is something else; a damaged file is marked, not an error."""
     try:
         if not may_be_dicom(ref):
             return None
     except (Rejection, FileNotFoundError):
         return None
-    except OSError:  # what cannot be opened may be a slice: reading the study says that it was left out
+    except OSError:  # it may be a slice: reading the study says that it was left out
         return IndexEntry(ref, "", "", "", "", "", readable=False)
     except BROKEN:
         return None
@@ -139,7 +139,7 @@ def group_studies(entries: Iterable[IndexEntry]) -> dict[str, list[IndexEntry]]:
 
 
 def _one_patient_each(groups: dict[str, list[IndexEntry]]) -> dict[str, list[IndexEntry]]:
-    """Parts studies that hold the CTs of several patients: careless exports give all one study UID."""
+    """Splits studies that hold CTs of several patients: careless exports give them all one study UID."""
     parted: dict[str, list[IndexEntry]] = {}
     for key, entries in groups.items():
         patients = {e.patient for e in entries if e.modality == "CT"}
@@ -153,7 +153,7 @@ def _one_patient_each(groups: dict[str, list[IndexEntry]]) -> dict[str, list[Ind
 
 
 def _joined(groups: dict[str, list[IndexEntry]]) -> dict[str, list[IndexEntry]]:
-    """A PET and a CT stored as two studies, with one patient and one frame of reference, are put together."""
+    """Joins a PET and a CT that were stored as two studies but share patient and frame of reference."""
     kinds = {key: {e.modality for e in entries} for key, entries in groups.items()}
     homes = {
         (e.patient, e.frame_of_reference): key
@@ -222,7 +222,7 @@ def _note(series: Series, header: Dataset, ref: FileRef) -> None:
 
 
 def when_of(header: Dataset) -> datetime | None:
-    """When the image was taken, or None; only differences of these times leave this module."""
+    """When the image was acquired, or None; only differences of these times leave this module."""
     for date, time in (
         ("AcquisitionDate", "AcquisitionTime"),
         ("SeriesDate", "SeriesTime"),

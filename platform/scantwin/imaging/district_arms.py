@@ -1,4 +1,4 @@
-"""Arms: pieces beside the middle of the body, in slices, then followed to the shoulder in 3D."""
+"""Arms: pieces beside the middle of the body, found in slices, then followed to the shoulder in 3D."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scipy import ndimage
 from scantwin.imaging.district_scene import IN_SLICE, Mask, Scene
 
 SHRINK_MM: Final = (0.0, 8.0, 16.0, 24.0)
-"""Depths [mm] at which slices are looked at: an arm that lies against the body comes apart at one of them."""
+"""Depths [mm] at which slices are examined: an arm that lies against the body separates at one of them."""
 MIDDLE_MM: Final = 25.0
-"""A piece that comes this near to the middle line [mm] is trunk, neck or head."""
+"""A piece that comes nearer to the middle line than this [mm] is trunk, neck or head."""
 ARM_DEPTH_MM: Final = 75.0
 """No arm is thicker than twice this [mm]."""
 ARM_ML: Final = 80.0
@@ -29,9 +29,9 @@ class Pieces:
     labels: NDArray[np.int32]
     """0 none, 1.. pieces; a piece lies in one slice."""
     slices: NDArray[np.int64]
-    """The slice of each piece; index 0 is unused in all of these."""
+    """The slice of each piece; index 0 is unused in all these arrays."""
     area: NDArray[np.float64]
-    """[blocks]."""
+    """Size [blocks]."""
     lateral: NDArray[np.float64]
     """Distance of the centre from the middle line [mm], the patient's left positive."""
     nearest: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Pieces:
 
 
 def pieces_at(scene: Scene, shrink_mm: float) -> Pieces:
-    """The pieces of each slice after `shrink_mm` were taken off the skin."""
+    """The pieces of each slice once `shrink_mm` have been taken off the skin."""
     labels, count = ndimage.label(scene.depth > shrink_mm, IN_SLICE)
     z, y, x = np.nonzero(labels)
     piece = labels[z, y, x]
@@ -58,7 +58,7 @@ def pieces_at(scene: Scene, shrink_mm: float) -> Pieces:
 
 
 def sort_pieces(pieces: Pieces, slices: int, top: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pieces are (arms, the rest of the body); `top` is the last slice of the head."""
+    """Which pieces are arms, and which the rest of the body; `top` is the last slice of the head."""
     count = len(pieces.area)
     arms, rest = np.zeros(count, bool), np.zeros(count, bool)
     order = np.argsort(pieces.slices[1:], kind="stable") + 1
@@ -84,7 +84,7 @@ def sort_pieces(pieces: Pieces, slices: int, top: int) -> tuple[NDArray[np.bool_
 
 
 def _legs(pieces: Pieces, here: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The two pieces of a slice that are a pair of legs, one of which may cross the middle line."""
+    """The two pieces of a slice that form a pair of legs, one of which may cross the middle line."""
     sides = [here[np.sign(pieces.lateral[here]) == side] for side in (-1, 1)]
     if not all(len(side) for side in sides):
         return None
@@ -96,7 +96,7 @@ def _legs(pieces: Pieces, here: NDArray[np.int64]) -> NDArray[np.int64] | None:
 
 
 def find_arms(scene: Scene, top: int) -> tuple[Mask, Mask]:
-    """The arms with their shoulders, and what of them lies free of the body in its slice."""
+    """The arms with their shoulders, and the part of them that lies free of the body in its slice."""
     sure_arm = np.zeros(scene.body.shape, bool)
     sure_rest = np.zeros(scene.body.shape, bool)
     free = np.zeros(scene.body.shape, bool)
@@ -119,7 +119,7 @@ def find_arms(scene: Scene, top: int) -> tuple[Mask, Mask]:
 
 
 def _with_bone(scene: Scene, arms: Mask) -> Mask:
-    """Leaves out what has no bone along it: a breast, a fold, a bag."""
+    """Leaves out parts without bone along them: a breast, a fold, a bag."""
     labels, count = ndimage.label(arms, np.ones((3, 3, 3)))
     keep = np.zeros(count + 1, bool)
     ml = float(np.prod(scene.spacing)) / 1000
@@ -133,7 +133,7 @@ def _with_bone(scene: Scene, arms: Mask) -> Mask:
 
 
 def _flood(scene: Scene, arms: Mask, rest: Mask) -> Mask:
-    """Gives every block of the body to the arm or the rest, along the valleys between them."""
+    """Assigns every block of the body to the arms or the rest, along the valleys between them."""
     markers = np.where(scene.body, 0, 3).astype(np.uint8)
     markers[rest] = 2
     markers[arms] = 1

@@ -1,4 +1,4 @@
-"""How sure a split is: the share of the body whose slices a landmark of their own tells."""
+"""How sure a split is: the share of the body in slices that have a landmark of their own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scantwin.imaging.district_landmarks import THIN, Landmarks, middle_thicknes
 from scantwin.imaging.district_scene import Mask, Scene
 
 FIELD_MM: Final = 280.0
-"""A field of view narrower than this [mm] is a crop, or a head: a trunk or two thighs do not fit."""
+"""A field of view narrower than this [mm] is a crop, or a head: a trunk or two thighs do not fit in it."""
 FLAT_SIDES: Final = 0.12
-"""Share of the rim on flat sides above which the body was cropped: 0.05 to 0.08 in whole trunks, 0.10 to
+"""Share of the body's rim on flat sides above which it was cropped: 0.05 to 0.08 in whole trunks, 0.10 to
 0.69 in 28 crops around sarcomas (shared data)."""
 TRUNK_WIDE_MM: Final = 230.0
 """A slice of an adult's trunk is wider than this [mm], a thigh is not."""
 REACH_MM: Final = 120.0
-"""A slice is told by a landmark at most this far away [mm]: soft belly between vertebra and hip."""
+"""A landmark identifies slices up to this far away [mm]: the soft belly between vertebra and hip."""
 PELVIS_MM: Final = 200.0
-"""A pelvis is this high [mm]: 0.48 to 0.60 of the height (sources.md, 2)."""
+"""Height of a pelvis [mm]: 0.48 to 0.60 of the body height (sources.md, 2)."""
 RUN_MM: Final = 60.0
-"""A landmark that is seen over less than this length [mm] is none."""
+"""A landmark seen over less than this length [mm] does not count."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def weigh(scene: Scene, marks: Landmarks, arms: Mask, field_mm: float) -> Eviden
 
 
 def leg_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
-    """Per slice: two pieces or lobes of like size beside the middle line, each with bone."""
+    """Per slice, whether two pieces or lobes of similar size lie beside the middle line, each with bone."""
     away = scene.lateral
     area = [(axial & (np.sign(away) == side)).sum(axis=(1, 2)) for side in (-1, 1)]
     bone = [(axial & scene.bone & (np.sign(away) == side)).any(axis=(1, 2)) for side in (-1, 1)]
@@ -94,7 +94,7 @@ def leg_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
 
 
 def _contradictory(marks: Landmarks) -> bool:
-    """Whether the landmarks stand in an order that no person has."""
+    """Whether the landmarks are in an order that no person has."""
     order = [
         marks.crotch,
         marks.lung_slices and marks.lung_slices[0],

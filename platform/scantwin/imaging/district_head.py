@@ -11,15 +11,15 @@ from scipy import ndimage
 from scantwin.imaging.district_scene import Mask, Scene, mean_row, slices_of
 
 BRAIN_HU: Final = (0.0, 70.0)
-"""Mean HU of the inside of a skull: white matter 27, grey 37, with contrast +5 (sources.md)."""
+"""Mean HU inside a skull: white matter 27, grey matter 37, with contrast +5 (sources.md)."""
 BRAIN_ML: Final = 250.0
 """A brain cut by the field of view still has this volume [ml]; a whole one about 1,300."""
 BRAIN_CM2: Final = 40.0
-"""Cross-section [cm2] from which on the inside of a head is looked at; a neck has less inside its rim."""
+"""Smallest cross-section [cm2] of the inside of a head that is examined; a neck has less inside its rim."""
 SCALP_SKULL_MM: Final = 16.0
 """Scalp and skull together [mm], with half a block to spare."""
 SKULL_AROUND: Final = 0.8
-"""Share of directions with bone: a skull has it all around, but for what thin bone loses to averaging."""
+"""Share of directions with bone: a skull has it all around, except where averaging loses thin bone."""
 SKULL_CROWN: Final = 0.2
 """The same near the crown, where a thin skull fills too little of its blocks."""
 
@@ -44,7 +44,7 @@ def find_brain(scene: Scene) -> Mask | None:
         return None
     brain = np.zeros_like(soft)
     slices = runs == int(np.argmax(volume)) + 1
-    # Under the crown the skull lies aslant, thin and further from the skin: it is followed up from below.
+    # Under the crown the skull is oblique, thin and further from the skin: it is followed up from below.
     crown = even & (area * cm2 > BRAIN_CM2 / 4) & (around > SKULL_CROWN)
     for z in range(int(np.flatnonzero(slices)[-1]) + 1, len(slices)):
         if not crown[z] or area[z] > 1.1 * area[z - 1]:
@@ -55,7 +55,7 @@ def find_brain(scene: Scene) -> Mask | None:
 
 
 def head_top(scene: Scene, brain: Mask) -> int:
-    """The last slice of the head: what hangs on the brain from slice to slice, at most 80 mm on."""
+    """The last slice of the head: what is connected to the brain from slice to slice, for at most 80 mm."""
     last = slices_of(brain)[1]
     under = brain[last]
     for z in range(last + 1, min(last + 1 + round(80 / scene.spacing[0]), scene.body.shape[0])):
@@ -65,7 +65,7 @@ def head_top(scene: Scene, brain: Mask) -> int:
         if not hit.any():
             return z - 1
         on = labels == int(np.argmax(hit))
-        # The vertex gets smaller; hands on top of it would not.
+        # The head gets smaller towards the vertex; hands on top of it would not.
         if on.sum() > 1.2 * under.sum() and z > last + round(20 / scene.spacing[0]):
             return z - 1
         under = on

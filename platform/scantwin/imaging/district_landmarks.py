@@ -1,6 +1,6 @@
-"""What in a CT tells the districts apart: brain, lungs, spine, the neck, the crotch.
+"""The landmarks in a CT that distinguish the districts: brain, lungs, spine, neck, crotch.
 
-Everything is looked for on the blocks of a scene (`district_scene`).
+All of them are looked for on the blocks of a scene (`district_scene`).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from scantwin.imaging.district_head import find_brain
 from scantwin.imaging.district_scene import IN_SLICE, Mask, Scene, mean_row, slices_of
 
 LUNG_HU: Final = (-960.0, -500.0)
-"""HU of lung; bowel gas is below, its edges are thin."""
+"""HU of lung; bowel gas lies below, and its edges are thin."""
 LUNG_ML: Final = 300.0
-"""The lungs in the field of view together have this volume [ml]: the tips in a neck CT are not taken."""
+"""Smallest volume [ml] of all lung in the field of view: the tips in a neck CT do not count."""
 NECK_WIDE_MM: Final = 170.0
-"""Wider than this [mm] no neck is; the field of view ends in the shoulders."""
+"""No neck is wider than this [mm]: a field of view without anything narrower ends in the shoulders."""
 APEX_TO_NECK_MM: Final = 10.0
 """From the top of the lung to the plane C7/T1: the apex lies at the neck of the first rib (assumed)."""
 WIDER_NECK: Final = 1.42
-"""Where the neck has become so much wider than where it is narrowest, the shoulders begin (phantoms)."""
+"""The shoulders begin where the neck is this many times as wide as at its narrowest (phantoms)."""
 NECK_SLACK_MM: Final = 20.0
-"""The width may put C7/T1 this far from where the lung puts it [mm]; further it is of something else."""
+"""The width may place C7/T1 this far from where the lung does [mm]; beyond, it is that of something else."""
 THIN: Final = 0.84
-"""Thickness on the middle line over that of the thighs below which a slice is of two legs: above the crotch
-it is 0.96 and more, below it 0.8 and less also where the thighs touch (phantoms of BMI 17 to 38)."""
+"""Thickness on the middle line relative to the thighs, below which a slice shows two legs: above the crotch
+it is 0.96 or more, below it 0.8 or less, even where the thighs touch (phantoms of BMI 17 to 38)."""
 BRAIN_TO_CROTCH_MM: Final = 400.0
-"""The crotch of the smallest adult lies further below the brain than this [mm]."""
+"""Even in the smallest adult, the crotch lies further below the brain than this [mm]."""
 HANGING_MM: Final = 10.0
 """What lies between the thighs hangs this far below the crotch [mm] before the tissue there thins out."""
 SPINE_MM: Final = 60.0
-"""Less than two vertebrae and their discs [mm] are not called a spine."""
+"""Anything shorter than two vertebrae and their discs [mm] is not called a spine."""
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """What was found. Slices are indices of the scene; None where it was not found."""
+    """The landmarks of a scene. Slices are indices of the scene; None means that it was not found."""
 
     brain: Mask | None
     brain_slices: tuple[int, int] | None
@@ -91,7 +91,7 @@ def spine_slices(scene: Scene, axial: Mask) -> NDArray[np.bool_]:
     # Knees that touch have bone near the middle too, but not at the back.
     back = mean_row(bone) > mean_row(axial)
     found = (bone.sum(axis=(1, 2)) * cm2 > 1.0) & crossed & large & back
-    # A disc between two vertebrae is no end of the spine; a few slices are none.
+    # A disc between two vertebrae does not end the spine; a few slices do not make one.
     found = ndimage.binary_closing(np.pad(found, 8), np.ones(7))[8:-8]
     runs, _ = ndimage.label(found)
     long = np.bincount(runs) * scene.spacing[0] >= SPINE_MM
@@ -127,13 +127,13 @@ def find_neck(
 
 
 def _neck_above(width: NDArray[np.float64], by_lung: float, dz: float) -> int:
-    """First slice of a neck without a head: between where the lung and where the width puts it."""
+    """First slice of a neck without a head: midway between where the lung and where the width places it."""
     slack = NECK_SLACK_MM / dz
     start = max(0, round(by_lung - slack))
     stretch = width[start:]
     if stretch.min() > NECK_WIDE_MM:
         return round(by_lung)
-    # Down from the narrowest place: above it the jaw is wide again.
+    # Search down from the narrowest place: above it, the jaw is wide again.
     below = stretch[: int(np.argmin(stretch)) + 1]
     by_width = start + (_widens(below, WIDER_NECK * below[-1]) or 0.0)
     return round((by_lung + min(by_width, by_lung + slack)) / 2)
@@ -148,7 +148,7 @@ def _widens(width: NDArray[np.float64], limit: float) -> float | None:
 
 
 def _crossing(values: NDArray[np.float64], k: int, limit: float) -> float:
-    """Where between the centres of slices k and k + 1 `values` cross `limit`, above the lower edge of k."""
+    """Where `values` cross `limit` between the centres of slices k and k + 1, from the lower edge of k."""
     if k + 1 >= len(values):
         return 1.0
     return 0.5 + float(np.clip((limit - values[k]) / (values[k + 1] - values[k]), 0.0, 1.0))
@@ -174,7 +174,7 @@ def find_crotch(
     if brain is not None:
         top = min(top, brain[0] - round(BRAIN_TO_CROTCH_MM / dz))
     thin = ratio < THIN
-    # The last thin slice, such that most slices below it are thin too (a fold of the belly is not).
+    # Take the last thin slice below which most slices are thin too (not so for a fold of the belly).
     for k in np.flatnonzero(thin[: max(top, 0)])[::-1]:
         if thin[max(0, k - round(60 / dz)) : k + 1].mean() > 0.8:
             return min(round(int(k) + _crossing(ratio, int(k), THIN) + HANGING_MM / dz), len(ratio))
@@ -182,7 +182,7 @@ def find_crotch(
 
 
 def middle_thickness(scene: Scene, axial: Mask) -> NDArray[np.float64]:
-    """Front-to-back tissue on the middle line, over that of the thicker side, per slice."""
+    """Front-to-back tissue on the middle line divided by that of the thicker side, per slice."""
     thick = axial.sum(axis=1) * scene.spacing[1]  # (z, x) [mm]
     away = np.abs(scene.lateral[:, 0])
     middle = (thick * (away < 12)).sum(axis=1) / np.maximum((away < 12).sum(axis=1), 1)

@@ -1,4 +1,4 @@
-"""The coarse CT cut to the body, on which the districts are looked for, and its middle line."""
+"""The coarse CT, cut to the body, in which the districts are looked for, and its middle line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scantwin.imaging.volume import Volume
 Mask = NDArray[np.bool_]
 
 BLOCK_MM: Final = (4.5, 6.0, 6.0)
-"""Voxel size (z, y, x) [mm] the landmarks are looked for on: a skull and a wrist are still seen."""
+"""Voxel size (z, y, x) [mm] on which landmarks are looked for: a skull and a wrist are still seen."""
 BONE_HU: Final = 200.0
 """Above this a voxel is bone (or contrast in a vessel at its peak); enhanced organs stay below 180."""
 BONE_SHARE: Final = 0.25
 """Share of bone voxels that makes a block bone: a thin skull fills a quarter of it, noise much less."""
 APART_MM: Final = 60.0
-"""A cross-section whose middle lies further off the middle line than this [mm] is an arm, or has one arm."""
+"""A cross-section whose centre is further from the middle line than this [mm] is an arm or holds only one."""
 IN_SLICE: Final = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 """Neighbours within an axial slice only."""
 
@@ -44,7 +44,7 @@ class Scene:
     inside: tuple[slice, slice, slice]
     """Where the scene lies in the coarse CT."""
     cut_sides: float
-    """Share of the body's rim on flat sides: a few percent of a person, more of a crop."""
+    """Share of the body's rim on flat sides: a few percent in a person, more in a crop."""
 
     @property
     def lateral(self) -> NDArray[np.float32]:
@@ -60,7 +60,7 @@ class Scene:
 
 
 def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
-    """The scene of a canonical CT [HU] with its body mask; None when there is no body."""
+    """The scene of a canonical CT [HU] with its body mask; None if there is no body."""
     coarse = coarsen(ct, BLOCK_MM)
     inner = coarsen(ct.with_array(body.astype(np.uint8), "label"), BLOCK_MM).hu >= 0.5
     boxes = ndimage.find_objects(inner.astype(np.uint8))
@@ -68,8 +68,8 @@ def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
         return None
     box: tuple[slice, slice, slice] = boxes[0]
     hu, mask = coarse.hu[box], inner[box]
-    apart = (1e6, coarse.spacing[1], coarse.spacing[2])  # slices are far apart: distance within the slice
-    # The side of the field of view is no skin: the body goes on there.
+    apart = (1e6, coarse.spacing[1], coarse.spacing[2])  # slices far apart: distances within the slice
+    # The side of the field of view is not skin: the body goes on there.
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=False)
     depth = ndimage.distance_transform_edt(padded, sampling=apart)[:, 1:-1, 1:-1].astype(np.float32)
     hard = coarsen(ct.with_array((np.asarray(ct.array) > BONE_HU).astype(np.uint8), "label"), BLOCK_MM).hu[
@@ -94,7 +94,7 @@ def slices_of(mask: Mask) -> tuple[int, int]:
 
 
 def _middle_line(body: Mask, width_mm: float) -> NDArray[np.float64]:
-    """Column of the middle line per slice: a straight line through slices of one piece or of two alike."""
+    """Column of the middle line per slice: a straight line through slices of one piece or two alike."""
     labels, count = ndimage.label(body, IN_SLICE)
     z, _, x = np.nonzero(labels)
     piece = labels[labels > 0]
@@ -123,9 +123,9 @@ def _middle_line(body: Mask, width_mm: float) -> NDArray[np.float64]:
 
 
 def _straight(table: NDArray[np.float64], count: int, apart: float) -> NDArray[np.float64]:
-    """A line through rows of (slice, column, area), without those that lie further than `apart` columns off.
+    """A line through rows of (slice, column, area), without those that lie more than `apart` columns off.
 
-    A raised arm alone, above the head, is such a row, and may be in more slices than the head.
+    A raised arm alone, above the head, gives such rows, and may do so in more slices than the head.
     """
     slices, columns, area = table.T
     order = np.argsort(columns)

@@ -1,4 +1,4 @@
-"""Where an arm begins: distal of the shoulder joint, at the level of the axillary fold."""
+"""Where an arm begins: distal to the shoulder joint, at the level of the axillary fold."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ docs/phantoms.md)."""
 OVER_HEAD: Final = 1.35
 """From the skin on top of the shoulder to the centre of the humeral head, in radii of the arm (assumed)."""
 UP_START_MM: Final = 20.0
-"""Of a raised arm, from where it comes free of the neck to the axillary fold [mm] (assumed)."""
+"""In a raised arm, from where it comes free of the neck to the axillary fold [mm] (assumed)."""
 WIDER: Final = 0.003
-"""An arm gains this share of its radius per mm towards the shoulder, over WIDER_MM (assumed)."""
+"""Share of its radius that an arm gains per mm towards the shoulder, over WIDER_MM (assumed)."""
 WIDER_MM: Final = 70.0
-"""Length [mm] over which it does."""
+"""Length [mm] over which the arm widens."""
 BONE_NEAR_MM: Final = 28.0
-"""The humerus is looked for this far from where the arm is expected [mm]."""
+"""The humerus is looked for within this distance of where the arm is expected [mm]."""
 BENT_MM: Final = 60.0
-"""A humerus leaves the straight line of the free arm by no more than this [mm]."""
+"""A humerus deviates from the straight line of the free arm by no more than this [mm]."""
 LUNG_TO_FOLD_MM: Final = 135.0
 """From the lowest lung up to the axillary fold of a hanging arm [mm]: 124 to 142 in phantoms."""
 NECK_TO_FOLD_MM: Final = 115.0
@@ -37,7 +37,7 @@ NECK_TO_FOLD_MM: Final = 115.0
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """The straight line of an arm, in slices: y and x [mm] as functions of z [mm]."""
+    """The straight line of an arm through the slices: y and x [mm] as functions of z [mm]."""
 
     slope: NDArray[np.float64]
     """(y, x) per z."""
@@ -52,7 +52,7 @@ class Line:
 
 
 def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, marks: Landmarks) -> Mask:
-    """The arms from the axillary fold on; `arms` with, `free` without what lies against the body."""
+    """The arms from the axillary fold on; `arms` includes what lies against the body, `free` does not."""
     level = shoulder_level(marks)
     found = np.zeros_like(arms)
     belongs = _sides(scene, arms)
@@ -69,7 +69,7 @@ def arms_from_shoulder(scene: Scene, arms: Mask, free: Mask, marks: Landmarks) -
 
 
 def shoulder_level(marks: Landmarks) -> int | None:
-    """The slice at the height of the shoulders, where anything tells it."""
+    """The slice at the height of the shoulders, or None if no landmark shows it."""
     if marks.neck is not None:
         return marks.neck
     if marks.lung_slices is not None:
@@ -79,12 +79,12 @@ def shoulder_level(marks: Landmarks) -> int | None:
 
 
 def _sides(scene: Scene, arms: Mask) -> NDArray[np.int8]:
-    """Whose arm a block is: -1 right, +1 left, 0 none. A raised hand may lie across the middle line."""
+    """Which arm a block belongs to: -1 right, +1 left, 0 none. A raised hand may cross the middle line."""
     sign = np.where(arms, np.where(scene.lateral < 0, -1, 1), 0).astype(np.int8)
     labels, count = ndimage.label(arms)
     left = np.bincount(labels[sign > 0], minlength=count + 1)
     share = left / np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-    # Two arms whose hands touch are one piece: there the middle line parts them.
+    # Two arms whose hands touch are one piece: the middle line divides it.
     whose = np.where(share > 0.75, 1, np.where(share < 0.25, -1, 0))[labels]
     return np.where(arms, np.where(whose != 0, whose, sign), 0).astype(np.int8)
 
@@ -135,8 +135,8 @@ def _follow(
 ) -> tuple[dict[int, NDArray[np.float64]], int | None]:
     """Centres (y, x) [mm] of the arm from slice `start` to `end`, and the slice where they leave the body.
 
-    They run straight on from the free arm and are drawn to the humerus where it is seen. The second is
-    None when they do not leave it.
+    They run straight on from the free arm and are pulled towards the humerus where it is seen. The slice is
+    None if they do not leave the body.
     """
     dz, dy, dx = scene.spacing
     way = 1 if end >= start else -1
@@ -160,7 +160,7 @@ def _follow(
 
 
 def _tube(scene: Scene, arm: Mask, line: Line, centres: dict[int, NDArray[np.float64]]) -> Mask:
-    """The arm with a tube around `centres`; what lies further out than they do is arm as well."""
+    """The arm with a tube around `centres`; whatever lies further out than they do is arm as well."""
     dz, dy, dx = scene.spacing
     y = np.arange(scene.body.shape[1])[:, None] * dy
     x = np.arange(scene.body.shape[2])[None, :] * dx
@@ -194,7 +194,7 @@ def _line(scene: Scene, free: Mask, slices: range) -> Line:
 
 
 def _along(scene: Scene, start: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Distance [mm] of every block beyond the plane through `start` (z, y, x) across `direction`."""
+    """Distance [mm] of every block beyond the plane through `start` (z, y, x) normal to `direction`."""
     unit = direction / np.linalg.norm(direction)
     axes = [
         (np.arange(n) * s - p) * u

@@ -1,4 +1,4 @@
-"""Splitting a CT into districts: head, trunk, arms and legs, or the whole body where that cannot be told.
+"""Splits a CT into districts: head, trunk, arms and legs, or the whole body where no split is possible.
 
 - head: above C7/T1, where the neck meets the shoulders, without arms;
 - arms: from the axillary fold to the hand, hanging or raised;
@@ -41,7 +41,7 @@ class Districts:
     labels: Volume
     """DISTRICT_LABEL of each voxel on the CT's grid, 0 outside the body; axes as the CT's."""
     confidence: float
-    """0 (nothing tells) to 1 (every slice is told by a landmark of its own)."""
+    """0 (no evidence) to 1 (every slice has a landmark of its own)."""
     present: tuple[District, ...]
     """The districts that have voxels, in the order of DISTRICTS."""
     reason: str
@@ -49,7 +49,7 @@ class Districts:
 
 
 def split_districts(ct: Volume, body: NDArray[np.bool_] | None = None) -> Districts:
-    """Districts of a CT [HU]; `body` is its body mask (z, y, x), worked out when not given.
+    """Districts of a CT [HU]; `body` is its body mask (z, y, x), computed if not given.
 
     Falls back on `whole-body` for every voxel of the body when the confidence is below SURE.
     """
@@ -82,7 +82,7 @@ def split_scene(scene: Scene, field_mm: float) -> tuple[NDArray[np.uint8], Evide
 
 
 def label_parts(scene: Scene, marks: Landmarks, arms: Mask) -> NDArray[np.uint8]:
-    """Puts the parts together."""
+    """Combines the parts into district labels."""
     z = np.arange(scene.body.shape[0])[:, None, None]
     parts = np.full(scene.body.shape, DISTRICT_LABEL["trunk"], np.uint8)
     if marks.crotch is not None:
@@ -107,7 +107,7 @@ def present_in(labels: NDArray[np.generic]) -> tuple[District, ...]:
 
 
 def _head_lateral(scene: Scene, marks: Landmarks) -> float:
-    """Where the middle of the head lies beside the middle line [mm]."""
+    """Offset of the middle of the head from the middle line [mm]."""
     if marks.brain is None:
         return 0.0
     return float(np.broadcast_to(scene.lateral, marks.brain.shape)[marks.brain].mean())
@@ -121,6 +121,6 @@ def _turned(ct: Volume, mask: Mask) -> Mask:
 
 
 def _grown(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels also for the blocks around the body, so that every voxel of the skin has one."""
+    """Labels extended to the blocks around the body, so that every voxel of the skin has one."""
     near = ndimage.grey_dilation(blocks, size=(3, 3, 3))
     return np.where(blocks > 0, blocks, near).astype(np.uint8)

@@ -16,12 +16,12 @@ _OTHERS: Final = (".mha", ".mhd", ".nrrd")
 
 
 def is_image(path: Path | str) -> bool:
-    """Whether the name is that of a file that `read_image` reads."""
+    """Whether `read_image` reads files of this name."""
     return is_nifti(path) or Path(path).suffix.lower() in _OTHERS
 
 
 def read_image(file: Path | str | FileRef, unit: Unit) -> Volume:
-    """The volume of one file, as it lies in the file. Values in `unit`."""
+    """The volume of one file, with its axes as stored. Values in `unit`."""
     ref = file if isinstance(file, FileRef) else FileRef(Path(file))
     if not ref.member and not ref.path.is_file():
         raise reject("study.not-found", path=ref.path)

@@ -1,10 +1,10 @@
-"""Old JPEG (ISO 10918-1, lossless above all) is decoded in a process of its own.
+"""Decodes old JPEG (ISO 10918-1, lossless above all) in a separate process.
 
 Only GDCM reads it, and GDCM ends its process on about one damaged file in two hundred (measured by fuzzing).
-So that a file can never end a service, a child process decodes; when it dies, the study is refused.
+A child process decodes, so that a file can never end a service; if the child dies, the study is refused.
 
 The child reads `<size, frame number>` and a DICOM file from standard input, and answers with `<size>` and the
-stored values as .npy; size 0 says that it could not.
+stored values as .npy; size 0 means that it could not decode the frame.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from numpy.typing import NDArray
 OLD_JPEG: Final = frozenset(f"1.2.840.10008.1.2.4.{k}" for k in (50, 51, 57, 70))
 """Transfer syntaxes: baseline, extended, lossless, lossless with first-order prediction."""
 PATIENCE_S: Final = 60.0
-"""One frame takes some milliseconds; a decoder that is silent for so long hangs [s]."""
+"""A decoder that is silent for this long [s] has hung: one frame takes some milliseconds."""
 
 _HEAD: Final = struct.Struct("<qq")
 _SIZE: Final = struct.Struct("<q")
 
 
 class JpegApart:
-    """A child process that decodes frames; started when first needed, ended by `close`."""
+    """A child process that decodes frames, started on first use and ended by `close`."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
 
     def decode(self, file: bytes, number: int) -> NDArray[np.generic]:
-        """Stored values of frame `number` of a DICOM file. Raises `RuntimeError` if that fails in any way."""
+        """The stored values of frame `number` of a DICOM file. Raises `RuntimeError` on any failure."""
         if self._child is None:
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "scantwin.imaging.jpeg_apart"],

@@ -1,6 +1,6 @@
 """Districts from another program's label map (MOOSE, TotalSegmentator, or any NIfTI of labels).
 
-Which label is which district stands in a mapping file (JSON), so another subdivision needs no code:
+A mapping file (JSON) says which label is which district, so another subdivision needs no code:
 
     {"name": "mine", "labels": {"1": "legs", "2": "trunk"}}
 """
@@ -29,27 +29,27 @@ from scantwin.imaging.study import DISTRICT_LABEL, District
 from scantwin.imaging.volume import Volume
 
 NEAR_MM: Final = 80.0
-"""A voxel without a label takes its district from the nearest one; within this distance [mm] that is
-trusted: the radius of a thigh, since some maps hold the bone of a limb only."""
+"""A voxel without a label takes its district from the nearest label, which is trusted up to this distance
+[mm]: the radius of a thigh, since some maps label only the bone of a limb."""
 _PACKAGED = files("scantwin.imaging") / "mappings"
 
 
 class Mapping(BaseModel):
-    """One mapping file: labels of a program -> districts."""
+    """One mapping file: a program's labels -> districts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     labels: dict[Annotated[int, Field(gt=0, le=65535)], District] = Field(min_length=1)
-    """Label number -> district. Labels that are not named here are taken as unlabelled."""
+    """Label number -> district. Labels not listed here count as unlabelled."""
     source: str = ""
     """Whose label numbers these are."""
     tool: Literal["", "moosez", "TotalSegmentator"] = ""
-    """The program that makes such a map, where it can be run."""
+    """The program that makes such a map; empty if there is none to run."""
     task: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
-    """The program's name of the model."""
+    """The program's name for the model."""
     legs_below: tuple[int, ...] = ()
-    """Hip bone labels: legs begin below the lowest voxel of each, since the femur reaches above it."""
+    """Labels of the hip bones: the legs begin below their lowest voxel, since the femur reaches above it."""
 
 
 def mapping_names() -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def mapping_names() -> tuple[str, ...]:
 
 
 def load_mapping(name_or_path: str | Path) -> Mapping:
-    """A mapping that comes with the package, by name, or a JSON file."""
+    """The mapping of that name in the package, or the one in a JSON file."""
     path = Path(name_or_path)
     try:
         if str(name_or_path) in mapping_names():
@@ -114,7 +114,7 @@ def districts_from_labels(
 
 
 def run_tool(ct: Volume, mapping: Mapping, *, timeout_s: float = 3600.0) -> Volume:
-    """Runs the program of `mapping` on a CT [HU] and gives its label map; it must be installed here."""
+    """Runs the program of `mapping`, which must be installed here, on a CT [HU] and returns its label map."""
     if not mapping.tool:
         raise InputError(
             f"The mapping {mapping.name} names no program to run.", hint="Give the label map as a NIfTI file."
@@ -151,7 +151,7 @@ def run_tool(ct: Volume, mapping: Mapping, *, timeout_s: float = 3600.0) -> Volu
 
 
 def _command(program: str, mapping: Mapping, scan: Path, out: Path) -> list[str]:
-    """The command line of a program, as its own help gives it."""
+    """The program's command line, as its own help describes it."""
     if mapping.tool == "moosez":
         return [program, "-d", str(scan.parent.parent), "-m", mapping.task]
     return [program, "-i", str(scan), "-o", str(out), "--ml", "--task", mapping.task]
@@ -166,7 +166,7 @@ def _translate(theirs: NDArray[np.int32], mapping: Mapping) -> NDArray[np.uint8]
 
 
 def _nearest(known: NDArray[np.uint8], ct: Volume) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The nearest label of each voxel and its distance [mm], worked out on blocks of about 4 mm."""
+    """The label nearest to each voxel and its distance [mm], computed on blocks of about 4 mm."""
     blocks = coarsen(ct)
     missing = [(0, -n % f) for n, f in zip(ct.shape, blocks.factor, strict=True)]
     (nz, ny, nx), (fz, fy, fx) = blocks.hu.shape, blocks.factor
@@ -179,7 +179,7 @@ def _nearest(known: NDArray[np.uint8], ct: Volume) -> tuple[NDArray[np.uint8], N
 
 
 def _cut_legs(array: NDArray[np.uint8], theirs: NDArray[np.int32], mapping: Mapping, ct: Volume) -> None:
-    """Gives what is above the lowest hip bone back to the trunk, in place."""
+    """Gives leg voxels above the lowest voxel of the hip bones back to the trunk, in place."""
     hips = np.isin(theirs, mapping.legs_below) if mapping.legs_below else np.zeros(0, bool)
     if not hips.any():
         return

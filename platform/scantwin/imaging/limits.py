@@ -1,4 +1,4 @@
-"""How much is read at most, checked on headers before anything is unpacked or decoded."""
+"""Limits on how much is read, checked against headers before anything is unpacked or decoded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 from scantwin.imaging.reasons import reject
 
 MAX_VOXEL_BYTES: Final = 2 << 30
-"""Voxels of one volume [bytes]: 2 GiB, four times a CT of 512 x 512 x 1000 as int16."""
+"""Size of one volume's voxels [bytes]: 2 GiB, four times a CT of 512 x 512 x 1000 as int16."""
 
 MAX_INFLATED_BYTES: Final = 256 << 20
-"""What a deflated DICOM file may inflate to [bytes]: 500 slices of 512 x 512. It is inflated whole."""
+"""Size that a deflated DICOM file may inflate to [bytes]: 500 slices of 512 x 512. It is inflated whole."""
 
 
 def check_bytes(size: int, shown: str) -> None:

@@ -1,7 +1,7 @@
-"""MetaImage (.mha, .mhd) and NRRD, read without ITK: its reader ends the process on some damaged headers.
+"""Reads MetaImage (.mha, .mhd) and NRRD without ITK, whose reader ends the process on some damaged headers.
 
-Both are a few lines `name = value` (`name: value`), then the voxels, x fastest, raw or packed. A header may
-name another file with the voxels; only one that lies beside it is opened.
+Both are a few lines of `name = value` (`name: value`) followed by the voxels, x fastest, raw or compressed. A
+header may name another file that holds the voxels; it is opened only if it lies beside the header.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scantwin.imaging.world import LPS_RAS, volume_from_affine
 from scantwin.units import Unit
 
 Beside = Callable[[str], BinaryIO]
-"""Opens a file of the same folder by its name."""
+"""Opens a file in the same folder by its name."""
 
 _META_TYPES: Final = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -40,13 +40,13 @@ _NRRD_TYPES: Final = {
     "uint64_t": "u8", "float": "f4", "double": "f8",
 }  # fmt: skip
 _FILE_NAME: Final = re.compile(r"[^/\\:\x00-\x1f\x7f]+")
-"""What may stand for a file beside the header: no way to another folder, nothing that no system can open."""
+"""Allowed name of a file beside the header: no path to another folder, nothing that no system can open."""
 _SPACES: Final = {
     "left-posterior-superior": np.eye(3), "lps": np.eye(3), "": np.eye(3),
     "right-anterior-superior": LPS_RAS, "ras": LPS_RAS,
     "left-anterior-superior": np.diag([1.0, -1.0, 1.0]), "las": np.diag([1.0, -1.0, 1.0]),
 }  # fmt: skip
-"""World of an NRRD -> LPS."""
+"""The `space` of an NRRD -> the matrix that turns it into LPS."""
 _MAX_HEADER: Final = 1 << 16
 _PIECE: Final = 1 << 20
 
@@ -63,15 +63,15 @@ class _Layout:
     packing: str
     """raw, zlib or gzip."""
     file: str = ""
-    """Name of the file with the voxels; empty for the same."""
+    """Name of the file that holds the voxels; empty if the header's file does."""
     skip: int = 0
-    """Bytes before the voxels, unpacked; -1 says that they are the last of the file."""
+    """Bytes to skip before the voxels, counted after decompression; -1 if the voxels end the file."""
     lines: int = 0
-    """Lines before the voxels, as they lie in the file."""
+    """Lines to skip before the voxels, counted in the file as stored."""
 
 
 def read_stream(stream: BinaryIO, unit: Unit, shown: str, beside: Beside) -> Volume:
-    """The volume of an open MetaImage or NRRD, as it lies in the file. Raises the `image.*` rejections."""
+    """The volume of an open MetaImage or NRRD, as stored. Raises the `image.*` rejections."""
     try:
         layout = (_nrrd if _starts(stream, b"NRRD") else _meta)(stream, shown)
     except (ValueError, KeyError, OverflowError) as error:
@@ -101,7 +101,7 @@ def _starts(stream: BinaryIO, magic: bytes) -> bool:
 
 
 def _lines(stream: BinaryIO, mark: str, last: str) -> dict[str, str]:
-    """Header fields, their names in small letters, up to the field `last`; to an empty line if that is ""."""
+    """Header fields, names in lower case, up to the field `last`, or to an empty line if `last` is ""."""
     fields: dict[str, str] = {}
     while stream.tell() < _MAX_HEADER and (raw := stream.readline(_MAX_HEADER)):
         name, _, value = raw.decode("latin-1").strip("\r\n").partition(mark)
@@ -124,7 +124,7 @@ def _meta(stream: BinaryIO, shown: str) -> _Layout:
     msb = _true(fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False")))
     axes = _first(fields, ("transformmatrix", "rotation", "orientation"), "1 0 0 0 1 0 0 0 1")
     affine = np.eye(4)
-    # Each three numbers of the matrix are the direction of one axis.
+    # Each triple of numbers in the matrix is the direction of one axis.
     affine[:3, :3] = _numbers(axes, 9).reshape(3, 3).T * _numbers(
         _first(fields, ("elementspacing", "elementsize"), "1 1 1"), 3
     )
@@ -132,7 +132,7 @@ def _meta(stream: BinaryIO, shown: str) -> _Layout:
     file = fields["elementdatafile"]
     packed, local = _true(fields.get("compresseddata", "False")), file.upper() == "LOCAL"
     skip = int(fields.get("headersize", "0"))
-    if local and skip > 0:  # counted from where the file begins
+    if local and skip > 0:  # counted from the start of the file
         skip -= stream.tell()
     if not -1 <= skip <= MAX_VOXEL_BYTES or (packed and skip):
         raise reject("image.unreadable", path=shown, found=f"its HeaderSize is {fields['headersize']}")
@@ -196,11 +196,11 @@ def _voxels(stream: BinaryIO, layout: _Layout, need: int, shown: str) -> bytes:
 
 
 def _unpacked(stream: BinaryIO, packing: str, size: int, shown: str) -> bytearray:
-    """The first `size` bytes, or fewer, of what is packed; its checksum is compared where it has one."""
+    """The first `size` decompressed bytes, or fewer if it ends early; verifies a checksum if there is one."""
     unpack = zlib.decompressobj(zlib.MAX_WBITS | (16 if packing == "gzip" else 0))
     data = bytearray()
     try:
-        # One byte more than is wanted shows what goes on, and lets the end be read where nothing does.
+        # One byte more than needed reveals data that follow, or, where none do, lets the end be read.
         while not unpack.eof and len(data) <= size:
             piece = unpack.unconsumed_tail or stream.read(_PIECE)
             if not piece:

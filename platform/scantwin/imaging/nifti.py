@@ -1,7 +1,7 @@
-"""NIfTI in and out.
+"""Reads and writes NIfTI.
 
-NIfTI keeps arrays as (i, j, k) with an affine to RAS [mm]; a `Volume` is (z, y, x) in LPS. Reading therefore
-transposes the array and turns the first two world axes round. Sizes are checked on the header alone.
+NIfTI stores arrays as (i, j, k) with an affine to RAS [mm]; a `Volume` is (z, y, x) in LPS. Reading therefore
+transposes the array and reverses the first two world axes. Sizes are checked on the header alone.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from scantwin.imaging.world import LPS_RAS, volume_from_affine
 from scantwin.units import Unit
 
 _HEADERS: Final = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-"""By the header's size [bytes]."""
+"""Header class by the header's size [bytes]."""
 _TO_MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 """NIfTI-1 standard, xyzt_units; unknown is taken as mm, as every reader does."""
 _PLAUSIBLE_VOXEL_MM: Final = (0.05, 60.0)
-"""From micro-CT to the slice gap of an old scout: outside, the unit is wrong."""
+"""From micro-CT to the slice gap of an old scout; outside this range the unit is wrong."""
 
 
 _PIECE: Final = 16 << 20
 """Bytes read at a time."""
 _AFTER: Final = 1 << 20
-"""Most bytes that may follow the voxels: a block's padding does; more must not be unpacked."""
+"""Most bytes that may follow the voxels, such as a block's padding; more must not be unpacked."""
 
 _BROKEN_HEADER: Final = (HeaderDataError, ValueError, TypeError, ArithmeticError, KeyError)
 """What nibabel raises on fields that make no sense (LinAlgError is a ValueError)."""
@@ -47,7 +47,7 @@ def is_nifti(path: Path | str) -> bool:
 
 
 def read_nifti(path: Path | str, unit: Unit) -> Volume:
-    """The volume of a .nii or .nii.gz file, as it lies in the file (not made canonical). Values in `unit`."""
+    """The volume of a .nii or .nii.gz file, as stored (not made canonical). Values in `unit`."""
     path = Path(path)
     if not path.is_file():
         raise reject("study.not-found", path=path)
@@ -64,7 +64,7 @@ def read_nifti_stream(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
             return _read(stream, unit, shown)
         unpacked = io.BufferedReader(gzip.GzipFile(fileobj=stream))
         volume = _read(unpacked, unit, shown)
-        # Only at its end does gzip compare its checksum: a turned bit would be read as voxels.
+        # gzip verifies its checksum only at its end: unless that is read, a flipped bit would pass as voxels.
         if len(unpacked.read(_AFTER + 1)) > _AFTER:
             raise reject("nifti.unreadable", path=shown, found="it goes on after its voxels")
         return volume
@@ -109,7 +109,7 @@ def _read(stream: BinaryIO, unit: Unit, shown: str) -> Volume:
     if not 0 <= offset <= MAX_VOXEL_BYTES:
         raise reject("nifti.unreadable", path=shown, found=f"the data begin at byte {offset}")
     # In a single file the voxels follow the header, at byte 352 or 544 at the earliest; some writers leave
-    # the offset at 0. What begins before that ends early, and is refused for it.
+    # the offset at 0. A file whose voxels do begin earlier ends early, and is refused for that.
     stream.seek(max(offset, header.single_vox_offset))
     data = _read_exactly(stream, count * dtype.itemsize, shown)
     stored = np.frombuffer(data, dtype).reshape(shape[::-1])  # (k, j, i): Fortran order of (i, j, k)
@@ -142,7 +142,7 @@ def _shape(header: nib.Nifti1Header, shown: str) -> tuple[int, int, int]:
 def _lps(affine: NDArray[np.float64], header: nib.Nifti1Header, shown: str) -> NDArray[np.float64]:
     """The 4 x 4 affine (i, j, k) -> LPS [mm]."""
     if not header["sform_code"] and not header["qform_code"]:
-        # Method 1 of NIfTI-1: sizes without a place. Which way is front would be a guess.
+        # Method 1 of NIfTI-1: voxel sizes without position or direction. Which way is front would be a guess.
         raise reject("nifti.geometry", path=shown, found="neither sform nor qform says how it lies")
     if not np.isfinite(affine).all():
         raise reject("nifti.geometry", path=shown, found="it holds values that are not numbers")
@@ -154,19 +154,19 @@ def _lps(affine: NDArray[np.float64], header: nib.Nifti1Header, shown: str) -> N
     lps[:3] = LPS_RAS @ affine[:3]
     voxel = np.linalg.norm(lps[:3, :3], axis=0)
     low, high = _PLAUSIBLE_VOXEL_MM
-    # Writers that say metres and write millimetres are known: the unit is used where it makes sense.
+    # Some writers say metres and write millimetres: the unit is used only where it makes sense.
     if scale != 1.0 and ((voxel * scale >= low) & (voxel * scale <= high)).all():
         lps[:3] *= scale
     return lps
 
 
 def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | None) -> NDArray[np.generic]:
-    """Stored values with the header's scale, in native byte order; float32 unless stored as integers."""
+    """Stored values with the header's scale, in native byte order; float32, or unscaled integers."""
     slope, inter = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
     if slope == 1.0 and inter == 0.0 and stored.dtype.kind in "iu":
         return stored.astype(stored.dtype.newbyteorder("="))
     wide: NDArray[np.floating] = stored.astype(np.float64 if stored.dtype.itemsize > 4 else np.float32)
-    # What comes out as no number is refused by who reads on; numpy need not say so on the terminal.
+    # The caller deals with values that are not numbers; numpy need not warn of them on the terminal.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(wide * slope + inter, np.float32)
 
@@ -174,7 +174,7 @@ def _scaled(stored: NDArray[np.generic], slope: float | None, inter: float | Non
 def _read_exactly(stream: BinaryIO, size: int, shown: str) -> bytearray:
     data = bytearray()
     while len(data) < size:
-        # Piece by piece: memory is taken for what is there, not for what a header claims.
+        # Piece by piece, so memory is used for what is there, not for what a header claims.
         piece = stream.read(min(size - len(data), _PIECE))
         if not piece:
             raise reject("nifti.unreadable", path=shown, found=f"it ends {size - len(data)} bytes early")

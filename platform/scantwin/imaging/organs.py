@@ -1,8 +1,8 @@
-"""Organ classes: what a voxel belongs to, in few words that every label map can be told in.
+"""Organ classes: what a voxel belongs to, in a short list that every label map can be mapped to.
 
 A label map lies beside its CT: `organs.nii.gz` of TotalSegmentator or another program (study.json names the
-mapping under "organs", or holds one; else TotalSegmentator's numbers are taken), or `truth/organs.nii.gz`
-of a phantom. What no map labels is told from CT numbers, so that a CT alone has classes too.
+mapping under "organs", or holds one; otherwise TotalSegmentator's numbers are assumed), or
+`truth/organs.nii.gz` of a phantom. What no map labels is classified by CT number, so a CT alone has classes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OrganClass = Literal[
     "lung", "liver", "kidney", "spleen", "pancreas", "heart", "vessel", "brain", "bowel", "fluid", "bone",
     "fat", "gas", "soft-tissue", "tumour",
 ]  # fmt: skip
-"""`fluid` is urine and bile, `gas` what lungs do not hold, `soft-tissue` muscle, glands and all the rest."""
+"""`fluid` is urine and bile, `gas` lies outside the lungs, `soft-tissue` is muscle, glands and the rest."""
 
 ORGAN_CLASSES: Final[tuple[OrganClass, ...]] = get_args(OrganClass)
 ORGAN_LABEL: Final[dict[OrganClass, int]] = {name: k for k, name in enumerate(ORGAN_CLASSES, start=1)}
@@ -42,18 +42,18 @@ PHANTOM_TRUTH: Final = "truth"
 _PACKAGED = files("scantwin.imaging") / "organ_mappings"
 _DEFAULT: Final = "totalsegmentator-total"
 _ITS_OWN: Final = "its own"
-"""Name of a mapping that a study.json holds."""
+"""Name given to a mapping that a study.json holds."""
 
 _GAS_HU: Final = -300.0
-"""Below it there is gas or lung: half way between lung (-760) and fat (-100), a little higher for blur."""
+"""Below this is gas or lung: half way between lung (-760) and fat (-100), a little higher for blur."""
 _FAT_HU: Final = -25.0
 """Between fat (-100) and soft tissue (50): sources.md, 1."""
 _BONE_HU: Final = 160.0
 """Above enhanced blood (150), below most marrow and all cortex (sources.md, 1)."""
 _SMOOTH_MM: Final = 2.0
-"""SD of the smoothing before CT numbers are told apart [mm]: noise of 30 HU must not make fat of muscle."""
+"""SD of the smoothing before thresholds are applied [mm]: noise of 30 HU must not turn muscle into fat."""
 _LUNG_ML: Final = 150.0
-"""A connected part of gas as large as this is a lung: a stomach bubble or a loop of colon is smaller."""
+"""A connected region of gas of at least this size [ml] is lung: a stomach bubble or colon loop is smaller."""
 
 
 class OrganMapping(BaseModel):
@@ -65,16 +65,16 @@ class OrganMapping(BaseModel):
     source: str = ""
     """Whose label numbers these are."""
     classes: dict[Annotated[int, Field(gt=0, le=65535)], OrganClass] = Field(min_length=1)
-    """Label number -> class. Labels that are not named here are taken as unlabelled."""
+    """Label number -> class. Labels not listed here count as unlabelled."""
 
     def told(self) -> str | dict[str, str]:
-        """What tells it from others: its name, or the classes of one that a study.json holds."""
+        """What distinguishes it from others: its name, or its classes if a study.json holds it."""
         if self.name != _ITS_OWN:
             return self.name
         return {str(label): name for label, name in sorted(self.classes.items())}
 
     def of(self, labels: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """The classes (ORGAN_LABEL) of label numbers; 0 where the mapping names none."""
+        """The classes (ORGAN_LABEL) of label numbers; 0 for numbers that the mapping does not list."""
         table = np.zeros(max(self.classes) + 2, np.uint8)
         for label, name in self.classes.items():
             table[label] = ORGAN_LABEL[name]
@@ -85,7 +85,7 @@ class OrganMapping(BaseModel):
 
 @dataclass(frozen=True)
 class OrganFile:
-    """Where a study's organ labels lie; nothing is read before it is asked for."""
+    """Where a study's organ labels lie; nothing is read until `read` is called."""
 
     ref: FileRef
     mapping: OrganMapping
@@ -103,7 +103,7 @@ def organ_mapping_names() -> tuple[str, ...]:
 
 
 def load_organ_mapping(named: object) -> OrganMapping:
-    """A mapping that comes with the package, by name, or {"1": "liver", ..} itself. Raises `InputError`."""
+    """The mapping of that name in the package, or the given {"1": "liver", ..}. Raises `InputError`."""
     if isinstance(named, dict):
         try:
             return OrganMapping.model_validate({"name": _ITS_OWN, "classes": named})
@@ -121,7 +121,7 @@ def load_organ_mapping(named: object) -> OrganMapping:
 def organ_file(refs: Sequence[FileRef], said: dict[str, Any]) -> OrganFile | None:
     """The organ labels among the files of a study; `said` is what its study.json says.
 
-    Raises `study.bad-json` for a mapping that is not known.
+    Raises `study.bad-json` for an unknown mapping.
     """
     for ref in refs:
         if ref.name == ORGAN_FILE:
@@ -138,7 +138,7 @@ def organ_file(refs: Sequence[FileRef], said: dict[str, Any]) -> OrganFile | Non
 def classes_of_ct(
     hu: NDArray[np.float32], body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
-    """What CT numbers [HU] (z, y, x) alone tell: lung, gas, fat, soft tissue or bone; 0 outside the body."""
+    """Classes from CT numbers [HU] (z, y, x) alone: lung, gas, fat, soft tissue, bone; 0 outside the body."""
     smooth = ndimage.gaussian_filter(np.asarray(hu, np.float32), [_SMOOTH_MM / s for s in spacing_mm])
     out = np.full(hu.shape, ORGAN_LABEL["soft-tissue"], np.uint8)
     out[smooth < _FAT_HU] = ORGAN_LABEL["fat"]

@@ -17,9 +17,9 @@ from scantwin.imaging.volume import Volume
 MIN_OVERLAP: Final = 0.25
 """Share of the shorter scan's length that CT and PET must have in common along the patient."""
 _FULL_OVERLAP: Final = 0.95
-"""Above this share of the CT nothing is said."""
+"""A PET that covers at least this share of the CT gives no warning."""
 _EQUAL_MM: Final = 50.0
-"""Lengths that differ by less count as equal [mm]: then kernel, time and number of slices decide."""
+"""Lengths that differ by less [mm] count as equal; kernel, time and number of slices then decide."""
 _SHARP: Final = re.compile(
     r"LUNG|BONE|EDGE|SHARP|DETAIL|\b[BHUI][RV]?[56789]\d|FC[58]\d|\bY[CD]|\bE\b", re.IGNORECASE
 )
@@ -28,7 +28,7 @@ _SHARP: Final = re.compile(
 
 @dataclass(frozen=True)
 class Choice:
-    """The series of one modality, the best first."""
+    """The series of one modality, best first."""
 
     series: tuple[Series, ...]
     reason: str
@@ -36,7 +36,7 @@ class Choice:
 
 
 def choose_pet(series: list[Series]) -> Choice:
-    """PET series, the best first: measured, attenuation-corrected, not dynamic, covering most."""
+    """PET series, best first: measured, attenuation-corrected, not dynamic, covering most."""
 
     def worth(s: Series) -> dict[str, float]:
         return {
@@ -53,7 +53,7 @@ def choose_pet(series: list[Series]) -> Choice:
 
 
 def choose_ct(series: list[Series], pet: Series | None) -> Choice:
-    """CT series, the best first. For a PET: of its frame of reference, covering it most, nearest in time."""
+    """CT series, best first. For a PET: in its frame of reference, covering most of it, nearest in time."""
 
     def worth(s: Series) -> dict[str, float]:
         covered, apart = s.high - s.low, 0.0
@@ -75,7 +75,7 @@ def choose_ct(series: list[Series], pet: Series | None) -> Choice:
 
 
 def _ordered(found: list[Series], worth: Callable[[Series], dict[str, float]]) -> Choice:
-    """By what `worth` says, in its order; of equals the one whose UID comes first: a choice repeats."""
+    """The series sorted by the criteria of `worth`; the lowest UID breaks ties, so a choice is repeatable."""
     found = sorted(found, key=lambda s: s.uid)
     found.sort(key=lambda s: tuple(worth(s).values()), reverse=True)
     reason = ""
@@ -86,7 +86,7 @@ def _ordered(found: list[Series], worth: Callable[[Series], dict[str, float]]) -
 
 
 def check_pair(ct: Volume, pet: Volume) -> list[str]:
-    """Warnings about the overlap of CT and PET; the rejection `pair.far-apart` if they hardly have any."""
+    """Warnings about the overlap of CT and PET. Raises `pair.far-apart` if they hardly overlap."""
     (ct_low, ct_high), (pet_low, pet_high) = ct.bounds, pet.bounds
     common = np.minimum(ct_high, pet_high) - np.maximum(ct_low, pet_low)
     shorter = np.minimum(ct_high - ct_low, pet_high - pet_low)
@@ -99,7 +99,7 @@ def check_pair(ct: Volume, pet: Volume) -> list[str]:
 
 
 def check_series(ct: Series, pet: Series) -> list[str]:
-    """Warnings about the identities of CT and PET; the rejection `pair.other-patient`."""
+    """Warnings about the identities of CT and PET. Raises `pair.other-patient`."""
     if ct.patient and pet.patient and ct.patient != pet.patient:
         raise reject("pair.other-patient")
     notes = []

@@ -1,8 +1,8 @@
 """`PetHeader`: what one PET instance says about itself, as plain numbers and texts.
 
 It comes from a DICOM dataset (`header_of`) or from a header dump, a JSON list with one object of DICOM
-keywords per instance (`headers_of_dump`). Reading never fails: a number that is missing is None, one that
-cannot be read is NaN, and the rules of `suv` decide which of them matter.
+keywords per instance (`headers_of_dump`). Reading never fails: a missing number is None, an unreadable one is
+NaN, and the rules of `suv` decide which of them matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNREADABLE: Final = "(unreadable)"
 
 @dataclass(frozen=True)
 class PetHeader:
-    """One PET instance. Numbers: None is missing, NaN is there but not a finite number."""
+    """One PET instance. A number is None if it is missing, NaN if it is present but not finite."""
 
     modality: str = "PT"
     series_uid: str = ""
@@ -48,7 +48,7 @@ class PetHeader:
     sex: str = ""
     """PatientSex (0010,0040), upper case."""
     dose: float | None = None
-    """RadionuclideTotalDose (0018,1074) [Bq], as it stands."""
+    """RadionuclideTotalDose (0018,1074) [Bq], as stored."""
     administrations: int = 1
     """Number of items of the radiopharmaceutical sequence (0054,0016)."""
     half_life: float | None = None
@@ -121,7 +121,7 @@ def number(value: object) -> float | None:
 def text(value: object) -> str:
     """A DICOM text without its padding; several values are joined by a backslash.
 
-    Half of a character (a lone surrogate, which JSON can hold) becomes a question mark: nothing can write it.
+    A lone surrogate (half a character, which JSON can hold) becomes a question mark: nothing can write it.
     """
     if value is None:
         return ""
@@ -133,7 +133,7 @@ def text(value: object) -> str:
 
 
 def header_of(dataset: Dataset) -> PetHeader:
-    """The header of a PET instance. Never fails on what the file says."""
+    """The header of a PET instance. Never fails, whatever the file says."""
     get = _reader(dataset)
     items = get("RadiopharmaceuticalInformationSequence") or []
     drug = _first_item(items)
@@ -145,7 +145,7 @@ def header_of(dataset: Dataset) -> PetHeader:
         get,
         drug,
         administrations=len(items) if _is_sequence(items) else 1,
-        # Some Discovery ST exports have lost the manufacturer; the private block tells it.
+        # Some Discovery ST exports have lost the manufacturer; the private block reveals it.
         manufacturer=text(get("Manufacturer")) or ("GE MEDICAL SYSTEMS" if ge else ""),
         nuclide=f"{text(code('CodeValue'))} {text(code('CodeMeaning'))}".strip(),
         tracer=text(drug("Radiopharmaceutical")) or text(name("CodeMeaning")),
@@ -158,9 +158,9 @@ def header_of(dataset: Dataset) -> PetHeader:
 
 
 def headers_of_dump(entries: Iterable[object]) -> list[PetHeader]:
-    """The headers of a dump: one object of DICOM keywords per instance, the drug's beside the others.
+    """The headers of a dump: one object of DICOM keywords per instance, the drug's nested or among them.
 
-    Private fields have names of their own: `PhilipsPETPrivateGroup` {`SUVScaleFactor`,
+    Private fields have their own names: `PhilipsPETPrivateGroup` {`SUVScaleFactor`,
     `ActivityConcentrationScaleFactor`}, `GEPrivatePostInjectionDateTime` (0009,xx0D, under the name that the
     survey's dumps use) and `SiemensDecayCorrectionDateTime` (0071,xx22). Raises ValueError if an entry is not
     an object.
@@ -238,7 +238,7 @@ def _reader(dataset: Dataset) -> Any:
 
 
 def _first_item(sequence: object) -> Any:
-    """A reader of the first item of a sequence; of nothing if there is none."""
+    """A reader of a sequence's first item, or of nothing if there is none."""
     return _reader(sequence[0]) if _is_sequence(sequence) else {}.get  # type: ignore[index]
 
 

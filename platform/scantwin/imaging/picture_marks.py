@@ -18,7 +18,7 @@ Palette = Literal["inverse-grey", "hot", "spread"]
 _POINTS: Final[dict[Palette, list[tuple[int, int, int]]]] = {
     "inverse-grey": [(255, 255, 255), (0, 0, 0)],
     "hot": [(0, 0, 0), (170, 0, 0), (255, 85, 0), (255, 200, 0), (255, 255, 255)],
-    # The look of matplotlib's `magma` in five points: light rises evenly, also for the colour-blind.
+    # matplotlib's `magma` in five points: lightness rises evenly, also for the colour-blind.
     "spread": [(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)],
 }
 _DARK: Final = (16, 16, 16)
@@ -26,7 +26,7 @@ _LIGHT: Final = (235, 235, 235)
 _WARNING: Final = (255, 70, 50)
 _GAP: Final = 8
 _LEAST_NOTICE: Final = 9.0
-"""Smallest letters of the notice [pixels]: what is smaller cannot be read."""
+"""Smallest font size of the notice [pixels]: anything smaller cannot be read."""
 
 
 def colours(palette: Palette) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def write(
     colour: tuple[int, int, int] = _LIGHT,
     rim: bool = True,
 ) -> None:
-    """Writes `text` at (x, y) [pixels] ; the dark rim lets it be read on any ground."""
+    """Writes `text` at (x, y) [pixels]; the dark rim keeps it legible on any background."""
     draw = ImageDraw.Draw(image)
     draw.text(
         at,
@@ -67,7 +67,7 @@ def fitted_size(text: str, width: int, *, largest: float = 18, smallest: float =
 
 
 def mark_sides(image: Image.Image, left: str, right: str) -> None:
-    """Writes what is on the left and on the right of the picture: R and L, or A and P."""
+    """Marks what lies on the left and on the right of the picture: R and L, or A and P."""
     size = float(np.clip(image.height / 24, 11, 22))
     y = image.height * 0.04
     for text, x, anchor in ((left, 6.0, "la"), (right, image.width - 6.0, "ra")):
@@ -77,7 +77,7 @@ def mark_sides(image: Image.Image, left: str, right: str) -> None:
 
 
 def with_notice(image: Image.Image) -> Image.Image:
-    """A picture with the notice of synthetic images below it: nothing of the picture is covered."""
+    """The picture with the notice of synthetic images below it, so that nothing is covered."""
     band = notice_band(image.width)
     both = Image.new("RGB", (band.width, image.height + band.height), _DARK)
     both.paste(image, ((band.width - image.width) // 2, 0))
@@ -88,7 +88,7 @@ def with_notice(image: Image.Image) -> Image.Image:
 def notice_band(width: int) -> Image.Image:
     """The notice of synthetic images on a dark band, `width` [pixels] wide, or as wide as its longest word.
 
-    It is all there at any width: where one line would be too small to read, it takes several.
+    It is complete at any width: where one line would be too small to read, it takes several.
     """
     words = NOTICE.split()
     font = ImageFont.load_default(size=_LEAST_NOTICE)
@@ -109,11 +109,11 @@ def notice_band(width: int) -> Image.Image:
 
 
 def scale_bar(height: int, top: float, palette: Palette, label: str) -> Image.Image:
-    """A bar of the palette from 0 (below) to `top` (above) with its numbers and the `label`."""
+    """A colour bar of the palette, from 0 at the bottom up to `top`, with its numbers and the `label`."""
     text = max(11.0, min(15.0, height / 30))
     image = Image.new("RGB", (round(14 + 6 + 2.6 * text), height), _DARK)
     head = round(2.2 * text)
-    foot = max(head, round(height - text))  # of a flat picture the bar reaches beyond, unseen
+    foot = max(head, round(height - text))  # for a flat picture the bar runs past the edge, unseen
     ramp = colours(palette)[np.linspace(255, 0, max(foot - head, 1)).astype(int)]
     image.paste(Image.fromarray(np.repeat(ramp[:, None], 14, axis=1)), (0, head))
     draw = ImageDraw.Draw(image)
@@ -140,7 +140,7 @@ def panel(
     names: Sequence[str] = (),
     title: str = "",
 ) -> Image.Image:
-    """Pictures in rows on dark ground, with a title, column headings and row names where given."""
+    """Pictures in rows on a dark background, with a title, column headings and row names if given."""
     text = 15
     side = max((int(ImageFont.load_default(size=text).getlength(n)) + 2 * _GAP for n in names), default=0)
     count = max(len(row) for row in rows)

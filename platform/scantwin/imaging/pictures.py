@@ -1,7 +1,7 @@
 """Pictures of CT and PET for people: slices, fused slices, projections. PIL and numpy only.
 
-As radiology hangs them: the patient's right on the left of the picture, head up, front up in axial slices,
-front on the left in sagittal ones; square pixels whatever the voxels are.
+They follow radiological convention: the patient's right is on the left of the picture, the head is up, the
+front is up in axial slices and on the left in sagittal ones. Pixels are square, whatever the voxels are.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _SIDES: Final[dict[str, tuple[str, str]]] = {
     "lateral": ("A", "P"),
 }
 _UNKNOWN: Final = (110, 110, 110)
-"""Grey of a standard deviation that nobody knows: in no palette's scale of it."""
+"""Grey for an unknown standard deviation; the palette for standard deviations does not contain it."""
 
 _DISTRICT_COLOURS: Final = np.array(
     [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66)], np.uint8
 )
-"""Okabe and Ito's colours, told apart by the colour-blind: head, trunk, arms, legs, whole body."""
+"""Okabe and Ito's colours, distinct also for the colour-blind: head, trunk, arms, legs, whole body."""
 
 
 def slice_frame(volume: Volume, plane: Plane = "coronal", at_mm: float | None = None) -> Volume:
-    """A grid of one slice with square pixels over the field of view of `volume`, on which others are shown.
+    """A one-slice grid with square pixels over the field of view of `volume`, on which volumes are shown.
 
     `at_mm` is the world coordinate across the slice (z axial, y coronal, x sagittal), the middle by default.
     """
@@ -80,7 +80,7 @@ def ct_slice_image(
     frame: Volume | None = None,
     outlined: Volume | None = None,
 ) -> Image.Image:
-    """A CT [HU] slice in grey; `frame` gives place and extent where several are to match."""
+    """A CT [HU] slice in grey; `frame` sets position and extent where several pictures must match."""
     frame = frame or slice_frame(ct, plane, at_mm)
     return _marked(_outlined(_grey(ct, frame, window), outlined, frame), _plane_of(frame))
 
@@ -95,8 +95,8 @@ def pet_slice_image(
     frame: Volume | None = None,
     synthetic: bool = True,
 ) -> Image.Image:
-    """A PET [SUV] slice from 0 to `top`; with the palette `spread`, a picture of its standard deviation, grey
-    where that is not known (not-a-number)."""
+    """A PET [SUV] slice from 0 to `top`; with the palette `spread`, a slice of its standard deviation, grey
+    where that is unknown (NaN)."""
     frame = frame or slice_frame(pet, plane, at_mm)
     rgb = _coloured(_on(pet, frame, 0.0), top, palette)
     if palette == "spread":
@@ -117,10 +117,10 @@ def fused_image(
     lesions: Volume | None = None,
     synthetic: bool = True,
 ) -> Image.Image:
-    """PET [SUV] in colour over CT [HU] in grey: what takes up nothing stays grey. Lesions are outlined."""
+    """PET [SUV] in colour over CT [HU] in grey; what has no uptake stays grey. Lesions are outlined."""
     frame = frame or slice_frame(ct, plane, at_mm)
     suv = _on(pet, frame, 0.0)
-    # From 40 % of the scale on the colour covers the CT; background uptake (muscle, fat) barely tints it.
+    # From 40 % of the scale upwards, colour covers the CT; background uptake (muscle, fat) barely tints it.
     weight = (0.85 * np.clip(suv / (0.4 * top), 0.0, 1.0))[..., None]
     rgb = (1 - weight) * _grey(ct, frame, window) + weight * _coloured(suv, top, "hot")
     return _marked(_outlined(rgb, lesions, frame), _plane_of(frame), synthetic)
@@ -161,7 +161,7 @@ def mip_image(
 
 
 def best_coronal_mm(ct: Volume, lesions: Volume | None = None) -> float:
-    """World y [mm] of the coronal slice to show: through most lesion voxels, or the middle of the body."""
+    """World y [mm] of the coronal slice to show: that with most lesion voxels, or the middle of the body."""
     if lesions is not None and np.asarray(lesions.array).any():
         upright = lesions.canonical()
         index = int(np.argmax((np.asarray(upright.array) > 0).sum(axis=(0, 2))))
@@ -183,7 +183,7 @@ def study_pictures(
     synthetic: bool = True,
     title: str = "",
 ) -> list[Path]:
-    """Writes the pictures of one study: CT | PET | fused, the projections, and the uncertainty with `std`."""
+    """Writes the pictures of one study: CT | PET | fused, projections and, with `std`, the uncertainty."""
     frame = slice_frame(ct, "coronal", best_coronal_mm(ct, lesions))
     seen = pet_slice_image(pet, frame=frame, synthetic=synthetic)
     fused = fused_image(ct, pet, frame=frame, lesions=lesions, synthetic=synthetic)
@@ -221,7 +221,7 @@ def study_pictures(
 
 
 def save_png(image: Image.Image, path: Path) -> Path:
-    """Writes a picture as a PNG file, whole."""
+    """Writes a picture as a PNG file, whole or not at all."""
     with whole_file(path) as aside:
         image.save(aside, format="PNG")
     return path
@@ -255,7 +255,7 @@ def _grey(ct: Volume, frame: Volume, window: tuple[float, float]) -> NDArray[np.
 
 
 def _outlined(rgb: NDArray[np.float32], mask: Volume | None, frame: Volume) -> NDArray[np.float32]:
-    """A picture (row, column, RGB) with a line around what `mask` marks."""
+    """The picture (row, column, RGB) with a line around what `mask` marks."""
     if mask is not None:
         inside = _on(mask, frame, 0.0, "nearest") > 0.5
         rgb[ndimage.binary_dilation(inside) & ~inside] = (0, 255, 255)

@@ -1,7 +1,7 @@
-"""Finding studies below a path and reading them: NIfTI folders, DICOM in any form, zips of either.
+"""Finds studies below a path and reads them: NIfTI folders, DICOM in any form, zips of either.
 
-`find_studies` looks at names and headers only. `read_study` gives a canonical `Study` or raises a `Rejection`
-with a code of the catalogue, never anything else.
+`find_studies` looks at names and headers only. `read_study` returns a canonical `Study` or raises a
+`Rejection` with a code of the catalogue, never anything else.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ zip that cannot be opened or holds another."""
 
 @dataclass(frozen=True)
 class StudySource:
-    """Where one study lies. Holds names only; nothing of the images."""
+    """Where one study lies. Holds only names, no image data."""
 
     path: Path
     """The folder, zip or file that it was found in. May identify a patient: it stays on this machine."""
     kind: Kind
     key: str
-    """The same when the study is found again: StudyInstanceUID or relative path. Identifies: local only."""
+    """The same each time the study is found: StudyInstanceUID or relative path. Identifying: local only."""
     files: tuple[FileRef, ...] = ()
     """Every file that belongs to it."""
     patient: str = ""
-    """Whose it is, the same for all studies of one patient; empty if not known. Identifies: local only."""
+    """Whose study it is, the same for all of a patient's studies; "" if unknown. Identifying: local only."""
     place: str = ""
-    """The folder inside a zip that a study of image files lies in."""
+    """The folder inside a zip in which a study of image files lies."""
     pet_alone: bool = False
-    """A PET without a CT, to be read as one; without it such a study is refused."""
+    """Whether this is a PET without a CT, to be read as such; otherwise a study without a CT is refused."""
 
     def fingerprint(self) -> str:
-        """Changes when a file of the study is added, taken away or written again.
+        """A digest that changes when a file of the study is added, removed or rewritten.
 
-        Another one for a PET alone: a site that refused it before it knew of them reads it again.
+        It differs for a PET alone, so that a site that refused it before it knew of them reads it again.
         """
         digest = hashlib.sha256(b"pet alone" if self.pet_alone else b"")
         for ref in sorted(self.files):
@@ -83,8 +83,8 @@ def find_studies(
 ) -> list[StudySource]:
     """All studies in a folder, a zip, a DICOMDIR or a single image file, in a stable order.
 
-    `index` reads the index entries of many files; give one that does it in parallel for large folders.
-    With `pets_alone` PETs without a CT, which only unpaired training can use, are studies too.
+    `index` reads the index entries of many files; for large folders, pass one that does so in parallel.
+    With `pets_alone`, PETs without a CT, which only unpaired training can use, count as studies too.
     Raises the rejections `study.not-found`, `study.empty-folder` and `study.only-links`.
     """
     path = Path(path)
@@ -114,7 +114,7 @@ def find_studies(
         alone = pets_alone and "PT" in kinds and "CT" not in kinds
         found.append(StudySource(place, "dicom", key, wanted, patient, pet_alone=alone))
     if pets_alone:
-        # A PET among the files of a study, or above its series, is that study's, converted.
+        # A PET among the files of a study, or above its series, is that study's own PET, converted.
         known = {ref.folder for source in found for ref in source.files} | {str(s.path) for s in found}
         found += _file_studies([ref for ref in others if ref.folder not in known], root, pets_alone=True)
     if not found:
@@ -125,9 +125,9 @@ def find_studies(
 def read_study(source: StudySource, *, need_pet: bool = False, with_pet: bool = True) -> Study:
     """The study, canonical: CT [HU], PET [g/ml] if there is one, lesions. Raises `Rejection`.
 
-    A PET that is there but cannot become SUV refuses the study, since its reason is what the site must know;
-    `read_ct` takes the CT alone. With `need_pet` a study without PET is refused too. Without `with_pet` the
-    PET is not looked at, for who makes CTs of CTs and labels.
+    A study whose PET cannot become SUV is refused, since the site must know the reason; `read_ct` takes the
+    CT alone. With `need_pet`, a study without a PET is refused too. Without `with_pet`, the PET is ignored,
+    for callers that make CTs from CTs and labels.
     """
     with _only_rejections(source.path):
         if source.kind == "archive":
@@ -156,10 +156,10 @@ def read_ct(path: Path | str) -> Volume:
 
 
 def read_ct_and_header(path: Path | str) -> tuple[Volume, Dataset | None]:
-    """The same, and the header of one of its slices; None where it is no DICOM.
+    """The same CT and the header of one of its slices, None if it is not DICOM.
 
-    What is made from the CT joins the patient's study by this header, so it must be of the very series that
-    was read: another one may have another frame of reference.
+    What is made from the CT joins the patient's study through this header, which must therefore come from the
+    very series that was read: another series may have another frame of reference.
     """
     path = Path(path)
     sources = find_studies(path)
@@ -175,7 +175,7 @@ def read_ct_and_header(path: Path | str) -> tuple[Volume, Dataset | None]:
 
 
 def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
-    """All files with those inside zips, and the zips that cannot be opened or hold zips themselves."""
+    """All files, including those inside zips, and the zips that cannot be opened or hold zips themselves."""
     refs: list[FileRef] = []
     closed: list[Path] = []
     for ref in files_under(root):
@@ -194,7 +194,7 @@ def _expanded(root: Path) -> tuple[list[FileRef], list[Path]]:
 
 
 def _file_studies(refs: list[FileRef], root: Path, *, pets_alone: bool = False) -> list[StudySource]:
-    """Folders in the layout of FDG-PET-CT-Lesions, on disk or in a zip; or those of a PET without a CT."""
+    """Studies in the layout of FDG-PET-CT-Lesions, on disk or in a zip; or else those of a PET alone."""
     folders: dict[str, list[FileRef]] = defaultdict(list)
     for ref in refs:
         folders[ref.folder].append(ref)
@@ -222,14 +222,14 @@ def _organ_files(refs: Sequence[FileRef], folder: str) -> tuple[FileRef, ...]:
 
 
 def _patient(files: Sequence[FileRef], path: Path, place: str) -> str:
-    """Whom study.json names as `patient`; FDG-PET-CT-Lesions keeps a patient's studies in PETCT_<hash>.
+    """The `patient` of study.json, or the folder PETCT_<hash> of one patient's studies (FDG-PET-CT-Lesions).
 
-    Other folders are a patient each.
+    Every other folder counts as a patient of its own.
     """
     try:
         said = description(files).get("patient")
     except Rejection:
-        said = None  # reading the study says what is wrong with the file
+        said = None  # reading the study will say what is wrong with the file
     if isinstance(said, str) and said:
         return said
     parts = (*path.parts, *PurePosixPath(place).parts)
@@ -254,10 +254,10 @@ def _common(group: list[IndexEntry], root: Path) -> Path:
 def _descriptions(
     groups: dict[str, list[IndexEntry]], refs: list[FileRef], elsewhere: list[Path]
 ) -> dict[str, tuple[FileRef, ...]]:
-    """The study.json among `refs` of each group, in the folder that holds all of the group's files.
+    """Each group's study.json among `refs`: the one in the folder that holds all of the group's files.
 
-    Or else in the folder above (`p1/study.json` of `p1/DICOM/*`), if neither another group nor one of the
-    folders `elsewhere` lies below that, which it could speak of as well.
+    Otherwise the one in the folder above (`p1/study.json` for `p1/DICOM/*`), unless another group or one of
+    the folders `elsewhere` also lies below that folder: it could then describe either.
     """
     homes = {
         key: Path(os.path.commonpath({_folder(entry.ref) for entry in group}))
@@ -274,7 +274,7 @@ def _descriptions(
 
 
 def _folder(ref: FileRef) -> Path:
-    """The folder that a file lies in; a zip is a folder, too."""
+    """The folder that a file lies in; a zip counts as a folder."""
     return ref.path / PurePosixPath(ref.member).parent if ref.member else ref.path.parent
 
 
@@ -283,7 +283,7 @@ def _name(key: str) -> str:
 
 
 class _only_rejections:  # noqa: N801 - reads as a statement
-    """Whatever a parser raises on damaged data becomes a rejection: a study is read or it is refused."""
+    """Turns whatever a parser raises on damaged data into a rejection: a study is either read or refused."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -292,6 +292,6 @@ class _only_rejections:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if os.environ.get("SCANTWIN_DEBUG"):
-            return  # a bug of ours would hide behind the word "damaged"
+            return  # otherwise a bug of ours would hide behind the word "damaged"
         if isinstance(error, BROKEN) and not isinstance(error, InputError):
             raise reject("study.unreadable", path=self.path, found=in_short(error)) from error

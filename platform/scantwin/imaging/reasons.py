@@ -1,8 +1,8 @@
-"""The one catalogue of reasons why a study or a series is refused or taken with a warning.
+"""The one catalogue of reasons why a study or a series is refused or accepted with a warning.
 
 A reason has a stable code (`<area>.<what>`), a sentence that says what is wrong and where, and a hint that
 says what to do. To add one, append a line to `_CATALOGUE`; `docs/imaging.md` must list every code (a test
-looks). Names in braces are filled by the caller: `reject("study.no-ct", path=folder)`. A name that the caller
+checks). The caller fills in the names in braces: `reject("study.no-ct", path=folder)`. A name that the caller
 does not give reads as "(unknown)", so that a refusal never fails on its own sentence.
 """
 
@@ -24,7 +24,7 @@ class Reason:
     code: str
     """Stable name for machines, `<area>.<what>`."""
     sentence: str
-    """What is wrong and where, for a person; `{names}` are filled by the caller."""
+    """What is wrong and where, for a person; the caller fills in the `{names}`."""
     hint: str
     """What to do about it."""
     severity: Severity
@@ -339,24 +339,24 @@ class _Known(dict[str, object]):
 
 
 def reject(code: str, **where: object) -> Rejection:
-    """The refusal to raise for a reason of the catalogue; `where` fills its sentence."""
+    """The refusal to raise for a reason of the catalogue; `where` fills in its sentence."""
     reason = REASONS[code]
     return Rejection(reason.sentence.format_map(_Known(where)), hint=reason.hint, code=code)
 
 
 def warn(code: str, **where: object) -> str:
-    """A warning of the catalogue as one line, `code: sentence`; `code_of` gives the code back."""
+    """A warning of the catalogue as one line, `code: sentence`; `code_of` returns the code."""
     return f"{code}: {REASONS[code].sentence.format_map(_Known(where))}"
 
 
 def code_of(warning: str) -> str:
-    """The code that a line of `warn` begins with, or "" if it is not one."""
+    """The code that a line made by `warn` begins with, or "" if it is no such line."""
     code = warning.partition(":")[0]
     return code if code in REASONS else ""
 
 
 def reasons_table() -> str:
-    """The catalogue as a Markdown table; the page `docs/imaging.md` carries it."""
+    """The catalogue as a Markdown table, which the page `docs/imaging.md` contains."""
     lines = ["| code | what happens | what it says | what to do |", "| --- | --- | --- | --- |"]
     lines += [f"| `{r.code}` | {r.severity} | {r.sentence} | {r.hint or '-'} |" for r in REASONS.values()]
     return "\n".join(lines)

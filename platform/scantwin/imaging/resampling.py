@@ -12,21 +12,21 @@ from scantwin.imaging.limits import check_bytes
 from scantwin.imaging.volume import CANONICAL, Volume
 
 Interpolation = Literal["linear", "nearest", "area"]
-"""`area` blurs before it takes fewer voxels, so that means are kept and noise does not alias."""
+"""`area` blurs before downsampling, so that means are preserved and noise does not alias."""
 
 _ITK = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "area": sitk.sitkLinear}
 
 
 _RECURSIVE_MIN = 4
-"""Voxels along an axis that ITK's recursive Gaussian needs at least."""
+"""Fewest voxels along an axis that ITK's recursive Gaussian accepts."""
 
 
 def resample_like(
     volume: Volume, reference: Volume, *, how: Interpolation = "linear", outside: float | None = 0.0
 ) -> Volume:
-    """`volume` on the voxels of `reference`; where it has none, `outside` (in its unit).
+    """`volume` on the voxels of `reference`; beyond its own field of view, `outside` (in its unit).
 
-    None for `outside` repeats what is at its edge.
+    If `outside` is None, the values at its edge are repeated there.
     """
     if volume.same_grid(reference):
         return volume
@@ -67,7 +67,7 @@ def to_spacing(
     volume: Volume, spacing: tuple[float, float, float], *, how: Interpolation = "area", outside: float = 0.0
 ) -> Volume:
     """`volume` on a canonical grid of `spacing` (z, y, x) [mm]. Raises `dicom.too-large`."""
-    # The box around an oblique image of unlike voxels can be thousands of times as large as the image.
+    # The box around an oblique image of anisotropic voxels can be thousands of times as large as the image.
     low, high = volume.bounds
     voxels = float(((high - low)[::-1] / np.asarray(spacing)).prod())
     size = volume.array.dtype.itemsize if how == "nearest" else 4  # linear gives float32

@@ -1,8 +1,8 @@
-"""What may be kept and shown of a refusal: sentences of the catalogue of reasons, without texts of a file.
+"""What may be kept and shown of a refusal: sentences of the catalogue of reasons, without text from a file.
 
-A sentence may quote a header field, and a header field may hold anything: a name, a number of the hospital,
-a date. So a sentence is taken apart along its template, and each quoted part is kept only if it is a plain
-number with a unit.
+A sentence may quote a header field, and a header field may hold anything: a name, a hospital number, a date.
+A sentence is therefore split along its template, and each quoted part is kept only if it is a plain number,
+with or without a unit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLAIN: Final = re.compile(
 
 
 def said_safely(code: str, sentence: str) -> str:
-    """The sentence of a reason with every quoted part that is not a plain number left out."""
+    """The sentence of a reason, without the quoted parts that are not plain numbers."""
     reason = REASONS.get(code)
     if reason is None:
         return "The study could not be read."
@@ -41,7 +41,7 @@ def said_safely(code: str, sentence: str) -> str:
 
 @cache
 def _pattern(code: str) -> re.Pattern[str]:
-    """A pattern of the reason's sentence; paths are matched but not captured."""
+    """A pattern that matches the reason's sentence; paths are matched but not captured."""
     pieces = re.split(r"\{(\w+)\}", REASONS[code].sentence)
     pattern = ""
     for i, piece in enumerate(pieces):

@@ -22,7 +22,7 @@ Condition = Literal["negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma"
 """Oncological condition; the first four are those of FDG-PET-CT-Lesions."""
 
 District = Literal["head", "trunk", "arms", "legs", "whole-body"]
-"""A part of the body with a model of its own; `whole-body` is for what cannot be told."""
+"""A part of the body with a model of its own; `whole-body` is for what cannot be assigned to another."""
 
 DISTRICTS: Final[tuple[District, ...]] = ("head", "trunk", "arms", "legs", "whole-body")
 DISTRICT_LABEL: Final[dict[District, int]] = {"head": 1, "trunk": 2, "arms": 3, "legs": 4, "whole-body": 5}
@@ -31,7 +31,7 @@ DISTRICT_LABEL: Final[dict[District, int]] = {"head": 1, "trunk": 2, "arms": 3, 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One patient's scans. `name` is a pseudonym; nothing here but `origin` identifies the patient."""
+    """One patient's images. `name` is a pseudonym; nothing here but `origin` identifies the patient."""
 
     name: str
     ct: Volume
@@ -42,20 +42,20 @@ class Study:
     """Lesion labels (0 none, 1.. lesions), canonical, on any grid."""
     condition: Condition = "unknown"
     districts: Volume | None = None
-    """District labels given with the study (DISTRICT_LABEL), if any; otherwise they are split from the CT."""
+    """District labels given with the study (DISTRICT_LABEL), if any; otherwise they are found from the CT."""
     warnings: tuple[str, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
     """How it was read: vendor, model, SUV rule, format. No identifiers."""
     organs: OrganFile | None = None
-    """Where its organ labels lie, if there are any; they are read when they are asked for."""
+    """Where its organ labels lie, if there are any; they are read on demand."""
     has_ct: bool = True
-    """False for a PET alone, which only unpaired training can use: `ct` is `air_over` it."""
+    """False for a PET alone, which only unpaired training can use; its `ct` is `air_over` the PET."""
     origin: PetOrigin | None = field(default=None, repr=False)
-    """Of a DICOM PET. Only the day of a QC object is ever told to others."""
+    """The origin of a DICOM PET. Only the day of a QC object is ever passed on to others."""
 
     @cached_property
     def body(self) -> NDArray[np.bool_]:
-        """The patient (z, y, x) on the CT's own voxels; found once, whatever the study is prepared for."""
+        """The body mask (z, y, x) on the CT's own voxels; found once, whatever the study is prepared for."""
         return body_mask(self.ct)
 
     def ct_on(self, grid: Volume) -> Volume:
@@ -72,5 +72,5 @@ class Study:
 
 
 def air_over(pet: Volume) -> Volume:
-    """What stands in the place of the CT [HU] of a PET alone."""
+    """Air [HU] on the PET's voxels, in place of the CT that a PET alone lacks."""
     return pet.with_array(np.full(pet.shape, AIR_HU, np.float32), "HU")

@@ -36,13 +36,13 @@ _VENDORS: Final = (
     "MEDISO",
     "HITACHI",
 )
-"""Only names of this list leave the header: a free text could hold a patient's name."""
+"""Only names from this list leave the header: free text could hold a patient's name."""
 
 
 def read_dicom_study(
     path: Path, refs: Sequence[FileRef], name: str, *, pet_alone: bool = False, with_pet: bool = True
 ) -> Study:
-    """The study in these files; its PET only `with_pet`, its CT not `pet_alone`. Raises `Rejection`."""
+    """The study in these files: its PET if `with_pet`, possibly no CT if `pet_alone`. Raises `Rejection`."""
     said = description(refs)
     series, drawn, notes = _look(path, refs)
     pets = choose_pet(series if with_pet else [])
@@ -81,12 +81,12 @@ def read_dicom_study(
 
 
 def _is_alone(series: list[Series], pet_header: Dataset | None) -> bool:
-    """Whether there is a PET, and no CT at all, not even a scout."""
+    """Whether there is a PET but no CT at all, not even a scout."""
     return pet_header is not None and all(one.modality != "CT" for one in series)
 
 
 def _frames_of_reference(*series: Series | None) -> frozenset[str]:
-    """Those that the images of a study lie in; none if one of them does not name its own."""
+    """The frames of reference of a study's images; none if one of the images does not name its own."""
     named = frozenset(one.frame_of_reference for one in series if one is not None)
     return frozenset() if "" in named else named
 
@@ -99,7 +99,7 @@ def read_dicom_ct(path: Path, refs: Sequence[FileRef]) -> tuple[Volume, Dataset]
 
 
 def vendor(header: Dataset) -> str:
-    """The maker's name if it is a known one, else `other`."""
+    """The manufacturer's name if it is a known one, else `other`."""
     try:
         said = str(header.get("Manufacturer") or "").upper()
     except BROKEN:
@@ -108,7 +108,7 @@ def vendor(header: Dataset) -> str:
 
 
 def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileRef], list[str]]:
-    """The measured CT and PET series, the files with drawn lesions, and what was left out."""
+    """The measured CT and PET series, the files with drawn lesions, and warnings about what was left out."""
     files = [ref for ref in refs if ref.name != DESCRIPTION]
     stored, drawn, damaged = list_series(files)
     if damaged and damaged == len(files):
@@ -121,7 +121,7 @@ def _look(path: Path, refs: Sequence[FileRef]) -> tuple[list[Series], list[FileR
 
 
 def _is_synthetic(series: Series) -> bool:
-    """Whether it is a PET that a model made: none may learn from it, nor be measured by it."""
+    """Whether it is a PET that a model made: nothing may learn from it or be measured by it."""
     return series.modality == "PT" and any(is_made(frame.header) for frame in series.frames)
 
 
@@ -140,9 +140,9 @@ def _read_ct(path: Path, series: list[Series], cts: Sequence[Series]) -> tuple[V
 
 
 def _check_slices(series: list[Series]) -> None:
-    """Refuses a PET of too few slices: passed over, the study would be taken for a CT without a PET.
+    """Refuses a PET of too few slices; if it were ignored, the study would be taken for a CT without a PET.
 
-    What was derived from a PET (a projection, a screenshot) is passed over.
+    Images derived from a PET (a projection, a screenshot) are ignored.
     """
     pets = [s for s in series if s.modality == "PT" and s.measured]
     counts = [len(s.frames) for s in pets if not s.image_type.upper().startswith("DERIVED")]
@@ -151,13 +151,13 @@ def _check_slices(series: list[Series]) -> None:
 
 
 def read_pet(series: Series) -> tuple[Volume, list[str], Dataset, str]:
-    """PET [g/ml] of a series or of its beds, warnings, a header, and the rule that gave the reference."""
+    """PET [g/ml] of a series or its beds, warnings, a header, and the rule that gave the decay reference."""
     beds = [read_pet_series(bed.measured or bed.frames) for bed in series.beds or (series,)]
     return stitch([bed[0] for bed in beds]), _said([bed[1] for bed in beds]), beds[0][2], beds[0][3]
 
 
 def _said(notes: Sequence[list[str]]) -> list[str]:
-    """What the beds of a series warn of, and that there were several."""
+    """The warnings about the beds of a series, and one that there were several."""
     several = [warn("study.beds-joined", found=len(notes))] if len(notes) > 1 else []
     return several + list(dict.fromkeys(note for each in notes for note in each))
 
@@ -165,7 +165,7 @@ def _said(notes: Sequence[list[str]]) -> list[str]:
 def _read_pet(
     pets: Sequence[Series],
 ) -> tuple[Volume | None, Dataset | None, str, list[str], Series | None]:
-    """The best PET that can become SUV; if none can, the reason of the best one is raised."""
+    """The best PET that can become SUV; if none can, raises the refusal of the best one."""
     refusal: Rejection | None = None
     for series in pets:
         try:

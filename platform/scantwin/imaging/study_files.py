@@ -28,15 +28,15 @@ from scantwin.imaging.world import axis_aligned
 from scantwin.units import HU_RANGE
 
 CT_NAMES: Final = ("CTres", "CT")
-"""The CT's file name without its ending; the first that is there is taken."""
+"""The CT's file name without its ending; the first one present is used."""
 PET_NAMES: Final = ("SUV",)
 LESION_NAMES: Final = ("SEG", "GTV")
 DISTRICT_NAMES: Final = ("districts",)
 MAX_SUV: Final = 5000.0
-"""A larger maximum is an activity [Bq/ml]; the bladder of a small patient reaches some hundreds [g/ml]."""
+"""A larger maximum means an activity [Bq/ml]; a small patient's bladder reaches some hundreds [g/ml]."""
 _ENDINGS: Final = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 DESCRIPTION: Final = "study.json"
-"""What a site says about a study; it stands beside NIfTI files or in the folder above DICOM series."""
+"""What a site says about a study; it lies beside NIfTI files or in the folder above DICOM series."""
 _MAX_JSON: Final = 1 << 20
 
 
@@ -46,7 +46,7 @@ def endless(name: str) -> str:
 
 
 def read_file_study(path: Path, files: Sequence[FileRef], *, with_pet: bool = True) -> Study:
-    """The study of these files, its PET only `with_pet`. Raises `Rejection`."""
+    """The study in these files, its PET only if `with_pet`. Raises `Rejection`."""
     said = description(files)
     ref, ct, notes = _read_ct(path, files)
     pet = None
@@ -57,12 +57,12 @@ def read_file_study(path: Path, files: Sequence[FileRef], *, with_pet: bool = Tr
 
 
 def is_pet_alone(files: Sequence[FileRef]) -> bool:
-    """Whether there is a PET among the files, but no CT."""
+    """Whether there is a PET but no CT among the files."""
     return _first(files, PET_NAMES) is not None and _first(files, CT_NAMES) is None
 
 
 def read_file_pet(path: Path, files: Sequence[FileRef]) -> Study:
-    """The PET of these files as a study without a CT. Raises `Rejection`."""
+    """The PET in these files as a study without a CT. Raises `Rejection`."""
     said = description(files)
     ref = _first(files, PET_NAMES)
     if ref is None:
@@ -72,7 +72,7 @@ def read_file_pet(path: Path, files: Sequence[FileRef]) -> Study:
 
 
 def _study(path: Path, files: Sequence[FileRef], said: dict[str, Any], ref: FileRef, images: Study) -> Study:
-    """The study of `images`, one of which is of the file `ref`, with its labels and what is said of it."""
+    """The study of `images`, one of them read from `ref`, with its labels and what study.json says of it."""
     lesions = districts = None
     if (lesion_ref := _first(files, LESION_NAMES)) is not None:
         lesions = _as_labels(read_image(lesion_ref, "label"), images.pet or images.ct, np.uint16)
@@ -98,7 +98,7 @@ def _read_ct(path: Path, files: Sequence[FileRef]) -> tuple[FileRef, Volume, lis
 
 
 def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
-    """A canonical CT and warnings: numbers only, clipped to HU_RANGE, int16 if it holds whole numbers."""
+    """A canonical CT (finite, clipped to HU_RANGE, int16 if it holds whole numbers) and warnings."""
     array = volume.array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         # Resampling tools write NaN outside the field of view.
@@ -114,7 +114,7 @@ def as_ct(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
 
 
 def _clipped(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """HU within HU_RANGE in the type that they have, or float32: a copy as float64 is four times a CT."""
+    """HU clipped to HU_RANGE, of the same integer type or float32: a float64 copy is four times a CT."""
     low, high = HU_RANGE
     if array.dtype.kind == "f":
         return np.asarray(np.clip(array, low, high), np.float32)
@@ -123,7 +123,7 @@ def _clipped(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def as_suv(volume: Volume, shown: Path | str) -> tuple[Volume, list[str]]:
-    """A canonical PET [g/ml] and warnings: finite, not negative, of the size of SUV."""
+    """A canonical PET [g/ml] (finite, not negative, of the magnitude of SUV) and warnings."""
     array = volume.array.astype(np.float32)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -165,7 +165,7 @@ def _first(files: Sequence[FileRef], names: tuple[str, ...]) -> FileRef | None:
 
 
 def description(files: Sequence[FileRef]) -> dict[str, Any]:
-    """What study.json among the files says, or nothing. Raises `study.bad-json`."""
+    """What the study.json among the files says; empty if there is none. Raises `study.bad-json`."""
     ref = next((r for r in files if r.name == DESCRIPTION), None)
     if ref is None:
         return {}

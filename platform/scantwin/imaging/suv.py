@@ -3,7 +3,7 @@
     SUV = factor * (stored value * RescaleSlope)          slice by slice
 
     BQML, START, ADMIN, NONE   factor = M / D_ref         M [g] or [cm2] of the SUV type, D_ref [Bq]
-    GML, CM2ML                 factor = M_wanted / M_own  the image is SUV of a type of its own
+    GML, CM2ML                 factor = M_wanted / M_own  the image is already SUV, of its own type
     CNTS (Philips)             the private SUV factor, or the private activity factor times that of BQML
 
 A series that lacks what the formula needs is refused with a reason of the catalogue; nothing is guessed.
@@ -36,12 +36,12 @@ from scantwin.imaging.suv_times import (
 )
 
 EQUAL = 1e-9
-"""Factors that agree this well (relative) are one number."""
+"""Factors within this relative difference count as one number."""
 
 
 @dataclass(frozen=True)
 class SuvFactors:
-    """How a series becomes SUV, and how that was derived."""
+    """The factors that turn a series into SUV, and how they were derived."""
 
     suv_type: SuvType
     units: str
@@ -51,9 +51,9 @@ class SuvFactors:
     reference_rule: ReferenceRule
     reference_why: str
     reference_time: datetime | None
-    """To which moment decay is corrected; None if the image needs none."""
+    """The time to which decay is corrected; None if the image needs none."""
     dose_at_reference_bq: float | None
-    """Dose that is left at the reference [Bq]; None if the image needs none."""
+    """Dose remaining at the reference [Bq]; None if the image needs none."""
     warnings: tuple[str, ...] = ()
     derivation: tuple[str, ...] = ()
     """The calculation step by step, one line each."""
@@ -84,7 +84,7 @@ def suv_factors(
 ) -> SuvFactors:
     """The SUV factors of the instances of one series, in their order. Raises a `Rejection` of the catalogue.
 
-    `any_nuclide` converts tracers that are not F-18 too, with a warning.
+    With `any_nuclide`, tracers other than F-18 are converted too, with a warning.
     """
     warnings = list(check_series(headers, any_nuclide=any_nuclide))
     first = headers[0]
@@ -106,7 +106,7 @@ def suv_factors(
 
 
 def activity_scales(headers: Sequence[PetHeader]) -> tuple[float, ...]:
-    """[Bq/ml] per rescaled value of each instance: what a series is kept as when SUV cannot be computed.
+    """Activity [Bq/ml] per rescaled value of each instance, which remains when SUV cannot be computed.
 
     Raises a `Rejection` if the values are not an activity at all.
     """
@@ -124,7 +124,7 @@ def activity_scales(headers: Sequence[PetHeader]) -> tuple[float, ...]:
 
 
 def _own_type(header: PetHeader) -> SuvType | None:
-    """The SUV type that the stored values have already, or None if they are no SUV."""
+    """The SUV type that the stored values already have, or None if they are not SUV."""
     if header.units not in ("GML", "CM2ML"):
         return None
     own = DICOM_SUV_TYPES.get(header.suv_type)
@@ -160,7 +160,7 @@ def _from_philips(headers: Sequence[PetHeader], wanted: SuvType, patient: Patien
 def _philips_differs(
     headers: Sequence[PetHeader], own: tuple[float, ...], patient: Patient
 ) -> tuple[str, ...]:
-    """A warning if dose and weight lead elsewhere than the private factor, as far as they are there."""
+    """A warning if dose and weight, where present, lead to another factor than the private one."""
     try:
         other = _from_activity(headers, "bw", patient).factors
     except Rejection:
@@ -233,7 +233,7 @@ def _start(headers: Sequence[PetHeader], dose: float, warnings: tuple[str, ...])
 
 
 def _none(headers: Sequence[PetHeader], dose: float, warnings: tuple[str, ...]) -> _PerDose:
-    """Not corrected for decay: each slice is brought from its own frame back to the injection."""
+    """For an image not corrected for decay: each slice is corrected from its own frame to the injection."""
     half_life, assumed = half_life_s(headers[0])
     starts = [acquisition_at(h) for h in headers]
     inverse: list[float] = []

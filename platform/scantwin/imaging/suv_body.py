@@ -1,6 +1,6 @@
-"""Body measures that SUV is normalised by: weight, surface area, lean and ideal mass.
+"""Body measures by which SUV is normalised: weight, surface area, lean and ideal mass.
 
-Formulae of DICOM PS3.16 (SUV types, CID 85) and of the shared SUV rules. `W` weight [kg], `H` height [cm].
+Formulae from DICOM PS3.16 (SUV types, CID 85) and the shared SUV rules. `W` is weight [kg], `H` height [cm].
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a PET series must fulfil before SUV has a sense, and the quantities that need a judgement.
+"""What a PET series must fulfil before SUV makes sense, and the quantities that need judgement.
 
-Limits are those of plausibility, wide enough for children, phantoms and heavy patients: a number outside them
-is in another unit or wrong, and a wrong SUV is worse than none.
+The limits test plausibility and are wide enough for children, phantoms and heavy patients: a number outside
+them is wrong or in another unit, and a wrong SUV is worse than none.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from scantwin.imaging.suv_times import acquisition_at
 from scantwin.units import F18_HALF_LIFE_S
 
 F18_TOLERANCE: Final = 0.01
-"""How far (relative) a half-life may be from F-18's: files say 6584 to 6588 s; C-11 is 1223, Ga-68 4070 s."""
+"""Relative deviation allowed from F-18's half-life: files say 6584 to 6588 s; C-11 is 1223, Ga-68 4070 s."""
 DOSE_IN_MBQ_BELOW: Final = 1e5
-"""A dose below this is not in Bq (shared SUV rules): 0.1 MBq is no PET."""
+"""A dose below this is not in Bq (shared SUV rules): 0.1 MBq gives no PET."""
 DOSE_LIMITS_BQ: Final = (1e6, 1e10)
 """Nobody is scanned with less than 1 MBq or more than 10 GBq."""
 USUAL_DOSE_BQ: Final = (20e6, 1500e6)
-"""Doses from a child's to rubidium's."""
+"""From a child's dose to a dose of rubidium."""
 WEIGHT_IN_G_ABOVE: Final = 1000.0
 """A weight above this is in grams (shared SUV rules)."""
 WEIGHT_LIMITS_KG: Final = (0.5, 700.0)
@@ -37,17 +37,17 @@ HEIGHT_IN_CM_ABOVE: Final = 3.0
 HEIGHT_LIMITS_M: Final = (0.3, 2.75)
 """From a preterm baby to the tallest person on record (2.72 m)."""
 DECAY_FACTOR_TOLERANCE: Final = 0.01
-"""How far (relative) GE's DecayFactor may be from the one of the reference time: 95 s."""
+"""Relative deviation allowed between GE's DecayFactor and that of the reference time: 95 s."""
 
 _SAME: Final = (
     "series_uid", "units", "suv_type", "decay_correction", "weight", "height", "sex", "dose", "half_life",
     "start_time", "start_datetime", "administrations",
 )  # fmt: skip
-"""What all instances of a series must agree about."""
+"""Fields on which all instances of a series must agree."""
 
 
 def check_series(headers: Sequence[PetHeader], *, any_nuclide: bool) -> tuple[str, ...]:
-    """Refuses a series that is not a corrected FDG PET of one kind; gives the warnings about it."""
+    """Refuses a series that is not a corrected FDG PET of one kind; returns the warnings about it."""
     if not headers:
         raise reject("study.no-pet", path="the series")
     for header in headers:
@@ -75,7 +75,7 @@ def _check_instance(header: PetHeader) -> None:
     corrected = "\\".join(header.corrected) or "(empty)"
     if "ATTN" not in header.corrected:
         raise reject("pet.no-attenuation-correction", corrected=corrected)
-    # An activity that says NONE is honest about it and is corrected by the formula.
+    # An activity that says NONE declares itself uncorrected, and the formula corrects it.
     by_formula = header.decay_correction == "NONE" and header.units == "BQML"
     if "DECY" not in header.corrected and not by_formula:
         raise reject("pet.no-decay-correction", corrected=corrected)
@@ -106,7 +106,7 @@ def _check_nuclide(header: PetHeader, *, any_nuclide: bool) -> tuple[str, ...]:
 
 
 def _may_be_fdg(tracer: str) -> bool:
-    """Whether a tracer's name is FDG's, or says no more than fluorine-18."""
+    """Whether a tracer's name means FDG, or says no more than fluorine-18."""
     if re.search(r"fdg|fludeoxy|glu[ck]os", tracer, re.IGNORECASE):
         return True
     plain = re.sub(r"fluor(ine|o(?![a-z]))?", "", re.sub(r"[\W_]", "", tracer.lower()))
@@ -146,7 +146,7 @@ def dose_bq(header: PetHeader) -> tuple[float, tuple[str, ...]]:
 
 @dataclass
 class Patient:
-    """Weight, height and sex of a header, judged when they are first needed, and the warnings about them."""
+    """Weight, height and sex of a header, checked when they are needed, and the warnings about them."""
 
     header: PetHeader
     warnings: list[str] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Patient:
             self._height_m(suv_type) * 100,
             None if suv_type == "bsa" else self._sex(suv_type),
         )
-        # The lean mass formulae turn down and below zero for heavy, short people.
+        # The lean mass formulae fall with weight, even below zero, for heavy, short people.
         if not (math.isfinite(found) and found > 0):
             raise reject("suv.body-size", suv_type=suv_type, found=f"{found:.6g}")
         return found
@@ -202,9 +202,9 @@ class Patient:
 def check_decay_factor(
     headers: Sequence[PetHeader], reference: datetime, half_life: float
 ) -> tuple[str, ...]:
-    """GE's DecayFactor must be 2^(dt/T_half) lT/(1-e^-lT), dt the frame's start after the reference.
+    """Warns unless GE's DecayFactor is 2^(dt/T_half) lT/(1-e^-lT), dt from reference to the frame's start.
 
-    On GE Discovery ST and STE all beds share an AcquisitionTime; the bed's offset is FrameReferenceTime.
+    On GE Discovery ST and STE, all beds share one AcquisitionTime; FrameReferenceTime is the bed's offset.
     """
     starts = [acquisition_at(h) for h in headers]
     several = len(set(starts)) > 1

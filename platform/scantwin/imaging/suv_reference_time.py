@@ -1,4 +1,4 @@
-"""To which moment an image with DecayCorrection START was corrected. Four rules, in order.
+"""The time to which an image with DecayCorrection START was corrected, by four rules, in order.
 
 1. The scanner wrote it: an enhanced PET (0018,9701), GE (0009,xx0D), Siemens (0071,xx22).
 2. The series date and time, if it is not later than the earliest acquisition.
@@ -26,8 +26,8 @@ ReferenceRule = Literal[
     "decay-correction-time", "vendor-private", "series-time", "frame-reference-time", "earliest-acquisition",
     "administration", "each-acquisition", "already-suv", "vendor-factor",
 ]  # fmt: skip
-"""How the reference of decay was found: rules 1 to 4 of START, then ADMIN, NONE, and images that are SUV
-already or carry Philips' own factor, which need no reference."""
+"""How the reference of decay was found: rules 1 to 4 of START, then ADMIN, NONE, and images that are already
+SUV or carry Philips' own factor, which need no reference."""
 
 RULE_NUMBER: Final[dict[str, int]] = {
     "decay-correction-time": 1, "vendor-private": 1, "series-time": 2, "frame-reference-time": 3,
@@ -36,18 +36,18 @@ RULE_NUMBER: Final[dict[str, int]] = {
 """Number of the rule in the order above."""
 
 EARLIEST_BEFORE_SCAN: Final = timedelta(hours=6)
-"""No reference lies longer before the first acquisition; the longest dynamic FDG scans take 2 h."""
+"""A reference lies at most this long before the first acquisition; the longest dynamic FDG scans take 2 h."""
 ROUNDING: Final = timedelta(seconds=1)
 """One of two times may have lost its fraction of a second."""
 VENDOR_TOLERANCE: Final = timedelta(seconds=60)
 """A private reference may lie this much after the first acquisition (two computers' clocks); 0.6 % of SUV."""
 SPREAD: Final = timedelta(seconds=30)
-"""Slices must agree this well about a back-computed reference; 0.3 % of SUV."""
+"""Slices must agree on a back-computed reference to within this; 0.3 % of SUV."""
 
 
 @dataclass(frozen=True)
 class ReferenceTime:
-    """To which moment the image was corrected, by which rule, and why that one."""
+    """The time to which the image was corrected, the rule that gave it, and why that rule."""
 
     rule: ReferenceRule
     time: datetime
@@ -56,10 +56,10 @@ class ReferenceTime:
 
 
 def average_activity_s(duration: float, half_life: float) -> float:
-    """Time from the start of a frame to when its activity is average [s]; `duration`, `half_life` [s]."""
+    """Time from a frame's start to the moment of average activity [s]; `duration`, `half_life` [s]."""
     x = math.log(2) / half_life * duration
     if x < 1e-6:
-        return duration / 2  # the series: T/2 (1 - x/12 + ..)
+        return duration / 2  # series expansion: T/2 (1 - x/12 + ..)
     return math.log(x / -math.expm1(-x)) * half_life / math.log(2)
 
 
@@ -118,7 +118,7 @@ def reference_time(headers: Sequence[PetHeader], half_life: float) -> ReferenceT
 def _written(
     said: set[str], zone: str, near: datetime | None, late: timedelta, warnings: list[str]
 ) -> datetime | None:
-    """The reference that the scanner wrote, on the day of the scan, if all slices agree and it fits."""
+    """The reference that the scanner wrote, moved to the day of the scan, if all slices agree and it fits."""
     written = sorted(said - {""})
     if not written:
         return None
@@ -128,7 +128,7 @@ def _written(
         return None
     if _fits(at, near, late):
         return at
-    # Shifting the dates but not the private ones leaves it whole days off; the clock reading is still right.
+    # If all dates but private ones were shifted, it is off by whole days; its clock reading is still right.
     days = days_off(at, near)
     try:
         moved = at + days * DAY

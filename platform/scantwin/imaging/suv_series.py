@@ -1,4 +1,4 @@
-"""PET series under a path, headers only: what `scantwin suv` reports about. Needs no SimpleITK."""
+"""PET series under a path, read from headers alone for `scantwin suv`. Needs no SimpleITK."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scantwin.imaging.suv import SuvFactors, activity_scales, suv_factors
 from scantwin.imaging.suv_body import SuvType
 
 _LAST_TAG: Final = BaseTag(0x00080060)
-"""Modality: what a file is can be told without reading on."""
+"""Modality: enough to know what a file is, without reading further."""
 MAX_DUMP_BYTES: Final = 64 << 20
 """A header dump is a few kB per instance."""
 
@@ -46,7 +46,7 @@ class PetSeries:
     refs: list[FileRef] = field(default_factory=list)
 
     def report(self, suv_type: SuvType, *, any_nuclide: bool) -> dict[str, Any]:
-        """One entry of the JSON contract of `scantwin suv`; never raises on what the headers say."""
+        """One entry of the JSON contract of `scantwin suv`; never raises, whatever the headers say."""
         first = self.headers[0]
         entry: dict[str, Any] = {
             "path": self.path, "series_uid": self.uid, "modality": first.modality, "units": first.units,
@@ -61,7 +61,7 @@ class PetSeries:
         return entry | _answer(result)
 
     def _activity(self, refusal: Rejection) -> list[str]:
-        """Says so if the values are an honest activity all the same."""
+        """A warning that the values are still an honest activity, if they are."""
         try:
             activity_scales(self.headers)
         except Rejection:
@@ -107,13 +107,13 @@ def find_pet_series(path: Path, advance: Callable[[float, float], None] | None =
 
 
 def _files(path: Path) -> tuple[list[FileRef], list[Rejection]]:
-    """The files under a path with those inside zips, and why a zip among them cannot be read."""
+    """The files under a path, including those inside zips, and why a zip among them cannot be read."""
     refs = zip_members(path) if path.is_file() and is_zip(path) else list(files_under(path))
     refused: list[Rejection] = []
     for ref in [r for r in refs if not r.member and r.path != path and r.path.suffix.lower() == ".zip"]:
         try:
             refs += zip_members(ref.path)
-        except Rejection as refusal:  # one broken zip costs its series only
+        except Rejection as refusal:  # one broken zip costs only its own series
             refused.append(refusal)
     inner = {ref.path for ref in refs if ref.member and ref.name.lower().endswith(".zip")}
     return refs, refused + [reject("zip.nested", path=zipped) for zipped in sorted(inner)]

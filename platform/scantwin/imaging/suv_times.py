@@ -1,7 +1,7 @@
 """Dates and times of PET headers: parsing, time zones, when the scan began and the dose was given.
 
-All times are compared on one clock, the one of the file's own times without a zone (TimezoneOffsetFromUTC
-says which that is). A file without any date is put on `NO_DATE`, so that intervals within a day still work.
+All times are compared on one clock, that of the file's times without a zone (TimezoneOffsetFromUTC says which
+it is). A file without any date is put on `NO_DATE`, so that intervals within a day still work.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from scantwin.imaging.reasons import reject, warn
 NO_DATE: Final = date(1900, 1, 1)
 """Stands for the date of a file whose dates were removed; DICOM's own dummy."""
 FIRST_YEAR: Final = 1990
-"""A date before is a dummy [calendar year]: whole-body PET came into the clinics in the 1990s."""
+"""A date before this [calendar year] is a dummy: whole-body PET came into the clinics in the 1990s."""
 DAY: Final = timedelta(days=1)
 HALF_DAY: Final = timedelta(hours=12)
 LONGEST_UPTAKE_HALF_LIVES: Final = 6.0
-"""No patient is scanned after six half-lives (11 h for F-18): 1.6 % of the dose is left. A longer interval is
-a wrong date."""
+"""No patient is scanned after six half-lives (11 h for F-18): 1.6 % of the dose is left. A longer interval
+means a wrong date."""
 _USUAL_UPTAKE_S: Final = (1800, 10800)
 """FDG is scanned 30 to 180 min after its injection; EANM asks for 55 to 75 min."""
 _SAME_S: Final = 60
-"""Two ways of giving one injection may differ by so much [s]: one of them may be to the minute."""
+"""Two records of one injection may differ by this much [s]: one of them may be given to the minute."""
 
 _TM: Final = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?", re.ASCII)
 _DA: Final = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})", re.ASCII)
@@ -37,12 +37,12 @@ _ZONE: Final = re.compile(r"([+-])(\d{2})(\d{2})", re.ASCII)
 
 @dataclass(frozen=True)
 class PetOrigin:
-    """Which PET it was, and when, by its own header. It leads back to who was scanned: it stays in memory."""
+    """Which PET it was, and when, by its own header. It can identify the patient, so it stays in memory."""
 
     series: str
     """SeriesInstanceUID; that of one bed where several were joined. Empty if the header has none."""
     day: date | None = None
-    """Day of the acquisition; None where the header has none, or a dummy."""
+    """Day of the acquisition; None where the header has none or only a dummy."""
     clock: time | None = None
     """Time of that day on the clock of `zone`."""
     zone: timezone | None = None
@@ -50,12 +50,12 @@ class PetOrigin:
 
 
 def parse_time(value: str) -> time | None:
-    """A DICOM TM with at least minutes, or the colons of ACR-NEMA; None if it is not one."""
+    """The time of a DICOM TM with at least minutes, also with ACR-NEMA's colons; None if it is not one."""
     match = _TM.fullmatch(value.strip())
     if not match:
         return None
     hour, minute, second, fraction = match.groups()
-    leap = second == "60"  # DICOM's leap second, which Python has not
+    leap = second == "60"  # DICOM's leap second, which Python lacks
     try:
         return time(
             int(hour), int(minute), 59 if leap else int(second or 0), int((fraction or "").ljust(6, "0"))
@@ -65,7 +65,7 @@ def parse_time(value: str) -> time | None:
 
 
 def parse_date(value: str) -> date | None:
-    """A DICOM DA, or the separators of ACR-NEMA; None if it is not one."""
+    """The date of a DICOM DA, also with ACR-NEMA's separators; None if it is not one."""
     match = _DA.fullmatch(value.strip())
     try:
         return date(int(match[1]), int(match[3]), int(match[4])) if match else None
@@ -74,9 +74,9 @@ def parse_date(value: str) -> date | None:
 
 
 def parse_datetime(value: str, zone: str = "") -> datetime | None:
-    """A DICOM DT with at least minutes, on the clock of `zone`; None if it is not one.
+    """The time of a DICOM DT with at least minutes, on the clock of `zone`; None if it is not one.
 
-    A zone in the value is converted to `zone`; if `zone` is not known, the clock reading is kept.
+    A value with a zone of its own is converted to `zone`; if `zone` is not known, the clock reading is kept.
     """
     match = _DT.fullmatch(value.strip())
     if not match:
@@ -132,9 +132,9 @@ def series_at(header: PetHeader) -> datetime | None:
 
 
 def origin_of(series: str, headers: Sequence[PetHeader]) -> PetOrigin:
-    """Which series it was, and when the first of its instances was acquired; else when the series began.
+    """Which series it was, and when its first instance was acquired or, failing that, the series began.
 
-    Without a time the day alone, without a date neither: nobody knows which day the time is of.
+    Without a time, it has the day alone; without a date, neither, as nobody knows which day the time is of.
     """
     moments = [at for h in headers if (at := acquisition_at(h) or series_at(h)) is not None]
     moments = [at for at in moments if at.year >= FIRST_YEAR]
@@ -157,8 +157,8 @@ def administration_at(
     """When the dose was given, on the clock of `scan`, and the warnings about it.
 
     The date-time (0018,1078) comes first, then the time (0018,1072) on the day of the scan, then GE's private
-    one; where the first two contradict each other and only the time gives a usual uptake, the time is taken.
-    One that lies after the scan, or longer ago than anybody waits, keeps its clock reading and is put on the
+    one; if the first two contradict each other and only the time gives a usual uptake, the time is used. An
+    injection after the scan, or longer before it than anybody waits, keeps its clock reading and moves to the
     last such time before the scan. Raises `suv.no-time`.
     """
     clock = parse_time(header.start_time)
@@ -186,7 +186,7 @@ def administration_at(
 
 
 def is_usual_uptake(uptake: float, half_life: float) -> bool:
-    """Whether FDG is scanned so long after the injection [s]; other nuclides have habits of their own."""
+    """Whether this uptake time [s] is usual for FDG; true for other nuclides, which have their own habits."""
     return not 6000 < half_life < 7000 or _USUAL_UPTAKE_S[0] <= uptake <= _USUAL_UPTAKE_S[1]
 
 
@@ -197,7 +197,7 @@ def _stamp(header: PetHeader, clock: time | None) -> tuple[datetime | None, tupl
         return (parse_datetime(header.vendor_start, header.zone) if clock is None else None), ()
     as_written = parse_datetime(header.start_datetime)
     if clock is not None and as_written is not None and as_written.time() == time.min:
-        # De-identification takes the time away and leaves the date.
+        # De-identification removes the time and leaves the date.
         return datetime.combine(as_written.date(), clock), ()
     if re.search(r"[+-]\d{4}\s*$", header.start_datetime) is None or parse_zone(header.zone) is not None:
         return stamp, ()
@@ -208,7 +208,7 @@ def _stamp(header: PetHeader, clock: time | None) -> tuple[datetime | None, tupl
 
 
 def _by_stamp(stamp: datetime, scan: datetime, half_life: float) -> tuple[datetime, tuple[str, ...]]:
-    """The injection by its date-time, which may need another day."""
+    """The injection by its date-time, moved to another day if need be."""
     if stamp <= scan and (scan - stamp).total_seconds() <= LONGEST_UPTAKE_HALF_LIVES * half_life:
         return stamp, ()
     given, _ = _last_before(stamp.time(), scan)

@@ -1,4 +1,4 @@
-"""`Volume`: an array with a place in the patient. Conventions of the whole project, named once:
+"""`Volume`: an array with a position in the patient. The conventions of the whole project, stated once:
 
 - an array is indexed (z, y, x); `spacing` [mm] has the same order;
 - the world is the DICOM patient system LPS [mm]: +x to the patient's left, +y to the back, +z to the head;
@@ -101,7 +101,7 @@ class Volume:
         return self.world(np.array(ends).reshape(3, -1).T)
 
     def with_array(self, array: NDArray[np.generic], unit: Unit | None = None) -> Volume:
-        """The same place with other values of the same shape."""
+        """The same grid with other values of the same shape."""
         if array.shape != self.array.shape:
             raise ValueError(f"the shape {array.shape} is not the volume's {self.array.shape}")
         return replace(self, array=array, unit=unit or self.unit)
@@ -116,7 +116,7 @@ class Volume:
 
     def canonical(self) -> Volume:
         """The same image with axes flipped and swapped towards +z, +y, +x; an oblique one stays oblique."""
-        # Each world axis is given to the array axis that runs most along it.
+        # Each world axis is assigned the array axis most nearly parallel to it.
         strength = np.abs(CANONICAL.T @ self.direction)  # (wanted axis, array axis)
         order: list[int] = [-1, -1, -1]
         for _ in range(3):
@@ -143,7 +143,7 @@ class Volume:
         return replace(self, array=part, origin=_triple(self.world(start)))
 
     def to_sitk(self) -> sitk.Image:
-        """A SimpleITK image of the same place (its axes are x, y, z)."""
+        """A SimpleITK image with the same grid (its axes are x, y, z)."""
         array = self.array.astype(np.uint8) if self.array.dtype == bool else np.ascontiguousarray(self.array)
         image = sitk.GetImageFromArray(array)
         image.SetSpacing([float(s) for s in self.spacing[::-1]])
@@ -153,7 +153,7 @@ class Volume:
 
     @property
     def itk_direction(self) -> list[float]:
-        """The direction as ITK has it (its axes are x, y, z), without numbers that its inversion fails on."""
+        """The direction in ITK's order (axes x, y, z), without numbers on which ITK's inversion fails."""
         rows = self.direction[:, ::-1].ravel()
         # A cosine like 1e-308 makes ITK's singular value decomposition fail, and the image is lost.
         return [float(d) if abs(d) > 1e-12 else 0.0 for d in rows]

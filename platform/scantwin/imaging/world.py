@@ -1,4 +1,4 @@
-"""From an affine of a file to a `Volume`: right-angled directions, or moved to a right-angled grid."""
+"""From a file's affine to a `Volume` with right-angled directions, or resampled to a right-angled grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LPS_RAS: Final = np.diag([-1.0, -1.0, 1.0])
 """Turns a RAS vector (NIfTI) into LPS (DICOM) and back."""
 
 _RIGHT_ANGLE: Final = 2e-3
-"""Largest cosine between two axes (0.1 degrees) that is still taken as rounding of the header."""
+"""Largest cosine between two axes (0.1 degrees) that still counts as rounding of the header."""
 
 
 def volume_from_affine(
@@ -24,7 +24,7 @@ def volume_from_affine(
 ) -> Volume:
     """A volume from an array (k, j, i) = (z, y, x) and a 4 x 4 affine (i, j, k) -> LPS [mm].
 
-    Axes that are not at right angles (a tilted gantry, a sheared sform) stay so: see `right_angled`.
+    Axes that are not at right angles (a tilted gantry, a sheared sform) stay so: see `axis_aligned`.
     """
     columns = affine[:3, 2::-1]  # world steps of the array axes k, j, i
     spacing = np.linalg.norm(columns, axis=0)
@@ -47,12 +47,12 @@ def skew(volume: Volume) -> float:
 
 
 def outside_of(unit: Unit) -> float:
-    """What stands where a volume of this unit has no voxels: air for a CT, nothing for the rest."""
+    """The value where a volume of this unit has no voxels: air for a CT, 0 for the rest."""
     return AIR_HU if unit == "HU" else 0.0
 
 
 def axis_aligned(volume: Volume) -> Volume:
-    """The volume canonical and along the world's axes; resampled only if it was oblique or sheared."""
+    """The volume, canonical and along the world's axes; resampled only if it was oblique or sheared."""
     volume = volume.canonical()
     if volume.is_canonical:
         return volume

@@ -1,4 +1,4 @@
-"""How many files a zip declares, known from its end before anything reads its directory."""
+"""How many files a zip declares, read from its end before anything reads its directory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Final
 
 _ENTRY_BYTES: Final = 512
-"""What a file may take in the directory of a zip, on average: 46 bytes, its name and some extra fields."""
+"""Average size allowed per file in a zip's directory [bytes]: 46 bytes, its name and some extra fields."""
 _END: Final = struct.Struct("<4s4H2LH")
 """The record at the end of a zip (APPNOTE.TXT 4.3.16): .., files [4], bytes of the directory [5], .."""
 _LOCATOR: Final = struct.Struct("<4sLQL")
-"""Before it in a large zip (4.3.15): .., where the ZIP64 record lies [2], .."""
+"""The record before that in a large zip (4.3.15): .., where the ZIP64 record lies [2], .."""
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 """The ZIP64 record (4.3.14): .., files [7], bytes of the directory [8], .."""
 
 
 def directory_excess(path: Path, members: int) -> str:
-    """What the directory of a zip has that is too much for `members` files; empty if nothing, or no zip.
+    """What a zip's directory holds beyond what `members` files may need; empty if nothing, or not a zip.
 
-    Only the end of the file is read. zipfile makes an object of every entry before it can be asked how many
-    there are: a small zip of empty files would take gigabytes.
+    Only the end of the file is read: zipfile makes an object of every entry before it can be asked how many
+    there are, so a small zip of empty files would take gigabytes.
     """
     files, size = _declared(path)
     if files > members:
@@ -30,9 +30,9 @@ def directory_excess(path: Path, members: int) -> str:
 
 
 def _declared(path: Path) -> tuple[int, int]:
-    """Files and bytes of a zip's directory, as its end declares them; of several records the largest.
+    """The files and bytes of a zip's directory, as its end declares them; of several records, the largest.
 
-    Which record counts differs between versions of zipfile. Where the first is full, the ZIP64 one does.
+    Versions of zipfile differ in which record counts. Where the first is full, the ZIP64 record does.
     """
     with path.open("rb") as file:
         length = file.seek(0, io.SEEK_END)
@@ -52,12 +52,12 @@ def _declared(path: Path) -> tuple[int, int]:
             if len(record) == _END64.size and record.startswith(b"PK\x06\x06")
         ]
     if large:
-        files, size = files % 0xFFFF, size % 0xFFFFFFFF  # full is 0
+        files, size = files % 0xFFFF, size % 0xFFFFFFFF  # a full field counts as 0
     return max([files, *(f for f, _ in large)]), max([size, *(s for _, s in large)])
 
 
 def _end_record(tail: bytes) -> int:
-    """Where the record at the end of a zip begins, looked for as zipfile does; -1 if there is none."""
+    """Where the record at the end of a zip begins, searched for as zipfile does; -1 if there is none."""
     at = len(tail) - _END.size
     if at >= 0 and tail.startswith(b"PK\x05\x06", at) and tail.endswith(b"\0\0"):
         return at
