@@ -1,4 +1,4 @@
-"""What a person should look at first. Pure rules over rows; each says what, where and what to do."""
+"""What a person should look at first: pure rules over rows; each says what, where and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUARTER: Final = timedelta(days=92)
 """EARL asks for a cylinder each quarter."""
 
 _RUNS: Final = 5
-"""The newest runs: an older one that failed was seen by then."""
+"""How many of the newest runs are checked: an older failure has been seen by then."""
 
 Level = Literal["act", "look"]
 
@@ -37,7 +37,7 @@ def notices(
     sites: Iterable[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow],
     drifts: Iterable[Alert] = (), *, now: datetime | None = None,
 ) -> list[Notice]:  # fmt: skip
-    """All of them, the most urgent first."""
+    """All notices, the most urgent first."""
     at = now or datetime.now(UTC)
     sites = list(sites)
     found = [n for site in sites if (n := _calibration(site, at)) is not None]
@@ -85,9 +85,9 @@ def zone(bias: float) -> Literal["inside", "recheck", "beyond"]:
 
 
 def _drifts(open_alerts: Sequence[Alert]) -> list[Notice]:
-    """One notice a site, of its longest alert: a single cylinder within 10 % does not show a drift.
+    """One notice per site, for its longest alert: a single cylinder within 10 % does not show a drift.
 
-    One that comes from an outlier counts only where there is no other.
+    An alert that comes from an outlier counts only if there is no other.
     """
     longest: dict[str, Alert] = {}
     for alert in sorted(open_alerts, key=lambda alert: (alert.outlier is not None, alert.since)):

@@ -21,14 +21,14 @@ from scantwin_dashboard.look import (
 )
 
 MOST = 3 * EARL
-"""Largest bias of a phantom that is drawn where it is (fraction): one of +900 %, a slip of the pen, would
-flatten all others. What lies beyond stands at the edge as a triangle, with its number."""
+"""Largest bias of a phantom that is drawn to scale (fraction): one of +900 %, a typing error, would flatten
+all others. What lies beyond is drawn at the edge as a triangle, with its number."""
 
 _MOST_OF_PATIENTS = 1.0
-"""The same of livers and patients, who differ by 22 % (SD)."""
+"""The same for livers and patients, who differ by 22 % (SD)."""
 
 SILENT: dict[str, Any] = {"tooltip": alt.value(None)}
-"""Encoding of marks that say nothing on hover: Streamlit would show their raw numbers."""
+"""Encoding of marks that show nothing on hover: Streamlit would show their raw numbers."""
 
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -39,7 +39,7 @@ _ROUND_AXIS = alt.Axis(format="d", tickMinStep=1, grid=False)
 def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int = 230) -> Chart:
     """One held-out metric of one district over the rounds, with the simple references as dashed lines.
 
-    `frame` as `queries.metrics_frame` gives it. The band is one standard deviation over patients.
+    `frame` as `queries.metrics_frame` returns it. The band is one standard deviation over patients.
     """
     _, title, digits = METRIC[metric]
     part = frame[(frame.district == district) & (frame.metric == metric)]
@@ -106,7 +106,7 @@ def updates_chart(frame: pd.DataFrame, sites: Sequence[str]) -> Chart:
 
 
 def cost_chart(frame: pd.DataFrame, colours: Mapping[str, str], what: str, title: str) -> Chart:
-    """A cost of each update over the rounds, one line a site: `what` is a column, `title` has its unit."""
+    """A cost of each update over the rounds, one line per site: `what` is a column, `title` has its unit."""
     chart: alt.Chart = (
         alt.Chart(frame)
         .mark_line(point=alt.OverlayMarkDef(size=45, filled=True), strokeWidth=1.8)
@@ -175,13 +175,13 @@ def control_chart(
     frame: pd.DataFrame, colour: str, *, phantom: bool, patients: bool = False,
     events: pd.DataFrame | None = None, height: int = 320,
 ) -> Chart:  # fmt: skip
-    """SUV bias of one site over time. `frame` as `queries.samples_frame` gives it, one kind only.
+    """SUV bias of one site over time. `frame` as `queries.samples_frame` returns it, one kind only.
 
     A phantom has Shewhart's zones at 1, 2 and 3 standard deviations (3.5 % each, sources.md, 8), and EARL's
-    limits. Where n counts `patients`, a point is their mean with its 95 % interval; how much the voxels of
-    one scan differ says nothing of the next scan, so the others have none.
-    `events` (columns at, what) are logged recalibrations, repairs and updates: the chart starts anew there.
-    What is farther off than the axis, `MOST` for a phantom, stands at its edge.
+    limits. If n counts `patients`, a point is their mean with its 95 % interval; other points have none,
+    since the spread over the voxels of one scan says nothing about the next scan.
+    `events` (columns at, what) are logged recalibrations, repairs and updates: the chart restarts there.
+    Samples beyond the axis, which is limited to `MOST` for a phantom, are drawn at its edge.
     """
     events = pd.DataFrame({"at": [], "what": []}) if events is None else events
     spread = 1.96 * frame.sd.fillna(0) / frame.n.clip(lower=1) ** 0.5 if patients else 0.0
@@ -236,7 +236,7 @@ def _events(events: pd.DataFrame) -> list[Any]:
 def _beyond(
     base: alt.Chart, frame: pd.DataFrame, most: float, shapes: tuple[str, str], *, dx: int = 0, dy: int = 0
 ) -> list[Any]:
-    """What is farther off than `most`, at the edge: a triangle that points on, and its number beside it."""
+    """Samples farther off than `most`, at the edge: a triangle that points outwards, and its number."""
     if not (frame.bias.abs() > most).any():
         return []
     far = base.transform_filter(abs(alt.datum.bias) > most)
@@ -246,7 +246,7 @@ def _beyond(
 
 
 def _within_earl(colour: Any) -> Any:
-    """`colour` for a bias within EARL's limits; beyond them no site's own, which may be green."""
+    """`colour` for a bias within EARL's limits; beyond them never a site's own, which may be green."""
     return alt.condition(abs(alt.datum.bias) > EARL, alt.value(STATUS_COLOUR["refused"]), colour)
 
 
@@ -258,10 +258,10 @@ def _by_site(colours: Mapping[str, str]) -> alt.Color:
 
 
 def utc_axis(field: str, ticks: int = 8) -> alt.X:
-    """The times of a column with a zone, in UTC: Vega-Lite's own scale is in the time of the browser.
+    """A UTC axis for a column of times with a zone: Vega-Lite's default scale is in the browser's time zone.
 
-    Whole dates: a site's history may be weeks or years, and "Aug" five times over tells nothing. A tooltip
-    has no scale, and is given its time as text.
+    It has whole dates: a site's history may be weeks or years, and "Aug" five times over says nothing. A
+    tooltip has no scale, and is given its time as text.
     """
     axis = alt.Axis(grid=False, format="%Y-%m-%d", tickCount=ticks)
     return alt.X(f"{field}:T", title="Measured (UTC)", axis=axis, scale=alt.Scale(type="utc", padding=14))
@@ -311,7 +311,7 @@ def _limits(axis: str, top: float, *, named: bool = True) -> list[Any]:
         words = base.mark_text(align="right", dy=-6, dx=-4, fontSize=10.5)
         return [rules, words.encode(y="at:Q", text="name:N", x=alt.value("width"))]
     rules = base.mark_rule(strokeWidth=1.2).encode(x="at:Q", strokeDash=dash)
-    # The two names would run into each other on one line.
+    # On one line the two names would overlap.
     words = [
         base.transform_filter(alt.datum.name == name)
         .mark_text(baseline="bottom", dy=dy, fontSize=10.5)

@@ -30,7 +30,7 @@ _GRACE_S = 5.0
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# Runs between us and Streamlit, in its process: the kernel ends it when we die, however we die
+# Runs in Streamlit's process before Streamlit does: the kernel ends it when we die, however we die
 # (prctl PR_SET_PDEATHSIG = 1 with SIGTERM = 15, kept across exec). Linux only; elsewhere it does nothing.
 _TIE = (
     "import ctypes,os,sys;"
@@ -105,9 +105,9 @@ def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()),
          sys.executable, "-P", "-m", "streamlit", "run", str(script), *options],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # its greeting; what goes wrong comes on standard error
+        stdout=subprocess.DEVNULL,  # its greeting; errors go to standard error
         env={**os.environ, "SCANTWIN_HOME": str(home.absolute())},
-        start_new_session=True,  # Ctrl-C reaches us, and we end it
+        start_new_session=True,  # Ctrl-C reaches only us, and we end it
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _require_streamlit() -> None:
 def _require_free(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port that only waits for old connections to fade is free.
+        # As servers do: a port that only waits for old connections to time out is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,7 +1,7 @@
 """Where a site's SUV has left the limits of its control charts: the alerts, as pure rules over samples.
 
-Phantoms only: their truth is known (bias 0), and what remains with quality assurance is 3.5 %
-(sources.md, 8). Every chart starts anew at a logged recalibration, repair or software update.
+Phantoms only: their truth is known (bias 0), and even with quality assurance they vary by 3.5 %
+(sources.md, 8). Every chart restarts at a logged recalibration, repair or software update.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Outlier:
     bias: float
     """A fraction."""
     inside: int
-    """How many samples came after it and others like it; all of them within 5 %."""
+    """How many samples came after it and any others like it, all of them within 5 %."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Samples in a row that are out of control by one rule."""
+    """Consecutive samples that are out of control by one rule."""
 
     site: str
     kind: str
@@ -63,22 +63,22 @@ class Alert:
     last: datetime
     points: int
     bias: float
-    """Of the sample that is farthest off, a fraction."""
+    """The bias of the sample that is farthest off, a fraction."""
     state: State
     """`open`: the newest sample is one of them; `ended`: by a logged recalibration; `over`: by itself."""
     outlier: Outlier | None = None
-    """What an open one comes from, if not from the newest samples."""
+    """What an open alert comes from, if not from the newest samples."""
 
 
 def restarts(measured_at: pd.Series, events: pd.DataFrame) -> list[int]:
-    """Indices of the first samples after each event (column `at`); none where nothing was measured since."""
+    """Indices of the first samples after each event (column `at`); none if nothing was measured since."""
     times = pd.DatetimeIndex(measured_at)
     found = {int(times.searchsorted(at)) for at in events["at"]} if len(events) and len(times) else set()
     return sorted(k for k in found if k < len(times))
 
 
 def drift(frame: pd.DataFrame, events: pd.DataFrame, name: ChartName) -> tuple[Chart, list[int]]:
-    """One chart over the samples of one kind (columns measured_at, bias; in time), and where it restarts."""
+    """One chart over samples of one kind (columns measured_at, bias; by time), and where it restarts."""
     z = standardise(frame["bias"], 0.0, PHANTOM_SD)
     begin = restarts(frame["measured_at"], events)
     if name == "shewhart":
@@ -87,7 +87,7 @@ def drift(frame: pd.DataFrame, events: pd.DataFrame, name: ChartName) -> tuple[C
 
 
 def alerts(site: str, samples: pd.DataFrame, events: pd.DataFrame, kinds: Sequence[str]) -> list[Alert]:
-    """Every alert of a site. `samples` and `events` as `queries` gives them, in time."""
+    """Every alert of a site. `samples` and `events` as `queries` returns them, in order of time."""
     found = []
     for kind in kinds:
         part = samples[samples.kind == kind].reset_index(drop=True)
@@ -144,7 +144,7 @@ def _state(last: int, count: int, begin: Sequence[int], when: pd.Timestamp, even
 
 
 def _stretches(signals: np.ndarray, begin: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last index of each run of signals; a restart parts them."""
+    """First and last index of each run of signals; a restart splits them."""
     found: list[tuple[int, int]] = []
     for k in np.flatnonzero(signals):
         at = int(k)

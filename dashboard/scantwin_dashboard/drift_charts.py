@@ -14,7 +14,7 @@ TITLE: dict[ChartName, str] = {"shewhart": "Deviation [SD]", "ewma": "EWMA [SD]"
 
 
 def drift_frame(samples: pd.DataFrame, events: pd.DataFrame, name: ChartName) -> pd.DataFrame:
-    """A row a sample: measured_at, bias, statistic, upper, lower [SD], out, stretch (between restarts)."""
+    """A row per sample: measured_at, bias, statistic, upper, lower [SD], out, stretch (between restarts)."""
     part = samples.reset_index(drop=True)
     chart, begin = drift(part, events, name)
     stretch = [sum(k >= start for start in begin) for k in range(len(part))]
@@ -24,7 +24,7 @@ def drift_frame(samples: pd.DataFrame, events: pd.DataFrame, name: ChartName) ->
 
 
 def drift_chart(frame: pd.DataFrame, name: ChartName, colour: str, *, height: int = 210) -> Chart:
-    """`frame` as `drift_frame` gives it: the statistic, its limits, and in red where it is outside."""
+    """`frame` as `drift_frame` returns it: the statistic, its limits, and in red where it is outside."""
     top = 1.15 * float(pd.concat([frame.statistic.abs(), frame.upper]).max())
     y = alt.Scale(domain=[-top, top], nice=False)
     base = alt.Chart(frame.assign(when=frame.measured_at.map(moment))).encode(

@@ -14,18 +14,18 @@ DISTRICT_COLOUR: Final = {
     "legs": "#CC79A7",
     "whole-body": "#7F7F7F",
 }
-"""Okabe and Ito's colours, as in the pictures of `scantwin.imaging`; their yellow is grey on a white page."""
+"""Okabe and Ito's colours, as in `scantwin.imaging`'s pictures; on a white page, grey replaces yellow."""
 
 _SITE_COLOURS: Final = (
     "#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#999933", "#882255",
 )  # fmt: skip
-"""Paul Tol's bright scheme and two of his muted one: told apart by the colour-blind, on white and on dark."""
+"""Paul Tol's bright scheme and two of his muted one: distinct for the colour-blind, on white and on dark."""
 
 STATUS_COLOUR: Final = {"accepted": "#2A8C82", "refused": "#D55E00", "missing": "#A7B1B7"}
-"""Green-blue, vermilion, grey: also unlike in lightness."""
+"""Green-blue, vermilion, grey: different in lightness, too."""
 
 STATUS_SIGN: Final = {"accepted": "✓", "refused": "✕", "missing": "–"}
-"""So that no status is told by its colour alone."""
+"""So that no status is shown by its colour alone."""
 
 REFERENCE_DASH: Final = {"training-mean": [2, 3], "training-median": [6, 3], "hu-curve": [1, 0]}
 """The dash of each simple reference [pixels on, off]."""
@@ -65,7 +65,7 @@ def site_colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text of others for a place that reads Markdown: shown as it is, so it can load and format nothing.
+    """Escapes text from others for Markdown: it is shown as it is, and can neither load nor format anything.
 
     Only `code` in backticks keeps its form: the hints name commands that way.
     """

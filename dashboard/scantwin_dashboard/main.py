@@ -1,4 +1,4 @@
-"""The dashboard's frame: navigation, the notice, and what every page has."""
+"""The dashboard's frame: navigation, the notice, and what all pages share."""
 
 from __future__ import annotations
 

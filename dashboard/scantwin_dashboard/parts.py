@@ -26,9 +26,9 @@ def heading(title: str, sentence: str) -> None:
 
 
 def choose(label: str, key: str, names: Mapping[str, str]) -> str | None:
-    """A choice that stays in the address (`?key=..`), so that it can be sent to a colleague.
+    """A choice that is kept in the address (`?key=..`), so that it can be sent to a colleague.
 
-    None, with a warning, when the address asks for what is not there: another one would be taken for it.
+    None, with a warning, if the address asks for what is not there: another one would be mistaken for it.
     """
     options = list(names)
     wanted = st.query_params.get(key) or options[0]
@@ -63,7 +63,7 @@ def facts(values: Sequence[tuple[str, str, str]]) -> None:
 
 
 def empty(sentence: str, command: str = "") -> None:
-    """Says that there is nothing yet, and the command that changes it."""
+    """Says that there is nothing yet, and shows the command that changes it."""
     st.info(sentence, icon=":material/potted_plant:")
     if command:
         st.code(command, None)
@@ -78,7 +78,7 @@ def legend(colours: Mapping[str, str]) -> None:
 
 
 def alerts_table(found: Sequence[Alert]) -> None:
-    """Out-of-control points: which site and object, by which rule, since when, and whether it lasts."""
+    """A table of the alerts: which site and object, by which rule, since when, and whether it lasts."""
     if not found:
         st.caption("No phantom has been out of control.")
         return

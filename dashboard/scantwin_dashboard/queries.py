@@ -21,7 +21,7 @@ PHANTOMS = ("cylinder", "spheres")
 
 @dataclass(frozen=True)
 class SiteRow:
-    """A site and its newest measures."""
+    """A site and its newest measurements."""
 
     id: int
     name: str
@@ -36,12 +36,12 @@ class SiteRow:
     """The newest bias of a uniform cylinder, a fraction; None before the first."""
     measured_at: datetime | None
     worked_on: bool = False
-    """Whether something that makes its charts start anew was logged since then."""
+    """Whether an event that restarts its charts was logged since then."""
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run and how far it is."""
+    """A run and its progress."""
 
     id: str
     name: str
@@ -169,7 +169,7 @@ def sites(session: Session) -> list[SiteRow]:
 
 
 def runs(session: Session) -> list[RunRow]:
-    """The runs, newest first; those that have not started come before all."""
+    """The runs, newest first; those that have not started come before all others."""
     merged = session.execute(
         select(Round.run_id, func.count().label("n"))
         .where(Round.status.in_(("aggregated", "evaluated")))
@@ -245,7 +245,7 @@ def rounds_frame(session: Session, run_id: str) -> pd.DataFrame:
 
 
 def updates_frame(session: Session, *, run_id: str | None = None, site_id: int | None = None) -> pd.DataFrame:
-    """One row an update: run, round, site, status, reason, patches, bytes_in, bytes_out, seconds, at."""
+    """One row per update: run, round, site, status, reason, patches, bytes_in, bytes_out, seconds, at."""
     at = func.coalesce(Round.finished_at, Round.started_at)
     query = select(
         Run.name, Round.number, Site.name, Update.status, Update.reason, Update.patches, Update.bytes_in,
@@ -275,7 +275,7 @@ def patches_frame(session: Session, *, run_id: str | None = None, site_id: int |
 
 
 def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
-    """A site's samples in time: measured_at, kind, bias and sd (fractions), n, detail (text), id."""
+    """A site's samples in order of time: measured_at, kind, bias and sd (fractions), n, detail (text), id."""
     query = (
         select(CalibrationSample)
         .where(CalibrationSample.site_id == site_id, _counts(session))
@@ -289,7 +289,7 @@ def samples_frame(session: Session, site_id: int) -> pd.DataFrame:
 
 
 def _brief(detail: dict[str, Any]) -> str:
-    """The single values of a sample's detail; a profile of a hundred slices is for who asks the database."""
+    """The single values of a sample's detail; a profile of a hundred slices is only in the database."""
     single = {key: value for key, value in detail.items() if not isinstance(value, (dict, list))}
     return ", ".join(
         f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}"
@@ -298,7 +298,7 @@ def _brief(detail: dict[str, Any]) -> str:
 
 
 def events_frame(session: Session, site: str) -> pd.DataFrame:
-    """What was logged of a site that makes its charts start anew, in time: columns at, what."""
+    """The logged events that restart a site's charts, in order of time: columns at, what."""
     return _events(session, AuditEntry.subject == site)[["at", "what"]].reset_index(drop=True)
 
 
@@ -325,7 +325,7 @@ def _counts(session: Session) -> ColumnElement[bool]:
 
 
 def _events(session: Session, *conditions: ColumnElement[bool]) -> pd.DataFrame:
-    """Restarts in time: columns site, at, what. An event counts from the day that it is said to have been."""
+    """Restarts in order of time: columns site, at, what. An event counts from the day stated for it."""
     query = (
         select(AuditEntry.subject, AuditEntry.at, AuditEntry.action, AuditEntry.detail)
         .where(or_(*(AuditEntry.action.endswith(f"site.{e}") for e in RESTARTS)), *conditions)
@@ -341,7 +341,7 @@ def _events(session: Session, *conditions: ColumnElement[bool]) -> pd.DataFrame:
 
 
 def _of(query: Select[Any], run_id: str | None, site_id: int | None) -> Select[Any]:
-    """Updates of a run or of a site, in time. Columns and not objects: a long run has thousands."""
+    """Updates of a run or of a site, in order of time. Columns, not objects: a long run has thousands."""
     query = query.select_from(Update).join(Update.round).join(Round.run).join(Update.site)
     if run_id is not None:
         query = query.where(Round.run_id == run_id)
@@ -351,7 +351,7 @@ def _of(query: Select[Any], run_id: str | None, site_id: int | None) -> Select[A
 
 
 def _by_district(patches: dict[str, Any]) -> dict[str, int]:
-    """Patches of each district. The components of a district see the same patches, so they are not added."""
+    """Patches of each district. A district's components see the same patches, so theirs are not added."""
     counts: dict[str, int] = {}
     for component, count in patches.items():
         district = component.split("/")[1] if "/" in component else component
@@ -360,7 +360,7 @@ def _by_district(patches: dict[str, Any]) -> dict[str, int]:
 
 
 def _held_out(metrics: dict[str, Any], district: str) -> float | None:
-    """Patients that the site measured the model on before it trained."""
+    """Number of patients on whom the site measured the model before it trained."""
     measured = (metrics.get("measured_before") or {}).get(district) or {}
     return (measured.get("mae") or {}).get("n")
 

@@ -1,4 +1,4 @@
-"""The pictures of a scan's folder, cut on demand: slices, projections, and where a slice lies."""
+"""Pictures of a scan's folder, made on demand: slices, projections, and where a slice lies."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ FILES: Final = {
 """The files of a scan's folder that may be downloaded, and what they are."""
 
 SEEN_SUV: Final = 0.5
-"""[g/ml] Below it nothing is read from a PET: the twin's triage counts from here too."""
+"""[g/ml] Nothing is read from a PET below this; the twin's triage uses the same limit."""
 
 _AXIS: Final[dict[Plane, int]] = {"axial": 0, "coronal": 1, "sagittal": 2}
 _GROUND: Final = (16, 16, 16)
 """The dark ground of the scales in `scantwin.imaging.picture_marks`."""
 
 _FLAT: Final = 64
-"""Height of a picture below which it is not shown, nor a scale drawn [pixels]: their words have no room."""
+"""A picture lower than this [pixels] is not shown, nor a scale drawn: their words would have no room."""
 
 _SMALLEST_TOP: Final = 0.5
 """Smallest top of the scale of the standard deviation [SUV]."""
@@ -62,7 +62,7 @@ class ScanVolumes:
     pet: Volume
     """Synthetic PET [SUV]."""
     std: Volume | None
-    """Its standard deviation [SUV], not-a-number where none is known; None where it is known nowhere."""
+    """Its standard deviation [SUV], NaN where it is not known; None if it is known nowhere."""
     districts: Volume | None
     """District labels."""
 
@@ -81,7 +81,7 @@ class ScanVolumes:
 
     @cached_property
     def spread_top(self) -> float:
-        """Top of the scale of the standard deviation [SUV]: nearly all of it, in steps of 0.5."""
+        """Top of the scale of the standard deviation [SUV]: holds nearly all of it, in steps of 0.5."""
         values = np.zeros(0) if self.std is None else np.asarray(self.std.array)
         inside = values[values > 0]
         if not inside.size:
@@ -103,7 +103,7 @@ class ScanVolumes:
 
     @cached_property
     def planes(self) -> tuple[Plane, ...]:
-        """The planes that can be seen: a few slices are a line from the side, and their notice hides it."""
+        """The planes worth showing: from the side, a few slices are only a line, which the notice hides."""
         seen = tuple(p for p in PLANES if sorted(slice_frame(self.pet, p).shape)[1] >= _FLAT)
         return seen or ("axial",)
 
@@ -115,7 +115,7 @@ class ScanVolumes:
 
 
 def load(folder: Path) -> ScanVolumes:
-    """Reads a scan's folder. Raises `InputError` when it is gone or not whole."""
+    """Reads a scan's folder. Raises `InputError` if it is missing or incomplete."""
     if not (folder / "pet.nii.gz").is_file() or not (folder / "ct.nii.gz").is_file():
         raise InputError(
             f"The scan's folder {folder} is not on this machine, or its pictures were removed.",
@@ -170,7 +170,7 @@ def projection(volumes: ScanVolumes, view: View, top: float) -> Image.Image:
 
 
 def _with_room(picture: Image.Image) -> Image.Image:
-    """A picture of what is real, as large as its neighbours, which have the notice below."""
+    """Pads a picture of real data to the size of its neighbours, which have the notice below."""
     band = notice_band(picture.width)
     both = Image.new("RGB", (band.width, picture.height + band.height))
     both.paste(picture, ((band.width - picture.width) // 2, 0))

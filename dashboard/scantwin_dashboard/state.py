@@ -1,4 +1,4 @@
-"""The database as the pages see it: read-only, asked through a short cache, errors told as sentences."""
+"""The database as the pages see it: read-only, behind a short-lived cache, with errors as sentences."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _REFUSED = "Open the page from the menu: its link may ask for what cannot be. El
 _NOT_OURS = "Run the dashboard as the user who runs the twin service: its files are for that user only."
 
 WATCH_S = 5.0
-"""How often the database is looked at for something new [s]."""
+"""How often the database is checked for something new [s]."""
 
 FRESH_S = 3.0
-"""How long an answer serves before the database is asked again [s]."""
+"""How long an answer is reused before the database is asked again [s]."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -53,18 +53,18 @@ def ask(query: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
 
 @st.cache_data(ttl=FRESH_S, show_spinner=False, max_entries=128)
 def _ask(url: str, name: str, args: Any, kwargs: Any, _query: Callable[..., Any]) -> Any:  # noqa: ARG001
-    # Arguments without an underscore are the key of the cache; the database is the one of `url`.
+    # Arguments without an underscore are the key of the cache; `database()` is the one at `url`.
     with database().session() as session:
         return _query(session, *args, **kwargs)
 
 
 def forget() -> None:
-    """Lets the next question reach the database."""
+    """Makes the next question reach the database."""
     _ask.clear()
 
 
 def told(page: Callable[Given, None]) -> Callable[Given, None]:
-    """A page or a part of one that tells an error as a sentence and what to do, instead of a traceback."""
+    """Wraps a page or a part of one: shows an error as a sentence with what to do, not as a traceback."""
 
     @functools.wraps(page)
     def shown(*args: Given.args, **kwargs: Given.kwargs) -> None:
@@ -97,7 +97,7 @@ def tell(error: ScanTwinError) -> None:
 
 
 def _is_missing() -> bool:
-    """Whether nobody has made the database yet, as far as that can be seen."""
+    """Whether the database does not exist yet, as far as that can be seen."""
     try:
         return database().is_missing
     except (ScanTwinError, OSError):
@@ -106,7 +106,7 @@ def _is_missing() -> bool:
 
 @st.fragment(run_every=WATCH_S)
 def watch() -> None:
-    """Looks at the database from time to time, and draws the page again only when something changed."""
+    """Checks the database from time to time, and redraws the page only when something has changed."""
     try:
         with database().session() as session:
             beat = queries.pulse(session)

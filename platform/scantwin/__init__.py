@@ -4,4 +4,4 @@ from importlib.metadata import version
 
 __version__ = version("scantwin")
 NOTICE = "SYNTHETIC, NOT FOR DIAGNOSIS"
-"""Said by every output of this software."""
+"""The notice that every output of this software carries."""

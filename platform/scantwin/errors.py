@@ -1,14 +1,14 @@
 """The one exception tree.
 
-    ScanTwinError                 exit 1   something failed that was asked for rightly
-    |- InputError                 exit 2   what was given cannot be used: a path, an option, a file
-    |  |- Rejection               exit 2   a study or series refused, with a code of the catalogue
-    |  `- MissingExtra            exit 2   a role that is not installed on this machine
+    ScanTwinError                 exit 1   a valid request failed
+    |- InputError                 exit 2   an input cannot be used: a path, an option, a file
+    |  |- Rejection               exit 2   a study or series was refused, with a code from the catalogue
+    |  `- MissingExtra            exit 2   a role is not installed on this machine
     |- ResourceError              exit 1   this machine lacks something: a port, disk, memory
-    |- FederationError            exit 1   a round, a site or the link between them
+    |- FederationError            exit 1   a round, a site or the link between them failed
     `- ServiceError               exit 1   the twin service or the database cannot be reached
 
-Every error is one sentence that says what and where, and a hint that says what to do.
+Every error has one sentence that says what failed and where, and a hint that says what to do.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class ScanTwinError(Exception):
 
 
 class InputError(ScanTwinError):
-    """What was given cannot be used."""
+    """An input that cannot be used."""
 
     exit_code = 2
 
 
 class Rejection(InputError):
-    """A study or series that cannot be used; `code` is one of the catalogue of reasons."""
+    """A study or series that cannot be used; `code` is from the catalogue of reasons."""
 
 
 class MissingExtra(InputError):
-    """A command of a role whose extra is not installed."""
+    """A command needs a role whose extra is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
@@ -61,11 +61,11 @@ class FederationError(ScanTwinError):
 
 
 class ServiceError(ScanTwinError):
-    """The twin service or the database cannot be reached or refused the call."""
+    """The twin service or the database cannot be reached, or it refused the call."""
 
 
 def short_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch or a GPU says that memory is used up: torch says so in words of its own."""
+    """Whether Python, torch or a GPU reports that memory ran out; torch says so only in its message."""
     words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "ALLOC_FAILED")
     said = any(one in str(error) for one in words)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
@@ -91,7 +91,7 @@ _WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def from_os_error(error: OSError) -> ScanTwinError:
-    """One sentence for an error of the operating system; a wrong path is the caller's (exit 2)."""
+    """An operating system error as one sentence; a wrong path is the caller's mistake (exit 2)."""
     reason, hint = _OS_REASONS.get(error.errno or 0, (error.strerror or "The system refused", ""))
     where = f": {Path(str(error.filename))}" if error.filename else ""
     kind = InputError if error.errno in _WRONG_PATH else ResourceError

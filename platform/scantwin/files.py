@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write aside, then rename."""
+"""Files appear whole or not at all: they are written aside, then renamed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 @contextmanager
 def whole_file(path: Path | str, *, private: bool = False) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; renames it to `path` when the block ends well.
+    """Yields a path beside `path` to write to; renames it to `path` when the block succeeds.
 
-    Only its owner can ever read it if it is `private`.
+    If `private`, only the owner can ever read the file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +37,11 @@ def whole_file(path: Path | str, *, private: bool = False) -> Iterator[Path]:
         aside.chmod(0o600 if private else 0o644 & ~_umask())
         aside.replace(target)
     except OSError as error:
-        # A write that failed (a full disk) does not say where.
+        # A failed write (full disk) does not name its file.
         error.filename = error.filename or str(target)
         raise
     except Exception as error:
-        # safetensors says so in words only, and in an exception of its own.
+        # safetensors has its own exception, and reports the error number only in the message.
         if type(error).__name__ == "SafetensorError" and (said := _OS_ERROR.search(str(error))):
             raise OSError(int(said[1]), os.strerror(int(said[1])), str(target)) from error
         raise
@@ -51,11 +51,11 @@ def whole_file(path: Path | str, *, private: bool = False) -> Iterator[Path]:
 
 
 def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) -> None:
-    """Refuses, with `InputError`, a folder that a result must not replace as a whole, or cannot.
+    """Raises `InputError` for a folder that a result must not, or cannot, replace as a whole.
 
-    It may be new, empty, or an earlier result of the kind that has a file named `mark` in it; but nothing of
-    what the command `reads`, nor where the command runs, may lie in it. To be asked before the work. What is
-    written `in_place` and not beside it (`whole_folder`) may be a mount point.
+    The folder may be new, empty, or an earlier result of the same kind, which holds a file named `mark`. It
+    must contain neither what the command `reads` nor the working directory. Call this before the work. If
+    the result is written `in_place`, not beside the folder (`whole_folder`), it may be a mount point.
     """
     above = next(one for one in folder.absolute().parents if one.exists())
     if not in_place and (folder.resolve().is_mount() or not os.access(above, os.W_OK)):
@@ -75,7 +75,7 @@ def require_ours(folder: Path, mark: str, *reads: Path, in_place: bool = False) 
 
 
 def require_apart(folder: Path, *reads: Path) -> None:
-    """Refuses, with `InputError`, a folder to fill that is, or holds, what the command `reads`."""
+    """Raises `InputError` if the folder to fill is, or contains, what the command `reads`."""
     for read in reads:
         if read.resolve().is_relative_to(folder.resolve()):
             raise InputError(
@@ -85,7 +85,7 @@ def require_apart(folder: Path, *reads: Path) -> None:
 
 
 def require_ours_to_fill(folder: Path, mark: str) -> None:
-    """Refuses, with `InputError`, a folder to fill that holds something, but no file `mark` of ours."""
+    """Raises `InputError` if the folder to fill is not empty and has no file `mark` of ours."""
     if not (folder / mark).exists() and folder.is_dir() and _shown(folder):
         raise _not_ours(folder, mark)
 
@@ -101,19 +101,19 @@ def sha256(path: Path) -> str:
 
 
 def _shown(folder: Path) -> list[Path]:
-    """What lies in a folder, hidden files aside: those are half-written, or the system's."""
+    """The entries of a folder, except hidden ones: those are half-written, or the system's."""
     return [one for one in folder.iterdir() if not one.name.startswith(".")]
 
 
 def whole_parts(folder: Path, kind: str) -> list[Path]:
-    """The folders `kind`-0000, .. of a data set that were written whole, in order: each has its manifest."""
+    """The completely written folders `kind`-0000, .. of a data set, in order: each has its manifest."""
     found = (path.parent for path in folder.glob(f"{kind}-[0-9]*/manifest.json"))
     return sorted(found, key=lambda part: (len(part.name), part.name))
 
 
 @contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Gives a folder beside `path` to fill; it replaces `path` when the block ends well."""
+    """Yields a folder beside `path` to fill; it replaces `path` when the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".part-", suffix="-" + target.name, dir=target.parent))
@@ -132,7 +132,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file of ours holds. Raises `InputError` where it was damaged."""
+    """The object in one of our JSON files. Raises `InputError` if the file is damaged."""
     try:
         said = json.loads(path.read_text())
     except (ValueError, RecursionError):
@@ -152,7 +152,7 @@ def write_json(path: Path | str, data: Any, *, private: bool = False) -> Path:
 def lock(path: Path, busy: ResourceError) -> IO[str]:
     """The file at `path`, opened for appending and locked until it is closed or the process ends.
 
-    Raises `busy` where another process has it.
+    Raises `busy` if another process holds the lock.
     """
     while True:
         file = path.open("a")
@@ -163,14 +163,14 @@ def lock(path: Path, busy: ResourceError) -> IO[str]:
             raise busy from None
         if os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # whoever had it deleted it: it keeps nobody out any more
+        file.close()  # its last holder has deleted it: this lock keeps nobody out
 
 
 @contextmanager
 def at_work(folder: Path, mark: Path) -> Iterator[None]:
-    """Keeps others out of `folder` by a lock on the file `mark`, which goes when the work is over.
+    """Keeps others out of `folder` by locking the file `mark`, which is removed when the work is over.
 
-    Raises `ResourceError` where somebody is at work.
+    Raises `ResourceError` if somebody is already at work.
     """
     busy = ResourceError(f"Somebody works in {folder} already.", hint="Wait, or choose another --out.")
     with lock(mark, busy):
@@ -182,10 +182,10 @@ def at_work(folder: Path, mark: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
-    """Keeps the folder for what one `order` makes, and more of the same: it stays in order.json.
+    """Reserves the folder for what one `order` makes, now and in later runs: order.json records it.
 
-    An order of which nothing was made gives way. Raises `InputError` where another order's work is, or
-    somebody else's, `ResourceError` where somebody is at work.
+    An order of which nothing was made is replaced. Raises `InputError` if the folder holds the work of
+    another order or of somebody else, `ResourceError` if somebody is at work there.
     """
     require_ours_to_fill(folder, "order.json")
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def claimed_folder(folder: Path, order: Any) -> Iterator[None]:
 
 
 def write_private(path: Path | str, data: bytes) -> Path:
-    """Writes a secret so that only its owner ever could read it."""
+    """Writes a secret that nobody but its owner can read at any moment."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):

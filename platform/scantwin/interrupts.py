@@ -1,7 +1,7 @@
-"""Being ended by a signal, in one place: the first one unwinds the command, later ones only hurry it.
+"""Handles ending signals in one place: the first unwinds the command, later ones only hurry it.
 
 A shell's Ctrl-C, `timeout -s INT` (which signals twice) and an impatient person all send more than one. A
-second `KeyboardInterrupt` in the middle of the cleaning up would leave behind what was to be cleaned up.
+second `KeyboardInterrupt` during the clean-up would leave things behind that should have been cleaned up.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from types import FrameType
 from typing import Final
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a command: Ctrl-C, `kill` and its service manager, a terminal that closes."""
+"""Signals that end a command: Ctrl-C, `kill` or a service manager, a terminal that closes."""
 
 hurry = threading.Event()
-"""Set by a second signal: whoever waits for others to end politely stops waiting."""
+"""Set by a second signal: code that is waiting for others to end by themselves stops waiting."""
 
 _SAME_S: Final = 1.0
-"""Signals so soon after the first are the same wish: `timeout` signals the program and then its group [s]."""
+"""A signal this soon [s] after the first only repeats it: `timeout` signals the program, then its group."""
 
 _PR_SET_PDEATHSIG: Final = 1
 """Linux, `prctl(2)`: the signal that the kernel sends us when the thread that started us ends."""
@@ -38,7 +38,7 @@ class Ended(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As a shell says it: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
+        """As a shell reports it: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.number
 
 
@@ -49,13 +49,13 @@ _holding = False
 """Whether the main thread is in a block of `held_back`."""
 
 _waiting = False
-"""Whether a signal came there, and is still to be raised."""
+"""Whether a signal came in such a block and must still be raised."""
 
 
 def end_on_signals() -> None:
     """From now on the first signal raises `Ended` in the main thread, the next sets `hurry`, a third ends us.
 
-    A shell tells the jobs it starts with `&` to ignore SIGINT; who sends us one all the same means us.
+    A shell makes the jobs it starts with `&` ignore SIGINT; whoever sends us one all the same means us.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -64,21 +64,21 @@ def end_on_signals() -> None:
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """Those of `ENDING` that end this process: a SIGHUP that is ignored (`nohup`) stays ignored."""
+    """The signals of `ENDING` that end this process: a SIGHUP that is ignored (`nohup`) stays ignored."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return tuple(number for number in ENDING if not (ignored and number == signal.SIGHUP))
 
 
 def signalled() -> int | None:
-    """The signal that ends this process, once there was one."""
+    """The signal that is ending this process; None if there was none."""
     return None if _first is None else _first[0]
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """The first signal that comes in the block ends the command at the block's end: it is done whole.
+    """Delays the first signal that comes in the block until the block's end, so that the block completes.
 
-    For what takes seconds. In other threads than the main one, where no signal is raised, it does nothing.
+    For work of some seconds. It does nothing outside the main thread, where no signal is raised.
     """
     global _holding, _waiting  # noqa: PLW0603 - a process is ended once
     if threading.current_thread() is not threading.main_thread():
@@ -111,7 +111,7 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Around the start of worker processes: Ctrl-C at the terminal is for us, and we end them."""
+    """Wraps the start of worker processes: Ctrl-C at the terminal reaches only us, and we end them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -120,9 +120,9 @@ def starting_workers() -> Iterator[None]:
 
 
 def tie_worker(parent: int) -> None:
-    """First words of a worker process: it ends with `parent`, however that ends. It holds nothing unsaved."""
+    """Call first in a worker: it then ends when `parent` does, in whatever way. It holds nothing unsaved."""
     if sys.platform == "linux":
-        import ctypes  # not for every command that only listens to signals
+        import ctypes  # local: a command that only listens to signals does without
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -130,7 +130,7 @@ def tie_worker(parent: int) -> None:
 
 
 def end_workers() -> None:
-    """Ends the worker processes of this process at once: who is interrupted does not wait for their work."""
+    """Kills the worker processes of this process: an interrupted command does not wait for their work."""
     import multiprocessing
 
     workers = multiprocessing.active_children()

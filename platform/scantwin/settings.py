@@ -15,11 +15,11 @@ from scantwin.errors import InputError
 _PREFIX: Final = "SCANTWIN_"
 
 _OTHERS: Final = ("DEBUG",)
-"""Variables that are read where they are needed: no settings. Without the prefix."""
+"""Variables, without the prefix, that are not settings but are read where they are needed."""
 
 _NEAR: Final = 0.75
-"""How like a setting's name (share of letters in common, `difflib`) a variable is that was meant for it:
-DATABSE_URL is 0.96, TWIN_PORT and VERSION, which a deployment may have for itself, are below 0.7."""
+"""A variable at least this similar to a setting's name (`difflib`: share of common letters) was meant for it:
+DATABSE_URL has 0.96; TWIN_PORT and VERSION, which a deployment may define for itself, are below 0.7."""
 
 
 class Settings(BaseSettings):
@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     `SCANTWIN_HOME`: folder of all state (default `~/.scantwin`).
     `SCANTWIN_DATABASE_URL`: SQLAlchemy URL; default is SQLite in the home folder.
     `SCANTWIN_REGISTRY_URL`: fsspec URL of the model registry's files; default is in the home folder.
-    `SCANTWIN_DEVICE`: where networks work: cpu (default), cuda, or cuda:1 of several GPUs.
+    `SCANTWIN_DEVICE`: where networks run: cpu (default), cuda, or cuda:1 of several GPUs.
     `SCANTWIN_TWIN_TOKEN`: the token that the twin service asks for when it is not on loopback.
     """
 
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         """The database's SQLAlchemy URL. It may hold a password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        from sqlalchemy.engine import URL  # not before it is wanted: every command reads settings
+        from sqlalchemy.engine import URL  # local, since every command reads settings
 
         # A home may be called "50%20" or "what?": in a URL these mean something else.
         made = URL.create("sqlite", database=str(self.home.absolute() / "scantwin.db"))
@@ -66,9 +66,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of the environment, with overrides; an empty variable is none.
+    """The settings from the environment, with overrides; an empty variable counts as unset.
 
-    Raises `InputError` on a bad value, and on a variable that is nearly one of ours, which would seem set.
+    Raises `InputError` on a bad value, and on a variable that is nearly one of ours and would seem set.
     """
     _refuse_unknown()
     try:
@@ -83,7 +83,7 @@ def load_settings(**overrides: object) -> Settings:
 def _refuse_unknown() -> None:
     known = [*(name.upper() for name in Settings.model_fields), *_OTHERS]
     for variable in sorted(os.environ):
-        name = variable.upper().removeprefix(_PREFIX)  # pydantic-settings does not mind the case either
+        name = variable.upper().removeprefix(_PREFIX)  # pydantic-settings ignores the case, too
         if name != variable.upper() and name not in known and (meant := _nearest(name, known)):
             raise InputError(
                 f"There is no setting {variable}.",
@@ -92,7 +92,7 @@ def _refuse_unknown() -> None:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Which of the `known` names is meant; "" where none is near."""
-    from difflib import get_close_matches  # not before it is wanted: every command reads settings
+    """Which of the `known` names is meant; "" if none is near."""
+    from difflib import get_close_matches  # local, since every command reads settings
 
     return next(iter(get_close_matches(name, known, n=1, cutoff=_NEAR)), "")

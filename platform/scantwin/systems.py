@@ -24,7 +24,7 @@ SYSTEMS: Final = {
 
 
 def build(recipe: Recipe, *, seed: int) -> System:
-    """A fresh system of `recipe`; the same seed gives the same weights, whatever was drawn before."""
+    """A new system built from `recipe`; the same seed gives the same weights, whatever was drawn before."""
     import torch
 
     module, name = SYSTEMS[recipe.system].split(":")
@@ -35,7 +35,7 @@ def build(recipe: Recipe, *, seed: int) -> System:
 
 
 def restore(model: Model) -> System:
-    """The system of a saved model, with its weights. Raises `InputError` where they do not fit the recipe."""
+    """The system of a saved model, with its weights. Raises `InputError` if they do not fit the recipe."""
     system = build(model.recipe, seed=0)
     load_arrays(system, model.components)
     return system

@@ -1,4 +1,4 @@
-"""What every command says and how: JSON for machines, tables and progress bars for people."""
+"""The output of every command: JSON for machines, tables and progress bars for people."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for 
 """The option that every command has."""
 
 LARGEST_SEED: Final = 2**32 - 1
-"""Of every --seed: as the twin service has it, so that what one made the other can repeat."""
+"""For every --seed: the same as in the twin service, so that either can repeat what the other made."""
 
 
 def finite(value: float | None) -> float | None:
-    """A callback of options that are floats: to click `nan` lies within any limits."""
+    """A callback of float options that refuses `nan` and infinity: for click, `nan` is within any limits."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number to work with.")
     return value
 
 
 class Advance(Protocol):
-    """What long work calls to say how far it is."""
+    """What long work calls to report its progress."""
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
-        """`done` of `total`, and what is being done."""
+        """Reports `done` of `total`, and what is being done."""
 
 
 def silent(done: float, total: float, text: str = "") -> None:

@@ -37,23 +37,23 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.max_reconnect_backoff_ms", 3_000),  # a service that was started again is found soon
+    ("grpc.max_reconnect_backoff_ms", 3_000),  # a restarted service is found soon
 )
 _NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
-"""To this very machine: a proxy of the environment would see the CT and the token in plain."""
+"""For this very machine: a proxy from the environment would see the CT and the token in plain text."""
 _SHORT_S: Final = 30.0
 """Deadline of a call that moves no file."""
 _PATIENCE_S: Final = 60.0
 """How long a watcher tries to reach a service that went away: a restart takes some seconds."""
 _TRIES: Final = 3
-"""How often an upload is begun when the link breaks."""
+"""How often an upload is started in all if the link breaks."""
 
 
 M = TypeVar("M")
 
 
 class TwinClient:
-    """One connection to a twin service. A token goes out over TLS or to this very machine, nowhere else."""
+    """One connection to a twin service. A token is sent only over TLS or to this very machine."""
 
     def __init__(
         self, address: str = f"127.0.0.1:{PORT}", *, token: str | None = None, ca: Path | None = None
@@ -83,10 +83,10 @@ class TwinClient:
     def submit(
         self, ct: Path, *, model: str, twin: str = "", seed: int = 0, key: str = "", advance: Advance = silent
     ) -> pb.Scan:
-        """Sends a CT (NIfTI file, zip or folder of DICOM) and gives its queued scan.
+        """Sends a CT (NIfTI file, zip or folder of DICOM) and returns its queued scan.
 
         `twin`: pseudonym; empty: one made from the CT's own sha256, so that the same CT is the same twin.
-        `key`: idempotency key; one is made, so that an upload begun again makes no second scan.
+        `key`: idempotency key; empty: a random one, so that a restarted upload makes no second scan.
         """
         if not 0 <= seed < 2**32:
             raise InputError(
@@ -112,7 +112,7 @@ class TwinClient:
         raise AssertionError("not reached")
 
     def watch(self, scan_id: str, *, patience_s: float = _PATIENCE_S) -> Iterator[pb.ScanEvent]:
-        """What happens to a scan, until it has ended; goes on when the service was away for a moment."""
+        """The events of a scan until it has ended; goes on after the service was away for a moment."""
         last = -patience_s  # a service that never answered is not waited for
         while True:
             try:
@@ -128,7 +128,7 @@ class TwinClient:
             time.sleep(0.5)
 
     def wait(self, scan_id: str, *, advance: Advance = silent) -> pb.Scan:
-        """The scan when it is done; raises what made it fail, or that it was cancelled."""
+        """Waits for the scan and returns it when it is done; raises if it failed or was cancelled."""
         for event in self.watch(scan_id):
             advance(round(100 * event.progress), 100, event.stage)
         scan = self.get(scan_id)
@@ -145,7 +145,7 @@ class TwinClient:
         return self._short("GetScan", pb.GetScanRequest(id=scan_id), pb.Scan)
 
     def cancel(self, scan_id: str) -> pb.Scan:
-        """Ends a scan; one that has ended is given as it is."""
+        """Ends a scan and returns it; one that has ended stays as it is."""
         return self._short("CancelScan", pb.CancelScanRequest(id=scan_id), pb.Scan)
 
     def scans(
@@ -177,7 +177,7 @@ class TwinClient:
         return self._short("DeleteTwin", pb.DeleteTwinRequest(pseudonym=pseudonym), pb.DeleteTwinResponse)
 
     def fetch(self, scan_id: str, name: str, target: Path, *, advance: Advance = silent) -> Path:
-        """One result file, checked by its sha256; appears whole at `target`."""
+        """Fetches one result file, checked by its sha256; it appears whole at `target`."""
         with self._calling(), whole_file(target) as aside:
             request = pb.FetchResultRequest(id=scan_id, name=name)
             incoming = self._calls.FetchResult(request, metadata=self._metadata)
@@ -198,9 +198,9 @@ class TwinClient:
         return target
 
     def export(self, scan_id: str, out: Path, *, advance: Advance = silent) -> dict[str, Any]:
-        """All results of a done scan in `out`; gives the JSON contract of `scantwin scan` and the id.
+        """Writes a done scan's results to `out`; returns the JSON contract of `scantwin scan` and the id.
 
-        `out` appears whole and replaces an earlier scan's: two patients' files never lie in one folder.
+        `out` appears whole and replaces an earlier scan's: two patients' files never share a folder.
         """
         require_ours(out, "pet.nii.gz")
         scan = self.get(scan_id)

@@ -65,7 +65,7 @@ def serve(
     scantwin twin serve --model model/
     scantwin twin serve --host 0.0.0.0 --tls-cert twin.pem --tls-key twin.key --token-file token
     """
-    if find_spec("torch") is None:  # the worker's, which would notice with the first scan only
+    if find_spec("torch") is None:  # the worker needs it, and would notice only at the first scan
         raise MissingExtra("scantwin twin serve", "twin")
     from scantwin.learning.machine import check_device
     from scantwin_twin import security, server
@@ -259,7 +259,7 @@ def _people(contract: dict[str, Any]) -> None:
         (name.replace("_", " "), contract[name])
         for name in ("pet_nifti", "std_nifti", "pet_dicom", "manifest")
     ]
-    # Lines, no table: a path that is cut to the terminal's width is of no use.
+    # Lines, not a table: a path cut to the terminal's width is of no use.
     for what, path in (*files, *(("picture", path) for path in contract["pictures"])):
         out.print(f"{what:10} {path}", markup=False, highlight=False)
     out.print(f"Scan {contract['scan']} of twin {contract['twin']} with {contract['model_version']}.")
@@ -272,7 +272,7 @@ def _people(contract: dict[str, Any]) -> None:
 
 def _table(shown: dict[str, Any]) -> None:
     table = Table(title=NOTICE, title_style="bold red")
-    table.add_column("scan", no_wrap=True, min_width=32)  # an id that is cut short is of no use
+    table.add_column("scan", no_wrap=True, min_width=32)  # an id cut short is of no use
     for name in ("twin", "model", "status", "progress", "created"):
         table.add_column(name, overflow="fold")
     for scan in shown["scans"]:

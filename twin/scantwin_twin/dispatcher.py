@@ -20,10 +20,10 @@ from scantwin_twin.refusals import Refused, public
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 2.0
-"""The queue is looked at this often [s] without being woken: another process may have filled it."""
+"""How often [s] the queue is checked without a wake-up: another process may have filled it."""
 
 _AGAIN_S: Final = 2.0
-"""The pause [s] before a database that was away is tried again."""
+"""The pause [s] before an unavailable database is tried again."""
 
 
 class Dispatcher:
@@ -46,7 +46,7 @@ class Dispatcher:
         return self._stopping.is_set()
 
     def start(self) -> None:
-        """Queues what a crash left running, then begins."""
+        """Queues again what a crash left running, then starts."""
         for scan_id in self._jobs.recover():
             log.info("scan %s was running when the service went down; it is queued again", scan_id)
         for thread in self._threads:
@@ -59,7 +59,7 @@ class Dispatcher:
                 stop.set()
 
     def wait_until_idle(self, scans: Collection[str], seconds: float) -> bool:
-        """Waits until none of these scans is worked on; False when that takes longer than `seconds`."""
+        """Waits until none of these scans is being worked on; False if that takes longer than `seconds`."""
         with self._ended:
             return self._ended.wait_for(lambda: self._running.keys().isdisjoint(scans), seconds)
 
@@ -107,7 +107,7 @@ class Dispatcher:
                 self._ended.notify_all()
 
     def _moved(self, scan_id: str, outcome: Outcome) -> ScanState:
-        """The scan, moved on as its outcome says; the same again changes nothing more."""
+        """Moves the scan on as its outcome says and returns it; a repetition changes nothing more."""
         if outcome.summary is not None:
             self._jobs.finish(scan_id, outcome.summary)
         elif outcome.error is not None:
@@ -117,14 +117,14 @@ class Dispatcher:
         return self._jobs.get(scan_id)
 
     def _insist(self, step: Callable[[], ScanState]) -> ScanState | None:
-        """What `step` gives, tried until the database is there; None when the service stops before that.
+        """What `step` returns, tried until the database is available; None if the service stops first.
 
-        A scan may take an hour: it is not lost because the database was away in the moment of its end.
+        A scan may take an hour; it must not be lost because the database was unavailable when it ended.
         """
         while True:
             try:
                 return step()
-            except (Refused, DataError, IntegrityError):  # the database is there, and this is its answer
+            except (Refused, DataError, IntegrityError):  # the database is available, and this is its answer
                 raise
             except (ScanTwinError, SQLAlchemyError) as error:
                 log.warning("the database is away (%s); it is tried again", type(error).__name__)

@@ -1,8 +1,8 @@
 """Where a scan is computed: one interface, and the executor of this machine.
 
 `LocalExecutor` keeps one child process (`scantwin_twin.worker`): the service answers while it computes, a
-cancelled scan stops at once, and a crash or a lack of memory takes the child and not the service. The two
-speak JSON lines through pipes; the child ends by itself when the service is gone, however that went.
+cancelled scan stops at once, and a crash or a lack of memory ends the child, not the service. The two
+exchange JSON lines through pipes; the child ends by itself when the service is gone, however that happened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 log = logging.getLogger(__name__)
 
 _SECRETS: Final = ("SCANTWIN_TWIN_TOKEN", "SCANTWIN_DATABASE_URL")
-"""Not the worker's business: it reads one CT and one model and writes one folder."""
+"""Kept from the worker, which does not need them: it reads one CT and one model and writes one folder."""
 
 _TICK_S: Final = 0.1
 
@@ -62,7 +62,7 @@ class Executor(Protocol):
     """How many scans it computes at once."""
 
     def run(self, work: Work, progress: Callable[[float, str], None], stop: threading.Event) -> Outcome:
-        """Blocks until the work has ended or `stop` is set; `progress` hears (0..1, stage)."""
+        """Blocks until the work has ended or `stop` is set; `progress` receives (0..1, stage)."""
 
     def close(self) -> None:
         """Ends everything that was started."""
@@ -76,7 +76,7 @@ class LocalExecutor:
     def __init__(
         self, *, limit_s: float = 3600.0, idle_s: float = 600.0, module: str = "scantwin_twin.worker"
     ) -> None:
-        """A scan that takes longer than `limit_s` [s] is ended; an idle child goes after `idle_s` [s]."""
+        """A scan that takes longer than `limit_s` [s] is ended; an idle child ends after `idle_s` [s]."""
         self._limit_s, self._idle_s, self._module = limit_s, idle_s, module
         self._child: _Child | None = None
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class LocalExecutor:
                 raise
             if outcome is not None:
                 return outcome
-            # A warm child may leave, for want of work, in the moment in which work is sent: once more.
+            # A warm child may end, for want of work, at the moment when work is sent: try once more.
         return Outcome(error=_died(None))
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class _Child:
 
     def end(self) -> None:
         """Ends the process and everything in its session, at once: it holds nothing that is not on disk."""
-        if self.process.poll() is None:  # once reaped, its number may be another's
+        if self.process.poll() is None:  # once reaped, its id may be another process's
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         with suppress(OSError):

@@ -17,24 +17,24 @@ _END_S: Final = 20.0
 """How long a running scan may take to end; its process is killed at once [s]."""
 
 _TRIES: Final = 5
-"""How often a twin is begun again whose patient was sent in anew in that very moment."""
+"""How often the deletion is tried at most while CTs of the patient keep arriving."""
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is gone."""
+    """What was deleted."""
 
     pseudonym: str
     scans: int
     size: int
-    """Freed on the disk [bytes]."""
+    """Disk space that was freed [bytes]."""
 
 
 def forget(pseudonym: str, *, jobs: Jobs, dispatcher: Dispatcher, places: Places, actor: str) -> Forgotten:
-    """Deletes a twin with all its scans: first what runs is ended, then the files go, then the rows.
+    """Deletes a twin with all its scans: first it ends what runs, then it removes the files, then the rows.
 
-    In this order nothing of the patient can stay behind unseen: whatever interrupts it, the twin is still
-    listed and can be deleted again. The audit log keeps that it was deleted, and by whom.
+    In this order nothing of the patient can stay behind unnoticed: whatever interrupts it, the twin is still
+    listed and can be deleted again. The audit log records that it was deleted, and by whom.
     """
     size = 0
     for _ in range(_TRIES):

@@ -1,7 +1,7 @@
 """The queue of scans, kept in the database; every step along a scan's life cycle goes through here.
 
 The transition table is `scantwin.store.lifecycles.SCAN`:
-queued -> running | cancelled | failed, running -> done | failed | cancelled | queued (again), the rest final.
+queued -> running | cancelled | failed, running -> done | failed | cancelled | queued (again); the rest final.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MOST_CRASHES: Final = 3
 """A scan during which the service went down this often is not tried again."""
 
 _CRASHED: Final = "scan.crashed"
-"""Action of the audit entry that says so."""
+"""Action of the audit entry for such a crash."""
 
 SERVICE: Final = "twin-service"
-"""Actor of what nobody asked for: recovery and the worker's reports."""
+"""Actor of what no client asked for: recovery and the worker's reports."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ScanState:
     progress: float
     stage: str
     folder: str
-    """Of the results, relative to the home."""
+    """The results' folder, relative to the home."""
     created: datetime
     started: datetime | None
     finished: datetime | None
@@ -85,7 +85,7 @@ class Jobs:
     # --- watching
 
     def wait(self, seen: int, seconds: float) -> int:
-        """Blocks until something changed since `seen`, or for `seconds`; gives the new count of changes."""
+        """Blocks until something changes after `seen`, or for `seconds`; returns the new count of changes."""
         with self._bell:
             self._bell.wait_for(lambda: self._changes != seen, seconds)
             return self._changes
@@ -163,9 +163,9 @@ class Jobs:
         self, scan_id: str, *, twin: str, model: str, folder: str, request: dict[str, Any], actor: str,
         place: Callable[[], object],
     ) -> ScanState:  # fmt: skip
-        """A queued scan; `place` puts its CT in place before the row can be seen by a worker.
+        """Creates a queued scan; `place` puts its CT in place before a worker can see the row.
 
-        When another call made the same scan meanwhile (same idempotency key), that one is given.
+        If another call made the same scan meanwhile (same idempotency key), returns that one.
         """
         for last in (False, True):
             try:
@@ -181,7 +181,7 @@ class Jobs:
                 self.ring()
                 return state
             except IntegrityError:
-                # Another call made this scan, or this twin, in the same moment.
+                # Another call made this scan, or this twin, at the same moment.
                 existing = self.find(scan_id)
                 if existing is not None:
                     return existing
@@ -190,7 +190,7 @@ class Jobs:
         raise AssertionError("not reached")
 
     def claim(self) -> ScanState | None:
-        """The oldest queued scan, now running; None when the queue is empty."""
+        """Sets the oldest queued scan running and returns it; None if the queue is empty."""
         while True:
             with self._database.session() as session:
                 query = (
@@ -210,18 +210,18 @@ class Jobs:
             return state
 
     def advance(self, scan_id: str, progress: float, stage: str) -> None:
-        """How far a running scan is (0 to 1); nothing happens to one that is not running."""
+        """Records a running scan's progress (0 to 1); nothing happens to one that is not running."""
         statement = update(Scan).where(Scan.id == scan_id, Scan.status == "running")
         with self._database.session() as session:
             session.execute(statement.values(progress=min(max(progress, 0.0), 1.0), stage=stage[:200]))
         self.ring()
 
     def finish(self, scan_id: str, summary: dict[str, Any]) -> bool:
-        """running -> done. False when the scan was cancelled meanwhile."""
+        """running -> done. False if the scan was cancelled meanwhile."""
         return self._move(scan_id, "done", SERVICE, progress=1.0, stage="done", summary=summary)
 
     def fail(self, scan_id: str, error: dict[str, Any]) -> bool:
-        """-> failed, with {code, message, hint}. False when the scan had ended already."""
+        """-> failed, with {code, message, hint}. False if the scan had ended already."""
         return self._move(scan_id, "failed", SERVICE, stage="failed", error=error)
 
     def cancel(self, scan_id: str, actor: str) -> ScanState:
@@ -235,7 +235,7 @@ class Jobs:
         return self._move(scan_id, "queued", SERVICE, progress=0.0, stage="waiting again")
 
     def erase(self, pseudonym: str, scans: Collection[str], actor: str, detail: dict[str, Any]) -> bool:
-        """Takes a twin and its scans out of the database. False when it has others than `scans` by now."""
+        """Removes a twin and its scans from the database. False if it has scans other than `scans` by now."""
         with self._database.session() as session:
             twin = session.scalar(select(Twin).where(Twin.pseudonym == pseudonym))
             if twin is None:
@@ -245,7 +245,7 @@ class Jobs:
             session.delete(twin)
             try:
                 session.flush()
-            except IntegrityError:  # a scan came between the look and the deletion
+            except IntegrityError:  # a scan came between the check and the deletion
                 session.rollback()
                 return False
             record(session, actor, "twin.delete", pseudonym, detail)
@@ -253,9 +253,9 @@ class Jobs:
         return True
 
     def recover(self) -> list[str]:
-        """Queues the scans that were running when the service went down, and gives their ids.
+        """Queues again the scans that were running when the service went down, and returns their ids.
 
-        One that was running every time may be what brings the service down: it fails in the end.
+        A scan that was running every time may be what brings the service down: it fails in the end.
         """
         with self._database.session() as session:
             running = select(Scan.id).where(Scan.status == "running").order_by(Scan.created_at)
@@ -276,7 +276,7 @@ class Jobs:
         return ids
 
     def audit(self, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None) -> None:
-        """Notes who did what."""
+        """Records who did what."""
         with self._database.session() as session:
             record(session, actor, action, subject, detail)
 
@@ -290,7 +290,7 @@ class Jobs:
                     transition(scan, to)
                 except IllegalTransitionError:
                     if to in SCAN[scan.status]:
-                        continue  # moved by somebody else between the two statements: on from there
+                        continue  # somebody else moved it between the two statements: go on from there
                     return False
                 for name, value in values.items():
                     setattr(scan, name, value)
@@ -303,7 +303,7 @@ class Jobs:
 
 
 def keepable(text: str) -> bool:
-    """Whether a database can hold `text`: PostgreSQL cannot even be asked for a NUL."""
+    """Whether a database can hold `text`: PostgreSQL cannot even be queried for a NUL."""
     return "\0" not in text
 
 

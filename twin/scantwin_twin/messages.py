@@ -1,4 +1,4 @@
-"""Rows of the database as messages of the wire. Every message that carries a result carries the notice."""
+"""Rows of the database as messages on the wire. Every message that carries a result carries the notice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORD: Final[dict[int, str]] = {int(number): word for word, number in STATUS.item
 
 
 def scan(state: ScanState) -> pb.Scan:
-    """A scan, whole."""
+    """A scan, with its results if it is done."""
     summary = state.summary
     message = pb.Scan(
         id=state.id, twin=state.twin, model=state.model, seed=int(state.request.get("seed", 0)),
@@ -44,7 +44,7 @@ def scan(state: ScanState) -> pb.Scan:
 
 
 def event(state: ScanState) -> pb.ScanEvent:
-    """The part of a scan that changes while one watches."""
+    """The part of a scan that changes while it is watched."""
     return pb.ScanEvent(
         id=state.id, status=STATUS[state.status], progress=state.progress, stage=state.stage,
         error=detail(state.error), notice=NOTICE,
@@ -84,7 +84,7 @@ def detail(error: dict[str, Any] | None) -> pb.ErrorDetail | None:
 
 
 def moment(when: datetime | None) -> Timestamp | None:
-    """A time."""
+    """A time as a protobuf timestamp."""
     if when is None:
         return None
     stamp = Timestamp()
@@ -93,11 +93,11 @@ def moment(when: datetime | None) -> Timestamp | None:
 
 
 def plain(message: Any) -> dict[str, Any]:
-    """A message as JSON for machines: statuses as words, whole numbers as numbers."""
+    """A message as JSON for machines: statuses as words, integers as numbers."""
     shown: dict[str, Any] = _numbers(
         MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     )
-    listed = shown.get("scans")  # a list of scans, or how many
+    listed = shown.get("scans")  # a list of scans, or their number
     for part in (shown, *(listed if isinstance(listed, list) else ())):
         if "status" in part:
             part["status"] = part["status"].removeprefix("STATUS_").lower()
@@ -105,7 +105,7 @@ def plain(message: Any) -> dict[str, Any]:
 
 
 def _numbers(value: Any, key: str = "") -> Any:
-    """protobuf's JSON writes 64-bit numbers as strings: here they are sizes and counts of voxels."""
+    """Turns the strings that protobuf's JSON has for 64-bit integers (sizes, voxel counts) into numbers."""
     if isinstance(value, list):
         return [_numbers(item, key) for item in value]
     if isinstance(value, dict):

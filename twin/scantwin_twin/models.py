@@ -15,7 +15,7 @@ from scantwin_twin.jobs import keepable
 from scantwin_twin.refusals import refuse
 
 KEPT: Final = 4
-"""Copies that are kept: the last used ones. A copy that went comes again when it is asked for."""
+"""Number of copies kept, the most recently used. A removed copy is made again when it is asked for."""
 
 
 class ModelShelf:
@@ -36,7 +36,7 @@ class ModelShelf:
             raise unknown from None
 
     def folder(self, version: str) -> Path:
-        """The folder of a version, its files checked by their hashes; the copies used longest ago go."""
+        """The folder of a version, its files checked by their hashes; removes the copies used longest ago."""
         found = self._registry.fetch(version, self._folder)
         os.utime(found)  # used now
         copies = [path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

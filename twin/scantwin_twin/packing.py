@@ -1,7 +1,7 @@
 """A CT as one file to send: a NIfTI file or a zip as it is, a DICOM folder zipped on the fly.
 
-Of a folder only slices of modality CT are taken, under plain numbers and without the files' dates: file names
-often hold a name.
+From a folder only slices of modality CT are taken, under plain numbers and without the files' dates: file
+names often contain a person's name.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Pack:
     path: Path
     format: pb.Format
     suffix: str
-    """All that is told of the file's name."""
+    """All that is sent of the file's name."""
 
 
 @contextmanager
 def packed(ct: Path) -> Iterator[Pack]:
-    """The CT as one file; what was made for it is removed at the end."""
+    """The CT as one file; a zip that was made for it is removed at the end."""
     if ct.is_dir():
         with tempfile.TemporaryDirectory(prefix="scantwin-") as scratch:
             yield Pack(_zipped(ct, Path(scratch) / "ct.zip"), pb.FORMAT_DICOM_ZIP, ".zip")
@@ -68,7 +68,7 @@ def _zipped(folder: Path, target: Path) -> Path:
 
 
 def _add(archive: zipfile.ZipFile, ref: FileRef, name: str) -> None:
-    """`archive.write` would send the file's date along, and refuse one before 1980, as some exports have."""
+    """Adds a file without its date. `archive.write` would send it, and refuse some exports' (before 1980)."""
     entry = zipfile.ZipInfo(name, NO_DATE)
     entry.compress_type, entry.file_size = zipfile.ZIP_DEFLATED, ref.size
     with ref.open() as source, archive.open(entry, "w") as target:

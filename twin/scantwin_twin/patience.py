@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MOST_OTHERS: Final = 8
 MOST_HEALTH_WATCHES: Final = 4
-"""Calls of health, which needs no token, and of reflection at once."""
+"""Limits of simultaneous calls of health, which needs no token, and of reflection."""
 
 _OURS: Final = "/scantwin."
 
@@ -44,7 +44,7 @@ class Slots:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """One of the slots, for the length of the block."""
+        """Takes one of the slots for the length of the block."""
         if not self._free.acquire(blocking=False):
             raise refuse("too-many-streams", what=self.what, limit=self.limit)
         try:
@@ -70,7 +70,7 @@ class Patience:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what only the client can end."""
+        """Wraps a wait that only the client can end."""
         self._since = time.monotonic()
         try:
             yield
@@ -78,7 +78,7 @@ class Patience:
             self._since = None
 
     def heard(self, messages: Iterator[T]) -> Iterator[T]:
-        """The messages of the client, each waited for."""
+        """The messages of the client; the wait for each is timed."""
         while True:
             with self.waiting():
                 message = next(messages, None)
@@ -87,7 +87,7 @@ class Patience:
             yield message
 
     def taken(self, answers: Iterator[T]) -> Iterator[T]:
-        """The answers to the client: gRPC asks for the next when the client has room for it."""
+        """The answers to the client; the wait is timed: gRPC asks for the next when the client has room."""
         for answer in answers:
             with self.waiting():
                 yield answer
@@ -102,10 +102,10 @@ class Patience:
 
 
 class FirstMessage(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types
-    """Waits for a call's first message for some seconds only.
+    """Waits only some seconds for a call's first message.
 
-    gRPC itself waits for the one request of a unary call for ever, before the call's function is asked. So
-    all calls are served as streams here, and that message is taken out of the stream.
+    gRPC itself waits for ever for the one request of a unary call, before it calls the handler. All calls
+    are therefore served as streams here, and the request is taken out of the stream.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -114,7 +114,7 @@ class FirstMessage(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings
         self._watches = Slots("watches of health", MOST_HEALTH_WATCHES)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        """gRPC asks this before every call."""
+        """Called by gRPC before every call."""
         handler = continuation(handler_call_details)
         if handler is None or handler.stream_unary:  # an upload is timed in `SubmitScan`
             return handler

@@ -22,7 +22,7 @@ from scantwin_twin.jobs import ScanState
 log = logging.getLogger(__name__)
 
 _SCAN: Final = re.compile(r"[0-9a-f]{32}")
-"""A folder with the id of a scan: no other is ever removed."""
+"""The name of a scan's folder: no other folder is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Places:
     def sweep(self, scans: Collection[str]) -> None:
         """Removes the CTs and results of all but these scans, which are all that the database has.
 
-        The service was ended between a CT's arrival and its row, and no deletion would find that CT. Where
-        the database knows none of the folders it may be the wrong one: then they stay, and the log says so.
+        If the service ended between a CT's arrival and its row, no deletion would find that CT. If the
+        database knows none of the folders, it may be the wrong one: then they stay, and the log says so.
         """
         folders = [
             folder
@@ -87,7 +87,7 @@ class Places:
         return self.home / scan.folder
 
     def remove(self, scan: ScanState) -> int:
-        """Removes a scan's CT and results; what that frees [bytes]."""
+        """Removes a scan's CT and results; returns what that frees [bytes]."""
         folders = [self.ct(scan).parent, self.results(scan), *self.scans.glob(f".part-*-{scan.id}")]
         size = 0
         for folder in folders:
@@ -97,7 +97,7 @@ class Places:
         return size
 
     def tidy(self, scan: ScanState) -> None:
-        """Removes what the scan's writer left half-written, and results of a scan that is not done."""
+        """Removes what the scan's writer left half-written, and the results if the scan is not done."""
         for path in self.scans.glob(f".part-*-{scan.id}"):
             shutil.rmtree(path, ignore_errors=True)
         if scan.status != "done":

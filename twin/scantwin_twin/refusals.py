@@ -1,7 +1,7 @@
 """The error catalogue: internal exception -> gRPC status + public message, and back again at the client.
 
 A client sees the sentence and the hint of an error that a person is meant to read, and nothing of any
-other: an unforeseen exception becomes "internal" with an incident number that is found in the log.
+other error: an unforeseen exception becomes "internal", with an incident number to look up in the log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Code = grpc.StatusCode
 
 @dataclass(frozen=True)
 class Refusal:
-    """One way in which a call is refused."""
+    """One reason why a call is refused."""
 
     status: grpc.StatusCode
     sentence: str
@@ -196,7 +196,7 @@ def refuse(code: str, **places: object) -> Refused:
 
 
 def public(error: BaseException) -> tuple[grpc.StatusCode, pb.ErrorDetail]:
-    """What a client may know of `error`: a gRPC status, and code, sentence and hint."""
+    """What a client may know about `error`: a gRPC status, and code, sentence and hint."""
     if isinstance(error, OSError):
         error = _without_path(error)
     for kind, status in _BY_CLASS:
@@ -222,11 +222,11 @@ def abort(context: Any, error: BaseException) -> None:
 
 @contextmanager
 def answered(context: Any) -> Iterator[None]:
-    """Around a call: what it raises becomes the call's status."""
+    """Wraps a call: what it raises becomes the call's status."""
     try:
         yield
     except grpc.RpcError:
-        # The iterator of the client's messages: the client is gone, or the call was cancelled.
+        # From the iterator of the client's messages: the client is gone, or the call was cancelled.
         log.info("a call of %s ended early", context.peer())
         raise
     except Exception as error:
@@ -234,13 +234,13 @@ def answered(context: Any) -> Iterator[None]:
 
 
 def from_detail(detail: pb.ErrorDetail) -> ScanTwinError:
-    """The client's side: the error of ours with this detail."""
+    """On the client's side: our error with this detail."""
     kind = InputError if detail.bad_input else ServiceError
     return kind(detail.message, hint=detail.hint, code=detail.code)
 
 
 def from_rpc(error: Any, address: str) -> ScanTwinError:
-    """The client's side: the error of ours that a failed call stands for."""
+    """On the client's side: our error for a failed call."""
     detail = pb.ErrorDetail()
     for key, value in error.trailing_metadata() or ():
         if key == DETAIL_KEY:

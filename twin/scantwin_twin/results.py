@@ -1,6 +1,6 @@
-"""What a scan leaves: the list of its files with size and sha256, and the DICOM series as one zip.
+"""A scan's results: the list of its files with size and sha256, and the DICOM series as one zip.
 
-A name is the path below the scan's results folder; only names of the list can be fetched.
+A name is the path below the scan's results folder; only names in the list can be fetched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_DATE: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def zip_folder(folder: Path, target: Path) -> Path:
-    """A zip of the files right in `folder`, in order of name."""
+    """Zips the files directly in `folder`, in order of name; returns `target`."""
     with (
         whole_file(target) as aside,
         zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
@@ -36,7 +36,7 @@ def zip_folder(folder: Path, target: Path) -> Path:
 def listing(contract: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """All files to fetch from `folder`: [{name, kind, size, sha256}]; the kinds are those of `contract`.
 
-    `contract`: what `write_scan` gave. The DICOM series is zipped, and only the zip is listed.
+    `contract`: what `write_scan` returned. The DICOM series is zipped, and only the zip is listed.
     """
     kinds = {
         Path(contract["pet_nifti"]): "pet-nifti",
@@ -57,7 +57,7 @@ def listing(contract: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The place of a result below `folder`; a name that leads out of it is refused, whoever sent it."""
+    """The path of a result below `folder`; refuses a name that leads out of it, whoever sent it."""
     path = PurePosixPath(name)
     parts = name.split("/")
     if path.is_absolute() or any(p in ("", ".", "..") for p in parts) or re.search(r"[\\:\x00-\x1f]", name):

@@ -1,6 +1,6 @@
 """Who may reach the service: loopback without TLS, any other address only with TLS and a token.
 
-The token never comes by argument list (others on the machine can read that): it comes from
+The token never comes from the argument list, which others on the machine can read: it comes from
 `SCANTWIN_TWIN_TOKEN` or a file. It is compared in constant time and appears in no log and no `repr`.
 """
 
@@ -58,7 +58,7 @@ def split(address: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Where the service listens and what it asks of those who call."""
+    """Where the service listens and what it requires of those who call."""
 
     host: str
     port: int
@@ -88,7 +88,7 @@ def expose(
     key: Path | None = None,
     token: str | None = None,
 ) -> Exposure:
-    """The exposure asked for, or an `InputError` of one sentence when it would lay patients' scans open."""
+    """The exposure asked for. Raises `InputError` if it would lay patients' scans open."""
     if (certificate is None) != (key is None):
         raise InputError("TLS needs both --tls-cert and --tls-key.", hint="Give both PEM files, or neither.")
     if token is not None and len(token) < SHORTEST_TOKEN:
@@ -107,7 +107,7 @@ def expose(
 
 
 def read_token(settings: Settings, file: Path | None) -> str | None:
-    """The token of `--token-file`, else of `SCANTWIN_TWIN_TOKEN`, else None."""
+    """The token from `--token-file`, else from `SCANTWIN_TWIN_TOKEN`, else None."""
     if file is None:
         given = settings.twin_token
         return _sendable(given.get_secret_value().strip(), "SCANTWIN_TWIN_TOKEN") if given else None
@@ -120,7 +120,7 @@ def read_token(settings: Settings, file: Path | None) -> str | None:
 
 
 def _sendable(token: str, where: str) -> str:
-    """`token`, which a client must be able to send in a header: no other could ever be given."""
+    """`token`, if a client can send it in a header: nobody could ever present any other."""
     if not (token.isascii() and token.isprintable()):
         raise InputError(
             f"{where} holds more than one line of printable ASCII characters.",
@@ -136,11 +136,11 @@ class TokenGate(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no
         self._wanted = _digest(f"Bearer {token}")
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        """gRPC asks this before every call."""
+        """Called by gRPC before every call."""
         if handler_call_details.method.startswith(_OPEN):
             return continuation(handler_call_details)
         given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        # Digests have one length, so the comparison tells nothing about the token's.
+        # All digests have the same length, so the comparison reveals nothing about the token's.
         if hmac.compare_digest(_digest(given), self._wanted):
             return continuation(handler_call_details)
         return grpc.stream_stream_rpc_method_handler(_deny)
@@ -155,7 +155,7 @@ def _digest(text: str | bytes) -> bytes:
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
-    """gRPC itself would accept a wrong pair and then fail every handshake without a word."""
+    """Refuses a wrong pair: gRPC itself would accept it and then fail every handshake silently."""
     for file in (certificate, key):
         with file.open("rb"):
             pass

@@ -1,4 +1,4 @@
-"""Building and running the twin service."""
+"""Builds and runs the twin service."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # by default two services would share a port and each take half of the calls
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 << 10),
-    ("grpc.keepalive_time_ms", 30_000),  # a client that vanished without a word is noticed
+    ("grpc.keepalive_time_ms", 30_000),  # notices a client that vanished silently
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
@@ -70,16 +70,16 @@ class TwinServer:
 
     @property
     def address(self) -> str:
-        """`host:port` as it really listens."""
+        """The `host:port` at which it really listens."""
         return join(self.exposure.host, self.port)
 
     def start(self) -> None:
-        """Begins with the queue and with answering."""
+        """Starts to work on the queue and to answer calls."""
         self.dispatcher.start()
         self._server.start()
 
     def stop(self) -> None:
-        """Takes no more calls, ends the worker, queues what was running."""
+        """Accepts no more calls, ends the worker, queues again what was running."""
         self._health.stop()
         ending = self._server.stop(_STOP_S)
         self.dispatcher.stop()
@@ -159,7 +159,7 @@ def _sentence(ready: dict[str, Any]) -> str:
 
 
 def _listen(server: Any, exposure: Exposure) -> int:
-    """Binds the port, tried with a plain socket first: gRPC writes lines of its own about a busy one."""
+    """Binds the port, after a trial with a plain socket: gRPC prints lines of its own about a busy port."""
     bare = exposure.host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     try:

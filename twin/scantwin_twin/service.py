@@ -1,4 +1,4 @@
-"""The calls of the twin service. A call raises what went wrong; `Guard` makes a status of it."""
+"""The calls of the twin service. A call raises what went wrong; `Guard` turns it into a status."""
 # ruff: noqa: N802, ARG002  # gRPC names the methods and hands every one of them a request and a context
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc
 
 MOST_WAITING: Final = 200
-"""Queued scans; more would wait for days."""
+"""Limit of queued scans; more would wait for days."""
 MOST_WATCHERS: Final = 24
 MOST_UPLOADS: Final = 12
 MOST_DOWNLOADS: Final = 12
 """Each of these streams holds one of the server's threads."""
 THREADS: Final = MOST_WATCHERS + MOST_UPLOADS + MOST_DOWNLOADS + MOST_OTHERS + MOST_HEALTH_WATCHES + 12
-"""Twelve threads stay for the short calls."""
+"""Twelve threads remain for the short calls."""
 
 _PAGE: Final = 100
 _LARGEST_PAGE: Final = 500
 _LOOK_S: Final = 1.0
-"""A watcher looks at least this often [s] whether its client is still there."""
+"""A watcher checks at least this often [s] whether its client is still there."""
 
 
 class TwinService(twin_pb2_grpc.TwinServiceServicer):
@@ -55,7 +55,7 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
         self._keeping = threading.Lock()
 
     def SubmitScan(self, request_iterator: Iterator[pb.SubmitScanRequest], context: Any) -> pb.Scan:
-        """Takes a CT in and queues its scan."""
+        """Receives a CT and queues its scan."""
         with self._uploads.taken(), Patience(context, self._limits.stall_s) as patience:
             incoming = patience.heard(request_iterator)
             metadata = uploads.first(incoming)
@@ -86,16 +86,16 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
 
     @contextmanager
     def _kept_with_its_row(self, scan_id: str, kept: Path) -> Iterator[None]:
-        """Around the making of a row: without it the CT goes again, for no deletion would find it.
+        """Wraps the creation of a row: if there is none, the CT is removed, since no deletion would find it.
 
-        One at a time: two calls with one idempotency key have one folder, and the call that fails must not
+        One at a time: two calls with one idempotency key share a folder, and the call that fails must not
         remove the CT of the other.
         """
         with self._keeping:
             try:
                 yield
             except Exception:
-                if self._jobs.find(scan_id) is None:  # a commit may have gone through and not said so
+                if self._jobs.find(scan_id) is None:  # a commit may have succeeded without saying so
                     shutil.rmtree(kept, ignore_errors=True)
                 raise
 
@@ -183,10 +183,10 @@ class TwinService(twin_pb2_grpc.TwinServiceServicer):
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc brings no types
-    """Makes of every exception of a call what the client may know of it; `FirstMessage` made all streams."""
+    """Turns a call's exceptions into what the client may know; `FirstMessage` has made all calls streams."""
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        """gRPC asks this before every call."""
+        """Called by gRPC before every call."""
         handler = continuation(handler_call_details)
         if handler is None:
             return handler
@@ -217,7 +217,7 @@ def _guarded_stream(call: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any,
 
 
 def _place(aside: Path, kept: Path) -> None:
-    if kept.exists():  # a crash between this and the row's commit, and now the same idempotency key again
+    if kept.exists():  # from a crash before the row's commit; now the same idempotency key came again
         shutil.rmtree(kept)
     aside.rename(kept)
 
@@ -234,7 +234,7 @@ def _scan_id(metadata: pb.ScanMetadata) -> str:
 
 
 def _same(known: ScanState, version: str, request: dict[str, Any]) -> ScanState:
-    """The scan that an idempotency key made before, if it was for the same."""
+    """The scan that an idempotency key made before; refuses the key if that was for another request."""
     if known.model != version or any(known.request.get(key) != value for key, value in request.items()):
         raise refuse("key-reused")
     return known

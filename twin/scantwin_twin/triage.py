@@ -1,8 +1,8 @@
 """A first look at a scan, for the person who reads the PET.
 
-A PET made from a CT shows what the model has learnt to expect of such a CT. Whether a lesion of this patient
-takes up FDG is not in the CT, so the answer is "cannot tell" until a model's record shows, on studies held
-out from training, that it can. What is given instead is what a reader should know of this one scan.
+A PET made from a CT shows what the model has learnt to expect from such a CT. Whether a lesion of this
+patient takes up FDG is not in the CT, so the answer is "cannot tell" until a model's record shows, on
+studies held out from training, that it can. Instead, it says what a reader should know about this one scan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WIDE: Final = 0.5
 """A voxel is uncertain when its standard deviation is more than half of its SUV."""
 
 LOWEST_SUV: Final = 0.5
-"""[g/ml] Below it nothing is read from a PET, so its uncertainty is not counted."""
+"""[g/ml] Nothing is read from a PET below this, so the uncertainty there is not counted."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Triage:
 
 
 def triage(pet: Volume, std: Volume, *, warnings: Sequence[str], districts: int) -> Triage:
-    """What can be said of a scan.
+    """What can be said about a scan.
 
     `pet`, `std`: SUV and its standard deviation [g/ml] on one grid; NaN where the error was never measured.
-    `warnings`: of the scan. `districts`: how many of them were found in the CT.
+    `warnings`: the scan's. `districts`: how many were found in the CT.
     """
     reasons = [
         "The model was not shown to find lesions: its PET is what such a CT lets expect, not measured."

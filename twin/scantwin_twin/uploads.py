@@ -1,4 +1,4 @@
-"""Receiving a CT: sizes are checked before memory or disk is taken; the file appears whole or not at all."""
+"""Receives a CT. Sizes are checked before memory or disk is used; the file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CHUNK_BYTES: Final = 1 << 18
 """What client and service send per message: 256 KiB, enough for a fast link, not too much for a slow one."""
 
 MAX_CHUNK_BYTES: Final = 1 << 20
-"""The largest chunk that is taken."""
+"""The largest chunk that is accepted."""
 
 MAX_MESSAGE_BYTES: Final = MAX_CHUNK_BYTES + (1 << 12)
-"""gRPC refuses a larger message by its length prefix, before it takes memory for it."""
+"""gRPC refuses a larger message by its length prefix, before it allocates memory for it."""
 
 FORMATS: Final = {pb.FORMAT_NIFTI: "nifti", pb.FORMAT_DICOM_ZIP: "dicom-zip"}
 
@@ -48,13 +48,13 @@ class Limits:
     spare: int = 1 << 29
     """Bytes that must stay free on the disk, beyond the upload, for the results."""
     stall_s: float = 60.0
-    """Seconds without a chunk, sent or taken, after which an upload or a download is given up."""
+    """Seconds without a chunk, sent or received, after which an upload or a download is given up."""
     first_s: float = 5.0
-    """Seconds after which a call whose first message did not come is given up."""
+    """Seconds after which a call without its first message is given up."""
 
 
 def check(metadata: pb.ScanMetadata, limits: Limits) -> None:
-    """Refuses metadata that cannot be right, before a byte of the CT is taken."""
+    """Refuses metadata that cannot be right, before a byte of the CT is received."""
     if not _PSEUDONYM.fullmatch(metadata.twin):
         raise refuse("bad-pseudonym")
     if metadata.format not in FORMATS:
@@ -70,7 +70,7 @@ def check(metadata: pb.ScanMetadata, limits: Limits) -> None:
 
 
 def check_disk(size: int, folder: Path, limits: Limits) -> None:
-    """Refuses when the disk of `folder` cannot hold `size` bytes and the results."""
+    """Refuses the upload if the disk of `folder` cannot hold `size` bytes and the results."""
     free = shutil.disk_usage(folder).free
     if free < size + limits.spare:
         needed = f"{(size + limits.spare) / 2**20:.0f} MiB"
@@ -88,7 +88,7 @@ def first(messages: Iterator[pb.SubmitScanRequest]) -> pb.ScanMetadata:
 def receive(
     messages: Iterable[pb.SubmitScanRequest], metadata: pb.ScanMetadata, folder: Path, limits: Limits
 ) -> Path:
-    """Writes the chunks to a new file in `folder`, checked against size, sha256 and format; gives it."""
+    """Writes the chunks to a new file in `folder`, checked against size, sha256 and format; returns it."""
     aside = folder / "upload.part"
     digest, total = hashlib.sha256(), 0
     with aside.open("xb") as file:
@@ -114,7 +114,7 @@ def receive(
 
 
 def inspect_nifti(path: Path) -> bool:
-    """Whether a NIfTI file is compressed; refuses what does not begin like one. The worker reads the rest."""
+    """Whether a NIfTI file is compressed; refuses one without a NIfTI start. The worker reads the rest."""
     with path.open("rb") as file:
         start = file.read(4)
     compressed = start[:2] == b"\x1f\x8b"
@@ -131,7 +131,7 @@ def inspect_nifti(path: Path) -> bool:
 
 
 def inspect_zip(path: Path, limits: Limits) -> None:
-    """Refuses what is not a zip, or would unpack to more than the limits. Reads the directory only."""
+    """Refuses what is not a zip, or would unpack to more than the limits. Reads only the directory."""
     try:
         if excess := directory_excess(path, limits.members):
             raise refuse("unpacks-too-large", unpacked=excess, limit=f"{limits.members} files")

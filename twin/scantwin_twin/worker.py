@@ -1,4 +1,4 @@
-"""The child process that computes scans: works come as JSON lines, reports go as JSON lines.
+"""The child process that computes scans: work arrives and reports leave as JSON lines.
 
     <- {"scan", "ct", "model", "version", "seed", "out"}
     -> {"progress": 0..1, "stage"} ... then {"done": summary} or {"failed": {code, message, hint}}
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from scantwin.translation.virtual_scanner import VirtualScanner
 
 _READ: Final = 0.05
-"""Share of the progress that is over when the CT is read."""
+"""Progress (0 to 1) when the CT has been read."""
 _LOADED: Final = 0.1
-"""Share of the progress that is over when the model is loaded."""
+"""Progress (0 to 1) when the model has been loaded."""
 _SCANNED: Final = 0.9
-"""Share of the progress that is over when the PET is computed and is to be written."""
+"""Progress (0 to 1) when the PET has been computed and is about to be written."""
 _REPORT_EVERY_S: Final = 0.2
 
 Say = Callable[[float, str], None]
@@ -43,9 +43,9 @@ log = logging.getLogger("scantwin_twin.worker")
 
 
 def main() -> None:
-    """Computes works until there are none for the time [s] of the first argument, or the service is gone."""
+    """Computes scans until none has come for the time [s] of the first argument, or the service is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)  # the service answers first
+    os.nice(5)  # the service has precedence
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
     # Whatever a library prints goes to the log: the real output belongs to the reports.
     reports = os.fdopen(os.dup(1), "w", buffering=1)
@@ -86,7 +86,7 @@ def _answer(work: dict[str, Any], shelf: _Shelf, reports: TextIO) -> None:
 
 
 def compute(work: dict[str, Any], shelf: _Shelf, say: Say) -> dict[str, Any]:
-    """Reads the CT, scans it, writes the results whole; gives the summary that the service keeps."""
+    """Reads the CT, scans it, writes the results whole; returns the summary that the service keeps."""
     from scantwin.imaging.reading import read_ct_and_header
     from scantwin.translation.outputs import write_scan
     from scantwin_twin.results import listing
@@ -131,14 +131,14 @@ class _Shelf:
         from scantwin.systems import scanner_for
 
         if self.kept is None or self.folder != folder:
-            self.kept = None  # two models at once may be more than the memory holds
+            self.kept = None  # two models at once may not fit in memory
             model = Model.load(folder)
             self.kept, self.folder = (model, scanner_for(model)), folder
         return self.kept
 
 
 def _public(error: Exception, work: dict[str, Any]) -> dict[str, Any]:
-    """What may be kept and shown: our sentences, without the service's paths or texts from the CT's files."""
+    """What may be kept and shown: our sentences, without the service's paths or text from the CT's files."""
     if isinstance(error, OSError):
         bare = from_os_error(OSError(error.errno, error.strerror))
         error = ScanTwinError(

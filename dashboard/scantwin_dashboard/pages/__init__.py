@@ -1,1 +1,1 @@
-"""One page a file; each has `show()`."""
+"""One page per file; each has `show()`."""

@@ -90,7 +90,7 @@ def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, u
 
 
 def _error(part: pd.DataFrame) -> str:
-    """MAE and, where it was measured, bias [SUV] of one in one round: a low MAE may come of reading low."""
+    """MAE and, if measured, bias [SUV] of one of them in one round: a low MAE may come from reading low."""
     found = dict(zip(part.metric, part["mean"], strict=True))
     mae, bias = found.get("mae"), found.get("bias")
     return f"{number(mae, 3)} SUV" + ("" if bias is None else f", bias {signed(bias)}")

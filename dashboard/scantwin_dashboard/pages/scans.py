@@ -91,7 +91,7 @@ def _folder(scan: queries.ScanRow) -> Path:
 
 
 def _pictures(folder: Path) -> None:
-    # Fragments: a moved slider draws its own pictures again and nothing else. A closed tab draws nothing.
+    # Fragments: a moved slider redraws its own pictures and nothing else. A closed tab draws nothing.
     parts = {
         "Slices": st.fragment(told(_slices)),
         "Projections": st.fragment(told(_projections)),
@@ -127,7 +127,7 @@ def _slices(folder: Path) -> None:
             icon=":material/visibility:",
         )
     above = st.columns([2, 3, 2], gap="medium")
-    planes = volumes.planes  # a control of its own for each number of them: none keeps what it does not offer
+    planes = volumes.planes  # one control per number of planes: none keeps what it does not offer
     plane = (
         above[0].segmented_control("Plane", planes, default=planes[0], key=f"plane-{len(planes)}")
         or planes[0]
@@ -138,13 +138,13 @@ def _slices(folder: Path) -> None:
     top = above[2].select_slider("Top of the scale [SUV]", _SUV_TOPS, value=10.0, key="top")
     count = slices.count(volumes, plane)
     index = 0
-    if count > 1:  # Streamlit has no slider of one place
+    if count > 1:  # Streamlit has no slider with a single value
         key = f"slice-{plane}-{folder.name}"
         index = st.slider("Slice", 1, count, volumes.first[plane] + 1, key=key) - 1
     place = slices.place_mm(volumes, plane, index)
     axis = {"axial": "z", "coronal": "y", "sagittal": "x"}[plane]
     st.caption(f"{plane} slice {index + 1} of {count}, {axis} = {number(place, 0)} mm · SUV is SUVbw [g/ml]")
-    wide = 2 if plane == "axial" else 5  # axial slices lie across, the others stand
+    wide = 2 if plane == "axial" else 5  # axial slices are wide, the others tall
     for start in range(0, len(shown), wide):
         row = shown[start : start + wide]
         for column, layer in zip(st.columns(max(len(row), 2)), row, strict=False):

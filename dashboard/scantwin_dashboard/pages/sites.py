@@ -76,7 +76,7 @@ def _bias_words(site: queries.SiteRow) -> str:
 
 
 def _spread(samples: pd.DataFrame, events: pd.DataFrame) -> float | None:
-    """Standard deviation (fraction) of the newest cylinders; none across a recalibration."""
+    """Standard deviation (fraction) of the newest cylinders; never across a recalibration."""
     cylinders = samples[samples.kind == "cylinder"]
     if len(events):
         cylinders = cylinders[cylinders.measured_at >= events["at"].max()]
@@ -93,7 +93,7 @@ def _calibration(site: queries.SiteRow, samples: pd.DataFrame, events: pd.DataFr
         with tab:
             phantom = kind in queries.PHANTOMS
             part = samples[samples.kind == kind]
-            patients = kind == "model-residual"  # of the others n counts voxels or spheres
+            patients = kind == "model-residual"  # for the others, n counts voxels or spheres
             chart = charts.control_chart(part, colour, phantom=phantom, patients=patients, events=events)
             st.altair_chart(chart, alt=f"SUV bias of {site.name}: {KIND[kind]}")
             st.caption(_PHANTOM if phantom else _PATIENTS if patients else _LIVER)
@@ -112,7 +112,7 @@ def _calibration(site: queries.SiteRow, samples: pd.DataFrame, events: pd.DataFr
 
 
 def _drift(site: str, part: pd.DataFrame, events: pd.DataFrame, colour: str) -> None:
-    """The two charts that see what one sample cannot show."""
+    """The two charts that reveal what one sample cannot show."""
     names: tuple[ChartName, ...] = ("ewma", "cusum")
     for column, name in zip(st.columns(2, gap="medium"), names, strict=True):
         with column:

@@ -1,6 +1,6 @@
-"""What `scantwin dashboard` lets Streamlit run.
+"""The script that `scantwin dashboard` has Streamlit run.
 
-It stands alone in its folder: beside `pages/`, Streamlit would list those files while it starts.
+It is alone in its folder: beside `pages/`, Streamlit would list those files while it starts.
 """
 
 from scantwin_dashboard.main import main

@@ -1,1 +1,1 @@
-"""The command line: one file a command, collected from entry points."""
+"""The command line: one file per command, collected from entry points."""

@@ -1,4 +1,4 @@
-"""The sub-commands of the roles that are installed here, each loaded when it is asked for."""
+"""The sub-commands of the roles that are installed here, each loaded on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Commands(click.Group):
         return _load(found[0]) if found else None
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """As typer prints the help of every command below."""
+        """Formats the help as typer does for every command below."""
         rich_format_help(obj=self, ctx=ctx, markup_mode="rich")
 
 
@@ -53,8 +53,8 @@ def _load(point: EntryPoint) -> click.Command:
 
 
 def _reflow(command: click.Command) -> None:
-    """Makes one line of each paragraph of the help, which a terminal breaks where it ends: typer keeps the
-    line breaks of the source. Lines after a \\b are examples and stay as they are."""
+    """Joins each paragraph of the help into one line, which the terminal wraps at its own width: typer keeps
+    the line breaks of the source. Lines after a \\b are examples and stay as they are."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     command.help = "\n\n".join(
         part.removeprefix("\b\n") if part.startswith("\b\n") else " ".join(part.split())
@@ -65,7 +65,7 @@ def _reflow(command: click.Command) -> None:
 
 
 def missing_extra(command: str) -> MissingExtra:
-    """What to install for a command."""
+    """The error that says what to install for a command."""
     extras = [
         extra for point in entry_points(group="scantwin.commands", name=command) for extra in point.extras
     ]
@@ -78,7 +78,7 @@ def _missing(point: EntryPoint) -> click.Command:
     def refuse() -> None:
         raise error
 
-    # Any argument is taken, so that the answer is always what to install.
+    # Any argument is accepted, so that the answer is always what to install.
     return click.Command(
         point.name,
         callback=refuse,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scantwin.federation.consortium import Consortium
 
 _ROUNDS, _SEED = 4, 0
-"""What a new run has when nothing is said."""
+"""The defaults of a new run."""
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Lead a consortium: enrol sites, train models in rounds."
@@ -397,7 +397,7 @@ def status(as_json: Json = False) -> None:
 
 
 def _warn_of_the_end(consortium: Consortium) -> None:
-    """Says on standard error when the server certificate ends soon: from then on no site can connect."""
+    """Warns on standard error if the server certificate ends soon: from then on no site can connect."""
     from scantwin.federation.certificates import ends_soon, server_certificate_ends
 
     if words := ends_soon(server_certificate_ends(consortium.folder)):

@@ -1,4 +1,4 @@
-"""What is ordered with `scantwin consortium train`: by which recipe, from which weights."""
+"""What `scantwin consortium train` orders: the recipe, and the weights to start from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def refuse_beside_resume(**given: object) -> None:
-    """Raises `InputError` for an option of a new run: it would be ignored."""
+    """Raises `InputError` for an option of a new run, which --resume would ignore."""
     for option, value in given.items():
         if value is not None:
             raise InputError(
@@ -23,9 +23,9 @@ def refuse_beside_resume(**given: object) -> None:
 
 
 def recipe_of(registry: Registry, base: ModelVersion | None, wanted: str | None) -> Recipe:
-    """What a run is trained by: the recipe `wanted`, else its base's.
+    """The recipe of a run: the one `wanted`, else its base's.
 
-    Raises `InputError` where the base's weights do not fit the recipe.
+    Raises `InputError` if the base's weights do not fit the recipe.
     """
     from scantwin.learning.recipe import Recipe
 
@@ -62,7 +62,7 @@ def _require_fit(registry: Registry, base: ModelVersion, recipe: Recipe) -> None
 
 
 def initial_version(registry: Registry, order: Order) -> str:
-    """The version id of a freshly built model of the order's recipe."""
+    """Publishes a freshly built model of the order's recipe; returns its version id."""
     from scantwin.federation.launching import publish_initial
     from scantwin.learning.weights import system_arrays
     from scantwin.systems import build

@@ -1,4 +1,4 @@
-"""How runs and sites look: as JSON, as a live table, as a few lines at the end."""
+"""How runs and sites are shown: as JSON, as a live table, as a few lines at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scantwin.store.models import Round, Run, Update
 from scantwin.terminal import err, out
 
 _USE_OF_CT_MODELS = {"ct-inpainting": "generate lesions CTS", "low-resource-3d": "generate volumes"}
-"""What to do with a model that makes CT; the others scan."""
+"""The command that uses a model that makes CT; the others scan."""
 
 _COLOURS = {"accepted": "green", "refused": "red", "missing": "yellow"}
 
@@ -30,7 +30,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
 
 
 class LiveRun:
-    """A table of a run that grows while it is trained; on standard error, and nothing when quiet."""
+    """A table of a run that grows during the training, on standard error; nothing when quiet."""
 
     def __init__(self, rounds: int, *, quiet: bool) -> None:
         self._rounds = rounds
@@ -62,7 +62,7 @@ class LiveRun:
 
 
 def say_end(run: Run) -> None:
-    """How a run ended, for people."""
+    """Prints how a run ended, for people."""
     if run.status == "finished":
         out.print(f"[green]Finished.[/green] {run.name} is now the version {run.final_version}.")
         if run.error:
@@ -74,7 +74,7 @@ def say_end(run: Run) -> None:
 
 
 def say_status(data: dict[str, Any]) -> None:
-    """The consortium's sites and runs, for people."""
+    """Prints the consortium's sites and runs, for people."""
     out.print(
         f"[bold]{data['name']}[/bold] {'runs' if data['running'] else 'does not run'} at {data['superlink']}"
     )
@@ -90,7 +90,7 @@ def say_status(data: dict[str, Any]) -> None:
 
 
 def _whole(title: str) -> Column:
-    """A column of what people copy: on a narrow terminal it takes several lines and loses no letter."""
+    """A column of text that people copy: on a narrow terminal it wraps, and is never cut."""
     return Column(title, overflow="fold")
 
 

@@ -1,4 +1,4 @@
-"""`scantwin demo`: three sites train, one patient is scanned, everything real but the patients."""
+"""`scantwin demo`: three sites train, one patient is scanned, everything is real but the patients."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def demo(
         if not as_json:
             out.print(closing_table(result))
             out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
-            # The demo's state is all in its folder, whatever the environment says of databases.
+            # All of the demo's state is in its folder, whatever database the environment names.
             bare = "env -u SCANTWIN_DATABASE_URL " if "SCANTWIN_DATABASE_URL" in os.environ else ""
             out.print(f"Look at it again: {bare}scantwin dashboard --home {folder}/state", soft_wrap=True)
         if serve:
@@ -84,9 +84,9 @@ _MARK = ".scantwin-demo"
 
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[Path]:
-    """A folder of the demo's own: new, empty, or that of an earlier demo, which is replaced.
+    """The demo's own folder: new, empty, or that of an earlier demo, which is replaced.
 
-    The mark in it says whose it is, also when a demo was killed half-way through clearing it, and is locked
+    The mark in it says whose it is, even after a demo was killed half-way through clearing it, and is locked
     while a demo works there.
     """
     folder = folder.absolute()
@@ -105,7 +105,7 @@ def _own_folder(folder: Path) -> Iterator[Path]:
 
 
 def _remove(item: Path) -> None:
-    """Removes a file or folder. What a killed demo had started may write for a moment yet."""
+    """Removes a file or folder; tries again, since processes of a killed demo may write for a moment."""
     for last in (False, False, True):
         try:
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
@@ -118,7 +118,7 @@ def _remove(item: Path) -> None:
 
 
 def _wait(check: Callable[[], None]) -> None:
-    """Until Ctrl-C, which is how a demo that serves is meant to end."""
+    """Waits for Ctrl-C, which is how a demo that serves is meant to end."""
     try:
         while True:
             time.sleep(1.0)

@@ -1,4 +1,4 @@
-"""`scantwin dicom`: to a PACS and from one."""
+"""`scantwin dicom`: sends to a PACS and receives from one."""
 
 from __future__ import annotations
 

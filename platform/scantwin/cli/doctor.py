@@ -28,9 +28,9 @@ _ROLES = {
     "postgresql": ("psycopg",),
 }
 _MEMORY_GB = 6.0
-"""Enough for training the shipped recipes: about 3 GB a site, and the system."""
+"""Enough for training the shipped recipes: about 3 GB per site, plus the system."""
 _DISK_GB = 5.0
-"""Enough for a demo: about 1 GB, and a cohort's cache."""
+"""Enough for a demo: about 1 GB, plus a cohort's cache."""
 _ELSEWHERE = "Set SCANTWIN_HOME to a folder with space that you may write to."
 
 
@@ -89,7 +89,7 @@ def _home(home: Path) -> str:
 
 
 def _nearest(path: Path) -> Path:
-    """The folder at `path`, or the one that it would be made in; raises where nothing can be made."""
+    """The folder at `path`, or the one that it would be made in; raises if nothing can be made there."""
     folder = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not folder.is_dir():
         raise InputError(f"{folder} is a file, no folder.", hint=_ELSEWHERE)
@@ -99,7 +99,7 @@ def _nearest(path: Path) -> Path:
 
 
 def _device(name: str) -> str:
-    """Where networks would work."""
+    """Where networks would run."""
     from scantwin.learning.machine import check_device
 
     idle = name == "cpu" and shutil.which("nvidia-smi")
@@ -107,7 +107,7 @@ def _device(name: str) -> str:
 
 
 def _database(url: str) -> str:
-    """Where the database is; it is looked at and not changed, for it may be everybody's."""
+    """Where the database is; it is only read, never changed, since others may share it."""
     from scantwin.store import migrating
     from scantwin.store.database import Database
 

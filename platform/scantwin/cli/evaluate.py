@@ -1,4 +1,4 @@
-"""`scantwin evaluate`: a model against the real PET, or CT, of studies it has not seen."""
+"""`scantwin evaluate`: compares a model with the real PET, or CT, of studies it has not seen."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def _of_ct(model: Model, data: Path, *, quiet: bool) -> dict[str, Any]:
 
 
 def _prepared(data: Path, recipe: Recipe, advance: Advance) -> Iterator[tuple[PreparedStudy, Path]]:
-    """The studies of a folder that a model of `recipe` can be measured on, and where they lie.
+    """The studies of a folder on which a model of `recipe` can be measured, and their paths.
 
-    Each is read when it is asked for. Raises `InputError` at the end where there was none.
+    Each is read when it is asked for. Raises `InputError` at the end if there was none.
     """
     from scantwin.imaging.reading import find_studies, read_study
 
@@ -140,7 +140,7 @@ def _prepared(data: Path, recipe: Recipe, advance: Advance) -> Iterator[tuple[Pr
 
 
 def _measurable(study: Study, recipe: Recipe) -> PreparedStudy | None:
-    """The study as a model of `recipe` sees it; None where there is nothing to compare with."""
+    """The study as a model of `recipe` sees it; None if there is nothing to compare with."""
     from scantwin.learning.prepared import prepare, prepare_ct
 
     if recipe.makes_ct:
@@ -218,12 +218,12 @@ def _of_lesions(lesions: dict[str, Any], name: str, form: str = ".3f") -> str:
 
 
 def _with_sd(mean: float, sd: float, n: int, form: str = ".3f") -> str:
-    """As people write it; one patient or lesion alone has no spread to be told."""
+    """Mean ± SD as text; a single patient or lesion has no spread."""
     return f"{mean:{form}} ± {sd:{form.lstrip('+')}}" if n > 1 else f"{mean:{form}}"
 
 
 def _verdict(said: dict[str, Any]) -> str | None:
-    """Whether the model beats what is hard to beat: the median in the body and the HU curve in lesions."""
+    """How the model compares with what is hard to beat: the median in the body, the HU curve in lesions."""
     references = said["references"]
     if not {"training-median", "hu-curve"} <= set(references):
         return None

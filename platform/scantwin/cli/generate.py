@@ -1,4 +1,4 @@
-"""`scantwin generate`: CTs with made tissue, and made CTs. SYNTHETIC, NOT FOR DIAGNOSIS."""
+"""`scantwin generate`: CTs with synthetic tissue, and synthetic CTs. SYNTHETIC, NOT FOR DIAGNOSIS."""
 
 from __future__ import annotations
 

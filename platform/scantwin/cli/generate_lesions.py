@@ -1,4 +1,4 @@
-"""`scantwin generate lesions`: a labelled data set of CTs with made tumours."""
+"""`scantwin generate lesions`: a labelled data set of CTs with synthetic tumours."""
 
 from __future__ import annotations
 
@@ -136,13 +136,13 @@ def chosen_method(system: CTInpainting, text: str) -> Any:
         raise InputError(f"This model cannot paint by {text}.", hint=f"It can by {' and '.join(known)}.")
     learnt = [method for method in known if system.learnt(district, method)]
     if text not in learnt:
-        # It would paint all the same: noise, or what lies around the region.
+        # It would paint anyway: noise, or what lies around the region.
         raise InputError(f"This model has not learnt to paint by {text}.", hint=_way_out(system, learnt))
     return text
 
 
 def _way_out(system: CTInpainting, learnt: list[Method]) -> str:
-    """What to do where a method has not learnt; `learnt` are those that have."""
+    """What to do if a method has not been learnt; `learnt` are those that have."""
     if not learnt:
         return "None of its networks has: choose a trained version (scantwin models list), or train it."
     other = f"Give --method {learnt[0]}, which has"
@@ -152,7 +152,7 @@ def _way_out(system: CTInpainting, learnt: list[Method]) -> str:
 
 
 def parse_balance(text: str) -> Any:
-    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}. `drawn` is none: it takes a drawn mask, and that all."""
+    """lung=2,liver=1 -> {"lung": 2.0, "liver": 1.0}. Refuses `drawn`: a drawn mask needs no balance."""
     from scantwin.generation.lesion_orders import DRAWN
 
     shares: dict[str, float] = {}
@@ -178,13 +178,13 @@ def _scenes(sources: list[StudySource]) -> list[Callable[[], Scene]]:
 
 
 def _donors(sources: list[StudySource], masks_from: Path | None) -> list[StudySource]:
-    """The studies whose lesions may be taken: the CTs' own, or those of another folder's other patients."""
+    """The studies whose lesions may be used: the CTs' own, or those of other patients in another folder."""
     from scantwin.imaging.reading import find_studies
 
     if masks_from is None:
         return sources
     found = find_studies(masks_from)
-    # A CT that is named by its file, or was copied, may not say whose it is.
+    # A CT given as a file, or copied, may not say whose it is.
     own = {patient_of(source) for source in [*sources, *_of_same_cts(found, sources)]}
     donors = [source for source in found if patient_of(source) not in own]
     if not donors:
@@ -205,7 +205,7 @@ def _of_same_cts(donors: list[StudySource], sources: list[StudySource]) -> list[
 
 
 def _ct_files(source: StudySource) -> list[FileRef]:
-    """The CT of a study of image files; of DICOM series the headers say whose they are."""
+    """The CT of a study of image files; none for DICOM series, whose headers say whose they are."""
     from scantwin.imaging.study_files import CT_NAMES, endless
 
     if source.kind == "image":
@@ -219,7 +219,7 @@ def _content(ref: FileRef) -> bytes:
 
 
 def patient_of(source: StudySource) -> str:
-    """Whose study it is, in every folder the same; one that does not say is a patient of its own."""
+    """The study's patient, the same in every folder; a study that names none is a patient of its own."""
     return source.patient or (
         source.key if source.kind == "dicom" else f"{source.path.resolve()}/{source.place}"
     )
@@ -240,7 +240,7 @@ def _masks(masks: str, drawing: Path | None, sources: list[StudySource], donors:
 
 
 def _from_patients(sources: list[StudySource], donors: list[StudySource]) -> FromPatients:
-    """The donors' lesions. Says which CTs cannot get one, since all are their patient's own."""
+    """The donors' lesions. Reports the CTs that cannot get one, since all are their own patient's."""
     from scantwin.generation.lesion_masks import shapes_of
     from scantwin.generation.lesion_sources import FromPatients
     from scantwin.imaging.reading import read_study

@@ -1,4 +1,4 @@
-"""`scantwin generate organs`: organs of a CT made anew, or what lies around them."""
+"""`scantwin generate organs`: regenerates organs of a CT, or what lies around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scantwin generate volumes`: whole CT volumes from noise, or after masks."""
+"""`scantwin generate volumes`: whole CT volumes from noise alone, or guided by masks."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     sides = [side.strip() for side in text.replace("x", ",").split(",")]
-    # Not isdigit: that takes a superscript, and int() refuses thousands of digits.
+    # Not isdigit, which accepts superscripts; and int() refuses thousands of digits.
     if len(sides) != 3 or not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", side) for side in sides):
         raise InputError(f"{text!r} is no shape.", hint="Write voxels z,y,x, such as 256,512,512.")
     z, y, x = (int(side) for side in sides)

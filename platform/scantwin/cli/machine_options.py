@@ -1,4 +1,4 @@
-"""Options of the commands whose networks work: how many CPU threads, and where."""
+"""Options of the commands that run networks: how many CPU threads, and where."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Device = Annotated[
 
 
 def use_machine(threads: int | None, device: str | None) -> None:
-    """What networks work with in this process. Raises `InputError` for a device that is not here."""
+    """Sets what networks use in this process. Raises `InputError` if this machine lacks the device."""
     from scantwin.learning.machine import use_device, use_threads
 
     use_threads(threads)

@@ -1,6 +1,6 @@
-"""`scantwin`: runs a command and turns what goes wrong into a sentence and an exit code.
+"""`scantwin`: runs a command and turns whatever goes wrong into a sentence and an exit code.
 
-Nothing heavy is imported here: Ctrl-C while the command line is still being loaded is a sentence too.
+Nothing heavy is imported here, so that Ctrl-C during the loading of the command line is a sentence, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 well, 1 failure, 2 bad input, 128 + the signal when it was ended."""
+    """Entry point. Exit codes: 0 success, 1 failure, 2 bad input, 128 + the signal that ended it."""
     end_on_signals()
     share_cores()
     _print_whatever_comes()
@@ -34,13 +34,13 @@ def main() -> None:
 
 
 def _print_whatever_comes() -> None:
-    """A name that is not UTF-8 is printed with escapes, as on standard error, and ends no command."""
+    """Prints names that are not UTF-8 with escapes, as on standard error, instead of ending the command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(as_json: bool) -> int:
-    """The exit code of the command in `sys.argv`; what it raises is said."""
+    """Runs the command in `sys.argv` and reports what it raises; returns its exit code."""
     import click
 
     from scantwin.cli.commands import cli, missing_extra
@@ -59,7 +59,7 @@ def _run(as_json: bool) -> int:
     except click.ClickException as error:
         return _say_of_words(error, as_json)
     except ModuleNotFoundError as error:
-        # Heavy parts are imported when they are needed, so a missing extra may show as late as here.
+        # Heavy parts are imported when they are needed, so a missing extra may show only here.
         if (error.name or "").startswith("scantwin"):
             raise
         command = next((w for w in sys.argv[1:] if not w.startswith("-")), "")
@@ -76,27 +76,27 @@ def _run(as_json: bool) -> int:
             raise
         hint = "Choose a smaller input, in training a smaller batch, or --device cpu instead of a GPU."
         return _say(ScanTwinError("There is not enough memory for this.", hint=hint), as_json)
-    return code if isinstance(code, int) else 0  # a number is what typer.Exit said
+    return code if isinstance(code, int) else 0  # a number comes from typer.Exit
 
 
 def _say_of_words(error: ClickException, as_json: bool) -> int:
-    """Says what is wrong with the words of a command; one without any gets its help, and no error."""
+    """Reports a usage error; a command without arguments prints its help instead of an error."""
     from click.exceptions import NoArgsIsHelpError
 
     from scantwin.errors import InputError
 
     if isinstance(error, NoArgsIsHelpError):
-        if text := error.format_message():  # typer has printed its own where it made it
+        if text := error.format_message():  # empty if typer has printed its own help
             sys.stdout.write(f"{text}\n")
         return error.exit_code
     return _say(InputError(error.format_message(), hint="See --help."), as_json)
 
 
 def _interrupted(interrupt: BaseException) -> ScanTwinError:
-    """The sentence for a command that was ended; its hint is what the command noted, if it did."""
+    """The error for an interrupted command; its hint is the command's own note, if there is one."""
     from scantwin.errors import ScanTwinError
 
-    # click raises an Abort of its own from what was raised.
+    # click raises its own Abort from the original exception.
     notes = getattr(interrupt.__cause__ or interrupt, "__notes__", [])
     usual = "Nothing is half-written; the same command can be run again."
     return ScanTwinError("Interrupted.", hint=" ".join(notes) or usual, code="interrupted")

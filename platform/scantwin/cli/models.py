@@ -1,4 +1,4 @@
-"""`scantwin models`: what the registry holds, and in and out of it."""
+"""`scantwin models`: lists the registry's models, and moves models into and out of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def list_versions(
                 "The registry is empty. Publish a model with `scantwin models publish DIR --name NAME`."
             )
             return
-        # On a narrow terminal a version takes several lines and loses no letter.
+        # On a narrow terminal a version wraps, and is never cut.
         version, called, parent = (Column(one, overflow="fold") for one in ("version", "name", "parent"))
         table = Table(version, called, "published (UTC)", "MB", parent)
         for v in versions:

@@ -25,9 +25,9 @@ CONDITIONS = ("negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma")
 VENDORS = ("siemens", "ge", "philips")
 FORMS = ("nifti", "dicom")
 _FIRST_DAY = date(1990, 1, 1)
-"""Days before DICOM and whole-body PET are slips of the pen, and calendars end before year 1."""
+"""Earlier days, before DICOM and whole-body PET, are typing errors; and calendars start at year 1."""
 _LEAST_SCALE = 0.01
-"""Below it, nothing that could be measured is shown."""
+"""Below it, the image shows nothing that could be measured."""
 
 Site = Annotated[str, typer.Option("--site", help="Whose scanner: " + ", ".join(SITES))]
 Form = Annotated[str, typer.Option("--form", help="nifti or dicom")]

@@ -22,7 +22,7 @@ Steps = Annotated[
     ),
 ]
 Samples = Annotated[int | None, typer.Option(min=1, max=32, help="Samples to draw (default: the recipe's).")]
-"""Of models that draw any; `scantwin evaluate` has both, too."""
+"""For models that draw samples; `scantwin evaluate` has both options, too."""
 
 
 def scan(

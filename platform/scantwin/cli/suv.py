@@ -36,7 +36,7 @@ def suv(
 
     A series that cannot become SUV stays in Bq/ml; the reason is given. Exit 2 if there is no PET series.
     """
-    # pydicom takes 0.3 s: `scantwin --help`, which loads this module, does without it.
+    # Importing pydicom takes 0.3 s; `scantwin --help`, which loads this module, does without it.
     from scantwin.imaging.suv_series import find_pet_series
 
     wanted = _type(suv_type)
@@ -70,7 +70,7 @@ def _check_out(out_file: Path, wanted: SuvType) -> None:
 
 
 def _write(found: Found, reports: list[dict[str, Any]], out_file: Path) -> Path:
-    """The one series with a factor, as NIfTI in SUV."""
+    """Writes the one series with a factor as NIfTI in SUV."""
     usable = [s for s, r in zip(found.series, reports, strict=True) if r["factor"] is not None]
     if not usable:
         error = reports[0]["error"]

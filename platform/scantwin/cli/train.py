@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scantwin.learning.recipe import Recipe
 
 _MANY_STEPS = 100_000
-"""More than any budget of minutes allows; a longer training says --steps."""
+"""More than any budget of minutes allows; for a longer training give --steps."""
 
 
 def train(
@@ -93,7 +93,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Asked:
-    """The command's options, read."""
+    """The command's options, parsed."""
 
     data: Path
     out: Path
@@ -106,12 +106,12 @@ class _Asked:
     quiet: bool
 
     def beside(self, what: str) -> Path:
-        """What stays on this machine while the model may leave it: hidden, beside its folder."""
+        """The hidden path, beside the model's folder, of what stays on this machine when the model leaves."""
         return self.out.parent / f".{self.out.name}-{what}"
 
 
 def _trained(asked: _Asked) -> dict[str, Any]:
-    """Trains, measures and writes the model; gives the dict of the JSON contract."""
+    """Trains, measures and writes the model; returns the dict of the JSON contract."""
     from scantwin import systems
     from scantwin.evaluation.measuring import measure, time_to_measure, training_statistics, watch
     from scantwin.federation.merging import merge
@@ -125,7 +125,7 @@ def _trained(asked: _Asked) -> dict[str, Any]:
     state = asked.beside("training.safetensors")
     training = training_statistics(system, cohort.training)
     if limit:
-        # Measuring is part of the budget: what it will take is known from one patient.
+        # Measuring is part of the budget; one patient tells how long it will take.
         reserve = time_to_measure(systems.build(plan, seed=seed), cohort.held_out)
         limit = max(0.3 * limit, limit - reserve - (time.monotonic() - began))
     pictures = asked.out.parent / f"{asked.out.name}-training" if asked.pictures_every_s else None

@@ -1,4 +1,4 @@
-"""What can be known to go wrong is said before anything is made or an earlier demo is replaced."""
+"""Reports foreseeable problems before anything is made or an earlier demo is replaced."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Patient = list[Path]
 """The folders of one patient's studies."""
 
 Groups = list[tuple[str, list[Patient]]]
-"""Sites by name, each with its patients; the one with most patients first."""
+"""Sites by name, each with its patients; the site with the most patients first."""
 
 _FEWEST: Final = 2
-"""Patients of a site: with fewer a site refuses to train (`SitePolicy.min_studies`)."""
+"""Least number of patients of a site: with fewer it refuses to train (`SitePolicy.min_studies`)."""
 
 _PARTS: Final = ("torch", "monai", "flwr", "grpc", "grpc_health", "psutil", "safetensors")
 _SERVED: Final = ("streamlit", "altair")
 
 _PHANTOM_DISK: Final = 2.0e9
-"""Disk that a demo on phantoms takes: 1.7 GB were measured, mostly the sites' prepared studies [bytes]."""
+"""Disk space for a demo on phantoms [bytes]: 1.7 GB were measured, mostly the sites' prepared studies."""
 _REAL_DISK: Final = (0.5e9, 8.0)
-"""On real studies: so much, and so many times the size of the studies [bytes, 1]."""
+"""On real studies: a fixed part, plus a multiple of the studies' size [bytes, 1]."""
 
 
 def check(options: DemoOptions) -> Groups:
-    """Raises what would stop this demo later; gives the real studies as sites, none for phantoms."""
+    """Raises what would stop this demo later; returns the real studies as sites, none for phantoms."""
     from scantwin.learning.recipe import Recipe
 
     wanted = (*_PARTS, *_SERVED) if options.serve else _PARTS
@@ -46,7 +46,7 @@ def check(options: DemoOptions) -> Groups:
 
 
 def _real_sites(data: Path, sites: int) -> Groups:
-    """Real studies become sites by the voxel size of their PET: that is what tells scanners apart."""
+    """Groups real studies into sites by the voxel size of their PET, which tells scanners apart."""
     from scantwin.imaging.reading import find_studies, read_study
 
     if not data.is_dir():
@@ -73,7 +73,7 @@ def _real_sites(data: Path, sites: int) -> Groups:
             f"NIfTI{ct_only}.",
             hint="A site trains on two patients or more, and one more is scanned.",
         )
-    # The last of the largest site is the new patient, who was at no other scanner.
+    # The last patient of the largest site is the new one, who is taken out of all other sites.
     new = list(ordered[0][1])[-1]
     for _, patients in ordered[1:]:
         patients.pop(new, None)
@@ -83,7 +83,7 @@ def _real_sites(data: Path, sites: int) -> Groups:
 
 
 def _names(spacings: list[tuple[float, ...]]) -> list[str]:
-    """Names of sites by their PETs' voxels (z, y, x) [mm]: by their width where that tells them apart."""
+    """Site names from the PETs' voxels (z, y, x) [mm]: from the width alone if that tells them apart."""
     by_width = [f"site-{spacing[-1]:.2f}mm" for spacing in spacings]
     whole = ["site-" + "x".join(f"{edge:.2f}" for edge in reversed(spacing)) + "mm" for spacing in spacings]
     found = by_width if len(set(by_width)) == len(spacings) else whole
@@ -103,7 +103,7 @@ def _require_disk(out: Path, needed: float) -> None:
     if not os.access(folder, os.W_OK):
         raise ResourceError(f"Nothing can be written in {folder}.", hint="Choose another folder with --out.")
     free = shutil.disk_usage(folder).free
-    # What an earlier demo left there is replaced.
+    # What an earlier demo left there will be replaced.
     free += sum(path.lstat().st_size for path in out.rglob("*")) if out.is_dir() else 0
     if free < needed:
         raise ResourceError(

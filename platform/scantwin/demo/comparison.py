@@ -23,11 +23,11 @@ from scantwin.imaging.volume import Volume
 from scantwin.units import Unit
 
 _TOP: Final = 6.0
-"""SUV that is black [g/ml]: liver in the middle greys, brain and tumour black."""
+"""SUV shown as black [g/ml]: liver in the middle greys, brain and tumour black."""
 
 
 def compare(scan: dict[str, Any], study: Path, picture: Path) -> dict[str, Any]:
-    """Writes the picture and gives the error over the body [g/ml], or nothing where there is no real PET."""
+    """Writes the picture; returns the error over the body [g/ml], or nothing if there is no real PET."""
     real_file = study / "SUV.nii.gz"
     if not real_file.is_file():
         return {}
@@ -37,7 +37,7 @@ def compare(scan: dict[str, Any], study: Path, picture: Path) -> dict[str, Any]:
     save_png(_panel(ct, real, pet, std), picture)
     districts = read_nifti(folder / "districts.nii.gz", "label").canonical()
     body = np.asarray(districts.array) > 0
-    # On the synthetic PET's grid; the figures of the rounds are taken on each patient's own.
+    # On the synthetic PET's grid; the figures of the rounds are computed on each patient's own grid.
     error = np.asarray(pet.array)[body] - np.asarray(resample_like(real, pet, how="area").array)[body]
     return {
         "picture": str(picture),

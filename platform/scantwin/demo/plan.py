@@ -20,10 +20,10 @@ class DemoSite(BaseModel):
     preset: str
     """Its scanner: a preset of `scantwin phantom cohort --site`."""
     kind: str = "hospital"
-    """As of `scantwin site init --kind`."""
+    """As in `scantwin site init --kind`."""
     patients: int
     shown: tuple[float, ...] = (1.0, 1.0, 1.0)
-    """SUV that the scanner shows of a true 1.0: at each of QC_MONTHS, the last also of its patients."""
+    """SUV that the scanner shows for a true 1.0 at each of QC_MONTHS; the last is for its patients, too."""
 
 
 SITES: Final = (

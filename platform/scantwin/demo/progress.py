@@ -1,4 +1,4 @@
-"""Reading from the database how the training goes."""
+"""Reads the progress of the training from the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _METRICS = ("mae", "psnr", "ssim", "bias")
 
 
 def follow_rounds(runner: Runner, story: Story, rounds: int) -> None:
-    """Tells the story of the rounds so far, at most once a second; raises when a service has ended."""
+    """Tells the story of the rounds so far, at most once a second; raises if a service has ended."""
     global _last_look  # noqa: PLW0603 - a clock, not state
     if time.monotonic() - _last_look < 1.0:
         return
@@ -66,5 +66,5 @@ def _means(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _database(home: Path) -> Database:
-    # What the environment says of a database is not the demo's, whose programs do not see it either.
+    # A database named in the environment is not the demo's; its programs do not see that variable either.
     return Database(load_settings(home=home, database_url=None).database)

@@ -1,4 +1,4 @@
-"""Running ScanTwin's own commands: calls that answer in JSON, and services that stay up. All end with us."""
+"""Runs ScanTwin's own commands: calls that answer in JSON, and services that stay up. All end with us."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scantwin.errors import InputError, ResourceError, ScanTwinError
 from scantwin.federation.processes import Child, end_all
 
 _FULL = 1_000_000
-"""A disk with less room than this [bytes] is full: a command that fails on it cannot say so."""
+"""A disk with less free space [bytes] counts as full: a command that fails on it cannot say so."""
 
 
 class Runner:
@@ -52,7 +52,7 @@ class Runner:
         return call
 
     def call(self, *words: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Runs a command to its end and gives its JSON answer; its error is ours."""
+        """Runs a command to its end and returns its JSON answer; raises its error as ours."""
         call = self.start(*words)
         try:
             while not call.ended:
@@ -66,7 +66,7 @@ class Runner:
     def call_all(
         self, calls: list[tuple[str, ...]], at_once: int, meanwhile: Callable[[int], None]
     ) -> list[dict[str, Any]]:
-        """Runs commands side by side, `at_once` at a time; answers in the order asked."""
+        """Runs commands side by side, `at_once` at a time; returns their answers in the order asked."""
         waiting = list(enumerate(calls))
         running: dict[int, Call] = {}
         answers: dict[int, dict[str, Any]] = {}
@@ -94,7 +94,7 @@ class Runner:
         while time.monotonic() < end:
             if call.ended:
                 raise call.failure()
-            with suppress(ValueError):  # nothing, or only a part of it yet
+            with suppress(ValueError):  # nothing yet, or only a part of it
                 ready: dict[str, Any] = json.loads(call.written())
                 if "error" not in ready:  # else it is about to end
                     return ready
@@ -102,7 +102,7 @@ class Runner:
         raise ResourceError(f"{name} was not ready within {ready_s:.0f} s.", hint=f"Its log: {call.log}")
 
     def check(self) -> None:
-        """Raises when a service has ended by itself."""
+        """Raises if a service has ended by itself."""
         for child in self._children:
             if not child.running and child.name.startswith("service"):
                 raise ScanTwinError(f"{child.name} ended by itself.", hint=f"Its log: {child.log}")
@@ -145,7 +145,7 @@ class Call:
             )
         try:
             error = json.loads(self.written())["error"]
-            if isinstance(error, str):  # a run that failed says why in its own row
+            if isinstance(error, str):  # a failed run gives its reason as plain text
                 error = {"message": error}
             kind = InputError if self.child.exit_code == 2 else ScanTwinError
             return kind(f"{name}: {error['message']}", hint=error.get("hint") or f"Its log: {self.log}")

@@ -20,11 +20,11 @@ from scantwin.errors import InputError
 from scantwin.files import write_json, write_private
 
 _CORES = 2
-"""Commands that work side by side: the demo is sized for two cores."""
+"""Commands that run side by side: the demo is sized for two cores."""
 
 
 def run_demo(options: DemoOptions, groups: Groups, runner: Runner, story: Story) -> dict[str, Any]:
-    """Runs every stage and gives what `demo.json` holds. Services stay up until `runner` ends.
+    """Runs every stage and returns what `demo.json` holds. Services stay up until `runner` ends.
 
     `groups`: the real studies by site; none for phantoms.
     """
@@ -80,8 +80,8 @@ def _phantoms(options: DemoOptions, runner: Runner, story: Story) -> tuple[list[
 
 
 def _real(groups: Groups, options: DemoOptions, story: Story) -> tuple[list[DemoSite], Path]:
-    """Copies of the studies: the originals are not touched."""
-    # The new patient is nobody's: the last of the largest site, taken out before anyone trains.
+    """Copies the studies; the originals are not touched."""
+    # The new patient belongs to no site: the last of the largest, taken out before anyone trains.
     (_, largest), *_rest = groups
     new, sites = largest[-1], []
     for name, patients in groups:
@@ -95,7 +95,7 @@ def _real(groups: Groups, options: DemoOptions, story: Story) -> tuple[list[Demo
 
 
 def _whose(path: Path, number: int) -> Path:
-    """Where the copy of a study goes: below a folder that says whose it is, as in FDG-PET-CT-Lesions."""
+    """Where a study's copy goes: below a folder that names the patient, as in FDG-PET-CT-Lesions."""
     whose = next((part for part in reversed(path.parts[:-1]) if part.startswith("PETCT_")), "")
     return Path(whose) / f"{number:04d}-{path.name}"
 
@@ -113,7 +113,7 @@ def _found(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: S
     runner.call("consortium", "init", "--name", "demo", "--port", str(port))
     ready = runner.serve("service-consortium", "consortium", "start")
     for number, (site, own_port) in enumerate(zip(sites, site_ports, strict=True), 1):
-        # A secret by the seed: pseudonyms, and with them who is held out, are the same each time.
+        # The secret depends on the seed: pseudonyms, and so the held-out patients, are the same each time.
         secret = write_private(
             options.out / "secrets" / site.name,
             hashlib.sha256(f"{options.seed}:{site.name}".encode()).digest(),
@@ -138,7 +138,7 @@ def _ingest(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: 
 
 
 def _calibrate(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: Story) -> dict[str, Any]:
-    """Each site scans a uniform cylinder as the months go by; what it measures travels with its updates."""
+    """Each site scans a uniform cylinder over some months; what it measures travels with its updates."""
     today = datetime.now(UTC).date()
     made: list[tuple[str, ...]] = []
     for site in sites:
@@ -190,7 +190,7 @@ def _scan(version: str, ct: Path, options: DemoOptions, runner: Runner) -> dict[
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody holds right now, all different."""
+    """Loopback ports that nobody holds right now, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

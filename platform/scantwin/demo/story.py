@@ -54,13 +54,13 @@ class Story:
             self._now = None
 
     def say(self, detail: str) -> None:
-        """What the stage is at."""
+        """Says what the stage is doing."""
         if detail != self._detail and not err.is_terminal and not self._quiet:
             err.print(f"    {detail}")
         self._detail = detail
 
     def round(self, number: int, held_out: dict[str, dict[str, float]]) -> None:
-        """A round's error on held-out patients."""
+        """Shows a round's error on held-out patients."""
         if number not in self._rounds and held_out and not err.is_terminal and not self._quiet:
             maes = ", ".join(f"{district} {values['mae']:.3f}" for district, values in held_out.items())
             err.print(f"    round {number}: MAE [SUV] {maes}")
@@ -85,7 +85,7 @@ class Story:
 
 
 def rounds_table(rounds: dict[int, dict[str, dict[str, float]]]) -> Table:
-    """Mean absolute error [SUV] on held-out patients: a row a round, a column a district."""
+    """Mean absolute error [SUV] on held-out patients: one row per round, one column per district."""
     districts = list(next(iter(rounds.values())))
     table = Table(
         "after round", *districts, title="Mean absolute error on held-out patients [SUV]", title_style=""
