@@ -1,4 +1,4 @@
-"""The command: runs the experiments that are asked for and writes the report."""
+"""The command: runs the requested experiments and writes the report."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def evidence(
 ) -> None:
     """Train and measure every system on phantoms and on real patients; write evidence.md and evidence.json.
 
-    Interrupted, it goes on where it was; rounds and the plain U-Net begin anew. Experiments that are not run
-    keep the chapter they have.
+    After an interruption it continues where it was; rounds and the plain U-Net start again. Experiments that
+    are not run keep their chapters.
 
     \b
     python -m benchmarks.evidence --quick
@@ -53,7 +53,7 @@ def evidence(
             err.print(f"[yellow]{name}[/yellow]: its experiment is not in this checkout.")
             continue
         kept[name], aims = found, found.findings.aims
-        # After every experiment: whoever stops here has a report of what there is.
+        # After every experiment, so that an interrupted run leaves a report of what there is.
         report.write(out_dir, kept, missing(list(EXPERIMENTS)))
         err.print(f"{name}: {found.seconds:.0f} s, {sum(a.met for a in aims)} of {len(aims)} aims met")
     data = report.write(out_dir, kept, missing(list(EXPERIMENTS)))
@@ -66,7 +66,7 @@ def evidence(
 
 def main() -> None:
     """Entry point; an error is a sentence and an exit code."""
-    end_on_signals()  # else `kill` would leave a training that was started on patients
+    end_on_signals()  # otherwise `kill` would leave a training on patients running
     try:
         typer.run(evidence)
     except ScanTwinError as error:

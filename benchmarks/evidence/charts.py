@@ -1,4 +1,4 @@
-"""Charts of the report: lines and points, one panel or several side by side."""
+"""Charts of the report: lines and points, in one panel or several side by side."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from scantwin.files import whole_file
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#5a5a5a", "#e69f00")
-"""Okabe and Ito's, told apart by the colour-blind."""
+"""Okabe and Ito's palette, which the colour-blind can tell apart."""
 _INK: Final = "#1e1e1e"
 _HEIGHT, _WIDTH, _LEGEND = 3.6, 4.4, 1.8
-"""Inches: of a chart, of each panel and of the names beside the last one."""
+"""Inches: height of a chart, width of each panel, width of the legend beside the last one."""
 
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: lines by name, or points where they are not `joined`."""
+    """One pair of axes: lines by name, or points unless `joined`."""
 
     lines: Mapping[str, Points]
     x: str
     y: str
     ticks: Sequence[float] = ()
-    """Where the x axis, logarithmic then, is marked; empty: a plain axis."""
+    """Marks on the x axis, which is then logarithmic; empty: a linear axis."""
     logarithmic: bool = False
-    """The y axis."""
+    """Whether the y axis is logarithmic."""
     joined: bool = True
     level: Mapping[str, float] = field(default_factory=dict)
-    """Horizontal dashed lines, by what is written beside them."""
+    """Horizontal dashed lines: what is written beside them -> height."""
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What stands beside the points of a line, in their order."""
+    """Line -> labels of its points, in their order."""
     share: bool = False
-    """The y axis is a share of something: 0 to 1. The x axis begins at 0 then."""
+    """Whether the y axis is a share, 0 to 1; the x axis then begins at 0."""
 
 
 def chart(workshop: Workshop, file: str, panels: Sequence[Panel], caption: str) -> Picture:
-    """Draws the panels side by side; the lines' names stand once, beside the last."""
+    """Draw the panels side by side, with one legend beside the last."""
     figure = Figure(figsize=(_WIDTH * len(panels) + _LEGEND, _HEIGHT), layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(every, panels, strict=True):

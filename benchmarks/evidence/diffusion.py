@@ -1,4 +1,4 @@
-"""The coarse predictor alone, against coarse and diffusion: samples, their mean, and what is delivered."""
+"""The coarse predictor alone against coarse + diffusion: one sample, and what is delivered."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from scantwin.translation.variants import as_delivered
 RECIPES = ("coarse-diffusion",)
 
 TRIED = (
-    "full setting, the shipped weights on twelve further phantoms that nothing else was measured on (every "
-    "fourth slice): what is delivered 1.036 of the coarse prediction's MAE, FD 0.48; seven tenths of a "
-    "sample 1.059 and 0.25; from SUV 2-4 on 1.030 and 0.51; seven tenths from 3-6 on 1.028 and 0.52; all of "
-    "one from 4-8 on 1.011 and 0.77; a half without the mean uptake 1.030 and 0.67; one sample everywhere "
-    "1.525 and 0.13. SUVmax error 0.97 to 1.00 throughout, of one sample 0.88",
-    "full setting, five evaluations at even levels (docs/decisions/0008 has what was wrong with them): "
-    "one sample SUVmax error 0.85, SUVpeak error 0.94 of the coarse prediction's, at 1.52 of its MAE, FD "
-    "0.46; mean of three samples 0.93, 0.98, at 1.15, FD 0.83; what is delivered 0.98, 1.02, at 1.00, FD "
-    "0.86 (24 patients, 77 lesions)",
-    "quick setting, 320 steps, before the mean uptake was measured: one sample (10 patients, 20 lesions) "
-    "SUVmax error 0.94, SUVpeak error 0.96 of the coarse prediction's, at 1.54 of its MAE, FD 0.65; a "
-    "fifth to a half of one everywhere 0.99-0.97, 1.00-0.98, at 1.03-1.17, FD 0.99-0.93; one where it and "
-    "the coarse prediction are above SUV 2-4 0.99, 0.99, at 1.013, FD 0.73; above 1-2 0.98, 0.98, at "
-    "1.046, FD 0.69",
-    "quick setting, the coarse predictor taught the SUV-aware terms ten times as strong (hottest 3, "
-    "uptake 3): 0.97 and 0.98, at 1.11, FD 0.72",
-    "quick setting, samples' mean + 2 SD above SUV 2-4 (one scale; whole scans, 4 patients, 7 lesions): "
-    "0.93 and 0.88, at 1.08, FD 0.31, and false hot spots in the liver",
-    "quick setting, the mean uptake everywhere (320 steps): 0.97 and 0.97, at 0.985, FD 0.76; above SUV "
-    "1.5-3 0.99 and 0.98, at 0.986, FD 0.81; with half of what a sample adds (shipped) 0.98 and 0.98, at "
-    "0.991, FD 0.79; with all of it 0.98 and 0.98, at 1.006, FD 0.71; above 1-2 with all of it 0.96 and "
-    "0.97, at 1.036, FD 0.63",
-    "quick setting, the mean uptake and half of the size of an error above 1.5-3: 0.96 and 0.95, at "
-    "0.998, FD 0.54; all of it 0.95 and 0.93, at 1.027, FD 0.33. It would meet the aim here, and costs a "
-    "fifth to a third of MAE on real patients (docs/decisions/0007): not shipped",
-    "quick setting, 1,200 steps: the coarse prediction itself has 0.64 of its Frechet distance of 320, "
-    "and what is delivered 0.99 and 0.99, at 0.985, FD 0.87 of that",
-    "on real patients it is another matter: see the sarcoma chapter",
+    "full setting, the shipped weights on twelve further phantoms on which nothing else was measured (every "
+    "fourth slice); MAE and FD relative to the coarse prediction. What is delivered: 1.036, 0.48; with "
+    "seven tenths of a sample: 1.059, 0.25; with the gate opening from SUV 2 to 4: 1.030, 0.51; seven "
+    "tenths from 3 to 6: 1.028, 0.52; all of a sample from 4 to 8: 1.011, 0.77; half of a sample without "
+    "the mean uptake: 1.030, 0.67; one sample everywhere: 1.525, 0.13. The SUVmax error was 0.97 to 1.00 of "
+    "the coarse prediction's throughout, and 0.88 for one sample",
+    "full setting, five evaluations at even levels (docs/decisions/0008 says what was wrong with them), 24 "
+    "patients, 77 lesions; SUVmax error, SUVpeak error, MAE and FD relative to the coarse prediction. One "
+    "sample: 0.85, 0.94, 1.52, 0.46; mean of three samples: 0.93, 0.98, 1.15, 0.83; what is delivered: "
+    "0.98, 1.02, 1.00, 0.86",
+    "quick setting, 320 steps, before the mean uptake was measured; the same four figures. One sample (10 "
+    "patients, 20 lesions): 0.94, 0.96, 1.54, 0.65; a fifth to a half of a sample everywhere: 0.99-0.97, "
+    "1.00-0.98, 1.03-1.17, 0.99-0.93; a sample where both it and the coarse prediction are above SUV 2-4: "
+    "0.99, 0.99, 1.013, 0.73; above 1-2: 0.98, 0.98, 1.046, 0.69",
+    "quick setting, the coarse predictor taught the SUV-aware terms ten times as strong (hottest 3, uptake "
+    "3), relative to what is delivered with L1 alone (docs/decisions/0005): 0.97, 0.98, 1.11, 0.72",
+    "quick setting, the samples' mean + 2 SD above SUV 2-4 (one scale of the residual for all districts; "
+    "whole scans, 4 patients, 7 lesions): 0.93, 0.88, 1.08, 0.31, and false hot spots in the liver",
+    "quick setting, 320 steps. The mean uptake everywhere: 0.97, 0.97, 0.985, 0.76; above SUV 1.5-3: 0.99, "
+    "0.98, 0.986, 0.81; there with half of what a sample adds (shipped): 0.98, 0.98, 0.991, 0.79; with all "
+    "of it: 0.98, 0.98, 1.006, 0.71; above 1-2 with all of it: 0.96, 0.97, 1.036, 0.63",
+    "quick setting, above SUV 1.5-3 the mean uptake plus half of the size of an error: 0.96, 0.95, 0.998, "
+    "0.54; plus all of it: 0.95, 0.93, 1.027, 0.33. This would meet the aim of the Frechet distance here, "
+    "but raises the MAE on real patients by a fifth to a third (docs/decisions/0007): not shipped",
+    "quick setting, 1,200 steps: the Frechet distance of the coarse prediction itself falls to 0.64 of what "
+    "it is after 320 steps. Relative to that prediction, what is delivered has 0.99, 0.99, 0.985, 0.87",
+    "real patients are another matter: see the sarcoma chapter",
 )
-"""What was measured, one training each."""
+"""What was tried, with one training each."""
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """One model; what differs is what becomes the PET."""
+    """One model; the variants differ in what becomes the PET."""
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
     model = workshop.trained(recipe, steps=steps_of(setting, recipe), advance=advance)
@@ -62,21 +61,22 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     rules = recipe.diffusion
     assert rules is not None
     text = (
-        f"Coarse + diffusion, {steps_of(setting, recipe)} steps in all, {setting.steps} of the coarse "
-        f"predictor, as many as Pix2Pix has. Trained on {setting.training} phantom patients, measured on "
-        f"{setting.held_out} others. The delivered PET is `{rules.delivered}` of "
-        f"{rules.samples} samples with {rules.sample_steps} network evaluations each ({rules.sampler}, from "
-        f"noise level {rules.start_step} of {rules.steps}). A single sample trades MAE for realism: an error "
-        f"drawn twice is larger than one drawn once. {CROSS_CALIBRATED}\n\n"
-        + tables.where_behind("What is delivered", who["delivered"], references)
+        f"Coarse + diffusion, {steps_of(setting, recipe)} training steps in all, of which the coarse "
+        f"predictor has {setting.steps}, as many as Pix2Pix. Trained on {setting.training} phantom "
+        f"patients, measured on {setting.held_out} others. The delivered PET is the `{rules.delivered}` of "
+        f"the coarse prediction with {rules.samples} samples of {rules.sample_steps} network evaluations "
+        f"each ({rules.sampler}, starting at noise level {rules.start_step} of {rules.steps}). A single "
+        "sample trades MAE for realism: it draws what the CT leaves open independently of the truth, and an "
+        f"error drawn twice is larger than one drawn once. {CROSS_CALIBRATED}\n\n"
+        + tables.where_behind("The delivered PET", who["delivered"], references)
     )
     scans = {name: measurer.scans(model, variant) for name, variant in variants.items()}
     return Findings(
         "Coarse alone, and coarse with diffusion",
         text,
         (
-            tables.uptake("What becomes the PET: lesions", {**who, **references}, measurer.extractor.name),
-            tables.quality("What becomes the PET: by region", {**who, **references}),
+            tables.uptake("Coarse and diffusion: lesions", {**who, **references}, measurer.extractor.name),
+            tables.quality("Coarse and diffusion: by region", {**who, **references}),
             tables.coverage("Error bars and time", who),
         ),
         (

@@ -1,4 +1,4 @@
-"""Frechet distances over others, with what chance of who was measured does to them."""
+"""Ratios of Frechet distances, with intervals for the chance in who was measured."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from benchmarks.evidence.findings import Ratio
 from scantwin.evaluation.frechet import Gaussian, frechet_distance
 
 _RESAMPLES: Final = 200
-"""Each is a hundred times dearer than one of means."""
+"""Each resample costs a hundred times as much as one of means."""
 _NOTHING: Final = 1e-12
-"""What rounding leaves of a distance between the same slices."""
+"""What rounding leaves of the distance between identical sets of slices."""
 
 
 def distance_over(
     one: Sequence[Gaussian], other: Sequence[Gaussian], true: Sequence[Gaussian]
 ) -> Ratio | None:
-    """The Frechet distance of `one` to `true` over that of `other`, all given patient by patient.
+    """The Frechet distance of `one` to `true` over that of `other` to `true`, all given by patient.
 
-    Patients without a slice are left out; None where there are no two slices, or no distance of `other`.
+    Patients without a slice are left out. None with fewer than two slices, or if `other` has no distance.
     """
     known = [triple for triple in zip(one, other, true, strict=True) if triple[2].count]
     if sum(real.count for *_, real in known) < 2:

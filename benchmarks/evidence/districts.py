@@ -1,4 +1,4 @@
-"""District models against one whole-body model of the same total training budget (arXiv 2503.15555)."""
+"""District models against one whole-body model with the same training budget in all (arXiv 2503.15555)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from scantwin.terminal import Advance
 RECIPES = ("pix2pix",)
 
 TRIED = (
-    "full setting, as before docs/decisions/0012 (networks that hardly heard their deeper levels, nodes that "
-    "weighed a hundred times as much): 1.001 of the plain U-Net's error in the whole body, 0.905 in lesions; "
-    "with mirrored trunks, too, 1.005 and 0.914",
-    "the trunk alone, eight patients of the training cohort, 1,500 steps, one training each; MAE there "
-    "and in lesions over what is shipped: a node's voxel at most twenty times 1.03 and 0.99, a hundred times "
-    "1.07 and 0.98, three times 1.00 and 1.00",
+    "full setting, as it was before docs/decisions/0012 (networks whose deeper levels hardly contributed, "
+    "nodes that weighed a hundred times as much): 1.001 of the plain U-Net's error in the whole body, 0.905 "
+    "in lesions; with mirrored trunks as well: 1.005 and 0.914",
+    "the trunk alone, measured on eight patients of the training cohort, 1,500 steps, one training each; "
+    "MAE in the trunk and in lesions relative to what is shipped. A node's voxel weighing at most twenty "
+    "times as much: 1.03 and 0.99; a hundred times: 1.07 and 0.98; three times: 1.00 and 1.00",
 )
-"""What was measured."""
+"""What was tried."""
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """Trains both with the same patches, measures both on the same patients."""
+    """Train both on the same number of patches, measure both on the same patients."""
     recipe = translation_recipe(setting, "pix2pix")
     whole = translation_recipe(setting, "pix2pix", districts=["whole-body"], shares={})
     measurer = Measurer.of(setting, workshop, recipe, advance)
@@ -48,15 +48,15 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     )  # fmt: skip
     text = (
         f"Pix2Pix, {setting.steps} training steps of {recipe.optimisation.batch} patches of "
-        f"{recipe.patch}^3 voxels either way: shared among four district models (the trunk gets three of "
-        f"six), or all for one whole-body model. Trained on {setting.training} phantom patients of three "
-        f"sites, measured on {setting.held_out} others. Training took {seconds['district']:.0f} s and "
-        f"{seconds['whole-body']:.0f} s; the {PLAIN_UNET} (MONAI's, instance normalisation, CT alone, "
-        "L1) had as long as the district models, and scans in windows of a patch, each normalised for "
-        "itself, that overlap by a quarter.\n\n"
-        "Published (1,014 real FDG-PET/CT, other voxels, other SUV scale, so not to be compared with): MAE "
-        "0.011 ± 0.006 for districts against 0.020 ± 0.005 for one whole-body GAN, PSNR 31.43 against "
-        f"28.50 dB. Here: {_verdict(who)} {_elsewhere(who)}\n\n"
+        f"{recipe.patch}^3 voxels either way: divided among four district models (the trunk gets three "
+        f"steps of six), or all for one whole-body model. Trained on {setting.training} phantom patients of "
+        f"three sites, measured on {setting.held_out} others. Training took {seconds['district']:.0f} s for "
+        f"the districts and {seconds['whole-body']:.0f} s for the whole body. The {PLAIN_UNET} (MONAI's, "
+        "instance normalisation, CT alone, L1) was trained for as long as the district models; it scans in "
+        "windows of the size of a patch that overlap by a quarter, each normalised on its own.\n\n"
+        "Published (1,014 real FDG-PET/CT scans; other voxels and another SUV scale, so not comparable): "
+        "MAE 0.011 ± 0.006 for districts against 0.020 ± 0.005 for one whole-body GAN, PSNR 31.43 against "
+        f"28.50 dB. Here {_verdict(who)} {_elsewhere(who)}\n\n"
         + tables.where_behind("The district model", who["district"], references)
     )
     return Findings(
@@ -78,7 +78,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def _differences(who: dict[str, Standing]) -> Table:
-    """Patient by patient: what the district model gains."""
+    """What the district model gains, patient by patient."""
     rows = []
     for region in ("whole-body", *DISTRICTS[:-1]):
         pairs = zip(
@@ -87,8 +87,8 @@ def _differences(who: dict[str, Standing]) -> Table:
         gains = [whole - own for own, whole in pairs]
         rows.append((region, Spread.of(gains), sum(gain > 0 for gain in gains)))
     return Table(
-        "Gain of the district model, patient by patient", ("region", "MAE less by [SUV]", "patients better"),
-        tuple(rows), "Mean ± SD over patients (n); patients for whom the district model is the better one.",
+        "Gain of the district model, patient by patient", ("region", "MAE lower by [SUV]", "patients better"),
+        tuple(rows), "Mean ± SD over patients (n), and for how many the district model has the smaller MAE.",
     )  # fmt: skip
 
 
@@ -99,17 +99,17 @@ def _verdict(who: dict[str, Standing]) -> str:
     if not better:
         return (
             "the whole-body model is better everywhere. Its one network sees every patch of the budget, a "
-            "district's only its share, and this budget is small beside a published one."
+            "district's network only its share, and this budget is small compared with the published one."
         )
     worse = [d for d in DISTRICTS[:-1] if d not in better]
     return (
-        f"the district models are better in {', '.join(better)}, not in {', '.join(worse)}. A district's "
-        "network sees only its share of the patches, and a small budget makes that count."
+        f"the district models are better in {', '.join(better)}, but not in {', '.join(worse)}. A "
+        "district's network sees only its share of the patches, which tells when the budget is small."
     )
 
 
 def _elsewhere(who: dict[str, Standing]) -> str:
-    """What the aims do not ask for: lesions, and likeness of the whole images."""
+    """What the aims do not ask for: lesions, and the realism of whole images."""
     figures = {
         "MAE in lesions": lambda one: one.mean("lesions", "mae"),
         "SUVmax error": lambda one: one.lesion_mean("suvmax_error"),
@@ -122,5 +122,5 @@ def _elsewhere(who: dict[str, Standing]) -> str:
             said.append(f"{name} {ratio:.3f}")
     why = ""
     if who["district"].mean("lesions", "mae") > who["whole-body"].mean("lesions", "mae"):
-        why = " Its network has learnt from every lesion of the budget, whichever district it lay in."
-    return f"Of the whole-body model's they have: {', '.join(said)}.{why}"
+        why = " That model has learnt from every lesion of the budget, whichever district it lay in."
+    return f"The district models' figures relative to the whole-body model's: {', '.join(said)}.{why}"

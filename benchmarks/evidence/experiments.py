@@ -1,4 +1,4 @@
-"""The experiments by name, in the order of the report; running one, and keeping what it found."""
+"""The experiments by name, in the order of the report; running one and keeping its findings."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ EXPERIMENTS: Final[dict[str, str]] = {
     "inpainting": "inpainting of CT slices",
     "volumes": "CT volumes",
 }
-"""Name of a module of this package -> what it measures."""
+"""Module of this package -> what it measures."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One experiment's findings and how they came about."""
+    """One experiment's findings, and how they came about."""
 
     name: str
     findings: Findings
     setting: dict[str, Any]
     seconds: float
-    """Of this run; what others had trained before is not in it."""
+    """Duration of this run, without what other runs had already trained."""
     machine: str
     at: str
     """Date and time, UTC."""
     recipes: dict[str, str] = field(default_factory=dict)
-    """Shipped recipe -> name of its values then; empty where nobody noted them."""
+    """Shipped recipe -> key of its values at that time; empty if they were not recorded."""
 
     @property
     def command(self) -> str:
-        """What makes these figures again."""
+        """The command that makes these figures again."""
         quick = " --quick" if self.setting["name"] == "quick" else ""
         return f"python -m benchmarks.evidence{quick} --only {self.name}"
 
     def as_json(self) -> dict[str, Any]:
-        """For evidence.json; `read` undoes it."""
+        """The content for evidence.json; `read` is the inverse."""
         return {
             "name": self.name, "command": self.command, "setting": self.setting, "machine": self.machine,
             "seconds": round(self.seconds, 1), "at": self.at, "recipes": self.recipes,
@@ -67,24 +67,24 @@ class Kept:
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Kept:
-        """Of what `as_json` gave."""
+        """From what `as_json` gave."""
         findings = Findings.read(data)
         told = (data[name] for name in ("setting", "seconds", "machine", "at"))
         return cls(data["name"], findings, *told, data.get("recipes", {}))
 
     @property
     def changed(self) -> list[str]:
-        """Recipes that are shipped with other values now than those that were measured."""
+        """Recipes whose shipped values differ from those that were measured."""
         return [name for name, values in self.recipes.items() if values != values_of(name)]
 
 
 def values_of(recipe: str) -> str | None:
-    """A name of the shipped recipe's values that its system reads; None where there is no such recipe."""
+    """A key of the shipped recipe's values, as far as its system reads them; None without such a recipe."""
     return key_of(Recipe.load(recipe).used()) if recipe in shipped_recipes() else None
 
 
 def chosen(only: str | None) -> list[str]:
-    """Names in `only` (comma-separated), all without it. Raises `InputError` on a name there is not."""
+    """The names in `only` (comma-separated), or all. Raises `InputError` on an unknown name."""
     names = list(EXPERIMENTS) if only is None else [n.strip() for n in only.split(",") if n.strip()]
     for name in names:
         if name not in EXPERIMENTS:
@@ -95,15 +95,15 @@ def chosen(only: str | None) -> list[str]:
 
 
 def module_of(name: str) -> ModuleType | None:
-    """The experiment's module; None where it is not there."""
+    """The experiment's module; None if it is not there."""
     full = f"{__package__}.{name}"
     return import_module(full) if find_spec(full) else None
 
 
 def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: bool = False) -> Kept | None:
-    """An experiment's findings: kept ones where nothing has changed since, unless `again`.
+    """An experiment's findings: the kept ones if nothing has changed since, unless `again`.
 
-    None where its module is not there.
+    None if its module is not there.
     """
     module = module_of(name)
     if module is None:
@@ -123,7 +123,7 @@ def run(name: str, setting: Setting, bench: Bench, advance: Advance, *, again: b
 
 
 def machine() -> str:
-    """What this ran on, in words."""
+    """The machine and versions this runs on, in words."""
     import os
 
     import torch

@@ -1,8 +1,8 @@
 """What an experiment is given and what it gives back.
 
 An experiment is a module of this package with `def run(setting, workshop, advance) -> Findings`. It trains
-and measures; `report.py` writes. Everything in `Findings` is plain data, so that it is kept as JSON between
-runs and a report can be written without training anything.
+and measures; `report.py` writes. `Findings` holds plain data only, so it can be kept as JSON between runs,
+and a report can be written without training anything.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Setting:
     training: int
     """Phantom patients that models learn from."""
     held_out: int
-    """Phantom patients that figures are taken on; no model has seen them."""
+    """Phantom patients on whom figures are taken; no model has seen them."""
     spacing_mm: float
     """Voxel edge of the phantoms' PETs and of the models' working grid [mm]."""
     steps: int
@@ -41,13 +41,13 @@ class Setting:
     seed: int = 0
 
     def pick(self, quick: T, full: T) -> T:
-        """`quick` or `full`, whichever this setting is: for values of one experiment only."""
+        """`quick` or `full`, whichever this setting is; for values that only one experiment needs."""
         return quick if self.name == "quick" else full
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over patients (or whatever `n` counts): mean, standard deviation, how many."""
+    """A figure over patients (or whatever `n` counts): mean, standard deviation, number."""
 
     mean: float
     sd: float
@@ -55,7 +55,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread | None:
-        """Of values one by one; those that do not exist (NaN) are left out, None where none is left."""
+        """The spread of `values`; missing ones (NaN) are left out, None if none is left."""
         known = [v for v in values if math.isfinite(v)]
         if not known:
             return None
@@ -65,7 +65,7 @@ class Spread:
 
 
 _RESAMPLES: Final = 2000
-"""Of a bootstrap: the ends of an interval of 95 % are then told by fifty resamples each."""
+"""Of a bootstrap: fifty of them then lie beyond each end of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,21 @@ class Ratio:
     value: float
     low: float
     high: float
-    """In 95 % of bootstrap resamples of the patients the ratio lies between `low` and `high`. That is chance
-    of who was measured; another training would have given another value besides."""
+    """The ratio lies between `low` and `high` in 95 % of bootstrap resamples of the patients. That is the
+    chance in who was measured; another training would have given yet another value."""
     n: int
-    """Figures that the means are over."""
+    """Number of figures in each mean."""
     patients: int | None = None
-    """Whom they are of, where a patient may have several; None where each is a patient's only one."""
+    """Number of patients, where one may have several figures; None where each has exactly one."""
 
     @classmethod
     def of(
         cls, one: Sequence[float], other: Sequence[float] | None = None, of: Sequence[Hashable] | None = None
     ) -> Ratio | None:
-        """Of figures one by one, `other` in the same order (without it, the mean of `one`).
+        """The ratio of the means of `one` and `other`, in the same order; without `other`, the mean of `one`.
 
-        `of` says whose each figure is; without it each is another patient's. Figures that do not exist in
-        both (NaN) are left out; None where none is left or `other` is zero.
+        `of` says whose each figure is; without it each is another patient's. Figures that are missing in
+        either (NaN) are left out; None if none is left or the mean of `other` is zero.
         """
         pairs = np.array([one, [1.0] * len(one) if other is None else other], float)
         known = np.isfinite(pairs).all(0)
@@ -98,7 +98,7 @@ class Ratio:
         above, below = pairs.mean(1) if n else (0.0, 0.0)
         if below <= 0:
             return None
-        # A patient is drawn with all lesions: they share a scanner, a body and what the model errs in.
+        # A patient is drawn with all lesions: they share a scanner, a body and the errors of the model there.
         owners = np.arange(n) if of is None else _numbered(of)[known]
         patients, whose = np.unique(owners, return_inverse=True)
         sums = np.stack([np.bincount(whose, weights=row) for row in pairs])  # (2, patients)
@@ -109,17 +109,17 @@ class Ratio:
 
 
 def _numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
-    """The same number for the same name."""
+    """Equal numbers for equal names."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 Cell = str | int | float | Spread | None
-"""What a table holds; None is shown as a dash."""
+"""A cell of a table; None is shown as a dash."""
 
 
 Measured = Ratio | float | None
-"""What an aim is about; None where it could not be measured."""
+"""The value of an aim; None if it could not be measured."""
 Fits = Callable[[float], bool]
 
 
@@ -129,10 +129,10 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    """Heads, units in brackets: `MAE [SUV]`."""
+    """Headings, with units in brackets: `MAE [SUV]`."""
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
-    """What to know when reading it: what n counts, the extractor of a Frechet distance."""
+    """What a reader must know: what n counts, the extractor of a Frechet distance."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +145,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Aim:
-    """One aim of issue 4: what came out, what was asked for, and what was tried where it was missed."""
+    """One aim of issue 4: what came out, what was asked for, and, where it is missed, what was tried."""
 
     name: str
     """Such as `district-beats-whole-body/trunk`."""
     value: float | None
-    """What was measured; None where it could not be."""
+    """What was measured; None if it could not be."""
     aim: str
     """What was asked for, in words and numbers."""
     met: bool
     tried: tuple[str, ...] = ()
-    """Where missed: other ways that were tried, with what they gave."""
+    """For a missed aim: other ways that were tried, with their results."""
     ratio: Ratio | None = None
-    """What `value` is of, where it is one over patients."""
+    """The ratio behind `value`, if it is one over patients."""
 
     @classmethod
     def _of(cls, name: str, measured: Measured, words: str, tried: tuple[str, ...], fits: Fits) -> Aim:
@@ -167,22 +167,22 @@ class Aim:
 
     @classmethod
     def at_most(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
-        """Met when what was `measured` is <= `limit`; `words` say what that is, and the limit."""
+        """Met when `measured` <= `limit`; `words` say what is measured, and the limit."""
         return cls._of(name, measured, words, tried, lambda value: value <= limit)
 
     @classmethod
     def below(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
-        """Met when what was `measured` is < `limit`."""
+        """Met when `measured` < `limit`."""
         return cls._of(name, measured, words, tried, lambda value: value < limit)
 
     @classmethod
     def at_least(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:
-        """Met when what was `measured` is >= `limit`."""
+        """Met when `measured` >= `limit`."""
         return cls._of(name, measured, words, tried, lambda value: value >= limit)
 
     @classmethod
     def between(cls, name: str, measured: Measured, low: float, high: float, words: str, *tried: str) -> Aim:
-        """Met when `low` <= what was `measured` <= `high`."""
+        """Met when `low` <= `measured` <= `high`."""
         return cls._of(name, measured, words, tried, lambda value: low <= value <= high)
 
 
@@ -197,15 +197,15 @@ class Findings:
     pictures: tuple[Picture, ...] = ()
     aims: tuple[Aim, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
-    """Everything else worth keeping for machines; JSON only."""
+    """Everything else worth keeping, for machines; in the JSON only."""
 
     def as_json(self) -> dict[str, Any]:
-        """For the work folder and docs/evidence.json; `read` undoes it."""
+        """The content for the work folder and docs/evidence.json; `read` is the inverse."""
         return cast(dict[str, Any], _finite(asdict(self)))
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Findings:
-        """Of what `as_json` gave, lists for tuples and so on."""
+        """From what `as_json` gave, with lists for tuples and so on."""
 
         def cell(value: Any) -> Cell:
             return Spread(**value) if isinstance(value, dict) else value
@@ -223,7 +223,7 @@ class Findings:
 
 
 def _finite(value: Any) -> Any:
-    """`value` with None for what JSON cannot say."""
+    """`value` with None for what JSON cannot express."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -232,11 +232,11 @@ def _finite(value: Any) -> Any:
 
 
 class Workshop(Protocol):
-    """What experiments share: phantom patients made once, models trained once."""
+    """What experiments share: phantom patients, made once, and models, trained once."""
 
     @property
     def folder(self) -> Path:
-        """An experiment's own cache goes to a sub-folder of this named like the experiment."""
+        """The work folder; an experiment's own cache goes into a sub-folder with the experiment's name."""
 
     @property
     def pictures(self) -> Path:
@@ -245,26 +245,26 @@ class Workshop(Protocol):
     def cohort(self, role: Role, advance: Advance = ...) -> Path:
         """Folder of the phantom patients of `role`: site / patient / NIfTI and `truth/`.
 
-        PET voxels are those of the setting, CT voxels two thirds of that, within 2 to 4 mm. Made when first
-        asked for.
+        PET voxels are those of the setting; CT voxels are two thirds as wide, within 2 to 4 mm. Made on first
+        use.
         """
 
     def studies(self, role: Role, recipe: Recipe, advance: Advance = ...) -> list[PreparedStudy]:
-        """The same patients as `recipe` wants them: its voxels, and organ classes where it makes CT."""
+        """The same patients as `recipe` needs them: on its voxels, with organ classes if it makes CT."""
 
     def trained(
         self, recipe: Recipe, *, steps: int, seed: int | None = None, advance: Advance = ...
     ) -> Model:
         """The model of `recipe` (any of `scantwin.systems`) after `steps` steps on the training patients.
 
-        Trained once for the same recipe, steps, seed and patients; a kill loses a minute. `record` holds
-        `seconds`, `steps`, `losses`, `patches`.
+        Trained once per recipe, steps, seed and patients; a kill loses a minute. `record` holds `seconds`,
+        `steps`, `losses`, `patches`.
         """
 
 
 class Experiment(Protocol):
-    """An experiment's module. `RECIPES`, where it has one, names the shipped recipes that it depends on;
-    without it the experiment is run again when any of them changes."""
+    """An experiment's module. `RECIPES`, if it has that, names the shipped recipes on which it depends;
+    without it, the experiment is run again when any recipe changes."""
 
     def run(self, setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-        """Trains what it needs and measures it. `advance(done, total, text)` shows how far it is."""
+        """Train what it needs and measure it. `advance(done, total, text)` reports progress."""

@@ -1,4 +1,4 @@
-"""Inpainting of CT slices: diffusion, the Pix2Pix it starts from, and the neighbouring slice, per organ."""
+"""Inpainting of CT slices, per organ: diffusion, the Pix2Pix it builds on, and the neighbouring slice."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ PUBLISHED: Final = {
     "kidney": (0.47, 11.9, 0.07), "lung": (2.42, 28.1, 0.05), "liver": (0.82, 19.7, 0.07),
     "tumour": (1.09, 15.5, 1.25),
 }  # fmt: skip
-"""FID of diffusion, Pix2Pix, neighbouring slice (sources.md, 7): other scans, other features."""
+"""FID of diffusion, Pix2Pix and neighbouring slice (sources.md, 7): other scans, other features."""
 
 WINDOW: Final = {"lung": (-1100.0, 200.0)}
-"""What is shown to the extractor [HU]: lung in a window of its own, the rest in a soft-tissue one."""
+"""Windows shown to the extractor [HU]: lung has its own, the rest a soft-tissue window."""
 
 _FEWEST: Final = 12
+"""A slice counts if its region has at least so many pixels."""
 _TILE: Final = 320
 """Width of a region in the picture [pixels]."""
-"""Pixels of a slice's region below which the slice is not counted."""
 _SEEN: Final = 12
-"""Pixels around a region that the extractor is shown: its features reach no further."""
+"""Pixels around a region that are shown to the extractor: its features reach no further."""
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """Trains the Pix2Pix, then the diffusion; makes the same regions of held-out patients anew."""
+    """Train the Pix2Pix, then the diffusion; let both make the same regions of held-out patients anew."""
     recipe = recipe_for(setting, "ct-inpainting")
     steps = setting.pick(1200, 8000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
@@ -91,7 +91,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def region_in(study: PreparedStudy, organ: OrganClass, ring_mm: float, seed: int) -> Region | None:
-    """A tumour with its ring, or the part of an organ inside a random body in it; None without the organ."""
+    """A tumour with its ring, or the part of an organ inside a random ellipsoid; None without the organ."""
     assert study.organs is not None
     mask = study.organs == ORGAN_LABEL[organ]
     voxels = np.argwhere(mask)
@@ -141,7 +141,7 @@ def _measure(
 
 
 def _around(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The box of a slice's region with what surrounds it, as far as the extractor sees."""
+    """The box around a slice's region, with as much of its surroundings as the extractor sees."""
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     low = max(rows[0] - _SEEN, 0), max(columns[0] - _SEEN, 0)
     return slice(low[0], rows[-1] + 1 + _SEEN), slice(low[1], columns[-1] + 1 + _SEEN)
@@ -168,10 +168,10 @@ def _frechet_table(found: Found, distances: Distances) -> Table:
         "Frechet distance to the real slices",
         ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice", "published FID of the three"),
         rows,
-        f"Extractor {extractor.name}: FD, not FID, so not to be compared with the published ones. Axial "
-        f"slices, features of the region in its surroundings, windows "
-        f"{SOFT_TISSUE[0]:.0f}..{SOFT_TISSUE[1]:.0f} HU and, "
-        f"for lung, {WINDOW['lung'][0]:.0f}..{WINDOW['lung'][1]:.0f} HU. "
+        f"Extractor {extractor.name}: FD, not FID, so not comparable with the published figures. Axial "
+        "slices, features of the region in its surroundings, windows "
+        f"{SOFT_TISSUE[0]:.0f}..{SOFT_TISSUE[1]:.0f} HU and, for lung, "
+        f"{WINDOW['lung'][0]:.0f}..{WINDOW['lung'][1]:.0f} HU. "
         + _slices_and_features(found, distances, _features_of(extractor)),
     )
 
@@ -186,33 +186,33 @@ def _grain_table(found: Found, distances: Distances) -> Table:
         "Frechet distance of grain to the real slices",
         ("organ", "slices", "diffusion", "Pix2Pix", "neighbouring slice"),
         rows,
-        f"Extractor {extractor.name}: the first layer of the one above, three pixels across; the same slices "
+        f"Extractor {extractor.name}: the first layer of the one above, three pixels wide; the same slices "
         f"and windows. A slice gives {_features_of(extractor)} features.",
     )
 
 
 def _features_of(extractor: RandomFeatures) -> int:
-    """How many numbers it makes of a slice."""
+    """Number of features per slice."""
     return int(extractor(torch.zeros(1, 1, 16, 16)).shape[1])
 
 
 def _slices_and_features(found: Found, distances: Distances, features: int) -> str:
-    """What a distance is worth with that many slices of `features` numbers each."""
+    """What the distances are worth with so many slices of `features` numbers each."""
     told = f"A slice gives {features} features."
     few = [organ for organ in ORGANS if distances[organ] and slices_of(found[organ]) < features]
     if not few:
         return told
     shares = [_share_of_means(found[organ], distances[organ]) for organ in few]
     return (
-        f"{told} With fewer slices than that ({', '.join(few)}) the covariances are singular: the distance "
-        "is biased upwards for every way of making, most where slices vary on their own, as a sample's noise "
-        "and a neighbour's tissue do. What lies between the means is told best "
-        f"({min(shares):.2f} to {max(shares):.2f} of the distance of the diffusion)."
+        f"{told} With fewer slices than that ({', '.join(few)}) the covariances are singular, and the "
+        "distance is biased upwards for every way of making. The bias is largest where slices vary on their "
+        "own, as with a sample's noise and a neighbour's tissue. The part between the means "
+        f"({min(shares):.2f} to {max(shares):.2f} of the distance of the diffusion) is the most reliable."
     )
 
 
 def _share_of_means(made: dict[str, Made], distances: dict[str, float]) -> float:
-    """Share of the diffusion's distance that is between the means."""
+    """Share of the diffusion's distance that lies between the means."""
     (one, _), (real, _) = (Gaussian.together(made[way].features).moments() for way in ("diffusion", "real"))
     return float(((one - real) ** 2).sum() / max(distances["diffusion"], 1e-12))
 
@@ -225,21 +225,21 @@ def _quality_table(found: Found) -> Table:
         if who in METHODS
     )
     return Table(
-        "What shows, and what does not",
+        "Error, border jump and slice step",
         (
             "region",
             "MAE [HU]",
-            "jump across the border, made over real",
-            "step between slices, made over real",
+            "jump across the border, over the real one",
+            "step between slices, over the real one",
         ),
         rows,
         "Mean ± SD over regions (n). A sample is not meant to be the truth: its texture adds to the MAE of "
-        "Pix2Pix, which says what is likeliest. 1 in the last two columns is as in the real CT.",
+        "Pix2Pix, which predicts what is likeliest. In the last two columns, 1 is as in the real CT.",
     )
 
 
 def _row(study: PreparedStudy, region: Region, made: dict[Method, NDArray[np.float32]]) -> list[Volume]:
-    """The region in its middle slice, 140 mm around it; the CT there, and as each method makes it."""
+    """The region's middle slice, 140 mm wide: the region, the CT, and the CT that each method makes."""
     z, y, x = (round(float(c)) for c in np.argwhere(region).mean(axis=0))
     reach = [int(70 / s) for s in study.grid.spacing[1:]]
     low = (z, max(y - reach[0], 0), max(x - reach[1], 0))
@@ -264,5 +264,5 @@ def _picture(workshop: Workshop, shown: dict[OrganClass, list[Volume]]) -> Pictu
     save_png(picture, workshop.pictures / "inpainting.png")
     return Picture(
         "inpainting.png",
-        "A region (outlined) of one held-out phantom per organ: its own CT, diffusion, Pix2Pix.",
+        "One region (outlined) per organ, of a held-out phantom: its own CT, diffusion, Pix2Pix.",
     )

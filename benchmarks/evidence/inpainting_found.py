@@ -1,4 +1,4 @@
-"""What is found of inpainted regions: by organ, and by way of making them."""
+"""What is measured in inpainted regions, by organ and by way of making them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from scantwin.imaging.organs import OrganClass
 ORGANS: Final[tuple[OrganClass, ...]] = ("kidney", "lung", "liver", "tumour")
 
 REGION_MM: Final = (40.0, 60.0)
-"""Diameters of the regions in organs [mm]: the part of an organ inside of one is made anew."""
+"""Least and greatest diameter [mm] of the ellipsoids in which a part of an organ is made anew."""
 
 
 @cache
 def extractors() -> tuple[RandomFeatures, RandomFeatures]:
-    """Of shapes, which the aims are taken with, and of grain: the first layer of the same, by itself."""
+    """The extractors of shapes (the aims use this one) and of grain (the first layer of the same network)."""
     whole = RandomFeatures()
     return whole, RandomFeatures(whole.widths[:1])
 
 
 @dataclass
 class Made:
-    """What one way of making says of one organ, over the patients."""
+    """What one way of making gives for one organ, over the patients."""
 
     features: list[Gaussian] = field(default_factory=list)
-    """Of shapes, region by region: a patient has one."""
+    """Features of shapes, by region; a patient has one region per organ."""
     grain: list[Gaussian] = field(default_factory=list)
     mae: list[float] = field(default_factory=list)
     border: list[float] = field(default_factory=list)
-    """Jump across the border over that of the real CT."""
+    """Jump across the border, over that in the real CT."""
     step: list[float] = field(default_factory=list)
-    """Step from slice to slice over that of the real CT."""
+    """Step from slice to slice, over that in the real CT."""
 
 
 Found = dict[OrganClass, dict[str, Made]]
-"""Of each organ: what each way of making says."""
+"""Organ -> way of making -> what was measured."""
 
 Distances = dict[OrganClass, dict[str, float]]
-"""Of each organ: the distance of each way of making to what is real; empty where there are no two slices."""
+"""Organ -> way of making -> Frechet distance to the real slices; empty without two slices."""
 
 
 def distances_of(
     made: dict[str, Made], of: Callable[[Made], list[Gaussian]] = lambda made: made.features
 ) -> dict[str, float]:
-    """Of each way of making one organ: how far what `of` gives lies from what is real."""
+    """Way of making one organ -> Frechet distance to the real slices, by the features that `of` gives."""
     gathered = {way: Gaussian.together(of(one)) for way, one in made.items()}
     real = gathered["real"]
     if real.count < 2:
@@ -57,5 +57,5 @@ def distances_of(
 
 
 def slices_of(made: dict[str, Made]) -> int:
-    """How many slices there are of an organ."""
+    """Number of slices of an organ."""
     return sum(one.count for one in made["real"].features)

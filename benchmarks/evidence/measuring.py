@@ -1,4 +1,4 @@
-"""Measuring on the held-out phantoms: every model scans every patient once, figures come from kept scans."""
+"""Measuring on the held-out phantoms: a model scans each patient once; figures come from the kept scans."""
 
 from __future__ import annotations
 
@@ -37,73 +37,73 @@ from scantwin.units import SUV_RANGE
 Image = NDArray[np.float32]
 
 COVERED: Final = (
-    "cross-calibrated share of voxels inside the 80 % interval (each patient's interval from the other "
-    "held-out patients)"
+    "cross-calibrated share of voxels inside the 80 % interval (each patient's interval is derived from the "
+    "other held-out patients)"
 )
-"""What `Standing.intervals` holds of voxels, in words."""
+"""What `Standing.intervals.voxels` is, in words."""
 CROSS_CALIBRATED: Final = (
-    "Coverage is cross-calibrated: each patient's interval comes from the other held-out patients. A mean "
-    "near 0.80 follows nearly from that; what it tells is how far patients differ. The coverage of what a "
-    "scan states, on patients never seen, stands in the chapter on sarcoma."
+    "Coverage is cross-calibrated: each patient's interval is derived from the other held-out patients. A "
+    "mean near 0.80 follows almost from that alone; what the figure tells is how much patients differ. The "
+    "coverage of the intervals that a scan states, on patients never seen, is in the sarcoma chapter."
 )
-"""What a chapter says of it."""
+"""What a chapter says about coverage."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a model said of one patient, on the study's working grid (z, y, x)."""
+    """What a model predicted for one patient, on the study's working grid (z, y, x)."""
 
     pet: Image
     """[g/ml]"""
     spread: Image | None
-    """SD of the model's samples [g/ml]; None where it draws none."""
+    """SD of the model's samples [g/ml]; None for a model that draws none."""
     seconds: float
 
 
 @dataclass
 class Standing:
-    """Everything measured of one model or reference."""
+    """Everything measured for one model or reference."""
 
     tally: Tally = field(default_factory=partial(Tally, multi_scale=False))
     patients_with: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Condition -> places of its patients."""
+    """Condition -> indices of its patients."""
     distance: float = float("nan")
-    """Frechet distance to the true PETs, extractor `Measurer.extractor`."""
+    """Frechet distance to the true PETs, with `Measurer.extractor`."""
     features: list[frechet.Gaussian] = field(default_factory=list)
-    """Of the slices, by patient."""
+    """Features of the slices, by patient."""
     intervals: Intervals = field(default_factory=Intervals)
-    """Each patient's from the other patients; organs are `AGREED_ORGANS`."""
+    """Each patient's intervals are derived from the other patients; organs are `AGREED_ORGANS`."""
     seconds: list[float] = field(default_factory=list)
     """Per patient: time of a scan [s]."""
 
     def region(self, region: str, metric: str) -> Spread | None:
-        """Of `mae`, `bias`, `psnr` or `ssim` over patients; regions as `Case.masks`."""
+        """Spread over patients of `mae`, `bias`, `psnr` or `ssim`; regions are those of `Case.masks`."""
         return Spread.of(self.tally.regions[region][metric])
 
     def under(self, condition: str, metric: str) -> Spread | None:
-        """Of the whole body, over the patients with `condition`."""
+        """Spread in the whole body, over the patients with `condition`."""
         values = self.tally.regions["whole-body"][metric]
         return Spread.of([values[place] for place in self.patients_with[condition]])
 
     def lesion(self, name: str) -> Spread | None:
-        """Of a figure over lesions: `mae`, `suvmax_error`, `suvpeak_error`, `suvmean_error`, ..."""
+        """Spread over lesions of a figure: `mae`, `suvmax_error`, `suvpeak_error`, `suvmean_error`, ..."""
         if name == "suvmean_error":
             return Spread.of([abs(said - true) for said, true in self.tally.pairs.get("lesions", ())])
         return Spread.of(self.tally.lesions[name])
 
     def mean(self, region: str, metric: str) -> float:
-        """Mean over patients; NaN where there is none."""
+        """Mean over patients; NaN without any."""
         found = self.region(region, metric)
         return found.mean if found else float("nan")
 
     def lesion_mean(self, name: str) -> float:
-        """Mean over lesions; NaN where there is none."""
+        """Mean over lesions; NaN without any."""
         found = self.lesion(name)
         return found.mean if found else float("nan")
 
 
 class Measurer:
-    """Measures on the held-out patients of one setting; what is true is prepared once."""
+    """Measures on the held-out patients of one setting; the truth is prepared once."""
 
     extractor = frechet.RandomFeatures()
 
@@ -120,13 +120,13 @@ class Measurer:
 
     @classmethod
     def of(cls, setting: Setting, workshop: Workshop, recipe: Recipe, advance: Advance = silent) -> Measurer:
-        """The workshop's measurer: experiments share it. `recipe` says the voxel size."""
+        """The workshop's measurer, which experiments share. `recipe` sets the voxel size."""
         if workshop not in cls._of:
             cls._of[workshop] = cls(setting, workshop, recipe, advance)
         return cls._of[workshop]
 
     def model(self, model: Model, variant: Recipe | None = None, advance: Advance = silent) -> Standing:
-        """Of `model`, or of its weights used as `variant` says (other sampling, other districts)."""
+        """Measure `model`, or its weights used as `variant` says (other sampling, other districts)."""
         recipe = variant or model.recipe
         key = key_of(model.record, recipe.model_dump(mode="json"))
         if key not in self._standings:
@@ -138,14 +138,14 @@ class Measurer:
         return self._standings[key]
 
     def of_pets(self, name: str, say: Callable[[PreparedStudy], Image]) -> Standing:
-        """Of what `say` makes of each patient [g/ml] on the working grid; measured once by that name."""
+        """Measure the PETs [g/ml] that `say` makes on the working grid; once per `name`."""
         if name not in self._standings:
             pets = [self._on_pet(number, say(study)) for number, study in enumerate(self.studies)]
             self._standings[name] = self._stand(pets)
         return self._standings[name]
 
     def reference(self, name: Reference) -> Standing:
-        """Of a simple reference of the training patients."""
+        """Measure a simple reference, taken from the training patients."""
         if name not in self._standings:
             said = [say_reference(name, self._statistics, case) for case in self.cases]
             self._standings[name] = self._stand([pet for pet in said if pet is not None])
@@ -156,7 +156,7 @@ class Measurer:
         return {name: self.reference(name) for name in REFERENCES}
 
     def scans(self, model: Model, variant: Recipe | None = None, advance: Advance = silent) -> list[Scan]:
-        """One scan a held-out patient; kept on disk, so that a later call is instant."""
+        """One scan per held-out patient; kept on disk, so that a later call is instant."""
         recipe = variant or model.recipe
         key = key_of(model.record, recipe.model_dump(mode="json"))
         scanner = systems.scanner_for(Model(recipe, model.components, model.record))
@@ -177,7 +177,7 @@ class Measurer:
 
     @cached_property
     def organs(self) -> list[dict[str, NDArray[np.bool_]]]:
-        """Of each patient: the true organs on the case's grid, `AGREED_ORGANS` only."""
+        """Each patient's true organs on the case's grid, `AGREED_ORGANS` only."""
         folders = {path.parent.parent.name: path for path in self.cohort.rglob("truth/organs.nii.gz")}
         wanted = {name: ORGANS[name] for name in AGREED_ORGANS}
         return [
@@ -187,7 +187,7 @@ class Measurer:
 
     @cached_property
     def true_features(self) -> list[frechet.Gaussian]:
-        """Of the slices of the true PETs, by patient."""
+        """Features of the slices of the true PETs, by patient."""
         return self._features([case.true for case in self.cases])
 
     def _stand(self, pets: list[Image]) -> Standing:
@@ -213,8 +213,8 @@ class Measurer:
         return on_pet(self.studies[number], image, self.cases[number])
 
     def _intervals(self, scans: list[Scan], recipe: Recipe) -> Iterator[Image]:
-        """Per patient: the stated SD [g/ml] of each voxel that all the other patients calibrated, NaN where
-        none is known, 0 outside the body."""
+        """Per patient: each voxel's stated SD [g/ml], calibrated on all the other patients; NaN where it is
+        unknown, 0 outside the body."""
         parts = [d for d in DISTRICTS if d in recipe.districts and any(d in s.boxes for s in self.studies)]
         counts = [
             {d: _ratio(scan, study, study.mask(d)) for d in parts if d in study.boxes}
@@ -233,7 +233,7 @@ class Measurer:
             yield bar
 
     def _cover(self, standing: Standing, scans: list[Scan], recipe: Recipe) -> None:
-        """Whether intervals hold what they say, patient by patient."""
+        """Record whether the intervals hold what they state, patient by patient."""
         for number, bar in enumerate(self._intervals(scans, recipe)):
             pet, std = (self._on_pet(number, image) for image in (scans[number].pet, bar))
             standing.intervals.add(pet, std, self.cases[number], self.organs[number])
@@ -251,7 +251,7 @@ def _truth(study: PreparedStudy) -> Image:
 
 
 def _keep(path: Path, study: PreparedStudy, pet: Image, spread: Image | None, seconds: float) -> None:
-    """Only the body: outside of it a scan is zero."""
+    """Keep the body only: outside it a scan is zero."""
     kept = {"pet": pet[study.body], "seconds": np.array([seconds])}
     if spread is not None:
         kept["spread"] = spread[study.body]

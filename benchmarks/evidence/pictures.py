@@ -21,7 +21,7 @@ from scantwin.imaging.pictures import (
 def projections(
     workshop: Workshop, measurer: Measurer, file: str, who: dict[str, list[Scan]], title: str
 ) -> Picture:
-    """Projections of the held-out patient with the most lesions: the true PET, then each model's."""
+    """Projections of the held-out patient with the most lesions: the true PET, then that of each model."""
     number = most_lesions(measurer)
     study = measurer.studies[number]
     assert study.suv is not None
@@ -53,8 +53,8 @@ def slices(
 
 
 def most_lesions(measurer: Measurer) -> int:
-    """Place of the held-out patient with the most lesions."""
+    """Index of the held-out patient with the most lesions."""
     marked = [s.pet_lesions for s in measurer.studies]
-    touching = ndimage.generate_binary_structure(3, 2)  # a lesion is 18-connected, as where it is measured
+    touching = ndimage.generate_binary_structure(3, 2)  # lesions are 18-connected, as in the figures
     counts = [0 if one is None else ndimage.label(one, touching)[1] for one in marked]
     return int(np.argmax(counts))

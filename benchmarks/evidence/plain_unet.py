@@ -1,11 +1,11 @@
 """The reference that costs as much time as a model: a plain 3D U-Net, MONAI's, from CT to PET with L1.
 
-None of what the systems are made of is in it: no place in the body, no tissue curve, no adversary, no choice
-of hot spots, no average of weights, no choice of the step. Layers are normalised by instance, as is usual.
-It sees both windows of the CT; its patches come from our sampler, evenly from the body, mirrored where a
-body could not be split, and no more. It works in fp32: bf16, which the recipes use where a machine has it,
-made a step of it a fifth shorter, and instance normalisation has no finite gradient in it where a patch is
-nearly all of one value.
+It has nothing of what the systems are made of: no place in the body, no tissue curve, no adversary, no choice
+of hot spots, no average of weights, no choice of the step. Its layers have instance normalisation, as is
+usual. It sees both windows of the CT. Its patches come from our sampler, drawn evenly from the body and
+mirrored where a body could not be split, no more. It works in fp32: bf16, which the recipes use where a
+machine has it, made its steps a fifth shorter, but gives instance normalisation no finite gradient where a
+patch is nearly all of one value.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
 
 _CT: Final = 2
-"""Leading channels of a network's inputs that are the CT: two windows of it."""
+"""Number of leading input channels that are the CT: two windows of it."""
 _CHANNELS: Final = (16, 32, 64, 128)
 """1.2 million weights: two and a half times what Pix2Pix's generator has."""
 _OVERLAP: Final = 0.5
-"""Of neighbouring windows, which are as large as patches, for each is normalised for itself."""
+"""Overlap of neighbouring windows. They are as large as patches, since each is normalised on its own."""
 _LESS: Final = 0.25
-"""Of a whole body's, where half would be a quarter of an hour; MONAI's default."""
+"""Overlap in whole bodies, where half would take a quarter of an hour; MONAI's default."""
 
 
 def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s: float) -> Standing:
-    """Of the network that learnt from the training phantoms for `budget_s` seconds; its weights are kept."""
+    """Measure the network that learnt from the training phantoms for `budget_s` s; its weights are kept."""
     recipe = translation_recipe(setting, L1_ALONE, districts=["whole-body"], shares={})
     whose = [study.name for study in measurer.training]
     key = key_of(recipe.model_dump(mode="json"), budget_s, setting.seed, setting.spacing_mm, whose)
@@ -61,12 +61,12 @@ def standing(setting: Setting, workshop: Workshop, measurer: Measurer, budget_s:
 
 
 def train(studies: Sequence[PreparedStudy], recipe: Recipe, budget_s: float, *, seed: int = 0) -> nn.Module:
-    """The network after `budget_s` seconds; `recipe` says how patches are drawn, and the learning rate."""
+    """The network after `budget_s` seconds; `recipe` sets how patches are drawn and the learning rate."""
     sampler = Sampler(list(studies), recipe, "whole-body", seed)
     torch.manual_seed(seed)
     network = _network()
     optimiser = torch.optim.Adam(network.parameters(), recipe.optimisation.learning_rate)
-    if not sampler:  # finds where there is what: no part of the time, as of no model's
+    if not sampler:  # it finds where to draw from; as for the models, outside the timed budget
         raise ValueError("no study has a CT and a PET")
     began, step = time.monotonic(), 0
     while time.monotonic() - began < budget_s:
@@ -99,5 +99,5 @@ def _network() -> nn.Module:
 
 
 def _packed(ct: Tensor) -> Tensor:
-    """As its convolutions like it best: a step takes four fifths of the time."""
+    """The memory layout in which its convolutions are fastest: a step takes four fifths of the time."""
     return ct.contiguous(memory_format=torch.channels_last_3d)

@@ -1,4 +1,4 @@
-"""Preparing phantom patients in several processes; a module of its own, so that they import no networks."""
+"""Preparing phantom patients in several processes; a separate module, so that these import no networks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance
 
 Kind = tuple[Path, Recipe]
-"""A recipe, and before it the cache for its way of preparing only."""
+"""The cache of one way of preparing, and a recipe that asks for it."""
 
 
 def prepared(folder: Path, kind: Kind, *, workers: int, advance: Advance) -> list[PreparedStudy]:
-    """The studies below `folder` as a recipe wants them, in the order of their names; kept in its cache."""
+    """The studies below `folder` as a recipe needs them, in the order of their names; kept in its cache."""
     sources = prepare_all(folder, [kind], workers=workers, advance=advance)
     return _read(kind, [(source.path.name, partial(read_study, source)) for source in sources])
 
 
 def prepare_all(folder: Path, kinds: Sequence[Kind], *, workers: int, advance: Advance) -> list[StudySource]:
-    """Fills the caches of `kinds` with the studies below `folder`, which are read once and given back."""
+    """Fill the caches of `kinds` with the studies below `folder`, each read once; return their sources."""
     sources = find_studies(folder)
     lacking = [kind for kind in kinds if len(list(kind[0].glob("*.safetensors"))) < len(sources)]
     if lacking:
@@ -39,7 +39,7 @@ def prepare_all(folder: Path, kinds: Sequence[Kind], *, workers: int, advance: A
 
 
 def _into_caches(kinds: Sequence[Kind], source: StudySource) -> None:
-    read = cache(partial(read_study, source))  # its body is found once
+    read = cache(partial(read_study, source))  # so the body is found once
     for kind in kinds:
         _read(kind, [(source.path.name, read)])
 

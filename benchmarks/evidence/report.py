@@ -1,4 +1,4 @@
-"""docs/evidence.md and docs/evidence.json, written from findings; nothing is trained or measured here."""
+"""Writes docs/evidence.md and docs/evidence.json from findings; nothing is trained or measured here."""
 
 from __future__ import annotations
 
@@ -16,46 +16,49 @@ from scantwin import NOTICE
 from scantwin.files import whole_file, write_json
 
 PICTURES: Final = Path("pictures") / "evidence"
-"""Folder of the pictures, below that of the report."""
+"""Folder of the pictures, below the folder of the report."""
 
 _HEAD: Final = """# Evidence
 
 {notice}. Written by `python -m benchmarks.evidence`; do not edit. The same figures are in
 [evidence.json](evidence.json).
 
-SUV [g/ml] with the declared range 0-20, inside the body mask, on each PET's own voxels; mean ± standard
-deviation, and what n counts, in the tables. PSNR of masked voxels; SSIM with a uniform window of 7 voxels;
-SUVpeak in a sphere of 1 ml; lesions are 18-connected. FD is a Frechet distance with the extractor named
-beside it: no FID, and to be compared with figures of the same extractor only.
+PET figures are in SUV [g/ml] with the declared range 0-20, inside the body mask, on each PET's own voxels.
+Tables give the mean ± standard deviation, and in brackets n; what n counts is said below each table. PSNR is
+of masked voxels, SSIM has a uniform window of 7 voxels, SUVpeak is in a sphere of 1 ml, and lesions are
+18-connected. FD is a Frechet distance, with the feature extractor named beside it. It is not an FID, and can
+be compared only with figures from the same extractor.
 
-Beside the models that make PET stand three simple references: mean and median uptake of the district in the
-training patients, and their uptake by CT number. Aims ask for a smaller MAE than the median and the curve
-have in the whole body, and than the curve has in lesions; in other figures and regions a reference may be
-better, and the tables show where. The chapters on sampling steps and on CTs have no references. The fourth
-one, a plain 3D U-Net (MONAI's) with L1 for the same wall time, costs as much as a model: it stands beside
-the models on real patients, and beside Pix2Pix in the chapter on districts; aims ask for less than its MAE
-there, in the body and in lesions.
+Models that make PET are compared with three simple references: the mean and the median uptake of the district
+in the training patients, and their uptake by CT number (the HU curve). The aims ask for a smaller MAE than
+that of the median and the curve in the whole body, and than that of the curve in lesions. In other figures
+and regions a reference may be better, and the tables show where. The chapters on sampling steps and on CTs
+have no references. A fourth reference, a plain 3D U-Net (MONAI's) trained with L1 for the same wall time,
+costs as much as a model. It stands beside the models on real patients, and beside Pix2Pix in the chapter on
+districts; in both, the aims ask for a smaller MAE than it has, in the body and in lesions.
 
-The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and taken by three sites'
-scanners. They rank methods; how well a model does on patients they do not say. Values of recipes (CycleGAN's
-losses, what coarse-diffusion delivers, the weight of mean uptake) were chosen on held-out phantoms that
-figures are taken on: the quick setting's ten, which are among the full one's, and for CycleGAN eight of
-those; the noise levels of samples on the windows of the chapter on sampling steps, and how much texture
-inpainting draws on the full setting's held-out patients; what is usual at a place, that trunks are not
-mirrored, how networks are started and what a node weighs were chosen on eight of the training patients that
-were left out for it. The real scans are sarcoma patients cropped around the tumour, where place in the crop
-tells more than it would in a whole body.
+The phantoms are drawn from published tissue values ([phantoms.md](phantoms.md)) and imaged by the scanners of
+three sites. They rank methods; they do not say how well a model does on patients. Some values of recipes were
+chosen on held-out phantoms on which figures are reported: CycleGAN's losses, what coarse-diffusion delivers
+and the weight of mean uptake on the ten of the quick setting, which are among those of the full one (for
+CycleGAN on eight of the ten); the noise levels of samples on the windows of the chapter on sampling steps;
+and how much texture inpainting draws on the held-out patients of the full setting. Other choices (what is
+usual at a place, that trunks are not mirrored, how networks are initialised, and what a node weighs) were
+made on eight training patients who were left out of the training for that purpose. The real scans are of
+sarcoma patients, cropped around the tumour, where the place in the crop tells more than it would in a whole
+body.
 """
 
 
 _INTERVALS: Final = (
-    "In brackets where a value lies in 95 % of bootstrap resamples of the patients that were measured, each "
-    "with all their lesions, and of how many figures it is: chance of who was measured, not of the training."
+    "Square brackets: where a value lies in 95 % of bootstrap resamples of the measured patients, each "
+    "drawn with all their lesions. Round brackets: how many figures the value is computed from. The "
+    "interval reflects chance in who was measured, not in the training."
 )
 
 
 def read_kept(out: Path) -> dict[str, Kept]:
-    """Findings of earlier runs in the report below `out`; empty where there is none."""
+    """Findings of earlier runs, from the report in `out`; empty where there is none."""
     path = out / "evidence.json"
     if not path.is_file():
         return {}
@@ -63,7 +66,7 @@ def read_kept(out: Path) -> dict[str, Kept]:
 
 
 def write(out: Path, kept: dict[str, Kept], missing: Sequence[str] = ()) -> dict[str, Any]:
-    """Writes both files; gives what is in the JSON. `missing` experiments are named in a sentence."""
+    """Write both files; return the content of the JSON. `missing` experiments are named in a sentence."""
     ordered = [kept[name] for name in EXPERIMENTS if name in kept]
     data = as_json(ordered, missing)
     write_json(out / "evidence.json", data)
@@ -73,7 +76,7 @@ def write(out: Path, kept: dict[str, Kept], missing: Sequence[str] = ()) -> dict
 
 
 def as_json(kept: Sequence[Kept], missing: Sequence[str] = ()) -> dict[str, Any]:
-    """The figures for machines; under `aims` each aim by its name."""
+    """The figures for machines; `aims` holds each aim by its name."""
     aims = {aim.name: _aim_json(aim, one) for one in kept for aim in one.findings.aims}
     return {
         "notice": NOTICE,
@@ -115,7 +118,7 @@ def _aims(kept: Sequence[Kept]) -> str:
             met = "yes" if aim.met else "**no**"
             words, setting = aim.aim.replace("|", "/"), one.setting["name"]
             value = show(aim.value if aim.ratio is None else aim.ratio)
-            if not aim.met and aim.value is not None:  # 1.0302 misses 1.03, and would be shown as it
+            if not aim.met and aim.value is not None:  # 1.0302 misses 1.03, but would be shown as 1.030
                 value = value.replace(_number(aim.value), f"{aim.value:.4f}", 1)
             lines.append(f"| {aim.name} | {words} | {value} | {met} | {setting} |")
             if not aim.met and aim.tried:
@@ -135,7 +138,7 @@ def _chapter(one: Kept) -> str:
     how = (
         f"`{one.command}`: {setting['name']} setting ({setting['training']} training and "
         f"{setting['held_out']} held-out phantom patients at {setting['spacing_mm']:g} mm), {one.machine}, "
-        f"{one.at[:10]}, {one.seconds:.0f} s, not counting models that were there already."
+        f"{one.at[:10]}, {one.seconds:.0f} s, not counting models that had been trained before."
     )
     if one.changed:
         how += f" Since then other values of {', '.join(one.changed)} are shipped (docs/decisions)."
@@ -146,7 +149,7 @@ def _chapter(one: Kept) -> str:
 
 
 def table(one: Table) -> str:
-    """A table in Markdown, its title above and its note below."""
+    """A table in Markdown, with its title above and its note below."""
     head = ["| " + " | ".join(one.columns) + " |", "|" + " --- |" * len(one.columns)]
     rows = ["| " + " | ".join(show(cell) for cell in row) + " |" for row in one.rows]
     note = ["", one.note] if one.note else []
@@ -154,7 +157,7 @@ def table(one: Table) -> str:
 
 
 def show(cell: Cell | Ratio) -> str:
-    """A figure for people: three digits that count; a spread with its n."""
+    """A figure for people: three significant digits or so; a spread with its n."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "-"
     if isinstance(cell, Ratio):

@@ -1,6 +1,6 @@
 """How many network evaluations a sample needs: 200 to 2, with every sampler, in windows around lesions.
 
-A window is what the network sees of a district at once; whole scans with 200 evaluations would take an hour.
+A window is what the network sees of a district at once. Whole scans with 200 evaluations would take an hour.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ RECIPES = ("coarse-diffusion",)
 STEPS = (200, 50, 20, 10, 5, 2)
 SAMPLERS = ("unipc", "dpmpp_2m", "ddim")
 FEW = 10
-"""Network evaluations that are to lose nothing against 200 (issue 4)."""
+"""Network evaluations that should lose nothing against 200 (issue 4)."""
 FEWER = 5
-"""Half as many, to look at."""
+"""Half as many, for comparison."""
 _TOLERANCE = 1.02
-"""What counts as nothing lost: two runs of the same sampler with other noise differ by about as much."""
+"""What counts as nothing lost: two runs of the same sampler with different noise differ by about as much."""
 _MAY_FILL = 0.02
-"""Least share of a window that its district must fill."""
+"""Smallest share of a window that its district must fill."""
 
 TRIED = (
-    "one sample, Frechet distance over that with 200 evaluations, the same weights and windows: ten at even "
-    "levels 1.32, of ddim 1.53; twenty 0.96, fifty 1.00; five 1.28",
-    "ten of these windows alone, as until 2026-11-30: 1.048 [0.971, 1.158]",
-    "with the weights from before docs/decisions/0012, ten evaluations: 0.926 [0.867, 1.016] of ten windows; "
-    "what is delivered had 0.977 then",
+    "one sample, Frechet distance over that with 200 evaluations, same weights and windows. Ten evaluations "
+    "at even levels: 1.32; ten of ddim: 1.53; twenty: 0.96; fifty: 1.00; five: 1.28",
+    "on ten of these windows only, as measured until 2026-11-30: 1.048 [0.971, 1.158]",
+    "with the weights from before docs/decisions/0012, ten evaluations, ten windows: 0.926 [0.867, 1.016]; "
+    "what is delivered had 0.977 at that time",
 )
-"""What was measured of one sample."""
+"""What was measured for one sample."""
 
 STARTS = (100, 50)
-"""Noise levels of 200 that a sample may start from instead of the last: mean uptake with less noise."""
+"""Noise levels, of 200, from which a sample may start instead of the last: mean uptake with less noise."""
 
 Image = NDArray[np.float32]
 
@@ -70,7 +70,7 @@ class Window:
     edge: int
 
     def of(self, image: NDArray[np.generic]) -> Image:
-        """The window of an image on the study's grid, 0 beyond it."""
+        """The window cut from an image on the study's grid; 0 beyond the grid."""
         return cut(image, self.start, (self.edge,) * 3, 0.0)
 
     @property
@@ -92,7 +92,7 @@ class Window:
 
 
 def windows_of(studies: list[PreparedStudy], districts: tuple[District, ...], edge: int) -> list[Window]:
-    """One window a patient with lesions: around the voxel in the middle of the hottest one."""
+    """One window per patient with lesions, around the hottest voxel of all lesions."""
     found = []
     for study in studies:
         assert study.suv is not None
@@ -112,7 +112,7 @@ def windows_of(studies: list[PreparedStudy], districts: tuple[District, ...], ed
 
 
 def chosen(windows: list[Window], count: int) -> tuple[list[Window], str]:
-    """At most `count` of the windows, one a patient, sites in turn; and in words which they are."""
+    """At most `count` of the windows, one per patient, sites in turn; and whose they are, in words."""
     of = {window.study.name: window for window in windows}
     studies = [window.study for window in windows]
     some = in_turn(studies)[:count]
@@ -120,7 +120,7 @@ def chosen(windows: list[Window], count: int) -> tuple[list[Window], str]:
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """The same weights and the same noise; what differs is the sampler."""
+    """Same weights, same noise; only the sampling differs."""
     recipe = translation_recipe(setting, "coarse-diffusion")
     measurer = Measurer.of(setting, workshop, recipe, advance)
     model = workshop.trained(recipe, steps=steps_of(setting, recipe), advance=advance)
@@ -142,12 +142,13 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     errors = {sampler: [(n, float(np.mean(f.mae))) for n, f in found] for sampler, found in at.items()}
     realism = {sampler: [(n, f.distance) for n, f in found] for sampler, found in at.items()}
     text = (
-        f"A window of {edge}^3 voxels around the hottest lesion of {whose}. The same weights and the same "
-        f"noise throughout. {_adding_up(by_way, rules.sampler)} As shipped a sample starts at level "
-        f"{rules.start_step} of {rules.steps}, with the mean uptake of what the coarse predictor says and "
-        "noise; from a lower level it starts with the same uptake and less noise. Levels lie evenly in the "
-        "logarithm of signal to noise where nothing else is said; `even levels` lie evenly in the steps of "
-        "training, where the last move takes much noise off at once, and fine texture with it."
+        f"One window of {edge}^3 voxels per patient, around the hottest lesion: {whose}. Weights and noise "
+        f"are the same throughout. {_adding_up(by_way, rules.sampler)} As shipped, a sample starts at level "
+        f"{rules.start_step} of {rules.steps}, from the mean uptake given the coarse prediction, with noise "
+        "added; from a lower level it starts with the same uptake and less noise. The levels are evenly "
+        "spaced in the logarithm of signal to noise unless the table says otherwise. `even levels` are "
+        "evenly spaced in the steps of training; the last move then takes much noise off at once, and fine "
+        "texture with it."
     )
     columns = (
         "what", "sampler", "evaluations", "MAE [SUV]", "bias [SUV]", "SUVmax error [SUV]",
@@ -155,10 +156,10 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     )  # fmt: skip
     note = (
         f"Mean ± SD over windows (n). FD: 2.5D, {measurer.extractor.name}, of the windows' slices. Seconds: "
-        "a window, all its samples."
+        "per window, for all its samples."
     )
     return Findings(
-        "Network evaluations a sample", text,
+        "Network evaluations per sample", text,
         (Table("Samplers and evaluations", columns, tuple(rows), note),),
         (
             chart(
@@ -175,7 +176,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def _adding_up(by_way: dict[Way, _Figures], sampler: str) -> str:
-    """Whether errors of a denoiser add up over many steps, as the issue's prototype had them."""
+    """Whether a denoiser's errors add up over many steps, as they did in the issue's prototype."""
 
     def mean(name: str, count: int, *, held: bool = True) -> float:
         return float(np.mean(getattr(by_way[Way("sample", sampler, count, held=held)], name)))
@@ -183,11 +184,11 @@ def _adding_up(by_way: dict[Way, _Figures], sampler: str) -> str:
     many, few, fewer = (mean("mae", count) for count in (STEPS[0], FEW, FEWER))
     drift = [f"{mean('bias', count, held=False):+.2f}" for count in (STEPS[0], FEW)]
     return (
-        f"In a prototype on real patients {STEPS[0]} steps had 1.40 times the MAE of five, since small "
-        f"biases of the denoiser add up; here they have {many / few:.2f} times that of {FEW} and "
-        f"{many / fewer:.2f} times that of {FEWER}, which are smoother. `not held` is a sample whose slow "
-        f"part may drift: its bias is {drift[0]} SUV with {STEPS[0]} evaluations and {drift[1]} with {FEW}, "
-        f"of the held one {mean('bias', FEW):+.2f}."
+        f"In a prototype on real patients, {STEPS[0]} steps had 1.40 times the MAE of five, because small "
+        f"biases of the denoiser add up. Here they have {many / few:.2f} times that of {FEW} and "
+        f"{many / fewer:.2f} times that of {FEWER}, whose samples are smoother. A sample that is `not held` "
+        f"is one whose slow part may drift: its bias is {drift[0]} SUV with {STEPS[0]} evaluations and "
+        f"{drift[1]} with {FEW}; that of a held one is {mean('bias', FEW):+.2f}."
     )
 
 
@@ -199,21 +200,21 @@ class Way:
     sampler: str
     evaluations: int
     start: int | None = None
-    """Noise level that it starts from; the recipe's if nothing is said."""
+    """Noise level from which it starts; None: the recipe's."""
     held: bool = True
-    """Whether the slow part of samples is held, as the recipe does."""
+    """Whether the slow part of samples is held, as in the recipe."""
     spacing: str | None = None
-    """How its noise levels lie; as the recipe says if nothing is said."""
+    """How its noise levels are spaced; None: as in the recipe."""
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """The name in the table."""
         start = "" if self.start is None else f" from level {self.start}"
         spacing = "" if self.spacing is None else f", {self.spacing} levels"
         return self.delivered + start + spacing + ("" if self.held else ", not held")
 
     def changes(self, rules: Diffusion) -> dict[str, Any]:
-        """To [diffusion] of the recipe."""
+        """Changes to the recipe's [diffusion] section."""
         return {
             "delivered": self.delivered, "sampler": self.sampler, "sample_steps": self.evaluations,
             "samples": 1 if self.delivered == "sample" else rules.samples,
@@ -234,7 +235,7 @@ def _ways(rules: Diffusion) -> list[Way]:
 
 @dataclass(frozen=True)
 class _Figures:
-    """Of one way to sample; lists window by window."""
+    """Figures of one way to sample; the lists are by window."""
 
     mae: list[float]
     bias: list[float]
@@ -243,9 +244,9 @@ class _Figures:
     seconds: list[float]
     distance: float
     features: list[frechet.Gaussian]
-    """Of the slices that were said."""
+    """Of the predicted slices."""
     true: list[frechet.Gaussian]
-    """Of the true ones."""
+    """Of the true slices."""
 
 
 def _system(model: Model, variant: Recipe) -> Translator:
@@ -285,7 +286,7 @@ def _measure(system: Translator, windows: list[Window], seed: int) -> _Figures:
 
 
 def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
-    """What is delivered, by its own number of evaluations, and one sample by ten, against 200."""
+    """Against 200 evaluations: what is delivered with the recipe's number, and one sample with ten."""
     assert recipe.diffusion is not None
     rules = recipe.diffusion
     aims = []

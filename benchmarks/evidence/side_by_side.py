@@ -1,4 +1,4 @@
-"""Experiments side by side: a small network's training uses one core well and two by two thirds."""
+"""Experiments side by side: training a small network uses one core well, but two cores only by two thirds."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ ROWS: Final = (
     ("diffusion", "sampling", "suv_aware", "districts", "cyclegan", "federated"),
     ("inpainting", "volumes"),
 )
-"""Those that share models stand in one row and run one after the other. What stands in none is given minutes
-of the whole machine, and runs alone."""
+"""Experiments that share models stand in one row and run one after the other. One that stands in no row is
+given minutes of the whole machine, so it runs alone."""
 
 _ASK_S: Final = 0.2
-"""How often the workers' words are read [s]: a progress bar need not be faster."""
+"""How often the workers' progress is read [s]: a progress bar need not be faster."""
 
 _Words = tuple[str, int, int, str]
-"""Name, done, total, text: how far an experiment is."""
+"""Name, done, total, text: the progress of an experiment."""
 
 _said: Queue[_Words] | None = None
-"""Where a worker says how far it is."""
+"""Where a worker reports its progress."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class Order:
     work: Path
     pictures: Path
     again: bool
-    """Whether findings that are kept are found again."""
+    """Whether experiments are run again even if their findings are kept."""
 
 
 def run_all(names: list[str], order: Order, *, quiet: bool) -> Iterator[tuple[str, Kept | None]]:
-    """Runs `names`, side by side where they can, and gives each one's findings as they come.
+    """Run `names`, side by side where possible; yield each one's findings as they come.
 
-    None where an experiment is not in this checkout.
+    Findings are None for an experiment that is not in this checkout.
     """
     rows = together(names)
     bench = Bench(order.setting, order.work, order.pictures)
     if rows:
-        with progress_bar("phantoms", quiet=quiet) as advance:  # all rows need them, and one makes them
+        with progress_bar("phantoms", quiet=quiet) as advance:  # all rows need them, so they are made first
             bench.prepare(_recipes_of(rows, order.setting), advance)
         with progress_bar("experiments", quiet=quiet) as advance:
             yield from _run_rows(rows, order, advance)
@@ -71,7 +71,7 @@ def run_all(names: list[str], order: Order, *, quiet: bool) -> Iterator[tuple[st
 
 
 def together(names: list[str]) -> list[list[str]]:
-    """Those of `names` that stand in a row, row by row, where there are two rows to run side by side."""
+    """Those of `names` that stand in a row, row by row; empty unless two rows can run side by side."""
     rows = [found for row in ROWS if (found := [name for name in names if name in row])]
     return rows if len(rows) > 1 else []
 
@@ -83,7 +83,7 @@ def _recipes_of(rows: list[list[str]], setting: Setting) -> list[Recipe]:
 
 
 def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator[tuple[str, Kept | None]]:
-    """Runs each row in a process with its share of the cores; gives findings as they come."""
+    """Run each row in a process with its share of the cores; yield findings as they come."""
     context = get_context("spawn")
     said: Queue[_Words] = context.Queue()
     threads = max(1, len(os.sched_getaffinity(0)) // len(rows))
@@ -106,12 +106,12 @@ def _run_rows(rows: list[list[str]], order: Order, advance: Advance) -> Iterator
                 latest |= _heard(said, set(waiting.values()))
                 advance(every - len(waiting), every, "; ".join(latest.values()))
         except BaseException:
-            end_workers()  # before the pools are left, which wait for all that they were given
+            end_workers()  # before leaving the pools, which would wait for all they were given
             raise
 
 
 def _heard(said: Queue[_Words], of: set[str]) -> dict[str, str]:
-    """The last words of each experiment that still runs."""
+    """The latest progress of each experiment that still runs."""
     found = {}
     while True:
         try:
@@ -131,7 +131,7 @@ def _begin(parent: int, threads: int, said: Queue[_Words]) -> None:
 
 @cache
 def _bench(setting: Setting, work: Path, pictures: Path) -> Bench:
-    """One for all experiments of a worker: they share what is prepared and measured."""
+    """One bench for all experiments of a worker, which share what is prepared and measured."""
     return Bench(setting, work, pictures)
 
 

@@ -1,4 +1,4 @@
-"""SUV-aware terms on and off; finding lesions, agreement of organs, coverage of the stated intervals."""
+"""SUV-aware terms on and off; lesion detection, agreement in organs, coverage of the intervals."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from scantwin.terminal import Advance
 RECIPES = ("coarse-diffusion", "pix2pix")
 
 TRIED = (
-    "quick setting: terms for the denoiser alone (hottest 0.3, uptake 0.7): 1.000, since what is "
-    "delivered holds to the coarse prediction where that is cold",
-    "quick setting: hottest 0.3 and uptake 0.7 for the coarse predictor too: 1.01; hottest 3 and uptake "
-    "3: 1.03, at 1.11 of the whole-body MAE",
-    "full setting, networks as before docs/decisions/0012 and lesions that weighed twice as much: 1.117 "
-    "[1.049, 1.253]",
-    "what stands in the way: trained for minutes, no network here tells phantoms' lesions from vessels, so "
-    "that they stay cold with the terms and without (docs/decisions/0012, at its end)",
+    "quick setting, the terms for the denoiser alone (hottest 0.3, uptake 0.7): 1.000, because what is "
+    "delivered keeps to the coarse prediction where that is cold",
+    "quick setting, hottest 0.3 and uptake 0.7 for the coarse predictor too: 1.01; hottest 3 and uptake 3: "
+    "1.03, at 1.11 times the whole-body MAE",
+    "full setting, with networks as they were before docs/decisions/0012 and lesions weighing twice as "
+    "much: 1.117 [1.049, 1.253]",
+    "what stands in the way: trained for minutes, no network here can tell a phantom's lesions from "
+    "vessels, so lesions stay cold with the terms and without (end of docs/decisions/0012)",
 )
-"""What was tried, one training each, on 20 lesions in the quick setting; and what stands in the way."""
+"""What was tried, one training each (20 lesions in the quick setting), and what stands in the way."""
 
 _GROUPS = {
     "liver": ("liver",),
@@ -38,16 +38,16 @@ _GROUPS = {
     ),
     "lesions": ("lesions",),
 }  # fmt: skip
-"""Colours of the Bland-Altman plot: all of `AGREED_ORGANS` and the lesions, as in the table beside it."""
+"""Colours of the Bland-Altman plot: all of `AGREED_ORGANS` and the lesions, as in its table."""
 
 _WRITTEN = (2.0, 4.0, 10.0)
-"""Thresholds [g/ml] that are written beside the points of the true PETs."""
+"""Thresholds [g/ml] written beside the points of the true PETs."""
 
 _OFF = {"losses.hottest": 0.0, "losses.uptake": 0.0, "losses.lesions": 0.0}
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """Coarse + diffusion trained with and without the terms, beside Pix2Pix and the references."""
+    """Train coarse + diffusion with and without the terms; compare with Pix2Pix and the references."""
     on = translation_recipe(setting, "coarse-diffusion")
     recipes = {
         "terms on": on,
@@ -60,11 +60,12 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     references = measurer.references()
     text = (
         f"Coarse + diffusion with the recipe's terms (hottest spot {on.losses.hottest:g}, mean uptake "
-        f"{on.losses.uptake:g}, lesions together {on.losses.lesions:g} of a body in the L1 term) and with "
-        f"all three switched off, the same {steps_of(setting, on)} steps. A change counts as real outside "
-        f"{REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}: inside, it is test-retest variability. Finding "
-        "lesions is a reader who marks every region above a threshold; brain, bladder and heart are marks "
-        f"too, in a real PET as in a synthetic one, so the true PET has its own curve. {CROSS_CALIBRATED}\n\n"
+        f"{on.losses.uptake:g}, and lesions that together weigh {on.losses.lesions:g} of a body in the L1 "
+        f"term) and with all three switched off, for the same {steps_of(setting, on)} steps. A change of "
+        f"uptake counts as real outside {REAL_CHANGE[0]:+.0%} / {REAL_CHANGE[1]:+.0%}; inside, it is "
+        "test-retest variability. Lesions are found by a simulated reader, who marks every region above a "
+        "threshold. Brain, bladder and heart are then marked too, in a real PET as in a synthetic one, so "
+        f"the true PET has a curve of its own. {CROSS_CALIBRATED}\n\n"
         + tables.where_behind("Pix2Pix", who["pix2pix"], references)
         + volumes_said(*(_mtv_agreement(who[name]) for name in ("terms on", "terms off")))
     )
@@ -72,7 +73,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
     aims = (
         Aim.at_least(
             "suv-aware/suvmax", worse, 1.15,
-            "SUVmax error without the SUV-aware terms and the weight of lesions over that with them: at "
+            "SUVmax error without the SUV-aware terms and the weight of lesions over that with both: at "
             "least 1.15", *TRIED,
         ),
         Aim.between(
@@ -90,7 +91,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
             tables.error_by_sigma("Error and stated SD", who),
             tables.agreed("Agreement of uptake, terms on", who["terms on"]),
             tables.agreed("Agreement of uptake, Pix2Pix", who["pix2pix"]),
-            tables.tumour_volumes("Volumes of tumour", {**who, **references}),
+            tables.tumour_volumes("Tumour volumes", {**who, **references}),
         ),
         (_free_response(workshop, who), _bland_altman(workshop, who["terms on"])),
         aims,
@@ -99,7 +100,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 
 
 def _mtv_agreement(standing: Standing) -> float | None:
-    """Lin's CCC of the patients' MTV from the lowest threshold on; None where there is none."""
+    """Lin's CCC of the patients' MTV above the lowest threshold; None without any."""
     found = standing.tally.report()["volumes"].get(f"mtv, SUV {THRESHOLDS[0]}")
     return found and found["ccc"]
 
@@ -109,7 +110,7 @@ def volumes_said(on: float | None, off: float | None) -> str:
     if on is None or off is None:
         return ""
     return (
-        f"\n\nMTV from SUV {THRESHOLDS[0]:g} on, of a patient's lesions, agrees with the true one by a CCC "
+        f"\n\nThe MTV above SUV {THRESHOLDS[0]:g} of a patient's lesions agrees with the true one at a CCC "
         f"of {on:z.2f} with the terms and {off:z.2f} without."
     )
 
@@ -133,8 +134,8 @@ def _free_response(workshop: Workshop, who: dict[str, Standing]) -> Picture:
                 share=True,
             )
         ],
-        "Free response: share of lesions with a voxel above a threshold against marks outside of lesions, "
-        f"thresholds SUV {', '.join(f'{t:g}' for t in RESPONSE)} from right to left.",
+        "Free response: share of lesions with a voxel above a threshold, against marks outside lesions; "
+        f"from right to left, thresholds of SUV {', '.join(f'{t:g}' for t in RESPONSE)}.",
     )
 
 
@@ -152,7 +153,7 @@ def _bland_altman(workshop: Workshop, standing: Standing) -> Picture:
     panel = Panel(lines, "mean of both [SUV]", "synthetic - true [SUV]", joined=False, level=level)
     return chart(
         workshop, "bland-altman.png", [panel],
-        "Bland-Altman: SUVmean of organs and lesions, coarse + diffusion with the terms on. Dashed: "
-        "mean difference and 95 % limits of all points together. Each patient has several, so they are not "
-        "independent: the limits are of points, not of patients.",
+        "Bland-Altman: SUVmean of organs and lesions, coarse + diffusion with the terms on. Dashed: mean "
+        "difference and 95 % limits of all points together. Each patient contributes several points, so "
+        "they are not independent: the limits are of points, not of patients.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables that several chapters share, and the aim that every model has: to beat the simple references."""
+"""Tables that several chapters share, and every model's aim: to beat the simple references."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from scantwin.imaging.study import DISTRICTS
 from scantwin.phantoms.tissues import AGREED_ORGANS
 
 REGIONS = ("whole-body", *DISTRICTS[:-1], "lesions")
-"""What image metrics are taken in: the whole body, each district, lesions."""
+"""Regions in which image metrics are computed: the whole body, each district, lesions."""
 
 _AGREED: Final = {
     "n": "n", "bias": "bias", "low": "lower limit", "high": "upper limit", "ccc": "Lin's CCC",
     "inside_limits": "inside -25/+33 %",
 }  # fmt: skip
-"""Figures of agreement, and their columns."""
+"""Figures of agreement -> their columns."""
 
 _PER_PATIENT = "Mean ± SD over patients (n); SUV 0-20, inside the body mask, on the PET's own voxels."
 _PER_LESION = "Mean ± SD over lesions (n)."
@@ -45,7 +45,7 @@ def quality(title: str, who: dict[str, Standing]) -> Table:
 
 
 def conditions(title: str, who: dict[str, Standing]) -> Table:
-    """The same for the whole body by condition."""
+    """MAE, PSNR and SSIM of the whole body, by condition."""
     names = sorted({name for standing in who.values() for name in standing.patients_with})
     rows = []
     for condition in names:
@@ -74,22 +74,23 @@ def uptake(title: str, who: dict[str, Standing], extractor: str) -> Table:
 
 
 def coverage(title: str, who: dict[str, Standing]) -> Table:
-    """Whether intervals hold what they say, and how long a scan took."""
+    """Whether intervals hold what they state, and how long a scan took."""
     rows = [
         (name, *(Spread.of(figures) for figures in (one.intervals.voxels, one.intervals.organs, one.seconds)))
         for name, one in who.items()
     ]
-    columns = ("model", "voxels inside the 80 % interval", "organ means inside", "seconds a scan")
+    columns = ("model", "voxels inside the 80 % interval", "organ means inside", "seconds per scan")
     note = (
-        "Mean ± SD over patients (n). Cross-calibrated: each patient's interval from the other held-out "
-        "patients. An organ's interval is as wide as those of its voxels: what is wrong with an organ is "
-        f"wrong with all of it ({len(AGREED_ORGANS)} organs, where a patient shows them)."
+        "Mean ± SD over patients (n). Cross-calibrated: each patient's interval is derived from the other "
+        "held-out patients. An organ's interval is as wide as those of its voxels, because what is wrong "
+        f"with an organ is wrong with all of it ({len(AGREED_ORGANS)} organs, in the patients who show "
+        "them)."
     )
     return Table(title, columns, tuple(rows), note)
 
 
 def error_by_sigma(title: str, who: dict[str, Standing]) -> Table:
-    """The root mean square error of voxels by the SD that is stated of them."""
+    """The root mean square error of voxels, by their stated SD."""
     rows = []
     for place, (low, high) in enumerate(itertools.pairwise((*SIGMAS, math.inf))):
         for name, one in who.items():
@@ -104,7 +105,7 @@ def error_by_sigma(title: str, who: dict[str, Standing]) -> Table:
         "root mean square error [SUV]",
         "inside the 80 % interval",
     )
-    return Table(title, columns, tuple(rows), "Of all patients' voxels together, intervals as above.")
+    return Table(title, columns, tuple(rows), "All patients' voxels together; intervals as above.")
 
 
 def agreed(title: str, standing: Standing) -> Table:
@@ -117,7 +118,7 @@ def agreed(title: str, standing: Standing) -> Table:
         if name in found[key]
     ]
     columns = ("region", "figure", *_AGREED.values())
-    note = "[SUV]; limits hold 95 % of normal differences. Both inside, as sources.md, 6 counts it: "
+    note = "[SUV]; limits hold 95 % of normal differences. SUVpeak and SUVmean both inside (sources.md, 6): "
     organs, lesions = (found[of]["inside_limits"] for of in ("organs", "lesions"))
     shares = f"{show(organs)} of all organs of all patients, {show(lesions)} of lesions."
     return Table(title, columns, tuple(rows), note + shares)
@@ -133,7 +134,7 @@ def tumour_volumes(title: str, who: dict[str, Standing]) -> Table:
     ]
     return Table(
         title, ("figure", "model", *_AGREED.values()), tuple(rows),
-        "Of a patient's lesions together: MTV [ml], TLG [g] above the threshold; patients with lesions.",
+        "MTV [ml] and TLG [g] above the threshold, of all lesions of a patient; n: patients with lesions.",
     )  # fmt: skip
 
 
@@ -144,14 +145,14 @@ def sensitivity(standing: Standing) -> float | None:
 
 
 LESIONS_TRIED: Final = (
-    "a weight of 0.7 for mean uptake instead of 1.5 (320 steps, 7 patients): 1.016 for Pix2Pix, 1.015 for "
+    "a weight of 0.7 instead of 1.5 for mean uptake (320 steps, 7 patients): 1.016 for Pix2Pix, 1.015 for "
     "coarse-diffusion",
-    "hottest 3 and uptake 3 for coarse-diffusion: lesions' MAE 3.20 instead of 3.31, at 1.11 of the "
+    "hottest 3 and uptake 3 for coarse-diffusion: MAE in lesions 3.20 instead of 3.31, at 1.11 times the "
     "whole-body MAE",
-    "what stands in the way: phantoms' lesions take up what is drawn apart from their CT number, and few "
-    "show at 8 mm; the curve's own error is 0.92 of the training mean's",
+    "what stands in the way: the uptake of phantoms' lesions is drawn independently of their CT numbers, "
+    "and few lesions show at 8 mm; the curve's own error is 0.92 of the training mean's",
 )
-"""What was tried, and what stands in the way, where a model does not beat the HU curve in lesions."""
+"""For a model that does not beat the HU curve in lesions: what was tried, and what stands in the way."""
 
 
 _Figure = Callable[[Standing], float]
@@ -166,16 +167,16 @@ _COMPARED: Final[tuple[tuple[str, _Figure, int], ...]] = (
     ("SUVpeak error", partial(Standing.lesion_mean, name="suvpeak_error"), 1),
     ("FD", attrgetter("distance"), 1),
 )
-"""What models and references are compared in, in words; 1 where less is better, -1 where more is."""
+"""Figures in which models and references are compared: name, figure, and 1 if less is better, -1 if more."""
 
 
 def beats_references(
     name: str, model: Standing, references: dict[str, Standing], *tried: str
 ) -> tuple[Aim, ...]:
-    """The aims that a model beats the median and the HU curve on the body, the curve in lesions, and the
-    plain U-Net on both where it is among the references.
+    """The aims that a model beats the median and the HU curve in the whole body, the curve in lesions,
+    and the plain U-Net in both where that is among the references.
 
-    `tried` is what else was tried where it does not; without it, what was tried of Pix2Pix's lesions.
+    `tried` lists what else was tried where the model does not; by default, what was tried in lesions.
     """
     aims = []
     for region, reference, place in (
@@ -186,9 +187,9 @@ def beats_references(
         ("lesions", PLAIN_UNET, "lesions/plain-unet"),
     ):
         if reference not in references:
-            continue  # the plain U-Net, which costs as much as a model, stands beside one model only
+            continue  # the plain U-Net costs as much as a model, so it stands beside one model only
         over = against(model, references[reference], region)
-        words = f"MAE of {name} in {region} over that of the {reference}: below 1"
+        words = f"MAE of {name} ({region}) over that of the {reference}: below 1"
         known = tried or (LESIONS_TRIED if place == "lesions" else ())
         aims.append(Aim.below(f"beats-references/{name}/{place}", over, 1.0, words, *known))
     return tuple(aims)
@@ -200,14 +201,14 @@ def against(one: Standing, other: Standing, region: str) -> Ratio | None:
 
 
 def against_in_lesions(one: Standing, other: Standing, figure: str) -> Ratio | None:
-    """A figure of `one` over that of `other`, over lesions; its interval is of their patients."""
+    """A figure of `one` over that of `other`, over lesions; the interval resamples their patients."""
     return Ratio.of(one.tally.lesions[figure], other.tally.lesions[figure], of=one.tally.lesion_patients)
 
 
 def where_behind(name: str, model: Standing, references: dict[str, Standing]) -> str:
-    """Says where a simple reference is no worse than the model `name`, with both figures.
+    """A sentence on where a reference is no worse than the model `name`, with both figures.
 
-    Of several such references the best one is named.
+    Of several such references it names the best.
     """
     said = []
     for what, figure, sign in _COMPARED:
@@ -222,5 +223,5 @@ def where_behind(name: str, model: Standing, references: dict[str, Standing]) ->
 
 
 def ratio(one: float, other: float) -> float | None:
-    """`one` / `other`, None where there is none."""
+    """`one` / `other`; None where that does not exist."""
     return one / other if other > 0 and math.isfinite(one) else None

@@ -1,4 +1,4 @@
-"""Whole CT volumes: realism, masks followed, regional volumes, memorisation, memory against size."""
+"""Whole CT volumes: realism, faithfulness to masks, regional volumes, memorisation, memory by size."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ from scantwin.terminal import Advance
 
 _REPO: Final = Path(__file__).resolve().parents[2]
 RECIPES: Final = ("low-resource-3d",)
-"""What is shown to the extractor [HU]: fat to enhanced organs."""
+"""Shipped recipes on which the figures depend."""
 SIZES: Final = ("64,128,128", "128,256,256", "256,512,512")
-"""Voxels (z, y, x) of the memory's table; the last is what is asked for."""
+"""Sizes in voxels (z, y, x) in the table of memory; the last is the one that the aim is about."""
 ORGANS: Final = ("lung", "liver", "spleen", "kidney", "heart", "brain", "fluid", "bone", "fat")
 """Organs whose CT numbers are compared inside the mask."""
 
 
 @dataclass
 class Kind:
-    """What one kind of CT (real, reconstructed, made) says, over the volumes."""
+    """What was measured for one kind of CT (real, reconstructed, made), over the volumes."""
 
     features: Gaussian = field(default_factory=Gaussian)
     litres: dict[str, list[float]] = field(default_factory=dict)
     dice: dict[str, list[float]] = field(default_factory=dict)
     means: dict[str, list[float]] = field(default_factory=dict)
     distance: list[float] = field(default_factory=list)
-    """To the most similar training patient [HU]."""
+    """Distance to the most similar training patient [HU]."""
 
 
 def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
-    """Trains once; reconstructs, makes from noise, makes after the masks of held-out patients."""
+    """Train once; reconstruct held-out patients, make CTs from noise and after held-out patients' masks."""
     recipe = recipe_for(setting, "low-resource-3d")
     steps = setting.pick(1000, 12_000)
     model = workshop.trained(recipe, steps=steps, advance=advance)
@@ -103,9 +103,9 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
 def chosen(
     workshop: Workshop, recipe: Recipe, most: int | None, advance: Advance
 ) -> tuple[list[PreparedStudy], list[PreparedStudy], str]:
-    """All training patients, sites in turn; at most `most` held-out ones, in turn as well; and who, in words.
+    """All training patients and at most `most` held-out ones, both with sites in turn; and who, in words.
 
-    As many of the first training patients stand beside the held-out ones.
+    The held-out patients are compared with as many of the first training patients.
     """
     training = in_turn(workshop.studies("training", recipe, advance))
     every = in_turn(workshop.studies("held-out", recipe, advance))
@@ -118,7 +118,7 @@ def chosen(
 
 
 def _images(system: LowResource3D, study: PreparedStudy, seed: int) -> dict[str, NDArray[Any]]:
-    """A held-out patient's CT [HU], what comes back of it, and made ones on the same field of view."""
+    """A held-out patient's CT [HU], its reconstruction, and CTs made on the same field of view."""
     shape = Field.of(study.hu.shape, study.grid.spacing)
     classes = mask_classes(study, system.rules)
     return {
@@ -149,7 +149,7 @@ def _measure(
 
 
 def _distance(one: Kind, two: Kind) -> float | None:
-    """None where what was made holds no body at all."""
+    """The Frechet distance; None where what was made contains no body at all."""
     if min(one.features.count, two.features.count) < 2:
         return None
     return frechet_distance(one.features, two.features)
@@ -163,14 +163,13 @@ def _likeness(kinds: dict[str, Kind], extractor: str) -> Table:
     )
     return Table(
         "Realism and memorisation",
-        ("CTs", "slices", "Frechet distance to the held-out", "nearest training patient [HU]"),
+        ("CTs", "slices", "Frechet distance to held-out CTs", "nearest training patient [HU]"),
         rows,
         f"Extractor {extractor}, 2.5D, window {SOFT_TISSUE[0]:.0f}..{SOFT_TISSUE[1]:.0f} HU: FD, not FID. "
-        "Nearest training "
-        "patient: mean absolute difference of small copies (48 x 12 x 16 voxels of the body's box, clipped "
-        "to the same window) where there is tissue, mean ± SD (n); a training patient is compared "
-        "with the others. A copy would be much nearer than held-out patients are; a blurred CT is a little "
-        "nearer than a sharp one.",
+        "Nearest training patient: mean absolute difference between small copies (48 x 12 x 16 voxels of "
+        "the body's bounding box, clipped to the same window) where there is tissue, mean ± SD (n); a "
+        "training patient is compared with the others. A memorised CT would be much nearer than held-out "
+        "patients are; a blurred CT is a little nearer than a sharp one.",
     )
 
 
@@ -183,7 +182,7 @@ def _regions(kinds: dict[str, Kind]) -> Table:
     rows = tuple((region, *(Spread.of(kind.litres[region]) for kind in shown)) for region in ("body", *TOLD))
     return Table(
         "Regional volumes", columns, rows,
-        "Mean ± SD over volumes (n), told from CT numbers by the same rules for all.",
+        "Mean ± SD over volumes (n); regions are told from CT numbers by the same rules for all.",
     )  # fmt: skip
 
 
@@ -193,8 +192,8 @@ def _followed(kinds: dict[str, Kind]) -> Table:
         (region, *(Spread.of(kinds[name].dice[region]) for name in names)) for region in ("body", *TOLD)
     )
     return Table(
-        "Dice of what CT numbers tell against the mask", ("region", *names), rows,
-        "Mean ± SD over held-out patients (n). The real CT says what these rules can reach at these voxels.",
+        "Dice between the mask and regions told from CT numbers", ("region", *names), rows,
+        "Mean ± SD over held-out patients (n). The real CT shows what these rules reach at this voxel size.",
     )  # fmt: skip
 
 
@@ -205,12 +204,12 @@ def _numbers(kinds: dict[str, Kind]) -> Table:
     )
     return Table(
         "CT numbers inside the organs of the mask", ("organ", "real [HU]", "made after the mask [HU]"), rows,
-        "Mean ± SD over patients (n) of the mean inside the mask: absolute HU, nothing is rescaled.",
+        "Mean ± SD over patients (n) of the mean inside the mask, in absolute HU: nothing is rescaled.",
     )  # fmt: skip
 
 
 def _memory(size: str) -> dict[str, Any]:
-    """One size's peak memory, in a process of its own."""
+    """Peak memory for one size, measured in a process of its own."""
     order = json.dumps([[int(n) for n in size.split(",")], "low-resource-3d", 2, "cpu", True])
     child = [sys.executable, "-m", "benchmarks.volume_memory", "--child", order]
     ran = subprocess.run(child, check=True, capture_output=True, text=True, cwd=_REPO)
@@ -226,13 +225,13 @@ def _memories(memory: list[dict[str, Any]]) -> Table:
         for one in memory
     )  # fmt: skip
     return Table(
-        "Peak memory against size", ("voxels", "peak [GB]", "a sampler's step [s]", "decoding [s]"), rows,
-        "Resident memory of the whole process on the processor, with mask and adapter (the dearer way).",
+        "Peak memory against size", ("voxels", "peak [GB]", "sampler step [s]", "decoding [s]"), rows,
+        "Resident memory of the whole process on the CPU, with mask and adapter (the more expensive way).",
     )  # fmt: skip
 
 
 def _memory_aim(one: dict[str, Any]) -> Aim:
-    words = "peak memory on a processor for 512 x 512 x 256 voxels: at most 16 GB"
+    words = "peak memory on a CPU for 512 x 512 x 256 voxels: at most 16 GB"
     return Aim.at_most("volumes/memory", one["peak_mb"] / 1000.0, 16.0, words)
 
 
@@ -251,16 +250,16 @@ def _text(
     assert made and real
     return (
         f"One training of {steps} steps ({record['seconds']:.0f} s) on {setting.training} phantom patients "
-        f"at {recipe.spacing_mm[0]:g} mm. {measured} {rules.sample_steps} network evaluations a volume "
-        f"({rules.sampler}, {rules.steps} noise levels and {rules.error} errors in training, guidance "
-        f"{rules.guidance:g}). Volumes are made on the fields of view of these held-out patients, from noise "
-        "and after their organ masks.\n\n"
-        f"Real training patients are {floor or 0:.2g} from the held-out ones by the same Frechet distance: "
-        "what is as near as that, it cannot tell from real CTs. A volume made from noise differs by "
+        f"at {recipe.spacing_mm[0]:g} mm. {measured} {rules.sample_steps} network evaluations per volume "
+        f"({rules.sampler}; in training {rules.steps} noise levels and {rules.error} errors; guidance "
+        f"{rules.guidance:g}). Volumes are made on the fields of view of these held-out patients, from "
+        "noise and after their organ masks.\n\n"
+        f"By the same Frechet distance, real training patients are {floor or 0:.2g} from the held-out ones: "
+        "it cannot tell what is as near as that from real CTs. A volume made from noise differs by "
         f"{made.mean:.0f} HU from the most similar training patient, a held-out patient by {real.mean:.0f} "
         "HU.\n\n"
-        "Published (sources.md, 7): 512 x 512 x 256 voxels within 24 GB of GPU memory. The networks here are "
-        "smaller and have no attention; whether they would say as much of real CTs is not measured."
+        "Published (sources.md, 7): 512 x 512 x 256 voxels within 24 GB of GPU memory. The networks here "
+        "are smaller and have no attention; whether they would learn as much from real CTs was not measured."
     )
 
 
@@ -274,5 +273,5 @@ def _picture(workshop: Workshop, shown: list[Volume]) -> Picture:
     save_png(picture, workshop.pictures / "volumes.png")
     return Picture(
         "volumes.png",
-        "A held-out phantom: real, through the autoencoder, made from noise and after its mask.",
+        "A held-out phantom: real, reconstructed by the autoencoder, made from noise, made after its mask.",
     )

@@ -1,4 +1,4 @@
-"""The workshop: phantom patients of three sites made once, models trained once, whatever asks for them."""
+"""The workshop: phantom patients of three sites, made once, and models, trained once, for all experiments."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from scantwin.phantoms.spec import random_patient
 from scantwin.terminal import Advance, silent
 
 CONDITIONS: Final[tuple[Condition, ...]] = ("negative", "melanoma", "lymphoma", "lung-cancer")
-"""In turn, so that every condition has patients in the smallest setting; in FDG-PET-CT-Lesions half of the
-patients are negative."""
+"""Dealt in turn, so that every condition has patients in the smallest setting; in FDG-PET-CT-Lesions half of
+the patients are negative."""
 
 _FIRST_SEED: Final[dict[Role, int]] = {"training": 7_000, "held-out": 90_000}
-"""Of the patients: far apart, so that no held-out patient is ever a training patient."""
+"""First seed of the patients: far apart, so that no held-out patient is ever a training patient."""
 
 _WORKERS: Final = 2
 """Processes that make and prepare phantoms: the quick setting is for two cores."""
@@ -47,11 +47,11 @@ _AFTERWARDS: Final = {
     ),
     "volumes": ("sampler", "sample_steps", "guidance", "largest", "overlap"),
 }  # fmt: skip
-"""Values of a recipe that say how a scan is made, by section."""
+"""Section -> values of a recipe that only say how a scan is made."""
 
 
 def key_of(*parts: Any) -> str:
-    """A name for a file that depends on all of `parts` (anything that JSON can say)."""
+    """A name for a file that depends on all of `parts` (anything that JSON can express)."""
     said = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()[:20]
 
@@ -66,11 +66,11 @@ def code() -> str:
 
 
 class Bench:
-    """The `Workshop` of one setting, below a work folder: nothing that other code made is taken from it."""
+    """The `Workshop` of one setting, in a work folder; nothing that other code has made is reused."""
 
     def __init__(self, setting: Setting, work: Path, pictures: Path) -> None:
         self.setting = setting
-        # A GPU rounds otherwise than a processor, and its seconds are its own.
+        # A GPU rounds differently from a CPU, and its seconds are its own.
         name = str(device()).replace(":", "-")
         self.folder = work / (code() if name == "cpu" else f"{code()}-{name}")
         self.pictures = pictures
@@ -94,8 +94,8 @@ class Bench:
         return folder
 
     def prepare(self, recipes: Iterable[Recipe], advance: Advance = silent) -> None:
-        """Makes all patients, and prepares them for all `recipes` at once: reading a study and finding its
-        body is half of the work."""
+        """Make all patients and prepare them for all `recipes` at once: reading a study and finding its body
+        is half of the work."""
         recipes = list(recipes)
         for role in _FIRST_SEED:
             kinds = {self._place(role, recipe): recipe for recipe in recipes}
@@ -103,7 +103,7 @@ class Bench:
             prepare_all(folder, list(kinds.items()), workers=_WORKERS, advance=advance)
 
     def studies(self, role: Role, recipe: Recipe, advance: Advance = silent) -> list[PreparedStudy]:
-        """The patients of `role` as `recipe` wants them, in the order of their names."""
+        """The patients of `role` as `recipe` needs them, in the order of their names."""
         place = self._place(role, recipe)
         if place not in self._studies:
             folder = self.cohort(role, advance)
@@ -111,8 +111,8 @@ class Bench:
         return self._studies[place]
 
     def _place(self, role: Role, recipe: Recipe) -> Path:
-        """Where the patients of `role` lie as `recipe` wants them."""
-        # A CT recipe for the whole body is not split into districts; everything for PET is.
+        """Where the patients of `role` are kept as `recipe` needs them."""
+        # Patients are not split into districts for a whole-body CT recipe; for PET they always are.
         whole = recipe.makes_ct and recipe.districts == ("whole-body",)
         kind = key_of(recipe.spacing_mm, recipe.makes_ct, whole)
         return self.folder / "prepared" / self._called(role) / kind
@@ -146,12 +146,12 @@ class Bench:
         return model
 
     def model_key(self, recipe: Recipe, steps: int, seed: int) -> str:
-        """What a model is called: changes with anything that it depends on but the code (`code`)."""
+        """A model's name; it changes with all that the model depends on, except the code (see `code`)."""
         patients = [self.setting.training, self.setting.spacing_mm, self.setting.seed]
         return key_of(_learnt_with(recipe), steps, seed, patients)
 
     def _scanner(self, site: str, role: Role) -> ScannerSpec:
-        """A site's scanner with the setting's voxels. Its calibration is right: drift is another matter."""
+        """A site's scanner with the setting's voxels. Its calibration is right: drift is not measured."""
         pet = self.setting.spacing_mm
         preset = SITE_PRESETS[cast(Any, site)]
         return preset.model_copy(
@@ -164,7 +164,7 @@ class Bench:
 
 
 def _learnt_with(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe its weights depend on: not how they are used afterwards."""
+    """The part of a recipe on which its weights depend, without how they are used afterwards."""
     values = recipe.model_dump(mode="json")
     for section, names in _AFTERWARDS.items():
         values[section] = {k: v for k, v in (values[section] or {}).items() if k not in names}
