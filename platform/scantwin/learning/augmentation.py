@@ -1,4 +1,4 @@
-"""Turning and stretching a training patch: a larger one is cut and sampled at slightly other places."""
+"""Rotates and scales training patches: a larger patch is cut and sampled at slightly shifted places."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 from scantwin.learning.recipe_parts import Sampling
 
 _LIMIT = 2.0
-"""Standard deviations beyond which a turn or scale is not drawn: the margin of a patch depends on it."""
+"""Rotations and scales are clipped at this many standard deviations: the margin of a patch depends on it."""
 
 
 def margin(rules: Sampling) -> int:
-    """Voxels that a patch needs on every side so that a turned and stretched one lies inside."""
+    """Voxels that a patch needs on every side so that it still lies inside when rotated and scaled."""
     if not rules.turn_deg and not rules.stretch:
         return 0
     turn = math.radians(_LIMIT * rules.turn_deg)
-    # A corner swings by at most sqrt(2) half edges times the sine, about each of the three axes.
+    # About each of the three axes, a corner swings by at most sqrt(2) half edges times the sine.
     swing = math.sqrt(2) * math.sin(min(turn, math.pi / 2)) * 1.5
     return math.ceil(rules.patch / 2 * (swing + _LIMIT * rules.stretch)) + 1
 
@@ -28,10 +28,10 @@ def margin(rules: Sampling) -> int:
 def warp(
     images: NDArray[np.float32], rules: Sampling, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`images` (channel, z, y, x) of edge patch + 2 margin -> of edge patch, turned and stretched alike.
+    """Rotates and scales all channels of `images` (channel, z, y, x): edge patch + 2 margin -> edge patch.
 
-    And where each voxel came from, (3, z, y, x) in voxels of `images`. Linear between voxels; labels come out
-    as shares.
+    Also returns where each voxel came from, (3, z, y, x) in voxels of `images`. Interpolation is linear, so
+    labels come out as fractions.
     """
     turns = np.radians(np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * rules.turn_deg)
     scale = 1.0 + float(np.clip(random.normal(), -_LIMIT, _LIMIT)) * rules.stretch
@@ -41,13 +41,13 @@ def warp(
     edge = (1, 1, rules.patch, rules.patch, rules.patch)
     grid = F.affine_grid(theta, list(edge), align_corners=False)
     moved = F.grid_sample(torch.from_numpy(images)[None], grid, padding_mode="border", align_corners=False)
-    # The grid names x first, from -1 to 1 between the outer edges of the outermost voxels.
+    # The grid has x first and runs from -1 to 1 between the outer edges of the outermost voxels.
     places = (((grid[0] + 1) * wide - 1) / 2).flip(-1).movedim(-1, 0)
     return moved[0].numpy(), places.numpy()
 
 
 def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation (3, 3) by `angles` [rad] about x, y and z."""
+    """The rotation matrix (3, 3) for `angles` [rad] about x, y and z."""
     out = np.eye(3)
     for axis, angle in enumerate(angles):
         first, second = (axis + 1) % 3, (axis + 2) % 3

@@ -23,14 +23,14 @@ from scantwin.learning.recipe import Recipe
 from scantwin.terminal import Advance, silent
 
 _SUFFIX = ".10.safetensors"
-"""Of the cached files, with their format: raised when what is prepared changes."""
+"""Suffix of the cached files, with their format version: raised when the prepared content changes."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Prepared studies; a patient is either for training or held out, never both.
+    """Prepared studies; each patient is either for training or held out, never both.
 
-    Their images stay in the cache's files, which are mapped into memory: a cohort may be larger than it
+    Their images stay in the cache's files, which are memory-mapped: a cohort may be larger than memory
     (docs/translation.md, "Memory").
     """
 
@@ -54,15 +54,14 @@ class Cohort:
     ) -> Cohort:
         """Prepares `studies` (name, how to read it) on the recipe's grid; cached ones are not read again.
 
-        A study without a PET cannot teach a paired system and is left out; unpaired training uses it, and
-        PETs without a CT (`Study.has_ct`), but measures on studies that have both. Systems that make
-        CT need nothing but a CT (`prepared.prepare_ct`). `held_out` is the
-        share of patients kept for measuring, at least one of two or more; who they are depends on their
-        names and `salt`, and on who was held out before, which the file `assigned` remembers.
-        `patient_of` gives the patient of a study's name: all studies of a patient
-        are on one side; `version_of` what changes when its files do, so that it is read again. A study that
-        cannot be read goes to `refused`; without it the `Rejection` is raised. Raises `InputError` where
-        there is nothing that the recipe can learn from.
+        A study without a PET cannot teach a paired system and is left out. Unpaired training uses such
+        studies, and PETs without a CT (`Study.has_ct`), but is measured on studies that have both. Systems
+        that make CT need only a CT (`prepared.prepare_ct`). `held_out` is the share of patients kept for
+        measuring, at least one if there are two or more. The choice depends on their names, on `salt` and on
+        who was held out before, which the file `assigned` remembers. `patient_of` gives the patient of a
+        study's name: all studies of a patient are on one side. `version_of` gives a string that changes when
+        a study's files do, so that it is read again. A study that cannot be read goes to `refused`; without
+        it the `Rejection` is raised. Raises `InputError` if there is nothing that the recipe can learn from.
         """
         named = sorted(studies, key=lambda pair: pair[0])
         _keep_private(cache)
@@ -89,7 +88,7 @@ class Cohort:
         complete = [pair for pair in prepared if _complete(pair[1], recipe) and _shown(pair[1], recipe)]
         earlier = Assigned.read(assigned)
         kept = earlier.held_out_of({patient for patient, _ in complete}, held_out, salt)
-        # Who was held out and lacks a PET today may have one tomorrow, and be measured on.
+        # A held-out patient who lacks a PET today may have one tomorrow, and be measured on.
         kept |= {patient for patient, _ in prepared} & set(earlier.held_out)
         if assigned:
             earlier.keep(assigned, {patient for patient, _ in prepared} - kept, kept)
@@ -98,17 +97,17 @@ class Cohort:
 
 
 def _complete(study: PreparedStudy, recipe: Recipe) -> bool:
-    """Whether the study has all that a model of `recipe` is measured on."""
+    """Whether the study has everything that a model of `recipe` is measured on."""
     return study.has_ct and (recipe.makes_ct or study.suv is not None)
 
 
 def _shown(study: PreparedStudy, recipe: Recipe) -> bool:
-    """Whether the study shows any of the districts of `recipe`: else nothing can be measured on it."""
+    """Whether the study shows any district of `recipe`; otherwise nothing can be measured on it."""
     return not study.boxes.keys().isdisjoint(recipe.districts)
 
 
 def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:
-    """Raises `InputError` where no district of `recipe` has both CTs and PETs, of whichever patients."""
+    """Raises `InputError` if no district of `recipe` has both CTs and PETs, of whichever patients."""
     cts = {district for s in studies if s.has_ct for district in s.boxes}
     pets = {district for s in studies if s.suv is not None for district in s.boxes}
     if not cts or not pets:
@@ -125,7 +124,7 @@ def _require_strangers(studies: list[PreparedStudy], recipe: Recipe) -> None:
 
 
 def forget_prepared(cache: Path, studies: Iterable[str]) -> None:
-    """Deletes from the cache what was prepared of these studies, and what cannot be told whose it is."""
+    """Deletes the cached files of these studies, and those whose study cannot be determined."""
     gone = set(studies)
     for path in cache.glob("*.safetensors"):
         whose = _whose(path)
@@ -134,7 +133,7 @@ def forget_prepared(cache: Path, studies: Iterable[str]) -> None:
 
 
 def _whose(path: Path) -> str | None:
-    """The name of the study that a cached file was prepared of; None where the file does not tell."""
+    """The name of the study that a cached file was prepared from; None if the file does not say."""
     try:
         return str(json.loads(mapped(path)[0]["study"])["name"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -142,14 +141,14 @@ def _whose(path: Path) -> str | None:
 
 
 def _keep_private(cache: Path) -> None:
-    """Makes the cache, for its owner only: it holds patients' images."""
+    """Creates the cache, accessible to its owner only: it holds patients' images."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if cache.stat().st_mode & 0o077:  # of an older ScanTwin
+    if cache.stat().st_mode & 0o077:  # made by an older ScanTwin
         cache.chmod(0o700)
 
 
 def _drop_older(cache: Path) -> None:
-    """Deletes what an older ScanTwin prepared, and nobody will ask for."""
+    """Deletes what an older ScanTwin prepared: nothing will ask for it."""
     for path in cache.glob("*.safetensors"):
         if not path.name.endswith(_SUFFIX):
             path.unlink(missing_ok=True)
@@ -170,12 +169,12 @@ def _cached(name: str, version: str, read: Callable[[], Study], recipe: Recipe, 
     else:
         prepared = prepare(read(), recipe.spacing_mm)
     save_prepared(prepared, path)
-    # Read back what was written: a cached and a fresh study are then the same to the bit.
+    # Read back what was written, so that a cached and a fresh study are the same to the bit.
     return load_prepared(path)
 
 
 def save_prepared(study: PreparedStudy, path: Path) -> None:
-    """Writes a prepared study for its owner only, its images as they are used: `load_prepared` maps them."""
+    """Writes a prepared study for its owner only; images are stored as used, for `load_prepared` to map."""
     pet, pet_lesions = study.pet, study.pet_lesions
     arrays: dict[str, Any] = {
         "hu": np.rint(study.hu).astype(np.float32),
@@ -196,8 +195,8 @@ def save_prepared(study: PreparedStudy, path: Path) -> None:
 
 
 def load_prepared(path: Path) -> PreparedStudy:
-    """What `save_prepared` wrote. Its images are the file itself (`mapped`): what was read of them is memory
-    that the system takes back when it is short of it.
+    """What `save_prepared` wrote. Its images are mapped from the file (`mapped`): the operating system takes
+    back the memory of what was read of them when it is short of it.
 
     Raises `FileNotFoundError`, `NotMapped`.
     """

@@ -1,4 +1,4 @@
-"""What all systems are alike in: networks of their own for each district, and how these are moved."""
+"""What all systems share: separate networks for each district, and how these are trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scantwin.learning.recipe import Recipe
 from scantwin.learning.unet import Dimensions
 
 _LAYOUT: Final = {2: torch.channels_last, 3: torch.channels_last_3d}
-"""Where convolutions are fastest."""
+"""Memory layout with which convolutions are fastest."""
 
 
 class DistrictNetworks:
@@ -24,7 +24,7 @@ class DistrictNetworks:
     def __init__(
         self, recipe: Recipe, build: Callable[[], dict[str, nn.Module]], dimensions: Dimensions = 3
     ) -> None:
-        """`build` makes the networks of one district, by part."""
+        """`build` returns the networks of one district, keyed by part."""
         self.recipe = recipe
         self.device = device()
         self.memory: dict[str, Tensor] = {}
@@ -42,11 +42,11 @@ class DistrictNetworks:
         return self._networks
 
     def arithmetic(self) -> torch.autocast:
-        """The context of a forward pass: the recipe's precision, where the networks are."""
+        """The autocast context of a forward pass: the recipe's precision, on the networks' device."""
         return arithmetic(self.recipe.optimisation.precision, self.device)
 
     def _run(self, name: str, x: Tensor, *more: Tensor) -> Tensor:
-        """What the network `name` makes of `x` (and of what else it takes), as float32."""
+        """The output of the network `name` for `x` (and any further inputs), as float32."""
         packed = x.contiguous(memory_format=self._layout)
         with self.arithmetic():
             out = self._networks[name](packed, *more)
@@ -54,7 +54,7 @@ class DistrictNetworks:
 
     @property
     def settles_at(self) -> float:
-        """Share of a training at which what learnt first stands still; 1 where all learn to the end."""
+        """Share of a training after which what learnt first is frozen; 1 if all networks learn to the end."""
         return 1.0
 
     def all_of(self, district: District) -> tuple[str, ...]:
@@ -62,9 +62,9 @@ class DistrictNetworks:
         return tuple(name for name in self._networks if name.split("/")[1] == district)
 
     def components_of(self, district: District) -> tuple[str, ...]:
-        """The networks of `district` that the last step moved; all of them before the first.
+        """The networks of `district` that the last step trained; all of them before the first.
 
-        So each has a moving average of its own time, and a site sends what has learnt, not what stood still.
+        So each moving average spans its network's own steps, and a site sends only what has learnt.
         """
         return self._moved.get(district) or self.all_of(district)
 
@@ -73,9 +73,9 @@ class DistrictNetworks:
         return {name: self._optimisers.of(name) for name in self.all_of(district)}
 
     def _pace(self, names: tuple[str, ...], within: float) -> None:
-        """The learning rate rises and falls over a network's own time, of which the share `within` is gone.
+        """Sets the learning rate, which rises and falls over a network's own time; `within` of it has passed.
 
-        What stands still afterwards must have settled, and what begins late must begin gently.
+        A network that is frozen afterwards must have settled, and one that begins late must begin gently.
         """
         factor = rate_factor(self.recipe.optimisation, within)
         for name in names:

@@ -1,4 +1,4 @@
-"""Batches drawn while a network learns from the one before: one thread cuts too few for a GPU."""
+"""Draws batches while a network learns from earlier ones: a single thread cuts too few for a GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ S = TypeVar("S")
 
 
 def drawn_ahead(draw: Callable[[S], T], steps: Iterable[S], threads: int) -> Generator[T]:
-    """`draw(step)` of each of `steps`, in their order, one being drawn by each of `threads` meanwhile.
+    """Yields `draw(step)` for each of `steps`, in order, while each of `threads` draws one ahead.
 
-    Without threads each is drawn when it is asked for. Closed, it begins no more and waits for those at work.
+    Without threads each is drawn on demand. When closed, it starts no more and waits for those under way.
     """
     if not threads:
         yield from map(draw, steps)

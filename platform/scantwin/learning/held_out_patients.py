@@ -1,7 +1,7 @@
-"""Who is held out and who is learnt from: decided once and remembered, whoever comes later.
+"""Which patients are held out and which are for training: decided once and remembered, whoever comes later.
 
-A model that is trained on, round after round and run after run, would else be measured on patients that it
-has learnt from.
+Otherwise a model that is trained further, round after round and run after run, would be measured on patients
+that it has learnt from.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scantwin.files import write_json
 
 @dataclass(frozen=True)
 class Assigned:
-    """Patients who are learnt from, and patients who are held out, sorted."""
+    """Patients for training and patients who are held out, sorted."""
 
     training: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path | None) -> Assigned:
-        """What `keep` wrote; nobody's where there is no file. Raises `InputError` for another file."""
+        """Reads what `keep` wrote; empty if there is no file. Raises `InputError` for any other file."""
         if path is None or not path.is_file():
             return cls()
         try:
@@ -38,9 +38,9 @@ class Assigned:
             ) from None
 
     def held_out_of(self, patients: set[str], share: float, salt: str) -> set[str]:
-        """Those of `patients` that are held out: who was before, and of the new ones as many as lack.
+        """Those of `patients` who are held out: all who were before, and as many new ones as are missing.
 
-        They are `share` of all, at least one of two or more; of the new ones, names and `salt` decide.
+        They are `share` of all, at least one of two or more; names and `salt` decide which new ones.
         """
         some = share > 0 and len(patients) > 1
         count = min(max(round(len(patients) * share), 1), len(patients) - 1) if some else 0
@@ -52,7 +52,7 @@ class Assigned:
         return before | set(new[: max(count - len(before), 0)])
 
     def keep(self, path: Path, training: Iterable[str], held_out: Iterable[str]) -> None:
-        """Writes these, and the patients who were not assigned yet, to `path`."""
+        """Writes these assignments to `path`, together with those of patients not assigned yet."""
         held = {*self.held_out, *(set(held_out) - set(self.training))}
         learnt = {*self.training, *(set(training) - held)}
         now = Assigned(tuple(sorted(learnt)), tuple(sorted(held)))

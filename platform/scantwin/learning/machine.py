@@ -1,4 +1,4 @@
-"""What this machine can afford, and where on it networks work."""
+"""What this machine can afford, and on which device the networks run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     import torch
 
 _DRAWERS = 4
-"""Threads that cut patches for a GPU: a batch of Pix2Pix takes one of them 20 ms."""
+"""Threads that cut patches for a GPU: one of them needs 20 ms for a batch of Pix2Pix."""
 
 _device: torch.device | None = None
-"""Where networks of this process work, once it is known."""
+"""The device of this process's networks, once it is known."""
 
 _NATIVE_BF16 = 8
-"""CUDA's compute capability from which a GPU multiplies bf16; older ones emulate it, slower than fp32."""
+"""CUDA compute capability from which a GPU multiplies bf16; older ones emulate it, slower than fp32."""
 
 
 def use_threads(threads: int | None = None) -> int:
-    """Sets how many CPU threads torch uses (default: as many as this process may run on) and says so."""
+    """Sets how many CPU threads torch uses (default: as many as this process may run on); returns it."""
     import torch
 
     count = threads or len(os.sched_getaffinity(0))
@@ -33,10 +33,10 @@ def use_threads(threads: int | None = None) -> int:
 
 
 def use_device(name: str | None = None) -> torch.device:
-    """Sets where the networks of this process work and says so: `cpu`, `cuda` or, of several, `cuda:1`.
+    """Sets the device of this process's networks and returns it: `cpu`, `cuda` or, of several, `cuda:1`.
 
-    By default as the setting SCANTWIN_DEVICE says. Raises `InputError` for a device that is not here, or
-    that is here but cannot be used.
+    The default is the setting SCANTWIN_DEVICE. Raises `InputError` for a device that does not exist or cannot
+    be used.
     """
     import torch
 
@@ -51,14 +51,14 @@ def use_device(name: str | None = None) -> torch.device:
         if (reason := _unusable(found)) is not None:
             hint = "Leave out --device, or set SCANTWIN_DEVICE=cpu, for the processor."
             raise InputError(f"{asked} cannot be used here: {reason}.", hint=hint)
-        # Else convolutions "in fp32" have ten bits: too few for levels, for which bf16 is switched off.
+        # Otherwise "fp32" convolutions have ten bits: too few for levels, for which bf16 is switched off.
         torch.backends.cudnn.allow_tf32 = False
     _device = found
     return found
 
 
 def _unusable(found: torch.device) -> str | None:
-    """Why a GPU cannot be used; None if it can. A GPU may be there, and too old or held by others."""
+    """Why a GPU cannot be used; None if it can. It may exist and still be too old or held by others."""
     import torch
 
     if found.type != "cuda":
@@ -76,32 +76,32 @@ def _unusable(found: torch.device) -> str | None:
 
 
 def device() -> torch.device:
-    """Where the networks of this process work; the setting's until `use_device` was called."""
+    """The device of this process's networks; the setting's until `use_device` is called."""
     return _device or use_device()
 
 
 def drawers(where: torch.device) -> int:
     """Threads that draw batches ahead for networks on `where`.
 
-    None for a processor: its cores all learn, and a batch takes a twentieth of a step there.
+    0 for a CPU: all its cores train, and drawing a batch takes a twentieth of a step there.
     """
     return 0 if where.type == "cpu" else min(_DRAWERS, len(os.sched_getaffinity(0)))
 
 
 def check_device() -> str:
-    """Name of the setting's device. Raises `InputError` where it cannot be used.
+    """The name of the setting's device. Raises `InputError` if it cannot be used.
 
-    For those that start a process which will need it. torch, which takes seconds to load, is asked for other
-    than `cpu` only.
+    For callers that start a process which will need it. torch takes seconds to load and is asked only about
+    devices other than `cpu`.
     """
     name = load_settings().device
     return name if name == "cpu" else str(use_device(name))
 
 
 def between_jobs() -> None:
-    """Hands back what torch keeps of a GPU's memory, for a process that lives on after its job.
+    """Releases the GPU memory that torch has cached, for a process that lives on after its job.
 
-    Raises `RuntimeError` where the GPU has faulted: no later job of this process could use it, a new one can.
+    Raises `RuntimeError` if the GPU has faulted: no later job of this process could use it, a new one can.
     """
     if _device is not None and _device.type == "cuda":
         import torch
@@ -121,7 +121,7 @@ def has_bf16() -> bool:
 
 
 def arithmetic(precision: str, where: torch.device) -> torch.autocast:
-    """The context of a forward pass in `auto`, `fp32` or `bf16` on the device `where`."""
+    """The autocast context of a forward pass in `auto`, `fp32` or `bf16` on the device `where`."""
     import torch
 
     if where.type == "cuda":

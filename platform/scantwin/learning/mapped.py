@@ -1,6 +1,6 @@
-"""Arrays of a safetensors file as they lie in it: what is read of them is the file, not memory of our own.
+"""Memory-maps the arrays of a safetensors file: what is read of them is the file, not memory of our own.
 
-The library copies for NumPy, and maps for torch as memory that could be written and is counted as ours.
+The library makes copies for NumPy; for torch it maps writable memory, which is counted as ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 _LENGTH_BYTES: Final = 8
 _KINDS: Final = {"BOOL": np.bool_, "U8": np.uint8, "F16": np.float16, "F32": np.float32, "F64": np.float64}
-"""Types of array that are read, by safetensors' name."""
+"""The dtypes that are read, by safetensors' name."""
 
 
 class NotMapped(ValueError):
@@ -22,10 +22,10 @@ class NotMapped(ValueError):
 
 
 def mapped(path: Path) -> tuple[dict[str, str], dict[str, NDArray[np.generic]]]:
-    """Metadata and arrays (read only) of the safetensors file at `path`, also once that is deleted.
+    """Metadata and arrays (read only) of the safetensors file at `path`; they outlive its deletion.
 
     The format (huggingface.co/docs/safetensors): 8 bytes with the header's length; the header, JSON with
-    type, shape and place of each array; the arrays; all little-endian. Raises `FileNotFoundError`,
+    the dtype, shape and position of each array; the arrays. All little-endian. Raises `FileNotFoundError`,
     `NotMapped`.
     """
     with path.open("rb") as file:

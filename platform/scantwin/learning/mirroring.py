@@ -1,4 +1,4 @@
-"""Mirroring a network's input: the place channels know which way is which."""
+"""Mirrors a network's input: the place channels have a direction and must follow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scantwin.learning.recipe_parts import Axis
 
 _DIMENSION = {"z": -3, "y": -2, "x": -1}
 _SIGNED = {"y": INPUTS.index("back"), "x": INPUTS.index("left")}
-"""Channels that hold a signed distance along an axis: they change sign where the patient is mirrored."""
+"""Channels that hold a signed distance along an axis: they change sign in a mirrored patient."""
 _SWAPPED = [INPUTS.index(name) for name in ("hu", "soft-tissue", "skin-depth", "above-bottom", "below-top")]
-"""Order of the leading channels of a patient turned upside down: top and bottom change places."""
+"""Order of the leading channels for a patient mirrored along z: top and bottom change places."""
 
 
 def mirror(image: Tensor, axes: tuple[Axis, ...]) -> Tensor:
@@ -24,7 +24,7 @@ def mirror(image: Tensor, axes: tuple[Axis, ...]) -> Tensor:
 
 
 def mirror_inputs(inputs: Tensor, axes: tuple[Axis, ...]) -> Tensor:
-    """A network's inputs (..., channel, z, y, x) of the mirrored patient."""
+    """The network's inputs (..., channel, z, y, x) for the mirrored patient."""
     if not axes:
         return inputs
     out = mirror(inputs, axes)
@@ -38,12 +38,12 @@ def mirror_inputs(inputs: Tensor, axes: tuple[Axis, ...]) -> Tensor:
 
 
 def mirrorings(axes: tuple[Axis, ...]) -> list[tuple[Axis, ...]]:
-    """Every way to mirror along some of `axes`, none first: 2 ** len(axes) of them."""
+    """All ways to mirror along some of `axes`, first along none: 2 ** len(axes) of them."""
     return [chosen for size in range(len(axes) + 1) for chosen in combinations(axes, size)]
 
 
 def averaged(predict: Callable[[Tensor], Tensor], inputs: Tensor, axes: tuple[Axis, ...]) -> Tensor:
-    """Mean of `predict` over the mirrorings of `inputs` (B, C, D, H, W), each mirrored back."""
+    """Mean of `predict` over all mirrorings of `inputs` (B, C, D, H, W), each mirrored back."""
     total: Tensor | None = None
     ways = mirrorings(axes)
     for way in ways:

@@ -1,4 +1,4 @@
-"""Moving weights: the optimiser of a component, one descent, and whether a component learns just now."""
+"""Training steps: the optimiser of each component, its gradients, and which components are frozen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from scantwin.learning.recipe_parts import Optimisation
 
 _LARGEST_STEP = 5.0
-"""Norm to which gradients are cut: one odd patch must not undo a hundred good ones."""
+"""Norm to which gradients are clipped: one odd patch must not undo a hundred good ones."""
 
 
 class Optimisers:
-    """The optimisers of a system's components, made when first asked for and the same ever after."""
+    """The optimisers of a system's components, made when first asked for and kept from then on."""
 
     def __init__(self, networks: dict[str, nn.Module], rules: Optimisation) -> None:
         self._networks = networks
@@ -37,12 +37,12 @@ class Optimisers:
         return self._made[name]
 
     def clear(self, *names: str) -> None:
-        """Forgets the gradients of these components."""
+        """Clears the gradients of these components."""
         for name in names:
             self.of(name).zero_grad(set_to_none=True)
 
     def step(self, *names: str, clip: bool = False) -> None:
-        """Moves these components along their gradients, cut to a largest norm with `clip`."""
+        """Moves these components along their gradients; `clip` limits the gradients' norm."""
         for name in names:
             if clip:
                 nn.utils.clip_grad_norm_(self._networks[name].parameters(), _LARGEST_STEP)
@@ -50,7 +50,7 @@ class Optimisers:
 
 
 def rate_factor(rules: Optimisation, progress: float) -> float:
-    """What the learning rate is multiplied by when `progress` (0 to 1) of the whole training is done."""
+    """Factor on the learning rate when `progress` (0 to 1) of the whole training is done."""
     rising = min(1.0, progress / rules.warm_up) if rules.warm_up else 1.0
     if rules.schedule == "constant":
         return rising
@@ -59,7 +59,7 @@ def rate_factor(rules: Optimisation, progress: float) -> float:
 
 @contextmanager
 def standing_still(*networks: nn.Module) -> Iterator[None]:
-    """Gradients pass through `networks` but are not kept for their weights."""
+    """Lets gradients pass through `networks` without keeping them for their weights."""
     for network in networks:
         network.requires_grad_(False)
     try:
@@ -75,5 +75,5 @@ def backward(loss: Tensor, parts: int = 1) -> None:
 
 
 def mean_of(losses: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Means over the parts of a step, by name."""
+    """Means of the losses over the parts of a step, by name."""
     return {name: float(sum(part[name].detach() for part in losses) / len(losses)) for name in losses[0]}

@@ -1,4 +1,4 @@
-"""Drawing training patches: reproducible by (seed, step), and fond of the body, hot spots and lesions."""
+"""Draws training patches: reproducible by (seed, step), preferably from the body, hot spots and lesions."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from scantwin.learning.system import Batch
 from scantwin.units import AIR_HU
 
 _MOST_SWAPPED = 5.0
-"""Largest factor by which a lesion's uptake is changed: beyond it noise would be made signal."""
+"""Largest factor by which a lesion's uptake is changed: beyond it noise would become signal."""
 
 _HEAVIEST = 10.0
-"""Largest weight that a voxel of a lesion gets beside its body's: what a node takes up its CT hardly tells,
+"""Largest extra weight of a lesion's voxel, in units of its body's: a CT hardly tells what a node takes up,
 and with a hundred no organ was learnt (docs/decisions/0012-what-was-not-heard.md)."""
 
 Kinds = dict[str, Places]
 """The voxels of each kind: body, hot, lesions."""
 
 Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], np.float32]
-"""Inputs, SUV [g/ml], weight in the loss, lesions, axes (channel, z, y, x); 1 if drawn from all of a body."""
+"""Inputs, SUV [g/ml], loss weight, lesions, axes (channel, z, y, x); 1 if drawn from all of the body."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """Batches of one district. The same (seed, step) gives the same batch, whatever came before."""
+    """Draws batches of one district. The same (seed, step) gives the same batch, whatever came before."""
 
     studies: list[PreparedStudy]
     recipe: Recipe
@@ -45,13 +45,13 @@ class Sampler:
 
     @property
     def paired(self) -> bool:
-        """Whether CT and PET of a patch are the same patient's."""
+        """Whether the CT and PET of a patch are from the same patient."""
         return self.recipe.unpaired is None
 
     @cached_property
     def _with_pet(self) -> list[tuple[PreparedStudy, Kinds]]:
         usable = [s for s in self.studies if s.suv is not None and self.district in s.boxes]
-        # Hot PETs beside CTs of anywhere would teach a critic that tissue is hot: both are drawn evenly.
+        # Hot PETs beside CTs from anywhere would teach a critic that tissue is hot: both are drawn evenly.
         kinds = self._kinds if self.paired else self._evenly
         return [(s, kinds(s)) for s in usable if s.has_ct or not self.paired]
 
@@ -91,7 +91,7 @@ class Sampler:
         return self._patch(study, kinds, random)
 
     def _strangers(self, random: np.random.Generator) -> tuple[NDArray[np.float32] | np.float32, ...]:
-        """The CT of one patient; PET, weight and lesions of another, and where that PET is in the body."""
+        """The CT of one patient; PET, weight and lesions of another, and where that PET lies in the body."""
         study, kinds = self._with_ct[int(random.integers(len(self._with_ct)))]
         inputs = self._patch(study, kinds, random)[0]
         others = [pair for pair in self._with_pet if pair[0] is not study] or self._with_pet
@@ -108,7 +108,7 @@ class Sampler:
         kind = kind if kind in kinds else "body"
         centre = kinds[kind].draw(random)
         edge, around = rules.patch, margin(rules)
-        # The chosen voxel lies anywhere in the middle half, so that nothing is learnt from being central.
+        # The drawn voxel lies anywhere in the patch's middle half, so that being central teaches nothing.
         offset = random.integers(edge // 4, 3 * edge // 4, 3)
         z, y, x = (int(c - o) - around for c, o in zip(centre, offset, strict=True))
         start, shape = (z, y, x), (edge + 2 * around,) * 3
@@ -131,7 +131,7 @@ class Sampler:
         at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)
         inputs = study.seen(self.district, images[0] + np.float32(hu_shift), images[1], at)
         suv, weight, lesions = images[2:3], self._heavier(images[3:4], images[4:5]), images[4:5]
-        # A PET without a CT is not split, and its liver is on the right all the same.
+        # A PET without a CT is not split into districts, but its liver is on the right all the same.
         allowed = rules.mirrored(self.district, split=study.split or not study.has_ct)
         axes: tuple[Axis, ...] = tuple(axis for axis in allowed if random.random() < 0.5)
         turned = [mirror(_tensor(image), axes) for image in (suv, weight, (lesions > 0.5))]
@@ -141,7 +141,7 @@ class Sampler:
 
     @cached_property
     def _lesion_uptake(self) -> dict[PreparedStudy, float]:
-        """Mean uptake [g/ml] of each study's lesions. Names are no keys: two studies may have the same."""
+        """Mean uptake [g/ml] of each study's lesions, keyed by study since two may have the same name."""
         return {
             study: float(study.suv[study.lesions > 0].mean())
             for study, _ in self._with_pet
@@ -149,7 +149,7 @@ class Sampler:
         }
 
     def _swapped(self, study: PreparedStudy, random: np.random.Generator) -> np.float32:
-        """By what the lesions of `study` are multiplied to take up as much as those of a study by chance."""
+        """Factor that gives the lesions of `study` the uptake of those of a study drawn at random."""
         known = list(self._lesion_uptake.values())
         own = self._lesion_uptake.get(study)
         if own is None:
@@ -160,7 +160,7 @@ class Sampler:
     def _own(
         self, study: PreparedStudy, start: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> NDArray[np.bool_]:
-        """Where a window (z, y, x) shows the district's own body: a lesion elsewhere is its neighbour's."""
+        """Where a window (z, y, x) shows the district's own body: a lesion elsewhere is a neighbour's."""
         if self.district == "whole-body":
             return np.asarray(cut(study.body, start, shape, 0.0) > 0.5)
         return np.asarray(cut(study.labels, start, shape, 0.0) == DISTRICT_LABEL[self.district])
@@ -169,7 +169,7 @@ class Sampler:
         self, study: PreparedStudy, own: NDArray[np.bool_], start: tuple[int, int, int],
         shape: tuple[int, int, int],
     ) -> NDArray[np.float32]:  # fmt: skip
-        """How much each voxel of a window counts in the loss (z, y, x): the district, its neighbours, air."""
+        """Weight in the loss of each voxel of a window (z, y, x): the district, its neighbours, air."""
         losses = self.recipe.losses
         body = cut(study.body, start, shape, 0.0) > 0.5
         weight = np.where(body, np.float32(losses.neighbour), np.float32(losses.air))
@@ -177,7 +177,7 @@ class Sampler:
         return weight
 
     def _heavier(self, weight: NDArray[np.float32], lesions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`weight` of a patch, in lesions as much more as the recipe says; both (1, z, y, x)."""
+        """`weight` of a patch, raised in its lesions as the recipe says; both (1, z, y, x)."""
         wanted, marked = self.recipe.losses.lesions, lesions > 0.5
         theirs = float(weight[marked].sum())
         if not wanted or not theirs:

@@ -1,4 +1,4 @@
-"""Voxels to draw a patch around, without a list of them: a list takes more memory than an image does."""
+"""Voxels to draw a patch around, without listing them: a list takes more memory than an image does."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 OnSlice = Callable[[int], NDArray[np.bool_]]
-"""Which voxels of a slice: z -> (y, x)."""
+"""Maps a slice z to the mask (y, x) of its voxels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Voxels of an image, any of which is drawn as likely as any other."""
+    """Voxels of an image, each as likely to be drawn as any other."""
 
     on_slice: OnSlice
     up_to: NDArray[np.int64]
-    """How many there are up to and with each slice (z,)."""
+    """Number of voxels up to and including each slice (z,)."""
 
     @classmethod
     def of(cls, on_slice: OnSlice, slices: slice) -> Places:
-        """The voxels of `on_slice`, which are counted here; there are none beyond `slices`."""
+        """Counts the voxels of `on_slice`; there are none outside `slices`."""
         counts = [np.count_nonzero(on_slice(z)) for z in range(slices.start, slices.stop)]
         return cls(on_slice, np.cumsum([0] * slices.start + counts, dtype=np.int64))
 
@@ -30,7 +30,7 @@ class Places:
         return int(self.up_to[-1]) if self.up_to.size else 0
 
     def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
-        """One of them, (z, y, x): the one that `random.choice` would take of the list of all."""
+        """One of the voxels, (z, y, x): the one that `random.choice` would take from the list of all."""
         number = int(random.integers(len(self)))
         z = int(np.searchsorted(self.up_to, number, side="right"))
         inside = self.on_slice(z)

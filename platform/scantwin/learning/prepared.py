@@ -1,6 +1,6 @@
 """`PreparedStudy`: a study on the working grid, ready for patches, and the inputs that a network sees.
 
-The networks see, besides the CT, where a voxel is: a 13 cm patch of liver and one of muscle look alike.
+Besides the CT, the networks see where a voxel is: a 13 cm patch of liver and one of muscle look alike.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ if TYPE_CHECKING:
 INPUTS: Final = (
     "hu", "soft-tissue", "skin-depth", "below-top", "above-bottom", "back", "left", "from-side", "fat",
 )  # fmt: skip
-"""Channels of a network's input, in order. The last is one number of the patient: how fat."""
+"""Channels of a network's input, in order. The last is one number per patient: how fat."""
 
 FAT_HU: Final = (-190.0, -30.0)
-"""CT numbers of adipose tissue [HU] (the usual window of body composition by CT)."""
+"""CT numbers of adipose tissue [HU] (the usual window for body composition by CT)."""
 
 FAT_SHARE: Final = (0.35, 0.15)
-"""Share of fat in the body that is 0 in the channel `fat`, and how much more of it is 1: adults have a
-quarter to a half."""
+"""Share of fat in the body that becomes 0 in the channel `fat`, and how much more of it becomes 1: adults
+have a quarter to a half."""
 
 HU_SCALE: Final = 1500.0
-"""CT number [HU] that is 1 in the channel `hu`."""
+"""CT number [HU] that becomes 1 in the channel `hu`."""
 
 SOFT_HU: Final = (40.0, 200.0)
 """Level and half width [HU] of the channel `soft-tissue`: -160..240 HU, fat to enhanced organs."""
 
 _DEPTH_MM: Final = 60.0
-"""Depth under the skin at which the channel saturates [mm]: fat rind and muscle lie above it."""
+"""Depth under the skin [mm] at which the channel saturates: the rind of fat and muscle is shallower."""
 
 _SOME_UPTAKE: Final = 0.12
-"""SUV [g/ml] above which there is tissue: half of subcutaneous fat's (sources.md, 1)."""
+"""SUV [g/ml] above which there is tissue: half that of subcutaneous fat (sources.md, 1)."""
 _SMOOTH_MM: Final = 4.0
-"""SD of the smoothing before that [mm]: about a PET's own blur, so that noise in air does not count."""
+"""SD [mm] of the smoothing before that: about a PET's own blur, so that noise in air does not count."""
 
 _RIM: Final = 4
-"""Voxels of air that are kept around the body of a prepared CT: something to be beside."""
+"""Voxels of air kept around the body of a prepared CT, so that the body borders on something."""
 
 _PLACE_MM: Final = 300.0
-"""Distance that is 1 in the place channels [mm]: about half a trunk."""
+"""Distance [mm] that becomes 1 in the place channels: about half a trunk."""
 
 _SIDE_MM: Final = 100.0
-"""Distance from the nearest side of the CT's field of view at which the channel saturates [mm]: of a
-trunk in 500 mm only the skin and the arms are nearer; of a piece of a limb it says what was worth a scan."""
+"""Distance [mm] from the nearest side of the CT's field of view at which the channel saturates: of a trunk
+in 500 mm only the skin and the arms are nearer; for a piece of a limb it says what was worth scanning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,23 +76,23 @@ class PreparedStudy:
     labels: NDArray[np.uint8]
     """District labels (DISTRICT_LABEL) of the body, 0 outside it."""
     depth: NDArray[np.floating | np.uint8]
-    """Distance to the skin [mm], 0 outside; 0 everywhere where the recipe makes CT."""
+    """Distance to the skin [mm], 0 outside; 0 everywhere if the recipe makes CT."""
     suv: NDArray[np.float32] | None = None
     """PET [g/ml] on the working grid."""
     lesions: NDArray[np.uint8] | None = None
     pet: Volume | None = None
-    """PET [g/ml] on its own grid: metrics are taken there."""
+    """PET [g/ml] on its own grid, on which metrics are computed."""
     pet_lesions: NDArray[np.uint8] | None = None
     """Lesion labels on the PET's own grid."""
     confidence: float = 1.0
-    """Of the split into districts."""
+    """Confidence of the split into districts."""
     has_ct: bool = True
-    """False for a PET without a CT, which only unpaired training can use; `hu` is air then."""
+    """False for a PET without a CT, which only unpaired training can use; `hu` is then air."""
     organs: NDArray[np.uint8] | None = None
-    """Organ classes (organs.ORGAN_LABEL), lesions as tumour; only where the recipe makes CT."""
+    """Organ classes (organs.ORGAN_LABEL), lesions as tumour; only if the recipe makes CT."""
     sides: tuple[tuple[float, float], tuple[float, float]] | None = None
-    """Where the CT's field of view begins and ends along y and along x [voxels of the grid]; None where the
-    grid is that field. A PET's is wider, and with a PET the grid is the PET's."""
+    """Where the CT's field of view begins and ends along y and along x [voxels of the grid]; None if the grid
+    covers just that field. A PET's is wider, and with a PET the grid is the PET's."""
 
     @cached_property
     def boxes(self) -> dict[District, tuple[slice, slice, slice]]:
@@ -108,9 +108,9 @@ class PreparedStudy:
 
     @cached_property
     def fat_share(self) -> float:
-        """Share of the body's voxels that are fat, 0 to 1; that of FAT_SHARE where there is no CT.
+        """Share of the body's voxels that are fat, 0 to 1; that of FAT_SHARE if there is no CT.
 
-        SUV is divided by body weight, and fat takes up little: what is lean in a fat patient has more.
+        SUV is normalised by body weight and fat takes up little, so lean tissue has more in a fat patient.
         """
         if not self.has_ct or not self.body.any():
             return FAT_SHARE[0]
@@ -123,12 +123,12 @@ class PreparedStudy:
         return bool(set(self.boxes) - {"whole-body"})
 
     def body_on(self, grid: Volume) -> NDArray[np.bool_]:
-        """The body (z, y, x) on another grid: voxels of which more than half is body."""
+        """The body (z, y, x) on another grid: voxels more than half of which is body."""
         body = self.grid.with_array(self.body.view(np.uint8), "1")
         return np.asarray(resample_like(body, grid, how="area").array.astype(np.float32) > 0.5, np.bool_)
 
     def mask(self, district: District, z: int | None = None) -> NDArray[np.bool_]:
-        """Voxels of `district`, on slice `z` alone if it is said; `whole-body` is all of it, split or not."""
+        """Voxels of `district`, only on slice `z` if given; `whole-body` is the whole body, split or not."""
         at = slice(None) if z is None else z
         return self.body[at] if district == "whole-body" else self.labels[at] == DISTRICT_LABEL[district]
 
@@ -151,9 +151,9 @@ class PreparedStudy:
         depth: NDArray[np.float32],
         at: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
     ) -> NDArray[np.float32]:
-        """The network's input (channel, z, y, x) of voxels at z, y and x of `at` [voxels of the grid].
+        """The network's input (channel, z, y, x) for voxels at the z, y and x of `at` [voxels of the grid].
 
-        `hu` [HU] and `depth` [mm] (z, y, x) are what is there; `at` is broadcast to them.
+        `hu` [HU] and `depth` [mm] (z, y, x) are the values there; `at` is broadcast to them.
         """
         box = self.boxes[district]
         z, y, x = (place * np.float32(s) for place, s in zip(at, self.grid.spacing, strict=True))
@@ -186,7 +186,7 @@ def channel(inputs: Tensor, name: str) -> Tensor:
 
 
 def windows_of(hu: Tensor) -> Tensor:
-    """Both CT channels (B, 2, D, H, W), as `PreparedStudy.inputs` has them, of the first (B, 1, D, H, W)."""
+    """Both CT channels (B, 2, D, H, W), as in `PreparedStudy.inputs`, from the first (B, 1, D, H, W)."""
     import torch
 
     soft = ((hu * HU_SCALE - SOFT_HU[0]) / SOFT_HU[1]).clamp(-1.0, 1.0)
@@ -196,7 +196,7 @@ def windows_of(hu: Tensor) -> Tensor:
 def cut(
     array: NDArray[np.generic], start: tuple[int, ...], shape: tuple[int, ...], fill: float
 ) -> NDArray[np.float32]:
-    """The window [start, start + shape) of `array`, `fill` where it lies outside; float32."""
+    """The window [start, start + shape) of `array` as float32, `fill` where it lies outside."""
     out = np.full(shape, fill, np.float32)
     inside = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(start, shape, array.shape, strict=True))
     if all(s.stop > s.start for s in inside):
@@ -211,9 +211,9 @@ def _sides_on(grid: Volume, ct: Volume) -> tuple[tuple[float, float], tuple[floa
 
 
 def _labelled(given: NDArray[np.generic], body: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """District labels of all of the `body`: what was `given` none, or none that is known, is whole-body's.
+    """District labels of the whole `body`: voxels that were `given` none, or an unknown one, are whole-body.
 
-    Districts that come with a study may leave out any part of it, and a split a rim of the skin.
+    Districts that come with a study may leave out any part of it, and a split may leave out a rim of skin.
     """
     known = np.isin(given, list(DISTRICT_LABEL.values()))
     labels = np.where(known, given, DISTRICT_LABEL["whole-body"])
@@ -228,7 +228,7 @@ def _body_of_ct(study: Study, grid: Volume) -> NDArray[np.bool_]:
 
 def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
     """Distance [mm] (z, y, x) to the nearest voxel outside the body, 0 outside."""
-    # ITK's is the same as SciPy's to a hundred-thousandth and takes half the time.
+    # ITK's map agrees with SciPy's to a hundred-thousandth and takes half the time.
     air = sitk.GetImageFromArray(np.pad(~body, 1, constant_values=True).view(np.uint8))
     air.SetSpacing(spacing_mm[::-1])
     signed = sitk.SignedMaurerDistanceMap(air, squaredDistance=False, useImageSpacing=True)
@@ -237,10 +237,10 @@ def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
 
 
 def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
-    """`study` on a canonical grid of `spacing_mm` (z, y, x); the district split is made from the CT.
+    """`study` on a canonical grid of `spacing_mm` (z, y, x), split into districts by its CT.
 
     A PET alone is whole-body, unless districts were given with it. Raises the rejections `ct.empty` and
-    `pet.implausible` where there is no body, `pair.far-apart` where none of it is on the PET.
+    `pet.implausible` if there is no body, `pair.far-apart` if none of it is on the PET.
     """
     reference = study.ct if study.pet is None else study.pet
     grid = grid_over(reference, spacing_mm)
@@ -275,7 +275,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
 def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool) -> PreparedStudy:
     """The CT of `study`, cropped to the body, with organ classes: what systems that make CT learn from.
 
-    Voxels are finer there than for PET, so what they do not need (PET, skin depth) is left out.
+    Its voxels are finer than those for PET, so what such systems do not need (PET, skin depth) is left out.
     """
     grid = grid_over(study.ct, spacing_mm)
     body = _body_of_ct(study, grid)
@@ -302,7 +302,7 @@ def prepare_ct(study: Study, spacing_mm: tuple[float, float, float], *, district
 
 
 def _marked(lesions: Volume | None) -> NDArray[np.uint8] | None:
-    """1 in lesions, whatever their numbers."""
+    """1 in lesions, whatever their labels."""
     return None if lesions is None else (np.asarray(lesions.array, np.float32) > 0).astype(np.uint8)
 
 
@@ -327,7 +327,7 @@ def organ_classes(
 
 
 def _body_of_pet(pet: Volume) -> NDArray[np.bool_]:
-    """The patient in a PET [g/ml] (z, y, x): what takes up anything, holes filled; the largest part.
+    """The patient in a PET [g/ml] (z, y, x): the largest part that takes up anything, its holes filled.
 
     Raises the rejection `pet.implausible`.
     """

@@ -1,6 +1,6 @@
 """`Recipe`: everything that makes one model what it is. A variant is a value here, never a subclass.
 
-Frozen, unknown keys refused. `Recipe.load("pix2pix")` reads a recipe shipped with the package,
+Recipes are frozen and refuse unknown keys. `Recipe.load("pix2pix")` reads a recipe shipped with the package,
 `Recipe.load("my.toml")` one of the user's.
 """
 
@@ -41,7 +41,7 @@ _SECTIONS: Final[dict[str, dict[str, type[Part]]]] = {
     "ct-inpainting": {"inpainting": Inpainting},
     "low-resource-3d": {"volumes": Volumes},
 }
-"""Sections that belong to one system only: absent elsewhere, defaults where not written."""
+"""Sections that belong to one system only: absent from other recipes, defaults where not written."""
 
 _PAIRED_ONLY: Final = ("losses.l1", "losses.hottest", "losses.uptake")
 _CYCLE_ONLY: Final = ("losses.cycle", "losses.identity", "losses.held")
@@ -59,7 +59,7 @@ _TEACHES: Final[dict[str, tuple[str, ...]]] = {
     "ct-inpainting": ("l1", "denoising"),
     "low-resource-3d": ("l1", "adversarial", "denoising"),
 }
-"""Losses of which a system needs one: with all of them off there is nothing to learn from."""
+"""Losses of which a system needs at least one: with all of them off there is nothing to learn from."""
 
 _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "pix2pix": (*_CYCLE_ONLY, "losses.denoising"),
@@ -68,27 +68,27 @@ _NO_USE: Final[dict[str, tuple[str, ...]]] = {
     "ct-inpainting": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "losses.air", "sampling.turn_deg", "sampling.stretch"),
     "low-resource-3d": (*_CYCLE_ONLY, *_UPTAKE_ONLY, "network.channels", "sampling.turn_deg"),
 }
-"""Values of the recipe and its common sections that a system does not read: writing them is a mistake."""
+"""Values of the recipe and its common sections that a system does not read: setting them is a mistake."""
 
 
 _FINEST_MM: Final = 0.3
-"""Finer voxels than any CT has: a slip of the decimal point, and more memory than there is."""
+"""Smallest voxel edge [mm]. No CT has finer ones: a slipped decimal point, and more memory than there is."""
 
 
 class Recipe(Part):
-    """One system's whole configuration."""
+    """The whole configuration of one system."""
 
     system: SystemName
     name: str = ""
     districts: tuple[District, ...] = ("head", "trunk", "arms", "legs", "whole-body")
-    """Districts with a model of their own. `whole-body` learns from every part of every study and
-    serves what cannot be told apart."""
+    """Districts with a model of their own. `whole-body` learns from every part of every study and serves
+    studies that cannot be split into districts."""
     shares: dict[District, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
-    """How the training steps are shared among the districts; 1 where nothing is said."""
+    """How the training steps are divided among the districts; 1 for those not named."""
     spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)
     """Working voxel size (z, y, x) [mm]: about that of a clinical PET (sources.md, 5)."""
     suv_range: tuple[float, float] = SUV_RANGE
-    """SUV [g/ml] that the model can say; beyond it is clipped."""
+    """SUV [g/ml] that the model can predict; values beyond it are clipped."""
     steps_per_round: Positive = 200
     """Training steps of a site in one round, over all its districts."""
     network: Network = Network()
@@ -96,13 +96,13 @@ class Recipe(Part):
     optimisation: Optimisation = Optimisation()
     losses: Losses = Losses()
     unpaired: Unpaired | None = None
-    """Of `cyclegan` only."""
+    """Only for `cyclegan`."""
     diffusion: Diffusion | None = None
-    """Of `coarse-diffusion` only."""
+    """Only for `coarse-diffusion`."""
     inpainting: Inpainting | None = None
-    """Of `ct-inpainting` only."""
+    """Only for `ct-inpainting`."""
     volumes: Volumes | None = None
-    """Of `low-resource-3d` only."""
+    """Only for `low-resource-3d`."""
 
     @property
     def patch(self) -> int:
@@ -111,11 +111,11 @@ class Recipe(Part):
 
     @property
     def makes_ct(self) -> bool:
-        """Whether its system makes CT: it learns from CT and organ classes and needs no PET."""
+        """Whether its system makes CT: such systems learn from CT and organ classes and need no PET."""
         return self.system in GENERATORS
 
     def used(self) -> dict[str, Any]:
-        """Its values as JSON has them, without those that its system does not read."""
+        """Its values as JSON, without those that its system does not read."""
         values = self.model_dump(mode="json", exclude_none=True)
         for path in _NO_USE[self.system]:
             section, _, key = path.rpartition(".")
@@ -152,7 +152,7 @@ class Recipe(Part):
             raise ValueError(f"the discriminator needs patches of {critic} voxels and more")
         weights = self.losses
         if (self.diffusion or weights.hottest or weights.uptake) and 1 in (weights.air, weights.neighbour):
-            # What weighs as much as the district's own body is taken for it (`Batch.body`).
+            # A voxel that weighs as much as the district's own body is taken for it (`Batch.body`).
             raise ValueError("losses.air and losses.neighbour must be below 1: a body is told by its weight")
         if not any(getattr(weights, name) for name in _TEACHES[self.system]):
             raise ValueError(f"one of the losses {', '.join(_TEACHES[self.system])} must be above 0")
@@ -172,7 +172,7 @@ class Recipe(Part):
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:
-        """A shipped recipe by its name, or one in a TOML file. Raises `InputError`."""
+        """A shipped recipe by its name, or one from a TOML file. Raises `InputError`."""
         text = str(name_or_path)
         shipped = files("scantwin.learning") / "recipes"
         if text.endswith(".toml"):
@@ -205,7 +205,7 @@ class Recipe(Part):
 
     @classmethod
     def read(cls, values: dict[str, Any], source: str) -> Self:
-        """The recipe of a mapping that came from `source`. Raises `InputError`."""
+        """The recipe from a mapping that was read from `source`. Raises `InputError`."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -1,7 +1,7 @@
 """Samplers as plain functions, named after their papers: from noise to an image in few steps.
 
-`denoise(x, step)` says the clean image behind `x` at noise level `step`; `steps` falls from the level of `x`
-to 0. Both are deterministic: what is random is the noise that `x` came with.
+`denoise(x, step)` predicts the clean image behind `x` at noise level `step`; `steps` falls from the level of
+`x` to 0. All are deterministic: the only randomness is the noise that `x` came with.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, steps: list[int], levels: Levels) -> T
 
 
 def unipc(denoise: Denoise, x: Tensor, steps: list[int], levels: Levels) -> Tensor:
-    """UniPC of second order with B(h) = e^h - 1 (arXiv 2302.04867): DPM-Solver++ (2M), and every move is
-    corrected by what the denoiser says at its end, which the next move asks anyway."""
+    """UniPC of second order with B(h) = e^h - 1 (arXiv 2302.04867): DPM-Solver++ (2M) whose every move is
+    corrected by the denoiser's prediction at its end, which the next move needs anyway."""
     return _second_order(denoise, x, steps, levels, corrected=True)
 
 
 def _second_order(
     denoise: Denoise, x: Tensor, steps: list[int], levels: Levels, *, corrected: bool
 ) -> Tensor:
-    """The last move, to no noise at all, is of first order: the clean image as the denoiser says it."""
+    """The last move, to no noise at all, is of first order: the clean image as the denoiser predicts it."""
     alpha, sigma = levels.alpha.double(), levels.sigma.double()
     half_snr = alpha.log() - sigma.clamp(min=1e-12).log()  # lambda of the papers
     earlier: _Move | None = None
@@ -69,30 +69,30 @@ class _Move:
     """A move from one noise level to the next."""
 
     image: Tensor
-    """What the denoiser says at its start."""
+    """The denoiser's prediction at the start of the move."""
     slope: Tensor
-    """What that will have changed by at its end, should it go on as during the move before."""
+    """How much that will have changed by the end of the move if it goes on as during the previous move."""
     straight: Tensor
-    """Where it leads if the image stays as it is."""
+    """Where the move leads if the image stays as it is."""
     size: float
-    """In half the logarithm of signal to noise: h of the papers."""
+    """Its length in half the logarithm of the signal-to-noise ratio: h of the papers."""
     reach: float
-    """Share of the image that comes in."""
+    """Share of the image that enters."""
     ratio: float
-    """Its size over that of the move before; 0 for a first one."""
+    """Its size over that of the previous move; 0 for the first."""
 
     @property
     def predicted(self) -> Tensor:
-        """Where it leads, by what was said before it (UniP-2, which is 2M)."""
+        """Where it leads, by the predictions before its end (UniP-2, which is 2M)."""
         return self.straight + self.reach * self.slope / 2
 
     def corrected(self, at_end: Tensor) -> Tensor:
-        """Where it led, by what the denoiser says at its end too (UniC-2; UniC-1 for a first move)."""
+        """Where it leads, given the denoiser's prediction at its end (UniC-2; UniC-1 for a first move)."""
         change = at_end - self.image
         if self.ratio == 0:
             return self.straight + self.reach * change / 2
-        # With these weights a parabola through all three images is integrated exactly: the paper's R_2 and
-        # g_2 with r_1 = -1 / ratio, for a denoiser that says images (h is negative there).
+        # These weights integrate a parabola through all three images exactly: the paper's R_2 and g_2 with
+        # r_1 = -1 / ratio, for a denoiser that predicts images (h is negative there).
         negative, whole = -self.size, math.expm1(-self.size)
         second = whole / negative - 1
         third = 2 * (second / negative - 1 / 2)

@@ -1,4 +1,4 @@
-"""Noise levels of a diffusion: how much of the image and how much noise there is at each step."""
+"""Noise levels of a diffusion: how much image and how much noise there is at each step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _OFFSET = 0.008
 """s of arXiv 2102.09672, eq. 17: keeps the first steps from being too small."""
 
 _LEAST = 1e-4
-"""Smallest share of the image's variance at the last step: a logarithm of it must exist."""
+"""Smallest share of the image's variance at the last step: it must have a logarithm."""
 
 _LAST = 0.01
-"""Share of the steps that the last noise level of `descent_by_snr` is at."""
+"""The last noise level of `descent_by_snr`, as a share of the steps."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Levels:
     """(steps + 1,); alpha ** 2 + sigma ** 2 = 1."""
 
     def noised(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """`image` (B, ...) at `step` (B,)."""
+        """`image` (B, ...) noised to `step` (B,)."""
         return _at(self.alpha, step, image) * image + _at(self.sigma, step, image) * noise
 
     def velocity(self, image: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """The v that a denoiser says (arXiv 2202.00512, App. D): alpha * noise - sigma * image."""
+        """The v that a denoiser predicts (arXiv 2202.00512, App. D): alpha * noise - sigma * image."""
         return _at(self.alpha, step, image) * noise - _at(self.sigma, step, image) * image
 
     def signal(self, step: Tensor, like: Tensor) -> Tensor:
-        """The image's share of the variance at `step` (B,), with as many axes as `like`: alpha ** 2."""
+        """The image's share of the variance at `step` (B,), alpha ** 2, with as many axes as `like`."""
         return _at(self.alpha, step, like) ** 2
 
     def image(self, noised: Tensor, velocity: Tensor, step: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ class Levels:
 
 @dataclass(frozen=True)
 class Preconditioning:
-    """How a velocity is made of what is noised and of what a network says, each about as large as the other.
+    """Composes a velocity from the noised image and a network's output, each about as large as the other.
 
-    velocity = skip * noised + out * network(into * noised): the best guess that knows the image's SD only,
-    and the network says the rest in units of the SD that is left. arXiv 2206.00364, table 1, for a velocity.
+    velocity = skip * noised + out * network(into * noised): the best guess from the image's SD alone, plus
+    the network's output in units of the SD that is left. arXiv 2206.00364, table 1, for a velocity.
     """
 
     skip: Tensor
@@ -59,7 +59,7 @@ class Preconditioning:
 
     @classmethod
     def of(cls, levels: Levels, step: Tensor, sd: float | Tensor, like: Tensor) -> Preconditioning:
-        """At `step` (B,) of images with mean 0 and `sd`, or one a channel or voxel; axes as `like`."""
+        """For `step` (B,) and images of mean 0 and `sd`, one or per channel or voxel; axes as `like`."""
         alpha, sigma = (_at(values, step, like) for values in (levels.alpha, levels.sigma))
         noised = (alpha**2 * sd**2 + sigma**2).sqrt()
         return cls(alpha * sigma * (1 - sd**2) / noised**2, sd / noised, 1 / noised)
@@ -74,16 +74,16 @@ def cosine(steps: int) -> Levels:
 
 
 def descent(start: int, count: int) -> list[int]:
-    """Steps from `start` down to 0: a sampler makes `count` moves between them, fewer where two are alike."""
+    """Steps from `start` down to 0 for `count` moves of a sampler, fewer where two steps are alike."""
     steps = [round(start * (count - k) / count) for k in range(count + 1)]
     return list(dict.fromkeys(steps))
 
 
 def descent_by_snr(levels: Levels, start: int, count: int) -> list[int]:
-    """As `descent`, but even in the logarithm of signal to noise, down to where little noise is left, then 0.
+    """Like `descent`, but even in the logarithm of the signal-to-noise ratio down to little noise, then 0.
 
-    What an image is at little noise is told in few steps (arXiv 2206.00927); evenly spaced, the
-    last of them takes noise off all at once, and fine texture with it.
+    Few such steps settle the image at little noise (arXiv 2206.00927). With evenly spaced ones the last takes
+    off much noise at once, and fine texture with it.
     """
     count = min(count, start)
     half_snr = levels.alpha.double().log() - levels.sigma.double().clamp(min=1e-12).log()

@@ -1,8 +1,8 @@
 """The one training loop: districts take turns, weights are averaged over time, a kill costs little.
 
-Every random choice depends on (seed, step) only, so a training of so many steps that was killed and goes on
-from its checkpoint reaches the same losses as one that was not. One in a budget of time goes on as well, but
-its schedules follow the clock: no two of those are the same, killed or not.
+Every random choice depends on (seed, step) only, so a training of a fixed number of steps that was killed and
+resumes from its checkpoint reaches the same losses as an uninterrupted one. One with a time budget resumes as
+well, but its schedules follow the clock: no two of those are the same, killed or not.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from scantwin.terminal import Advance, silent
 Name = TypeVar("Name", bound=str)
 
 _CHECKPOINT_EVERY_S = 60.0
-"""A kill that nobody can answer (SIGKILL, a power cut) loses at most about this much work [s]."""
+"""A kill that cannot be handled (SIGKILL, a power cut) loses at most about this much work [s]."""
 
 _FIRST_CHECKPOINT_S = 5.0
-"""The first one comes sooner [s]."""
+"""The first checkpoint comes sooner [s]."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,27 @@ class TrainingResult:
     losses: dict[str, float] = field(default_factory=dict)
     """Mean of each loss over the last tenth of the steps, keyed `district/loss`."""
     patches: dict[str, int] = field(default_factory=dict)
-    """Component -> patches behind it in this training."""
+    """Component -> patches that it was trained on in this training."""
     seconds: float = 0.0
     chosen_step: int | None = None
-    """Step whose weights were delivered, where a watcher chose it."""
+    """Step whose weights were delivered, if a watcher chose it."""
 
 
 class Watcher(Protocol):
-    """What looks at a training from time to time and says which weights are worth delivering."""
+    """Looks at a training from time to time and says which weights are worth delivering."""
 
     takes_s: float
-    """How long a look takes [s]: in a budget there must be time for a last one."""
+    """How long a look takes [s]: a time budget must leave room for a last one."""
     scores: dict[int, dict[str, float]]
-    """Step -> what was found there, by name. The training's: they survive a kill with it."""
+    """Step -> what was found there, by name. They belong to the training and survive a kill with it."""
 
     def due(self, before: float, now: float) -> bool:
-        """Whether to look, `before` and `now` being shares of the training done."""
+        """Whether a look is due; `before` and `now` are shares of the training done."""
 
     def look(self, step: int, *, scored: bool) -> float | None:
-        """A score of the system, lower is better, or None. The averaged weights are in it meanwhile.
+        """A score of the system, lower is better, or None. Meanwhile the system has the averaged weights.
 
-        Without `scored` nobody asks for one any more.
+        Without `scored` the score is no longer used.
         """
 
 
@@ -86,20 +86,20 @@ def train(
 ) -> TrainingResult:
     """Trains `system` on `studies` for `steps` steps, or until `budget_s` [s] is used up.
 
-    `span` is which part of the whole training this is (0 to 1): the learning rate's schedule runs over the
-    whole, and follows the clock where there is a budget. With `resume` the state is kept in that file and a
-    training found there goes on, if seed, recipe and studies are the same, and those that the `watcher`
-    scores on (`held_out`); `steps` and `budget_s` may be others. Of the weights that it scores the best are
+    `span` is the part of the whole training that this is (0 to 1): the learning rate's schedule runs over the
+    whole, and follows the clock if there is a budget. With `resume` the state is kept in that file, and a
+    training found there is resumed if its seed, recipe and studies are the same, and those that the `watcher`
+    scores on (`held_out`); `steps` and `budget_s` may differ. Of the weights that were scored the best are
     delivered; without any score, the averaged weights at the end. Raises `ScanTwinError` when the training
-    diverges: the state in the file is then one of before. Raises `InputError` where a district that is to be
-    learnt got no step within `budget_s`.
+    diverges: the file then holds an earlier state. Raises `InputError` if a district to be learnt got no step
+    within `budget_s`.
     """
     recipe = system.recipe
     samplers = {d: system.sampler(studies, d, seed) for d in recipe.districts}
     shares = {d: recipe.shares.get(d, 1.0) for d in recipe.districts if samplers[d]}
     if not shares:
         raise InputError("No study has any district that this recipe learns.", hint="Check its districts.")
-    # Whose checkpoint it is costs a look at every image.
+    # Identifying the training that a checkpoint belongs to takes a look at every image.
     whose: dict[str, Any] = {}
     if resume:
         told = {"studies": _digest(studies), "held-out studies": _digest(held_out)}
@@ -121,7 +121,7 @@ def train(
             progress = span[0] + (span[1] - span[0]) * fraction
             run.settle_at(progress)
             with run.whole_step(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for what networks drop out
+                torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # for the networks' dropout
                 batch = next(batches).to(system.device)
                 run.after(district, losses := system.training_step(district, batch, progress))
             advance(run.done, steps, f"{district} {_first(losses)}")
@@ -133,7 +133,7 @@ def train(
 
 
 class _Run:
-    """A training under way: how far it is, and what is looked at and kept meanwhile."""
+    """A training in progress: how far it is, and what is looked at and saved meanwhile."""
 
     def __init__(
         self, state: TrainingState, watcher: Watcher | None, checkpoint: Path | None, steps: int,
@@ -142,7 +142,7 @@ class _Run:
         self.state, self.watcher, self.checkpoint = state, watcher, checkpoint
         self.steps, self.budget_s = steps, budget_s
         self.done = state.load(checkpoint) if checkpoint else 0
-        """Steps, those of before a kill included."""
+        """Steps done, including those before a kill."""
         if watcher:
             watcher.scores = state.scores
             watcher.takes_s = state.look_takes_s if self.done else watcher.takes_s
@@ -151,11 +151,11 @@ class _Run:
         self._save_at = now + min(_FIRST_CHECKPOINT_S, _CHECKPOINT_EVERY_S)
         self._is_whole = True
         self._scored = -1
-        # A look that was due when the killed training was about to go on from here is still due.
+        # A look that was due when the training was killed, before this step, is still due.
         self._before = state.before if self.done else self._share_done()
 
     def arrive(self) -> float:
-        """Share of the training that is done before the next step; a look that is due is taken."""
+        """Share of the training done before the next step; takes a look if one is due."""
         self.state.spent_s = time.monotonic() - self._began
         fraction = self._share_done()
         if self.watcher and self.watcher.due(self._before, fraction):
@@ -164,13 +164,13 @@ class _Run:
         return fraction
 
     def _share_done(self) -> float:
-        # What stands still half-way is looked at no more, and its second half must not begin anew.
+        # If the first stage is frozen half-way, there is no last look, and the second must not begin anew.
         looks_last = self.watcher and self.state.system.settles_at >= 1.0
         last_look = self.watcher.takes_s if self.watcher and looks_last else 0.0
         return _fraction(self.done, self.steps, self.state.spent_s + last_look, self.budget_s)
 
     def settle_at(self, progress: float) -> None:
-        """What learnt first stands still from its share of the training on, as it was best."""
+        """Freezes what learnt first, at its best, once its share of the training is over."""
         if self.state.settled or progress < self.state.system.settles_at:
             return
         if self.done and self._scored != self.done:
@@ -180,7 +180,7 @@ class _Run:
 
     @contextmanager
     def whole_step(self) -> Iterator[None]:
-        """A signal that comes meanwhile is heard at the end: of half a step no training could go on."""
+        """Signals that come meanwhile are handled at the end: no training could resume from half a step."""
         self._is_whole = False
         with held_back():
             yield
@@ -188,7 +188,7 @@ class _Run:
 
     @contextmanager
     def kept_when_ended(self) -> Iterator[None]:
-        """Who ends the training (Ctrl-C, SIGTERM) loses no step of it."""
+        """Ending the training (Ctrl-C, SIGTERM) loses no step of it."""
         try:
             yield
         except KeyboardInterrupt:
@@ -197,7 +197,7 @@ class _Run:
             raise
 
     def after(self, district: District, losses: dict[str, float]) -> None:
-        """Counts a step on `district`. Raises what `diverged` says: no later step mends it."""
+        """Counts a step on `district`. Raises the error of `diverged`: no later step would mend it."""
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise diverged(self.done + 1, f"the loss {name} of the {district}")
@@ -205,7 +205,7 @@ class _Run:
         self.done += 1
 
     def require_steps_of(self, districts: Iterable[District]) -> None:
-        """Raises `InputError` where a budget left a district without any step: nothing was learnt there."""
+        """Raises `InputError` if the budget left a district without any step: nothing was learnt there."""
         taught = {name.split("/")[0] for name in self.state.losses}
         missing = [district for district in districts if district not in taught]
         if self.budget_s is None or not missing:
@@ -217,18 +217,18 @@ class _Run:
         )
 
     def save_now_and_then(self) -> None:
-        """Keeps the state where it was not kept for a while."""
+        """Saves the state if it has not been saved for a while."""
         if time.monotonic() >= self._save_at:
             self._save()
 
     def _save(self) -> None:
         if self.checkpoint:
-            self.state.spent_s = time.monotonic() - self._began  # looks and the last step included
+            self.state.spent_s = time.monotonic() - self._began  # including looks and the last step
             self.state.save(self.checkpoint, self.done)
             self._save_at = time.monotonic() + _CHECKPOINT_EVERY_S
 
     def _look(self) -> None:
-        """A look counts as the step's where there was a score: it may have been for a picture only."""
+        """Takes a look, which counts as the step's if it gave a score: it may be for a picture only."""
         if self.watcher is None:
             return
         with self.state.lent_average():
@@ -239,7 +239,7 @@ class _Run:
                 self._scored = self.done
 
     def result(self) -> TrainingResult:
-        """Ends the training: what is delivered is in the system."""
+        """Ends the training; leaves in the system what is delivered."""
         self._save()
         if self._scored != self.done:
             self._look()
@@ -251,7 +251,7 @@ class _Run:
 
 
 def _digest(studies: Iterable[PreparedStudy]) -> str:
-    """Tells one set of studies from another: whose they are, and their images' sums."""
+    """Distinguishes sets of studies by the studies' names and the sums of their images."""
     told = [
         (
             study.name,
@@ -269,12 +269,12 @@ def _first(losses: dict[str, float]) -> str:
 
 
 def take_turns(shares: dict[Name, float], steps: int) -> list[Name]:
-    """Whose turn each of `steps` is, as `endless_turns` has it."""
+    """Whose turn each of `steps` is, according to `endless_turns`."""
     return [*islice(endless_turns(shares), steps)]
 
 
 def endless_turns(shares: dict[Name, float]) -> Iterator[Name]:
-    """Whose turn each step is (which district it trains): spread evenly, in proportion to the shares."""
+    """Whose turn (which district's) each step is: spread evenly, in proportion to the shares."""
     credit = dict.fromkeys(shares, 0.0)
     total = sum(shares.values())
     while shares:

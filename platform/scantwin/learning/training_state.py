@@ -1,4 +1,4 @@
-"""What must survive a kill: weights, their moving average, the best seen, the optimisers, counts, losses."""
+"""What must survive a kill: weights, their moving average, the best seen, optimisers, counts and losses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Weights = dict[str, dict[str, Tensor]]
 
 
 def diverged(step: int, what: str) -> ScanTwinError:
-    """What is said of a training in which `what` was no number after `step` steps."""
+    """The error for a training in which `what` was not a number at step `step`."""
     return ScanTwinError(
         f"The training diverged at step {step}: {what} is not a number any more.",
         hint="Train with a smaller optimisation.learning_rate (and discriminator_rate) in the recipe.",
@@ -38,7 +38,7 @@ class TrainingState:
     def __init__(self, system: System, about: dict[str, Any] | None = None) -> None:
         self.system = system
         self.about = {"recipe": system.recipe.model_dump(mode="json"), **(about or {})}
-        """What makes this training this one: it does not go on from another's checkpoint."""
+        """What identifies this training: it does not resume from another's checkpoint."""
         self.patches: dict[str, int] = defaultdict(int)
         self.updates: dict[str, int] = defaultdict(int)
         self.losses: dict[str, list[float]] = defaultdict(list)
@@ -54,7 +54,7 @@ class TrainingState:
         """How long its last look took [s]."""
         self.settled = False
         self.spent_s = 0.0
-        """Time that the training has taken [s], what was killed of it included."""
+        """Time that the training has taken [s], including what was killed of it."""
 
     def _copy(self) -> Weights:
         return {
@@ -63,7 +63,7 @@ class TrainingState:
         }
 
     def after(self, district: District, losses: dict[str, float]) -> None:
-        """Counts a step on `district` and moves the average along."""
+        """Counts a step on `district` and advances the moving average."""
         rules = self.system.recipe.optimisation
         for name, value in losses.items():
             self.losses[f"{district}/{name}"].append(value)
@@ -74,14 +74,14 @@ class TrainingState:
 
     def _average(self, component: str) -> None:
         n = self.updates[component]
-        # Starts as a plain mean of what there is, so that early weights do not linger.
+        # The decay starts small, so that early weights do not linger.
         decay = min(self.system.recipe.optimisation.ema, (1 + n) / (10 + n))
         current = self.system.components()[component].state_dict()
         for key, mean in self.average[component].items():
             mean.lerp_(current[key], 1.0 - decay)
 
     def settle(self) -> None:
-        """What has learnt stands still from now on: as the best seen, else as its average."""
+        """Freezes what has learnt so far: at the best seen, else at its average."""
         source = self.best or self.average
         for name in [name for name, count in self.updates.items() if count]:
             self._load({name: source[name]})
@@ -89,7 +89,7 @@ class TrainingState:
         self.best, self.settled = {}, True
 
     def deliver(self) -> None:
-        """Puts what is delivered into the system: the best weights seen, else the average, else the last."""
+        """Loads what is delivered into the system: the best weights seen, else the average, else the last."""
         if self.best:
             self._load(self.best)
         elif self.system.recipe.optimisation.ema:
@@ -101,7 +101,7 @@ class TrainingState:
 
     @contextmanager
     def lent_average(self) -> Iterator[None]:
-        """The averaged weights are in the system for a while, as they would be delivered."""
+        """Puts the averaged weights into the system for a while, as they would be delivered."""
         learning = self._copy()
         if self.system.recipe.optimisation.ema:
             self._load({name: self.average[name] for name, count in self.updates.items() if count})
@@ -111,7 +111,7 @@ class TrainingState:
             self._load(learning)
 
     def keep_if_best(self, score: float, step: int) -> None:
-        """Remembers the weights that are in the system now if no earlier ones had a lower `score`."""
+        """Remembers the weights that the system has now if none before had as low a `score`."""
         if score < self.best_score:
             self.best, self.best_score, self.best_step = self._copy(), score, step
 
@@ -124,7 +124,7 @@ class TrainingState:
         }
 
     def save(self, path: Path, step: int) -> None:
-        """Writes the checkpoint, whole; one with weights that are no numbers replaces none (`diverged`)."""
+        """Writes the checkpoint as a whole; weights that are not numbers never replace it (`diverged`)."""
         for component, network in self.system.components().items():
             if not all(value.isfinite().all() for value in network.state_dict().values()):
                 raise diverged(step, f"a weight of {component}")
@@ -140,7 +140,7 @@ class TrainingState:
                 for slot, value in slots.items():
                     tensors[f"optimiser|{component}|{index}|{slot}"] = torch.as_tensor(value)
         tensors |= {f"memory|{key}": value for key, value in self.system.memory.items()}
-        # Not in the header, which may not be large: a long training has millions of them.
+        # Not in the header, whose size is limited: a long training has millions of them.
         for name, losses in self.losses.items():
             tensors[f"losses|{name}"] = torch.tensor(losses, dtype=torch.float64)
         about = {
@@ -151,15 +151,15 @@ class TrainingState:
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             **self.about,
         }  # fmt: skip
-        # What CycleGAN remembers (`System.memory`) are patches of patients.
+        # What CycleGAN remembers (`System.memory`) is patches of patients.
         with whole_file(path, private=True) as aside:
             plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
             save_file(plain, aside, metadata={"training": json.dumps(about)})
 
     def load(self, path: Path) -> int:
-        """Goes on from the checkpoint at `path`; gives its step, 0 where there is none.
+        """Resumes from the checkpoint at `path`; returns its step, 0 if there is none.
 
-        Raises `InputError` where it is another training's, or cannot be read.
+        Raises `InputError` if it belongs to another training or cannot be read.
         """
         if not path.is_file():
             return 0
@@ -210,7 +210,7 @@ class TrainingState:
         return int(about["step"])
 
     def _brought(self, tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """Those of a checkpoint below `prefix`, on the system's device and its own to change."""
+        """The checkpoint's tensors below `prefix`, copied to the system's device."""
         device = self.system.device
         return {key: value.to(device, copy=True) for key, value in _under(tensors, prefix).items()}
 

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Dimensions = Literal[2, 3]
-"""Of what a network works on: slices (y, x) or volumes (z, y, x)."""
+"""Number of axes that a network works on: slices (y, x) or volumes (z, y, x)."""
 
 _CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
 _POOLING: Final = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _DROPOUT: Final = {2: F.dropout2d, 3: F.dropout3d}
 _SLOPE: Final = 0.1
-"""Of a leaky rectifier below zero."""
+"""Slope of a leaky rectifier below zero."""
 
 
 class Block(nn.Module):
-    """Two convolutions; with `features`, what they see is shifted by an embedding of that width."""
+    """Two convolutions; with `features`, an embedding of that width shifts what lies between them."""
 
     def __init__(self, inputs: int, outputs: int, features: int = 0, dimensions: Dimensions = 3) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """A U-Net (arXiv 1505.04597): average pooling down, nearest neighbour up.
 
-    What comes up is narrowed before it is enlarged, and added to what was kept (as in arXiv 1707.03718):
-    half of a step's time went into one convolution of both stacked, at full resolution (docs/decisions/0004).
+    The upward path is narrowed before it is enlarged, then added to the skip (as in arXiv 1707.03718): one
+    convolution of both stacked, at full resolution, took half of a step's time (docs/decisions/0004).
     """
 
     def __init__(
         self, inputs: int, outputs: int, channels: tuple[int, ...], features: int = 0,
         dimensions: Dimensions = 3, dropout: float = 0.0,
     ) -> None:  # fmt: skip
-        """`dropout`: share of channels below full resolution that are left out while gradients are taken."""
+        """`dropout`: share of channels below full resolution that are dropped while gradients are taken."""
         super().__init__()
         widths = (inputs, *channels)
         self.dropout = dropout
@@ -85,11 +85,11 @@ class UNet(nn.Module):
 
 
 def _enliven(part: nn.Module, slope: float) -> None:
-    """Starts convolutions so that signals keep their size through all levels (arXiv 1502.01852).
+    """Initialises convolutions so that signals keep their size through all levels (arXiv 1502.01852).
 
-    torch's own start loses three fifths at a layer, and without normalisation nothing brings it back: what
-    lies deep says nothing for hundreds of steps (docs/decisions/0012-what-was-not-heard.md). `slope` is that
-    of the rectifier that follows, below zero; 1 where none does.
+    torch's own initialisation loses three fifths at each layer, and without normalisation nothing restores
+    it: deep levels contribute nothing for hundreds of steps (docs/decisions/0012-what-was-not-heard.md).
+    `slope` is that below zero of the rectifier that follows; 1 if there is none.
     """
     for layer in part.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
@@ -98,7 +98,7 @@ def _enliven(part: nn.Module, slope: float) -> None:
 
 
 class PatchDiscriminator(nn.Module):
-    """Says for each small part of a patch whether the PET in it is real (arXiv 1611.07004, 3.2.2)."""
+    """Scores each small part of a patch by whether its PET is real (arXiv 1611.07004, 3.2.2)."""
 
     def __init__(self, inputs: int, channels: tuple[int, ...], dimensions: Dimensions = 3) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Denoiser(nn.Module):
         half = features // 2
         rates = torch.exp(torch.linspace(0.0, math.log(100.0), half)) * math.pi / 2
         self.register_buffer("rates", rates, persistent=False)
-        # Says zero at first, which of a velocity is a fair guess, and of a residual the best one.
+        # Predicts zero at first: a fair guess of a velocity, and the best one of a residual.
         nn.init.zeros_(self.body.head.weight)
         nn.init.zeros_(self.body.head.bias)  # type: ignore[arg-type]
 

@@ -1,14 +1,14 @@
-"""`Model`: a recipe and its weights in a folder that is complete in itself. safetensors, never pickle.
+"""`Model`: a recipe and its weights in a self-contained folder. safetensors, never pickle.
 
 model.json                              recipe, training record, sha256 of every file
 components/pix2pix.trunk.generator.safetensors
 statistics.safetensors                  additive sums behind the error bar; empty where there are none
 
-The header of each safetensors file says what it belongs to: component and recipe; that of the statistics
-also the sha256 of the training record and of the components' list. So a model.json that was changed by
-itself is refused. (Who rewrites every file is not stopped by this: that takes a signature.) A component
-knows nothing of the record, which is another in each round: one that no site trained stays the same file,
-and the registry stores it once.
+The header of each safetensors file says what it belongs to: component and recipe; that of the statistics has
+also the sha256 of the training record and of the list of components. So a model.json that was changed by
+itself is refused. (This does not stop anyone who rewrites every file: that takes a signature.) A component
+knows nothing of the record, which differs from round to round: a component that no site trained stays the
+same file, and the registry stores it once.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Components = dict[str, Arrays]
 """Component name -> parameter name -> array."""
 
 FORMAT: Final = 2
-"""Of the model folder. Since 2 the safetensors files say what they belong to."""
+"""Format of the model folder. Since 2 the safetensors files say what they belong to."""
 
 _STATISTICS: Final = "statistics"
-"""What stands for a component's name in the file of the statistics."""
+"""The name that the file of the statistics has in place of a component's."""
 
 _KEY: Final = "scantwin"
-"""Of the metadata in a file's header. One only: safetensors writes several in any order, and the same
-component must be the same file."""
+"""Key of the metadata in a file's header. Only one: safetensors writes several in any order, and the same
+component must give the same file."""
 
 _OLDER: Final = "Train it again, or fetch one that this ScanTwin's version made."
 
@@ -53,7 +53,7 @@ _FIT: Final = "Use the model's own recipe, and the ScanTwin that made it."
 _AGAIN: Final = "Fetch the model again, or train it again."
 
 _LARGEST_FILE: Final = 4 * 2**30
-"""Bytes; a component beyond this is refused before it is read."""
+"""Size [bytes] above which a component is refused before it is read."""
 
 
 def system_arrays(system: System) -> Components:
@@ -65,7 +65,7 @@ def system_arrays(system: System) -> Components:
 
 
 def load_arrays(system: System, components: Components) -> None:
-    """Puts weights into `system`. Names and shapes must match exactly, or `InputError`."""
+    """Loads weights into `system`. Raises `InputError` unless names and shapes match exactly."""
     import torch
 
     networks = system.components()
@@ -91,7 +91,7 @@ class Model:
     record: dict[str, Any] = field(default_factory=dict)
     """How it was trained: data, steps, seeds, metrics. `record["patches"]` counts patches per component."""
     statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    """Additive sums (evaluation.held_out): their sum over sites is the consortium's."""
+    """Additive sums (evaluation.held_out): added up over sites they are the consortium's."""
 
     def trained(self, district: str) -> bool:
         """Whether any patch of `district` was ever learnt from."""
@@ -99,7 +99,7 @@ class Model:
         return any(count > 0 for name, count in patches.items() if name.split("/")[1] == district)
 
     def save(self, folder: Path) -> Path:
-        """Writes the folder, whole. Raises `ScanTwinError` where something in it is not a number."""
+        """Writes the folder as a whole. Raises `ScanTwinError` if anything in it is not a number."""
         sums = {key: np.asarray(value, np.float64) for key, value in self.statistics.items()}
         parts = {**self.components, _STATISTICS: sums}
         for name, arrays in parts.items():
@@ -110,13 +110,13 @@ class Model:
             "recipe": self.recipe.model_dump(mode="json"),
             "components": sorted(self.components), "record": self.record, "files": {},
         }  # fmt: skip
-        # As it will be read: the digests are of that.
+        # Converted to what will be read back: the digests are of that.
         try:
             about = json.loads(json.dumps(about, default=str, allow_nan=False))
         except ValueError:
             raise _not_a_number("training record") from None
         with whole_folder(folder) as aside:
-            # The statistics last: their header has the digest of the components' checksums.
+            # The statistics come last: their header has the digest of the components' checksums.
             for name, arrays in parts.items():
                 path = aside / _file_of(name)
                 with whole_file(path) as part:
@@ -154,15 +154,15 @@ class Model:
         except InputError as error:
             made = f"It was made by ScanTwin {about.get('scantwin')}, this is {__version__}"
             raise InputError(error.message, hint=f"{made}: train it again.") from None
-        # The statistics first: they are small and know all of model.json.
+        # The statistics come first: they are small and know all of model.json.
         statistics = _read(folder, _STATISTICS, about)
         return cls(recipe, {str(name): _read(folder, str(name), about) for name in names}, record, statistics)
 
 
 def require_model_alone(folder: Path) -> None:
-    """Refuses, with `InputError`, what is no model folder or holds anything that is no part of its model.
+    """Raises `InputError` if `folder` is no model folder or holds anything that is not part of its model.
 
-    To be asked before a folder is given to others, who take all that is in it.
+    To be called before a folder is given to others, who take all that is in it.
     """
     model = Model.load(folder)
     own = {"model.json", *map(_file_of, (*model.components, _STATISTICS))}
@@ -183,7 +183,7 @@ def _not_a_number(part: str) -> ScanTwinError:
 
 
 def _file_of(name: str) -> str:
-    """Where a component, or the statistics, lie in the folder."""
+    """Path of a component's file, or that of the statistics, inside the folder."""
     inside = "" if name == _STATISTICS else "components/"
     return f"{inside}{name.replace('/', '.')}.safetensors"
 
@@ -191,7 +191,7 @@ def _file_of(name: str) -> str:
 def _belongs(name: str, about: dict[str, Any]) -> dict[str, Any]:
     """What the file of the component `name`, or of the statistics, belongs to: `about` is model.json.
 
-    The keys are what an error calls the parts of model.json.
+    The keys are the names of the parts of model.json in error messages.
     """
     said = {"component": name, "recipe": about["recipe"]}
     if name == _STATISTICS:
@@ -204,7 +204,7 @@ def _belongs(name: str, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> str:
-    """The one JSON text of what was read from JSON; Python reads its floats as it wrote them."""
+    """The canonical JSON text of a value read from JSON; Python reads floats back as it wrote them."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
@@ -212,7 +212,7 @@ def _read(folder: Path, name: str, about: dict[str, Any]) -> Arrays:
     """The arrays of the component `name`, or the statistics, of the model that `about` describes."""
     relative = _file_of(name)
     path = folder / relative
-    # The name is made from a component's: it must not lead out of the folder.
+    # The path is made from a component's name: it must not lead out of the folder.
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"The model in {folder} names a file outside of it.",

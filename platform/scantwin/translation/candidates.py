@@ -1,9 +1,9 @@
 """Lesion candidates: where a synthetic PET is hot enough, and nothing more clever than that.
 
-Connected regions at or above a fixed SUV with a smallest volume. SUV 4 is the fixed threshold that was most
-robust for lymphoma (Barrington et al., J Nucl Med 2021, doi 10.2967/jnumed.119.238923) and 0.5 ml is about
-the smallest sphere (10 mm) that a PET shows at all. Brain, heart, kidneys and bladder take up FDG in health;
-this rule cannot tell them from lesions, and every output of it says so.
+Connected regions at or above a fixed SUV and of at least a smallest volume. SUV 4 was the most robust fixed
+threshold for lymphoma (Barrington et al., J Nucl Med 2021, doi 10.2967/jnumed.119.238923), and 0.5 ml is
+about the smallest sphere (10 mm) that a PET shows at all. Brain, heart, kidneys and bladder take up FDG in
+health; this rule cannot distinguish them from lesions, and every output of it says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ THRESHOLD_SUV: Final = 4.0
 MIN_ML: Final = 0.5
 """Smallest volume of a candidate [ml]."""
 MOST: Final = 200
-"""Candidates that are kept, the largest first: more means that the rule does not suit this image."""
+"""Candidates to keep, largest first: if there are more, the rule does not suit this image."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def lesion_candidates(pet: Volume, *, threshold: float = THRESHOLD_SUV, min_ml: 
     values = np.nan_to_num(np.asarray(pet.array, dtype=np.float64))
     regions, _ = ndimage.label(values >= threshold, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(regions.ravel())[1:]
-    # An edge of 0.5 ml that rounding of the voxel size moves by 1e-9 is still 0.5 ml.
+    # A region of exactly 0.5 ml counts even if rounding of the voxel size moves it by 1e-9.
     large = np.flatnonzero(sizes * pet.voxel_ml >= min_ml * (1 - 1e-9)) + 1
     order = sorted(large, key=lambda k: (-int(sizes[k - 1]), int(k)))
     kept = order[:MOST]

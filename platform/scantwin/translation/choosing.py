@@ -13,18 +13,18 @@ from scantwin.translation.starter import STARTERS, starter_folder, starter_versi
 
 
 def choose_model(text: str, settings: Settings | None = None) -> tuple[Model, str]:
-    """The model of a folder, a version or name in the registry, or a starter; what to call its version.
+    """The model of a folder, a version or name in the registry, or a starter, and the name of its version.
 
-    Raises `InputError` where there is none or its files were tampered with.
+    Raises `InputError` if there is none or its files were tampered with.
     """
     folder = Path(text)
     if (folder / "model.json").is_file():
         return Model.load(folder), folder.resolve().name
-    if text in STARTERS:  # whatever else here is called so
+    if text in STARTERS:  # whatever else here has that name
         folder = starter_folder(text)
         return Model.load(folder), starter_version(folder)
     if folder.is_dir():
-        return Model.load(folder), text  # says what is missing
+        return Model.load(folder), text  # its error says what is missing
     settings = settings or load_settings()
     database = Database(settings.database)
     database.migrate()

@@ -1,7 +1,7 @@
-"""Coarse predictor, then a conditional diffusion of what it leaves over (issue 4, after arXiv 2112.02475).
+"""A coarse predictor, then a conditional diffusion of what it leaves over (issue 4, after arXiv 2112.02475).
 
-What is left over is told from the mean uptake where the coarse prediction says so much, and scaled by what
-errors are like there, so that the denoiser sees about unit variance in fat and tumour alike.
+This residual is taken about the mean uptake at the coarse prediction and scaled by the size of errors there,
+so that the denoiser sees about unit variance in fat and tumour alike.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CoarseDiffusion(DistrictNetworks):
 
     @property
     def settles_at(self) -> float:
-        """Share of a training after which the coarse predictor stands still, and the denoiser learns."""
+        """Share of a training after which the coarse predictor is frozen and the denoiser learns."""
         return self.rules.coarse_share if self.recipe.losses.denoising else 1.0
 
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> Sampler:
@@ -59,7 +59,7 @@ class CoarseDiffusion(DistrictNetworks):
         return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        """One step of the coarse predictor or, once that has settled, of the denoiser."""
+        """One step of the coarse predictor or, once that is frozen, of the denoiser."""
         coarse, denoiser = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
         refines = progress >= self.settles_at
@@ -98,7 +98,7 @@ class CoarseDiffusion(DistrictNetworks):
         self._denoiser(denoiser).remember(coarse, part)
         level, scale = self._left_over(denoiser, coarse)
         residual = ((part.suv - level) / scale).clamp(-self.rules.largest, self.rules.largest)
-        # Seeded by the patch itself: a killed training that goes on draws the same noise.
+        # Seeded by the patch itself: a killed training that resumes draws the same noise.
         generator = torch.Generator().manual_seed(int(part.suv.double().sum().abs() * 1e6) % 2**31)
         step = torch.randint(1, self.rules.steps + 1, (len(residual),), generator=generator).to(self.device)
         noise = torch.randn(residual.shape, generator=generator).to(self.device)
@@ -110,7 +110,7 @@ class CoarseDiffusion(DistrictNetworks):
         total = weights.denoising * error
         if weights.hottest or weights.uptake:
             clean = levels.image(noised, raw, step) if self.rules.predicts == "v" else raw
-            # What a denoiser says of pure noise is a mean, without hot spots: little noise, much weight.
+            # From pure noise a denoiser predicts a mean, without hot spots: little noise, much weight.
             share = levels.signal(step, clean)
             shown = level + scale * (share * clean + (1 - share) * residual)
             said = suv_aware.errors(shown, part, weights)
@@ -121,7 +121,7 @@ class CoarseDiffusion(DistrictNetworks):
 
     @torch.no_grad()
     def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
-        """PET [g/ml] and the SD of its samples of inputs (1, C, D, H, W); one sample a noise field."""
+        """PET [g/ml] and the SD of its samples from inputs (1, C, D, H, W); one sample per noise field."""
         name, denoiser = self.all_of(district)
         low, high = self.recipe.suv_range
         with self.arithmetic():
@@ -134,12 +134,12 @@ class CoarseDiffusion(DistrictNetworks):
         level, scale = self._left_over(denoiser, coarse)
         drawn = [self._sample(denoiser, level, scale, inputs, field[None]) for field in noise]
         samples = torch.cat(drawn).clamp(low, high)
-        # The body is where there is skin above: air says nothing of a drift.
+        # The body is where there is depth under the skin: air says nothing about a drift.
         samples = anchored(samples, level, inputs[:, 2:3] > 0, self.rules.anchor).clamp(low, high)
         return deliver(samples, coarse, level, self.rules)
 
     def _left_over(self, denoiser: str, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and SD [g/ml] of what patients take up where the coarse prediction is `coarse` [g/ml]."""
+        """Mean and SD [g/ml] of patients' uptake where the coarse prediction is `coarse` [g/ml]."""
         known = self._denoiser(denoiser)
         return known.mean(coarse).clamp(*self.recipe.suv_range), known.scale(coarse, self.rules.scale)
 
@@ -151,10 +151,10 @@ class CoarseDiffusion(DistrictNetworks):
             step = torch.full((len(x),), at, device=x.device)
             raw = self._denoise(denoiser, x, level, inputs, step)
             clean = self.levels.image(x, raw, step) if rules.predicts == "v" else raw
-            # No PET is negative, and nothing beyond what training showed: errors must not feed themselves.
+            # No PET is negative or beyond what training showed: errors must not feed themselves.
             return torch.maximum(clean.clamp(-rules.largest, rules.largest), -level / scale)
 
-        # The mean uptake is a residual of zero: noised, it is noise alone.
+        # The mean uptake is a residual of zero: once noised, it is noise alone.
         x = self.levels.sigma[rules.start_step] * noise
         start, count = rules.start_step, rules.sample_steps
         by_snr = rules.spacing == "log-snr"
@@ -162,7 +162,7 @@ class CoarseDiffusion(DistrictNetworks):
         return level + scale * SAMPLERS[rules.sampler](denoise, x, steps, self.levels)
 
     def _learnt(self, denoiser: str) -> bool:
-        """Whether the denoiser has moved at all: one that never learnt has noise to add, nothing else."""
+        """Whether the denoiser has learnt at all: one that has not would only add noise."""
         return bool(self._denoiser(denoiser).body.head.weight.any())
 
     def _denoiser(self, name: str) -> ResidualDenoiser:

@@ -28,7 +28,7 @@ from scantwin.translation.usual_uptake import PLACES, UsualUptake, place_of
 _CT: Final = 2
 """Leading input channels: both windows of the CT; the others say where a voxel is."""
 _NEIGHBOURHOOD: Final = 4
-"""Edge [voxels] of what is held to what is usual together: its grain is the critic's matter."""
+"""Edge [voxels] of neighbourhoods held to what is usual as a whole: grain within is the critic's matter."""
 
 
 class CycleGAN(DistrictNetworks):
@@ -58,7 +58,7 @@ class CycleGAN(DistrictNetworks):
         return Sampler(studies, self.recipe, district, seed)
 
     def training_step(self, district: District, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        """One step of both generators and of what is usual, then one of both discriminators."""
+        """One step of both generators and of the usual uptake, then one of both discriminators."""
         self._pace(self.all_of(district), progress)
         to_pet, to_ct, judge_pet, judge_ct, *usual = self.all_of(district)
         parts = batch.parts(self.recipe.optimisation.accumulate)
@@ -79,20 +79,20 @@ class CycleGAN(DistrictNetworks):
                 said["discriminator"] = said["discriminator"] + self._doubt(judge_ct, real_ct, ct)
                 backward(said["discriminator"], len(parts))
             self._optimisers.step(judge_pet, judge_ct)
-        else:  # what judges nothing has not learnt
+        else:  # discriminators that judge nothing have not learnt
             self._moved[district] = (to_pet, to_ct, *usual)
         return mean_of(losses)
 
     def _generate(
         self, district: District, part: Batch, parts: int
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """The generators' losses, and what they made as the discriminators see it."""
+        """The generators' losses, and their images as the discriminators see them."""
         _, to_ct, judge_pet, judge_ct, *_ = self.all_of(district)
         weights = self.recipe.losses
         place = _strangers_place(part)
         ct, there, here = part.inputs[:, :_CT], place[:, _CT:], part.inputs[:, _CT:]
         pet = scaled(part.suv, self.recipe)
-        # There is depth where there is body.
+        # Depth under the skin is above 0 where there is body.
         in_ct, in_pet = (torch.where(of[:, :1] > 0, 1.0, weights.air) for of in (here, there))
         typical = self._typical(district, part.inputs)
         made_pet = self._corrected(district, typical, part.inputs)
@@ -106,7 +106,7 @@ class CycleGAN(DistrictNetworks):
                 back_ct = self._ct(to_ct, made_pet, here)
                 losses["cycle"] = losses["cycle"] + self.rules.ct_again * _mean(back_ct - ct, in_ct)
         if weights.identity:
-            # A PET in the place of the CT is to stay the PET it is, and the other way round.
+            # A PET given in place of the CT must stay as it is, and the other way round.
             same_pet = self._pet(district, torch.cat([pet, pet, there], dim=1))
             same_ct = self._ct(to_ct, ct[:, 1:2], here)
             losses["identity"] = _mean(same_pet - pet, part.weight) + _mean(same_ct - ct, in_ct)
@@ -118,7 +118,7 @@ class CycleGAN(DistrictNetworks):
             judged = self._run(judge_pet, seen[0]), self._run(judge_ct, seen[1])
             losses["adversarial"] = sum((((score - 1) ** 2).mean() for score in judged), zero)
         total = sum((getattr(weights, name) * value for name, value in losses.items()), zero)
-        if self.rules.by_place:  # of weights of its own, which nothing else moves
+        if self.rules.by_place:  # it has weights of its own, which nothing else moves
             with torch.no_grad():
                 curve = self._curve(district).prior(part.inputs)
             losses["usual"] = self._usual(district).error(
@@ -135,18 +135,18 @@ class CycleGAN(DistrictNetworks):
 
     @torch.no_grad()
     def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
-        """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
+        """PET [g/ml] from inputs (B, C, D, H, W); noise is not used."""
         del noise
         axes = self.recipe.sampling.averaged_over(district)
         pet = averaged(partial(self._pet, district), inputs, axes)
         return Prediction(unscaled(pet, self.recipe).clamp(*self.recipe.suv_range))
 
     def _pet(self, district: District, inputs: Tensor) -> Tensor:
-        """Scaled PET of inputs."""
+        """The scaled PET from inputs."""
         return self._corrected(district, self._typical(district, inputs), inputs)
 
     def _corrected(self, district: District, typical: Tensor | None, inputs: Tensor) -> Tensor:
-        """Scaled PET of inputs: what is typical of them, as the generator corrects it."""
+        """The scaled PET from inputs: the typical PET, as the generator corrects it."""
         generator = self._networks[f"cyclegan/{district}/generator-pet"]
         packed = inputs.contiguous(memory_format=torch.channels_last_3d)
         with self.arithmetic():
@@ -154,7 +154,7 @@ class CycleGAN(DistrictNetworks):
         return torch.as_tensor(out.float()) - 1.0
 
     def _typical(self, district: District, inputs: Tensor) -> Tensor | None:
-        """PET [g/ml] by CT number, and by place where the recipe says so; None where a network starts from
+        """Typical PET [g/ml] by CT number, and by place if the recipe says so; None if networks start from
         nothing."""
         if self.recipe.network.start == "zero":
             return None
@@ -168,7 +168,7 @@ class CycleGAN(DistrictNetworks):
         return cast(UsualUptake, self._networks[f"cyclegan/{district}/usual"])
 
     def _ct(self, generator: str, pet: Tensor, place: Tensor) -> Tensor:
-        """Both windows of the CT of a scaled PET."""
+        """Both windows of the CT made from a scaled PET."""
         return windows_of(self._run(generator, torch.cat([pet, place], dim=1)))
 
     def _doubt(self, critic: str, real: Tensor, fake: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class CycleGAN(DistrictNetworks):
 
 
 def _as_published(generator: nn.Module) -> nn.Module:
-    """The generator with a tissue curve that stands still: without pairs nothing tells how to mend it."""
+    """The generator with its tissue curve frozen: without pairs nothing tells how to improve it."""
     if isinstance(generator, FromTissueCurve):
         for learnt in (generator.uptake, generator.per_fat, generator.blur):
             learnt.requires_grad_(False)
@@ -184,17 +184,17 @@ def _as_published(generator: nn.Module) -> nn.Module:
 
 
 def _strangers_place(part: Batch) -> Tensor:
-    """Inputs (B, C, D, H, W) that say where the PETs of a batch are; without the CT."""
+    """Inputs (B, C, D, H, W) that say where the PETs of a batch lie, without the CT."""
     if part.place is None:
         raise ValueError("a CycleGAN learns from unpaired batches")
     return part.place
 
 
 def _at(image: Tensor, inputs: Tensor) -> Tensor:
-    """An image as a critic sees it: behind it where it lies.
+    """An image as a critic sees it: followed by where it lies.
 
-    A skull is as dense as a spine, and what is hot in a head is cold in a chest. A critic that knew by the
-    place who has a PET alone need not look at the image.
+    A skull is as dense as a spine, and what is hot in a head is cold in a chest. A critic that could tell by
+    the place who has only a PET would not need to look at the image.
     """
     return torch.cat([image, place_of(inputs)], dim=1)
 

@@ -1,4 +1,4 @@
-"""From samples of a PET to the one that is delivered, without a drift of its mean."""
+"""From samples of a PET to the delivered one, without a drift of its mean."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SLOW = 7
 
 
 def anchored(samples: Tensor, level: Tensor, body: Tensor, share: float) -> Tensor:
-    """`samples` (S, 1, D, H, W) with the slow part of (their mean - `level`) taken off by `share`.
+    """`samples` (S, 1, D, H, W) minus `share` of the slow part of (their mean - `level`).
 
-    The small biases of a denoiser add up over steps; the mean of an organ is not its business. `level` is
+    The small biases of a denoiser add up over steps, and it must not move the mean of an organ. `level` is
     what the samples were drawn about, `body` (1, 1, D, H, W) says where there is tissue. All in [g/ml].
     """
     if not share:
@@ -28,9 +28,9 @@ def anchored(samples: Tensor, level: Tensor, body: Tensor, share: float) -> Tens
 
 
 def deliver(samples: Tensor, coarse: Tensor, level: Tensor, rules: Diffusion) -> Prediction:
-    """The PET and the samples' SD [g/ml] (1, 1, D, H, W) of `samples` (S, 1, D, H, W), as the recipe says.
+    """The PET and the samples' SD [g/ml] (1, 1, D, H, W) from `samples` (S, 1, D, H, W), as the recipe says.
 
-    `coarse` is the coarse prediction, `level` the mean uptake where it says so much [g/ml].
+    `coarse` is the coarse prediction and `level` the mean uptake of patients there [g/ml].
     """
     spread = samples.std(0, keepdim=True) if len(samples) > 1 else torch.zeros_like(coarse)
     one = samples[:1]
@@ -38,7 +38,7 @@ def deliver(samples: Tensor, coarse: Tensor, level: Tensor, rules: Diffusion) ->
         return Prediction(one, spread)
     if rules.delivered == "mean":
         return Prediction(samples.mean(0, keepdim=True), spread)
-    # By the coarse prediction alone: a sample let in only where it is hot itself would be too hot on average.
+    # Gated by the coarse prediction alone: a sample let in only where it is hot would be too hot on average.
     hot = level + rules.blend_share * (one - level)
     return Prediction(coarse + _heat(coarse, rules.blend_from) * (hot - coarse), spread)
 

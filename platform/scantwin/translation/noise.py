@@ -1,4 +1,4 @@
-"""Noise that overlapping windows share: one field for the whole grid, drawn once, cut by each window."""
+"""Noise shared by overlapping windows: one field for the whole grid, drawn once and cut by each window."""
 
 from __future__ import annotations
 

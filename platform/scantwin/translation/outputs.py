@@ -1,4 +1,4 @@
-"""A scan's folder: NIfTI, a DICOM PET series, pictures and a manifest that can repeat it.
+"""A scan's folder: NIfTI, a DICOM PET series, pictures and a manifest from which it can be repeated.
 
 ct.nii.gz pet.nii.gz std.nii.gz districts.nii.gz   on one grid
 dicom/      the PET as a series of the patient's study
@@ -47,7 +47,7 @@ def write_scan(
     seed: int = 0,
     like: pydicom.Dataset | None = None,
 ) -> dict[str, Any]:
-    """Writes everything about one scan into `out`, whole, and gives the dict of the JSON contract.
+    """Writes everything about one scan into `out`, as a whole, and returns the dict of the JSON contract.
 
     `ct` [HU] is the CT that was scanned; `like` is one of its DICOM headers, whose study the PET joins.
     """
@@ -60,7 +60,7 @@ def write_scan(
         series = write_pet_series(
             result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed
         )
-        # The picture's CT keeps its own sharpness; the rest is on the working grid.
+        # Pictures sample the original CT to keep its sharpness; the rest is on the working grid.
         shown = resample_like(ct.canonical(), result.pet, how="linear", outside=-1000.0)
         pictures = study_pictures(
             shown, result.pet, aside / "pictures", std=result.std, title=f"{model_version}"

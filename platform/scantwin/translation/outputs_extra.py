@@ -1,4 +1,4 @@
-"""What stands beside the PET series of a scan: candidates as SEG, the pictures and the report as DICOM."""
+"""What accompanies the PET series of a scan: candidates as SEG, the pictures and the report as DICOM."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEG: Final = f"{FOLDER}/seg.dcm"
 def scan_page(
     result: ScanResult, candidates: Candidates, model_version: str, seed: int, pictures: Sequence[Path]
 ) -> ScanPage:
-    """What the one-page report of a scan says."""
+    """The contents of the one-page report of a scan."""
     inside = np.asarray(result.pet.array)[result.body]
     known = np.asarray(result.std.array)[result.body]
     known = known[np.isfinite(known)]
@@ -50,11 +50,11 @@ def scan_page(
 
 
 def write_extra(folder: Path, series: Sequence[Path], candidates: Candidates, page: ScanPage) -> list[str]:
-    """Writes report.pdf and the folder dicom-extra; gives the DICOM files' names below `folder`.
+    """Writes report.pdf and the folder dicom-extra; returns the DICOM files' names relative to `folder`.
 
-    `series`: the files of the synthetic PET, whose study all of it joins. There is no SEG without candidates.
+    `series` are the files of the synthetic PET, whose study all of them join. No candidates, no SEG.
     """
-    # The slices' pixels are not needed: a SEG refers to them and has their geometry from their headers.
+    # The slices' pixels are not needed: a SEG refers to them and takes its geometry from their headers.
     slices = [dcmread(path, stop_before_pixels=True) for path in series]
     names = []
     labels = [f"Candidate {one.label}, SUVmax {one.suv_max:.1f}" for one in candidates.found]

@@ -1,4 +1,4 @@
-"""District Pix2Pix (arXiv 2503.15555, after 1611.07004): a U-Net and a patch discriminator a district."""
+"""District Pix2Pix (arXiv 2503.15555, after 1611.07004): a U-Net and a patch discriminator per district."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scantwin.translation.scaling import critic_view, scaled, unscaled
 from scantwin.translation.tissue_curve import FromTissueCurve
 
 _SEEN = 2
-"""Leading input channels that the discriminator sees beside the PET: both windows of the CT."""
+"""Leading input channels that the discriminator sees besides the PET: both windows of the CT."""
 
 
 class Pix2Pix(DistrictNetworks):
@@ -56,7 +56,7 @@ class Pix2Pix(DistrictNetworks):
                 said["discriminator"] = self._doubt(critic, part, fakes[-1].detach())
                 backward(said["discriminator"], len(parts))
                 if len(parts) > 1:
-                    fakes.clear()  # accumulation is for want of memory: rather say it twice
+                    fakes.clear()  # accumulation is there to save memory: rather predict it twice
             self._optimisers.step(critic)
         self._optimisers.clear(generator)
         for part, said in zip(parts, losses, strict=True):
@@ -76,7 +76,7 @@ class Pix2Pix(DistrictNetworks):
 
     @torch.no_grad()
     def predict(self, district: District, inputs: Tensor, noise: Tensor | None = None) -> Prediction:
-        """PET [g/ml] of inputs (B, C, D, H, W); noise is not used."""
+        """PET [g/ml] from inputs (B, C, D, H, W); noise is not used."""
         del noise
         network = self._networks[f"pix2pix/{district}/generator"]
         with self.arithmetic():
@@ -84,11 +84,11 @@ class Pix2Pix(DistrictNetworks):
         return Prediction(unscaled(raw.float() - 1.0, self.recipe).clamp(*self.recipe.suv_range))
 
     def _say(self, generator: str, inputs: Tensor) -> Tensor:
-        """The generator's PET scaled to [-1, 1]."""
+        """The generator's PET, scaled to [-1, 1]."""
         return self._run(generator, inputs) - 1.0  # the head's zero is SUV 0
 
     def _doubt(self, critic: str, part: Batch, fake: Tensor) -> Tensor:
-        """The discriminator's loss: 1 for what is real, 0 for what is not."""
+        """The discriminator's loss; its scores should be 1 for real PETs and 0 for synthetic ones."""
         real = self._judge(critic, part.inputs, self._scaled(part.suv))
         return 0.5 * ((real - 1) ** 2).mean() + 0.5 * (self._judge(critic, part.inputs, fake) ** 2).mean()
 
@@ -103,7 +103,7 @@ class Pix2Pix(DistrictNetworks):
 def generator_from_zero(recipe: Recipe) -> nn.Module:
     """A U-Net from a network's inputs to one channel that starts as zero everywhere, or as the tissue curve.
 
-    Zero stands for SUV 0: the first steps then learn levels, not to undo noise.
+    Zero stands for SUV 0: the first steps then learn levels instead of undoing noise.
     """
     generator = UNet(len(INPUTS), 1, recipe.network.channels, dropout=recipe.network.dropout)
     nn.init.zeros_(generator.head.weight)

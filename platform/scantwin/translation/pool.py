@@ -9,9 +9,9 @@ from torch import Tensor
 def pooled(memory: dict[str, Tensor], name: str, made: Tensor, size: int) -> Tensor:
     """`made` (B, C, D, H, W), half of it exchanged for patches made earlier once the pool is full.
 
-    The pool lives in `memory` under `name`, in half precision (three decimals of what a critic sees; both
-    pools of CycleGAN take 36 MB a district), with the number of patches it has seen: what is exchanged
-    depends on that number only, so that a killed training goes on as if it had not been.
+    The pool is kept in `memory` under `name`, in half precision (three decimals of what a critic sees; both
+    pools of CycleGAN take 36 MB per district), with the number of patches it has seen. What is exchanged
+    depends on that number only, so a killed training resumes as if it had not been killed.
     """
     if not size:
         return made

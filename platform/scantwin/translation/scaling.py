@@ -1,4 +1,4 @@
-"""Between SUV [g/ml] and the scaled values that networks say: the recipe's range is [-1, 1]."""
+"""Between SUV [g/ml] and the scaled values that networks predict: the recipe's range becomes [-1, 1]."""
 
 from __future__ import annotations
 

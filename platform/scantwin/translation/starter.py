@@ -1,4 +1,4 @@
-"""The starter models that come with the package, and what must be said of what they make."""
+"""The starter models that come with the package, and what must be said about their PETs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from scantwin.errors import InputError
 from scantwin.learning.weights import Model
 
 STARTERS: Final = {"starter": "pix2pix", "starter-diffusion": "coarse-diffusion"}
-"""What `--model` calls them, and their system."""
+"""Their names for `--model`, and their systems."""
 
 PHANTOMS_ONLY: Final = "phantoms_only"
-"""Key of a model's record, true where no patient was among what it learnt from."""
+"""Key of a model's record, true if no patient was among what it learnt from."""
 
 SENTENCE: Final = (
     "This model was trained on phantoms only and has never seen a patient: its PET shows what ScanTwin does, "
@@ -43,13 +43,13 @@ def _folder(name: str) -> Path:
 
 
 def starter_version(folder: Path) -> str:
-    """What to call a starter's version: changes with its weights, whose hashes are in model.json."""
+    """The version name of a starter: changes with its weights, whose hashes are in model.json."""
     content = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
     return f"starter-{folder.name}-{content[:8]}"
 
 
 def about_starter(name: str) -> dict[str, Any]:
-    """What a starter is: name, system, version, folder, size [bytes], what it learnt from."""
+    """About a starter: name, system, version, folder, size [bytes], what it learnt from."""
     folder = starter_folder(name)
     record = json.loads((folder / "model.json").read_text())["record"]
     return {
@@ -60,5 +60,5 @@ def about_starter(name: str) -> dict[str, Any]:
 
 
 def warning_of(model: Model) -> str | None:
-    """What must be said beside every PET that `model` makes, if anything."""
+    """What must be said with every PET that `model` makes, if anything."""
     return SENTENCE if model.record.get(PHANTOMS_ONLY) else None

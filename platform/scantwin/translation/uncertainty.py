@@ -1,11 +1,11 @@
 """The error bar: how far off held-out patients were, by district, predicted uptake and samples' spread.
 
-Sites send additive sums; their sum over sites is the consortium's. For every district and bin of predicted
-SUV: count, sum and sum of squares of (predicted - true), and a histogram of |predicted - true| in units of a
+Sites send additive sums, which add up to the consortium's. For every district and bin of predicted SUV these
+are: count, sum and sum of squares of (predicted - true), and a histogram of |predicted - true| in units of a
 first guess, which is wide where uptake is high and where a system's own samples disagree. The error bar is
 that guess, scaled so that 80 % of the held-out voxels lay within 1.28 of it, as a normal deviate would:
-errors of PET have long tails, and a root mean square would state intervals that are too wide. It knows
-nothing of a patient unlike those measured: the scan's warnings say where that is so.
+errors of PET have long tails, and a root mean square would give intervals that are too wide. It knows nothing
+of a patient unlike those measured: the scan's warnings say where that is so.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ EDGES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0
 """Bins of predicted SUV [g/ml]; the last is open."""
 
 RESIDUAL_SHAPE: Final = (3, len(EDGES))
-"""Of a district's sums: count, sum and sum of squares by bin."""
+"""Shape of a district's sums: count, sum and sum of squares by bin."""
 
 INTERVAL: Final = 0.80
-"""The share of voxels that the stated interval is to hold."""
+"""Share of voxels that the stated interval is to contain."""
 
 DEVIATES: Final = 1.2816
 """Half the width of that interval in standard deviations of a normal distribution."""
 
 _RATIO_EDGES: Final = np.geomspace(0.02, 50.0, 79)
-"""Edges of the histogram of |error| / guess; below and above them there is one bin more."""
+"""Edges of the histogram of |error| / guess; it has one more bin below them and one above."""
 
 RATIO_SHAPE: Final = (len(EDGES), len(_RATIO_EDGES) + 1)
-"""Of a district's histograms of |error| / guess by bin."""
+"""Shape of a district's histograms of |error| / guess by bin."""
 
 _FLOOR: Final = 0.1
-"""The first guess at SUV 0 without any spread [g/ml]."""
+"""The first guess [g/ml] at SUV 0 without any spread."""
 _GROWTH: Final = 0.25
 """How the first guess grows with uptake; the calibration corrects both, bin by bin."""
 
 _FEWEST: Final = 200
-"""Voxels below which a bin borrows from its neighbour: a figure of fewer is mostly noise."""
+"""Voxels below which a bin is joined with its neighbour: a figure from fewer is mostly noise."""
 
 
 def residual_sums(predicted: Array, true: Array) -> NDArray[np.float64]:
@@ -80,10 +80,10 @@ def standard_deviation(
     district: District,
     spread: Array | None = None,
 ) -> Array | None:
-    """Error bar [g/ml] of `predicted` [g/ml], same shape; None where the district was never measured.
+    """Error bar [g/ml] of `predicted` [g/ml], same shape; None if the district was never measured.
 
-    `spread` is the standard deviation of the system's samples [g/ml], where it draws any. A model measured
-    without histograms has the root mean square of its residuals instead.
+    `spread` is the standard deviation of the system's samples [g/ml], if it draws any. A model measured
+    without histograms gets the root mean square of its residuals instead.
     """
     counts = statistics.get(ratio_key(district))
     if counts is not None and counts.sum() >= _FEWEST:
@@ -106,7 +106,7 @@ def _guess(predicted: Array, spread: Array | None) -> Array:
 
 
 def _scales(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the first guess is to be multiplied with, by uptake: the histogram's 80 % point / 1.28."""
+    """Factors on the first guess by uptake, and those uptakes first: the histogram's 80 % point / 1.28."""
     groups = _groups(counts.sum(axis=1))
     edges = np.concatenate([[0.0], _RATIO_EDGES, [2 * _RATIO_EDGES[-1]]])
     scales = []

@@ -1,9 +1,9 @@
 """What is usual where: uptake by place in the body, learnt from CTs and PETs of different patients.
 
 Without pairs nobody sees how hot a voxel of a CT is. But PETs tell how hot its place usually is, and CTs what
-tissue usually lies there; each is plain regression and needs no pair. To be expected of a voxel is the
-uptake of its CT number by the tissue curve, multiplied by how much hotter its place is than the curve says of
-what usually lies there: in a brain seven times what its density tells (docs/decisions/0010-usual-uptake.md).
+tissue usually lies there; each is plain regression and needs no pair. The expected uptake of a voxel is that
+of its CT number by the tissue curve, multiplied by how much hotter its place is than the curve predicts for
+what usually lies there: in a brain seven times (docs/decisions/0010-usual-uptake.md).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ PLACES: Final = 4
 """Channels of `place_of`."""
 
 _LEAST_HEIGHT: Final = 0.1
-"""Of a district, in the unit of the channels `below-top` and `above-bottom`: one slice has none."""
+"""Least height of a district, in the unit of the channels `below-top` and `above-bottom`: a slice has 0."""
 
 _MIDDLE: Final = (0.5, 0.5, 0.0, 0.0)
 _SPREAD: Final = 8.0
-"""What the channels of a place lie about, and what is made of their differences: of numbers between 0 and 1
-smooth units learn a border such as the skull's slowly (docs/decisions/0010-usual-uptake.md)."""
+"""Centre of each place channel, and the factor on the distance from it: from numbers between 0 and 1, smooth
+units are slow to learn a border such as the skull's (docs/decisions/0010-usual-uptake.md)."""
 _WIDTH: Final = 48
 _COARSE: Final = 2
 """Voxels along an axis that share a place: it changes slowly, and all would cost eight times as much."""
 _FAINT_SUV: Final = 0.05
-"""Uptake [g/ml] that is added to all: what has a logarithm is above zero, and air has next to none."""
+"""Uptake [g/ml] added everywhere: logarithms need values above zero, and air has next to none."""
 _MOST: Final = 3.0
-"""Largest logarithm of how much hotter a place may be: twenty times. A bladder has ten times what muscle has
-(sources.md, 1)."""
+"""Largest logarithm of how much hotter a place may be: a factor of twenty. A bladder has ten times the uptake
+of muscle (sources.md, 1)."""
 
 
 Told = tuple[Tensor, Tensor, Tensor]
@@ -41,8 +41,8 @@ Told = tuple[Tensor, Tensor, Tensor]
 
 
 def place_of(inputs: Tensor) -> Tensor:
-    """How deep each voxel of inputs (B, C, D, H, W) lies, how high in the district, how far back and left:
-    (B, 4, D, H, W).
+    """How deep each voxel lies, how high in the district, how far back and left: (B, 4, D, H, W) from inputs
+    (B, C, D, H, W).
 
     Not how fat the patient is, how tall the district or how wide the field of view: these tell who it is.
     """
@@ -54,13 +54,13 @@ def place_of(inputs: Tensor) -> Tensor:
 
 
 class UsualUptake(nn.Module):
-    """Says of a place what its PETs take up on average, and what its CTs would by the tissue curve.
+    """Predicts what the PETs at a place take up on average, and what its CTs would by the tissue curve.
 
-    Both as logarithms of means: medians made a PET pale (docs/decisions/0010-usual-uptake.md, Later).
+    Both are logarithms of means: medians made a PET pale (docs/decisions/0010-usual-uptake.md, Later).
     """
 
     quicker = 20.0
-    """How much faster than other weights these move: four numbers in, and nothing to compete with."""
+    """How much faster these weights move than others: four numbers in, and nothing to compete with."""
 
     middle: Tensor
 
@@ -76,8 +76,8 @@ class UsualUptake(nn.Module):
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of what PETs, and CTs by the curve, take up on average at a place (B, 4, D, H, W): both
-        (B, 1, D, H, W), of [g/ml]."""
+        """Logarithms of the mean uptake [g/ml] of PETs, and of CTs by the curve, at a place (B, 4, D, H, W):
+        both (B, 1, D, H, W)."""
         x = (place.movedim(1, -1) - self.middle) * _SPREAD
         for layer in self.layers[:-1]:
             x = F.silu(layer(x))
@@ -85,10 +85,10 @@ class UsualUptake(nn.Module):
         return pets, curve
 
     def error(self, pets: Told, curve: Told) -> Tensor:
-        """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974) of what patches tell.
+        """Sum of both gamma quasi-likelihoods (Wedderburn, Biometrika 61, 1974) of what patches show.
 
-        uptake / exp(said) + said is least where exp(said) is the mean uptake, whatever its distribution, and
-        counts errors as shares of it: patients differ by a share (sources.md, 1).
+        uptake / exp(said) + said is smallest where exp(said) is the mean uptake, whatever its distribution,
+        and measures errors as shares of it: patients differ by a share (sources.md, 1).
         """
         errors: list[Tensor] = []
         for which, told in enumerate((pets, curve)):
@@ -99,7 +99,7 @@ class UsualUptake(nn.Module):
 
     @torch.no_grad()
     def factor(self, inputs: Tensor) -> Tensor:
-        """By what the tissue curve is multiplied where `inputs` (B, C, D, H, W) are: (B, 1, D, H, W)."""
+        """Factor on the tissue curve for `inputs` (B, C, D, H, W): (B, 1, D, H, W)."""
         pets, curve = self(F.avg_pool3d(place_of(inputs), _COARSE, ceil_mode=True))
         hotter = (pets - curve).clamp(-_MOST, _MOST)
         fine = F.interpolate(hotter, scale_factor=float(_COARSE), mode="trilinear")

@@ -1,4 +1,4 @@
-"""A model used otherwise than its recipe says, in values of [diffusion] that its weights do not depend on."""
+"""A model used other than as its recipe says, in values of [diffusion] that its weights do not depend on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from scantwin.learning.weights import Model
 
 
 def as_delivered(recipe: Recipe, **changes: Any) -> Recipe:
-    """`recipe` with other values of [diffusion]. Raises `InputError` where it has none."""
+    """`recipe` with other values of [diffusion]. Raises `InputError` if it has no such section."""
     rules = _rules(recipe)
     values = {**recipe.model_dump(mode="json"), "diffusion": {**rules.model_dump(), **changes}}
     return Recipe.read(values, "of a variant")
 
 
 def as_asked(model: Model, *, steps: int | None = None, samples: int | None = None) -> Model:
-    """`model` drawing `samples` samples of `steps` network evaluations each; what is None stays.
+    """`model` drawing `samples` samples of `steps` network evaluations each; None leaves a value as it is.
 
     Raises `InputError` for a model that draws nothing, and for more steps than it knows noise levels.
     """
@@ -42,7 +42,7 @@ def as_asked(model: Model, *, steps: int | None = None, samples: int | None = No
 
 
 def sampling_of(recipe: Recipe) -> dict[str, int] | None:
-    """Network evaluations of a sample, and samples; None where nothing is drawn."""
+    """Network evaluations per sample, and samples per scan; None if nothing is drawn."""
     rules = recipe.diffusion
     if rules is None or rules.delivered == "coarse":
         return None
@@ -50,7 +50,7 @@ def sampling_of(recipe: Recipe) -> dict[str, int] | None:
 
 
 def sampling_warning(model: Model, used: Model) -> str | None:
-    """What must be said of the error bar, measured with `model`, where `used` draws otherwise."""
+    """What must be said about the error bar, measured with `model`, if `used` draws otherwise."""
     own, now = sampling_of(model.recipe), sampling_of(used.recipe)
     if own is None or now is None or own == now:
         return None

@@ -22,11 +22,11 @@ from scantwin.translation.uncertainty import standard_deviation
 from scantwin.translation.windows import districts_to_scan, predict_district, reach
 
 _LEAST_SHARE: Final = 0.01
-"""Share of a district in what is said at a voxel below which its networks are not asked there."""
+"""Smallest share of a district in the PET of a voxel for which its networks are asked there."""
 
 
 class Cancelled(ScanTwinError):
-    """The scan was called off."""
+    """The scan was cancelled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class ScanResult:
     pet: Volume
     """Synthetic PET [g/ml], canonical, at the recipe's voxel size over the CT's field of view."""
     std: Volume
-    """Its error bar [g/ml], NaN where unknown: of held-out patients' voxels 80 % lay within 1.28 of it."""
+    """Its error bar [g/ml], NaN where unknown: 80 % of held-out patients' voxels lay within 1.28 of it."""
     ct: Volume
     """The CT [HU] on the same grid."""
     districts: Volume
@@ -44,13 +44,13 @@ class ScanResult:
     present: dict[District, int]
     """Voxels of each district."""
     confidence: float
-    """Of the split into districts."""
+    """Confidence of the split into districts."""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 class Synthesis(NamedTuple):
-    """What a model says of a prepared study, on its working grid. Axes (z, y, x)."""
+    """What a model predicts for a prepared study, on its working grid. Axes (z, y, x)."""
 
     pet: NDArray[np.float32]
     """PET [g/ml]."""
@@ -58,7 +58,7 @@ class Synthesis(NamedTuple):
     """Error bar [g/ml]; NaN where it was never measured."""
     warnings: list[str]
     spread: NDArray[np.float32] | None
-    """Standard deviation of the system's samples [g/ml], as drawn; None where it draws none."""
+    """Standard deviation of the system's samples [g/ml], as drawn; None if it draws none."""
 
 
 class VirtualScanner:
@@ -110,7 +110,7 @@ class VirtualScanner:
             model = self.model_for(district, warnings)
             share = reach(mask, self.system.recipe.spacing_mm)
             near = mask | (share > _LEAST_SHARE)
-            share[~near] = 0.0  # who is not asked has no say
+            share[~near] = 0.0  # a district that is not asked has no say
             for done, of, sums in predict_district(self.system, study, model, near, seed):  # noqa: B007
                 advance(number + done / of, len(masks), district)
                 if cancelled():
@@ -148,23 +148,23 @@ class VirtualScanner:
         return Synthesis(whole, std, warnings, spread_there)
 
     def can_scan(self, study: PreparedStudy) -> bool:
-        """Whether somebody has learnt every part of `study` that is scanned; else `synthesise` raises."""
+        """Whether every scanned part of `study` has been learnt by some network; else `synthesise` raises."""
         everywhere = self.speaks("whole-body")
         return everywhere or all(self.speaks(d) for d in districts_to_scan(study, self.system.recipe))
 
     def spoken_of(self, study: PreparedStudy) -> PreparedStudy:
-        """What of `study` the model says something about: elsewhere its PET is 0, and that means nothing."""
+        """The part of `study` that the model covers: elsewhere its PET is 0, and that means nothing."""
         said = np.logical_or.reduce([*districts_to_scan(study, self.system.recipe).values()])
         if said[study.body].all():
             return study
         return replace(study, body=study.body & said, labels=np.where(said, study.labels, 0).astype(np.uint8))
 
     def speaks(self, district: District) -> bool:
-        """Whether networks of its own have learnt `district`."""
+        """Whether the model has networks for `district` that have learnt."""
         return district in self.system.recipe.districts and self.model.trained(district)
 
     def model_for(self, district: District, warnings: list[str]) -> District:
-        """Whose networks speak in `district`. Raises `InputError` where none has learnt to."""
+        """Which district's networks are used in `district`. Raises `InputError` if none has learnt to."""
         if self.speaks(district):
             return district
         if district != "whole-body" and self.speaks("whole-body"):

@@ -1,4 +1,4 @@
-"""Windows over a district: air is skipped, overlaps are blended with weights that leave no seam."""
+"""Windows over a district: air is skipped, and overlaps are blended with weights that leave no seam."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from scantwin.learning.system import Translator
 from scantwin.translation.noise import NoiseField
 
 _BLEND_MM: Final = 10.0
-"""SD of the blend across a border of districts [mm]: about two PET resolutions (sources.md, 4)."""
+"""SD of the blend across a border between districts [mm]: about two PET resolutions (sources.md, 4)."""
 
 _LOW: Final = 0.3
-"""Height of low windows, as a share of the largest: of whole bodies at 5 mm 0.7 of the voxels are left (four
-phantom patients; with heights of 0.4 and 0.6 to choose from as well, no fewer)."""
+"""Height of low windows, as a share of the largest: for whole bodies at 5 mm 0.7 of the voxels remain (four
+phantom patients; offering heights of 0.4 and 0.6 as well left no fewer)."""
 
 _EDGE_WEIGHT: Final = 1e-3
-"""Weight of a window's face beside its middle."""
+"""Weight of a window's face relative to its middle."""
 _LEAST_WEIGHT: Final = 1e-3 * _EDGE_WEIGHT**3
 
 _TOUCHING: Final = ndimage.generate_binary_structure(3, 3)
 
 Window = tuple[slice, slice, slice]
-"""A part of the working grid (z, y, x); it may reach beyond the grid, where there is air."""
+"""A part of the working grid (z, y, x); it may reach beyond the grid, into air."""
 
 
 def windows_over(mask: NDArray[np.bool_], largest: int, overlap: int, multiple: int) -> list[Window]:
     """Windows that cover every voxel of `mask` (z, y, x).
 
-    Each connected part gets windows of its own, as large as `largest` [voxels] allows, or lower ones where
-    those hold less air: each leg by itself, a slanting arm in steps. Edges are divisible by `multiple`.
+    Each connected part gets windows of its own, as large as `largest` [voxels] allows, or lower ones if those
+    hold less air: each leg by itself, a slanting arm in steps. Edges are divisible by `multiple`.
     """
     if not mask.any():
         return []
@@ -114,8 +114,8 @@ class Sums:
     """Standard deviation of samples [g/ml] times weight; None for a system that draws none."""
 
     def mean(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Weighted mean of one of the sums; 0 where no window was."""
-        # The corner of a window weighs a thousandth in each of three directions, and a limb may fill it.
+        """Weighted mean of one of the sums; 0 where there was no window."""
+        # A window's corner weighs a thousandth in each of three directions, and a limb may fill it.
         return (sums / np.maximum(self.weights, _LEAST_WEIGHT)).astype(np.float32)
 
 
@@ -124,7 +124,7 @@ def predict_district(
 ) -> Iterator[tuple[int, int, Sums]]:
     """Predicts `district` over `mask`, window by window.
 
-    Yields (windows done, windows in all, the running sums), which are the same object every time.
+    Yields (windows done, windows in all, the running sums); the sums are the same object every time.
     """
     rules, shape = system.recipe.sampling, mask.shape
     multiple = 2 ** (len(system.recipe.network.channels) - 1)
@@ -149,7 +149,7 @@ def predict_district(
 
 
 def reach(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """How much a district has to say at each voxel (z, y, x): 1 inside, fading to 0 beyond its border."""
+    """How much say a district has at each voxel (z, y, x): 1 inside, fading to 0 beyond its border."""
     sigma = [_BLEND_MM / s for s in spacing_mm]
     box = ndimage.find_objects(mask.view(np.uint8))[0]
     margin = [int(np.ceil(4 * s)) for s in sigma]
@@ -162,9 +162,9 @@ def reach(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> ND
 
 
 def districts_to_scan(study: PreparedStudy, recipe: Recipe) -> dict[District, NDArray[np.bool_]]:
-    """Which model covers which voxels (z, y, x): each district its own, `whole-body` what is left.
+    """Which district covers which voxels (z, y, x): each its own, `whole-body` what is left.
 
-    A recipe of some districts without `whole-body` leaves out the rest of a body that has one of them.
+    A recipe with some districts but not `whole-body` leaves out the rest of a body that has one of them.
     """
     masks: dict[District, NDArray[np.bool_]] = {}
     rest = study.body.copy()
