@@ -50,8 +50,7 @@ def run(setting: Setting, workshop: Workshop, advance: Advance) -> Findings:
         f"{setting.steps} steps on all patients in one place. Sites train side by side, so the federation "
         f"takes the same time and sees {len(sites)} times as many patches. The rounds were run in one "
         "process with the consortium's aggregation; the network between sites is not measured here. Tried "
-        f"{TRIED[0]}.\n\n"
-        + tables.where_behind("The three sites' model", who["three sites"], references)
+        f"{TRIED[0]}.\n\n" + tables.where_behind("The three sites' model", who["three sites"], references)
     )
     over = tables.against(who["three sites"], who["one place"], "whole-body")
     words = f"whole-body MAE of three sites over that of one place: at most {_NEAR} (our own aim)"

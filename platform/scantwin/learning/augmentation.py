@@ -15,20 +15,27 @@ _LIMIT = 2.0
 """Rotations and scales are clipped at this many standard deviations: the margin of a patch depends on it."""
 
 
-def margin(rules: Sampling) -> int:
-    """Voxels that a patch needs on every side so that it still lies inside when rotated and scaled."""
+Spacing = tuple[float, float, float]
+
+
+def margin(rules: Sampling, spacing_mm: Spacing) -> int:
+    """Voxels of `spacing_mm` (z, y, x) that a patch needs on every side so that it still lies inside when
+    rotated and scaled."""
     if not rules.turn_deg and not rules.stretch:
         return 0
     turn = math.radians(_LIMIT * rules.turn_deg)
-    # About each of the three axes, a corner swings by at most sqrt(2) half edges times the sine.
-    swing = math.sqrt(2) * math.sin(min(turn, math.pi / 2)) * 1.5
+    # About each of the three axes, a corner swings by at most sqrt(2) half edges times the sine; the same way
+    # is more voxels along the axis of the finest ones.
+    swing = math.sqrt(2) * math.sin(min(turn, math.pi / 2)) * 1.5 * max(spacing_mm) / min(spacing_mm)
     return math.ceil(rules.patch / 2 * (swing + _LIMIT * rules.stretch)) + 1
 
 
 def warp(
-    images: NDArray[np.float32], rules: Sampling, random: np.random.Generator
+    images: NDArray[np.float32], rules: Sampling, spacing_mm: Spacing, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Rotates and scales all channels of `images` (channel, z, y, x): edge patch + 2 margin -> edge patch.
+
+    Rotates in mm, with voxels of `spacing_mm` (z, y, x), since a patient is rigid and an index is not.
 
     Also returns where each voxel came from, (3, z, y, x) in voxels of `images`. Interpolation is linear, so
     labels come out as fractions.
@@ -36,7 +43,8 @@ def warp(
     turns = np.radians(np.clip(random.normal(0, 1, 3), -_LIMIT, _LIMIT) * rules.turn_deg)
     scale = 1.0 + float(np.clip(random.normal(), -_LIMIT, _LIMIT)) * rules.stretch
     wide = images.shape[-1]
-    matrix = _turned(turns) * (rules.patch / wide * scale)
+    mm = np.array(spacing_mm[::-1])
+    matrix = _turned(turns) * (mm[None] / mm[:, None]) * (rules.patch / wide * scale)
     theta = torch.from_numpy(np.hstack([matrix, np.zeros((3, 1))])).float()[None]
     edge = (1, 1, rules.patch, rules.patch, rules.patch)
     grid = F.affine_grid(theta, list(edge), align_corners=False)

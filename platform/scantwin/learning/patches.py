@@ -107,7 +107,7 @@ class Sampler:
         kind = "lesions" if draw < rules.lesions else "hot" if draw < rules.lesions + rules.hot else "body"
         kind = kind if kind in kinds else "body"
         centre = kinds[kind].draw(random)
-        edge, around = rules.patch, margin(rules)
+        edge, around = rules.patch, margin(rules, self.recipe.spacing_mm)
         # The drawn voxel lies anywhere in the patch's middle half, so that being central teaches nothing.
         offset = random.integers(edge // 4, 3 * edge // 4, 3)
         z, y, x = (int(c - o) - around for c, o in zip(centre, offset, strict=True))
@@ -125,7 +125,7 @@ class Sampler:
             np.clip(suv, low, high), self._weight(study, own, start, shape), lesions * own,
         ])  # fmt: skip
         if around:
-            images, places = warp(images, rules, random)
+            images, places = warp(images, rules, self.recipe.spacing_mm, random)
         else:
             places = np.indices(shape, np.float32)
         at = places[0] + np.float32(z), places[1] + np.float32(y), places[2] + np.float32(x)

@@ -49,7 +49,7 @@ _DEPTH_MM: Final = 60.0
 _SOME_UPTAKE: Final = 0.12
 """SUV [g/ml] above which there is tissue: half that of subcutaneous fat (sources.md, 1)."""
 _SMOOTH_MM: Final = 4.0
-"""SD [mm] of the smoothing before that: about a PET's own blur, so that noise in air does not count."""
+"""SD [mm] of the smoothing before that: wider than a PET's own blur, so that noise in air does not count."""
 
 _RIM: Final = 4
 """Voxels of air kept around the body of a prepared CT, so that the body borders on something."""
@@ -236,7 +236,7 @@ def _under_the_skin(body: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
     return np.maximum(np.asarray(inside, np.float32), np.float32(0.0))
 
 
-def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: bool = True) -> PreparedStudy:
+def prepare(study: Study, spacing_mm: tuple[float, float, float]) -> PreparedStudy:
     """`study` on a canonical grid of `spacing_mm` (z, y, x), split into districts by its CT.
 
     A PET alone is whole-body, unless districts were given with it. Raises the rejections `ct.empty` and
@@ -254,7 +254,7 @@ def prepare(study: Study, spacing_mm: tuple[float, float, float], *, districts: 
     labels, confidence = body.astype(np.uint8) * DISTRICT_LABEL["whole-body"], 1.0
     if study.districts is not None:
         labels = _labelled(resample_like(study.districts, grid, how="nearest").array, body)
-    elif districts and study.has_ct:
+    elif study.has_ct:
         split = split_districts(ct, body)
         labels, confidence = _labelled(split.labels.array, body), split.confidence
     lesions = study.lesions_on(grid)

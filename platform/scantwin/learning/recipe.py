@@ -18,6 +18,7 @@ from scantwin.errors import InputError
 from scantwin.imaging.study import District
 from scantwin.learning.recipe_generation import Inpainting, Volumes
 from scantwin.learning.recipe_parts import (
+    BODY_WEIGHT,
     Diffusion,
     Losses,
     Network,
@@ -151,9 +152,13 @@ class Recipe(Part):
         if judged and self.sampling.patch < critic:
             raise ValueError(f"the discriminator needs patches of {critic} voxels and more")
         weights = self.losses
-        if (self.diffusion or weights.hottest or weights.uptake) and 1 in (weights.air, weights.neighbour):
+        beside = max(weights.air, weights.neighbour)
+        if (self.diffusion or weights.hottest or weights.uptake) and beside > BODY_WEIGHT:
             # A voxel that weighs as much as the district's own body is taken for it (`Batch.body`).
-            raise ValueError("losses.air and losses.neighbour must be below 1: a body is told by its weight")
+            raise ValueError(
+                f"losses.air and losses.neighbour must be {BODY_WEIGHT:g} at most: the body is "
+                "recognised by its weight"
+            )
         if not any(getattr(weights, name) for name in _TEACHES[self.system]):
             raise ValueError(f"one of the losses {', '.join(_TEACHES[self.system])} must be above 0")
         from_nothing = self.network.start == "zero"

@@ -18,7 +18,7 @@ _HOT_SHARE: Final = 0.05
 the volume of SUVpeak."""
 
 _SOFTNESS: Final = 0.5
-"""Width [g/ml] of the soft threshold: about the noise of a clinical PET."""
+"""Width [g/ml] of the soft threshold: some twice the noise of a clinical PET's liver (sources.md, 4)."""
 
 _SMALLEST_LESION: Final = 8
 """Voxels below which a lesion in a patch is only a cut edge of one: half a millilitre at 4 mm."""

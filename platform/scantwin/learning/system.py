@@ -12,9 +12,7 @@ from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.learning.prepared import PreparedStudy
 from scantwin.learning.recipe import Recipe
-
-_ALL_BUT_BODY = 0.999
-"""The body's weight of 1 drops slightly when patches are rotated: a sixth of its voxels had 0.99999994."""
+from scantwin.learning.recipe_parts import BODY_WEIGHT
 
 
 class Movable(Protocol):
@@ -56,7 +54,7 @@ class Batch(Tensors):
     @property
     def body(self) -> Tensor:
         """Voxels of the district's own body, its lesions included, bool."""
-        return self.weight > _ALL_BUT_BODY
+        return self.weight > BODY_WEIGHT
 
     def parts(self, count: int) -> list[Batch]:
         """The batch split into `count` equal parts."""

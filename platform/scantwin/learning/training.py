@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from scantwin.errors import InputError
@@ -49,7 +50,8 @@ class TrainingResult:
     """Component -> patches that it was trained on in this training."""
     seconds: float = 0.0
     chosen_step: int | None = None
-    """Step whose weights were delivered, if a watcher chose it."""
+    """Step whose weights were delivered, if a watcher chose it; where a first network is frozen and a second
+    one learns on, that of the first."""
 
 
 class Watcher(Protocol):
@@ -88,8 +90,8 @@ def train(
 
     `span` is the part of the whole training that this is (0 to 1): the learning rate's schedule runs over the
     whole, and follows the clock if there is a budget. With `resume` the state is kept in that file, and a
-    training found there is resumed if its seed, recipe and studies are the same, and those that the `watcher`
-    scores on (`held_out`); `steps` and `budget_s` may differ. Of the weights that were scored the best are
+    training found there is resumed if its seed, span, recipe, studies and those that the `watcher` scores on
+    (`held_out`) are the same; `steps` and `budget_s` may differ. Of the weights that were scored the best are
     delivered; without any score, the averaged weights at the end. Raises `ScanTwinError` when the training
     diverges: the file then holds an earlier state. Raises `InputError` if a district to be learnt got no step
     within `budget_s`.
@@ -251,17 +253,13 @@ class _Run:
 
 
 def _digest(studies: Iterable[PreparedStudy]) -> str:
-    """Distinguishes sets of studies by the studies' names and the sums of their images."""
-    told = [
-        (
-            study.name,
-            *study.hu.shape,
-            float(study.hu.sum()),
-            0.0 if study.suv is None else float(study.suv.sum()),
-        )
-        for study in studies
-    ]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    """Distinguishes sets of studies by the studies' names and what is learnt from them."""
+    whole = hashlib.sha256()
+    for study in studies:
+        whole.update(repr((study.name, study.hu.shape)).encode())
+        for image in (study.hu, study.suv, study.body, study.labels, study.lesions, study.organs):
+            whole.update(b"none" if image is None else np.ascontiguousarray(image).data)
+    return whole.hexdigest()
 
 
 def _first(losses: dict[str, float]) -> str:

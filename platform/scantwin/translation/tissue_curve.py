@@ -51,7 +51,7 @@ _LEAN_SUV, _FAT_SUV = 0.9, 0.35
 """Uptake [g/ml] of lean tissue and of fat in a typical patient: sources.md, 1, closed to the body's mean."""
 
 _BLUR_MM: Final = 6.0
-"""FWHM of a PET [mm], between a digital camera's 4 to 5 and an old one's 7 to 8 (sources.md, 5)."""
+"""FWHM of a PET [mm], between the 5 of images of today and the 6.5 to 8 of older ones (sources.md, 4)."""
 _BLUR_MM_RANGE: Final = (2.0, 12.0)
 _LEANNESS: Final = (0.7, 1.4)
 """Limits of the factor of leanness: in a scan of part of a body, the share of fat may be anything."""

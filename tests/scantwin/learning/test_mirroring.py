@@ -50,24 +50,28 @@ def test_an_average_over_flips_is_the_same_for_the_mirrored_patient():
     assert torch.allclose(turned.flip(-1), straight, atol=1e-5)
 
 
+CUBES = (4.0, 4.0, 4.0)
+"""Voxel size [mm]."""
+
+
 def test_a_patch_that_is_not_turned_is_its_own_middle():
     rules = Sampling(patch=8, turn_deg=0.0, stretch=1e-9)
-    around = margin(rules)
+    around = margin(rules, CUBES)
     image = np.random.default_rng(0).normal(size=(2, *(8 + 2 * around,) * 3)).astype(np.float32)
-    out, _ = warp(image, rules, np.random.default_rng(1))
+    out, _ = warp(image, rules, CUBES, np.random.default_rng(1))
     middle = image[:, around:-around, around:-around, around:-around]
     assert np.allclose(out, middle, atol=1e-4)
 
 
 def test_turned_patches_stay_inside_their_margin_and_keep_linear_images():
     rules = Sampling(patch=12, turn_deg=6.0, stretch=0.06)
-    around = margin(rules)
+    around = margin(rules, CUBES)
     wide = 12 + 2 * around
     z, y, x = np.meshgrid(*[np.arange(wide) - (wide - 1) / 2] * 3, indexing="ij")
     ramp = (0.3 * z + 0.5 * y - 0.2 * x).astype(np.float32)[None]
     steep = float(np.sqrt(0.3**2 + 0.5**2 + 0.2**2))
     for seed in range(20):
-        out, _ = warp(ramp, rules, np.random.default_rng(seed))
+        out, _ = warp(ramp, rules, CUBES, np.random.default_rng(seed))
         assert out.shape == (1, 12, 12, 12)
         slopes = [np.diff(out[0], axis=a) for a in range(3)]
         # A ramp stays a ramp of the same steepness up to the stretch: no voxel came from beyond the border.
@@ -78,11 +82,26 @@ def test_turned_patches_stay_inside_their_margin_and_keep_linear_images():
 
 def test_a_turned_patch_says_where_its_voxels_came_from():
     rules = Sampling(patch=12, turn_deg=6.0, stretch=0.06)
-    wide = 12 + 2 * margin(rules)
+    wide = 12 + 2 * margin(rules, CUBES)
     own_places = np.indices((wide, wide, wide), np.float32)
     for seed in range(5):
-        out, places = warp(own_places, rules, np.random.default_rng(seed))
+        out, places = warp(own_places, rules, CUBES, np.random.default_rng(seed))
         assert np.allclose(out, places, atol=1e-3)
+
+
+def test_voxels_that_are_no_cubes_are_turned_in_mm():
+    """All of a patch lies as far apart as before, but for the scale: in indices it would be sheared."""
+    rules, flat = Sampling(patch=12, turn_deg=15.0, stretch=0.05), (8.0, 2.0, 4.0)
+    wide = 12 + 2 * margin(rules, flat)
+    for seed in range(5):
+        images = np.indices((wide, wide, wide), np.float32)
+        out, places = warp(images, rules, flat, np.random.default_rng(seed))
+        assert np.allclose(out, places, atol=2e-3), "no voxel came from beyond the border"
+        mm = places * np.array(flat, np.float32)[:, None, None, None]
+        steps = [np.diff(mm, axis=axis)[:, 0, 0, 0] / flat[axis - 1] for axis in (1, 2, 3)]
+        metric = np.array([[a @ b for b in steps] for a in steps])
+        assert np.allclose(metric, metric[0, 0] * np.eye(3), atol=1e-3)
+        assert metric[0, 0] ** 0.5 == pytest.approx(1.0, abs=2 * 0.05 + 1e-3)
 
 
 def test_a_trunk_is_not_mirrored_unless_a_recipe_says_so():

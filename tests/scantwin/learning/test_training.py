@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,6 +139,11 @@ def test_a_checkpoint_of_another_seed_or_other_studies_is_refused(bar_cohort, ti
         with pytest.raises(InputError, match=says):
             train(systems.build(tiny_recipe, seed=1), studies, steps=4, seed=seed, resume=state)
     system, taught = systems.build(tiny_recipe, seed=1), bar_cohort.training
+    first = taught[0]
+    marked = np.zeros(first.hu.shape, np.uint8)
+    marked[tuple(np.argwhere(first.body)[0])] = 1
+    with pytest.raises(InputError, match="other studies"):  # a lesion drawn since weighs more
+        train(system, [replace(first, lesions=marked), *taught[1:]], steps=4, seed=3, resume=state)
     with pytest.raises(InputError, match="other held-out studies"):
         train(system, taught, steps=4, seed=3, resume=state, held_out=bar_cohort.held_out)
     assert train(system, taught, steps=4, seed=3, resume=state).steps == 4
