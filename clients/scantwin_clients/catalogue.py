@@ -82,7 +82,7 @@ class Entry:
     study: str
     """Its pseudonym."""
     path: str
-    """Local path of the study's folder, zip or file. May identify the patient."""
+    """Local path (`real_place`) of the study's folder, zip or file. May identify the patient."""
     place: str
     """The folder inside a zip."""
     kind: str
@@ -136,8 +136,8 @@ class Catalogue:
 
     def below(self, folder: Path | str) -> list[Entry]:
         """The entries of the studies at or below `folder`, which need not exist any more."""
-        root = _plain(folder)
-        return [entry for entry in self.entries() if _plain(entry.path).is_relative_to(root)]
+        root = real_place(folder)
+        return [entry for entry in self.entries() if Path(entry.path).is_relative_to(root)]
 
     def counts(self) -> dict[str, int]:
         """Number of studies by status."""
@@ -200,9 +200,14 @@ def _search_from(entry: Entry) -> str:
     return str(above) if entry.kind == "dicom" and (above / DESCRIPTION).is_file() else entry.path
 
 
-def _plain(path: Path | str) -> Path:
-    """The absolute path, without `..`. Links are not followed: what they led to may be gone."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+def real_place(path: Path | str) -> Path:
+    """Where a folder or file lies, whichever links and `..` lead there; it need not exist any more.
+
+    The place is a study's identity where no UID is, and two identities would make two patients of one. A
+    file keeps its own name: a link into a store of contents would lose its ending and what lies beside it.
+    """
+    path = Path(path)
+    return path.parent.resolve() / path.name if path.is_file() else path.resolve()
 
 
 def _entry(row: _Row) -> Entry:

@@ -173,7 +173,7 @@ def qc(
 
     def people() -> None:
         spread = "" if sample.sd is None else f" (SD {100 * sample.sd:.1f} %)"
-        day = f"{sample.measured_at.astimezone():%F}"
+        day = f"{sample.measured_at:%F} (UTC)"  # as the dashboard has it
         out.print(f"{opened.name} read [bold]{100 * sample.bias:+.1f} %[/bold]{spread} on {day}.")
         out.print("The sample travels with the next update.")
 

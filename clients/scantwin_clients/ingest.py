@@ -19,7 +19,7 @@ from scantwin.imaging.said_safely import said_safely
 from scantwin.imaging.study import Study
 from scantwin.learning.cohort import forget_prepared
 from scantwin.terminal import Advance, silent
-from scantwin_clients.catalogue import STATUSES, Catalogue, Entry, Status
+from scantwin_clients.catalogue import STATUSES, Catalogue, Entry, Status, real_place
 from scantwin_clients.reading_pool import ReadingPool
 
 
@@ -47,7 +47,7 @@ def ingest(
     debugging. In the counts, `read` is how many were read now and `total` how many lie below the folder.
     Raises `InputError` if there is no such folder or nothing in it.
     """
-    root = Path(folder).absolute()
+    root = real_place(folder)
     catalogue = Catalogue(site_folder)
     pool = ReadingPool(_cores() if workers is None else workers, read_one, _crashed())
     try:
@@ -59,7 +59,7 @@ def ingest(
         named = {catalogue.pseudonym(source): source for source in sources}
         marks = {name: catalogue.mark(source) for name, source in named.items()}
         waiting = {n: s for n, s in named.items() if n not in known or known[n].fingerprint != marks[n]}
-        gone = [n for n, e in known.items() if n not in named and Path(e.path).is_relative_to(root)]
+        gone = [entry.study for entry in catalogue.below(root) if entry.study not in named]
         # Prepared studies are named by pseudonym, not by content.
         forget_prepared(catalogue.folder / "cache", [n for n in (*waiting, *gone) if n in known])
         catalogue.forget(gone)
@@ -96,7 +96,7 @@ def forget(site_folder: Path | str, folder: Path | str) -> dict[str, Any]:
         if not studies:
             raise InputError(
                 f"No study was taken in from {folder}.",
-                hint="Give the folder, or one above it, as scantwin site ingest was given it.",
+                hint="Give the folder that was taken in, or one above it; for a lost link, where it led.",
             )
         # The entries go last: an interrupted forgetting can be repeated.
         forget_prepared(catalogue.folder / "cache", studies)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from scantwin.errors import FederationError
@@ -29,8 +30,11 @@ FINEST_MM: Final = 1.0
 """Finest working voxels [mm]: a whole body has 5e8 of them, 2 GB for each of its images."""
 
 MOST_AT_ONCE: Final = 2**28
-"""Most values of a batch in the widest layer at full resolution: 1 GB, and training keeps a dozen of these.
-Shipped recipes stay below 2^26."""
+"""Most values in one layer: 1 GB. Training keeps a dozen of these, a scan three or four at a time. Shipped
+recipes stay below 2^26."""
+
+_VOXELS_OF_A_LATENT: Final = 4**3
+"""Voxels behind a latent one of `low-resource-3d`."""
 
 
 def check_bundle(bundle: bytes) -> Ticket:
@@ -78,14 +82,38 @@ def _check_sizes(recipe: Recipe) -> None:
         raise FederationError(
             f"The job asks for voxels of {min(recipe.spacing_mm):g} mm; {finest}.", hint=hint
         )
+    for what, values, lower in layers_at_once(recipe):
+        if values > MOST_AT_ONCE:
+            raise FederationError(
+                f"The job asks for a layer of {values / 1e6:.0f} million values at once, for {what}; "
+                f"{MOST_AT_ONCE / 1e6:.0f} million are the most at any site.",
+                hint=f"Lower {lower}: no site takes such a job.",
+            )
+
+
+def layers_at_once(recipe: Recipe) -> Iterator[tuple[str, float, str]]:
+    """What a network sees at once, in training and when it is measured: what it is, the values in its largest
+    layer, and what in the recipe makes them fewer."""
     widest = max(asked for name, asked, _ in _sizes(recipe) if name.endswith("channels"))
-    at_once = recipe.optimisation.batch * recipe.patch**3 * widest
-    if at_once > MOST_AT_ONCE:
-        raise FederationError(
-            f"The job's batch, patch and channels make {at_once / 1e6:.0f} million values at once; "
-            f"{MOST_AT_ONCE / 1e6:.0f} million are the most at any site.",
-            hint=hint,
-        )
+    batch = recipe.optimisation.batch * recipe.patch**3 * widest
+    yield "a batch of patches", batch, "optimisation.batch, sampling.patch or the channels"
+    if not recipe.makes_ct:
+        voxels, scan = recipe.sampling.window**3, "a window of a scan"
+        yield scan, _largest(voxels, recipe.network.channels), "sampling.window or network.channels"
+        if recipe.diffusion:
+            yield scan, _largest(voxels, recipe.diffusion.channels), "sampling.window or diffusion.channels"
+    if rules := recipe.volumes:
+        tile = _largest(rules.tile**3, rules.autoencoder_channels)
+        yield "a tile of a volume", tile, "volumes.tile or volumes.autoencoder_channels"
+        window = _largest(math.prod(rules.largest) / _VOXELS_OF_A_LATENT, rules.channels)
+        yield "a window of a volume", window, "volumes.largest or volumes.channels"
+        drawn = rules.draws * _largest(math.prod(rules.window) / _VOXELS_OF_A_LATENT, rules.channels)
+        yield "a training window", drawn, "volumes.window, draws or channels"
+
+
+def _largest(voxels: float, channels: Sequence[int]) -> float:
+    """Values in the largest layer over so many voxels: each level has an eighth of those before it."""
+    return max(count * voxels * 0.125**level for level, count in enumerate(channels))
 
 
 def _sizes(recipe: Recipe) -> Iterator[tuple[str, int, int]]:

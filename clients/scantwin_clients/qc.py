@@ -92,7 +92,8 @@ def _in_utc(at: datetime) -> datetime:
 def _in_order(day: date, now: datetime) -> datetime:
     """A time on a day of which no more is known: noon plus a microsecond per second until it is measured.
 
-    Noon stays that day in every hospital's time zone.
+    Noon is UTC's, not that of the hospital's clock: that of Auckland lies on the day before in London, before
+    a recalibration that is logged there for this day. So the day is UTC's, as everything that shows it says.
     """
     noon = datetime.combine(day, time(12), UTC)
     return noon + timedelta(microseconds=(now - noon).total_seconds())

@@ -15,6 +15,8 @@ from scantwin.interrupts import end_workers, starting_workers, tie_worker
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
+_T = TypeVar("_T")
+_A = TypeVar("_A")
 
 _CHUNK: Final = 250
 """Files whose headers one worker indexes at a time: about a tenth of a second."""
@@ -42,24 +44,48 @@ class ReadingPool(Generic[Task, Answer]):
         if len(refs) <= _FEW or self.workers <= 1:
             yield from map(index_file, refs)
             return
-        chunks = [refs[i : i + _CHUNK] for i in range(0, len(refs), _CHUNK)]
-        with starting_workers():
-            indexed = self._start().map(_index_files, chunks)
-        for entries in indexed:
-            yield from entries
+        yield from self._indexed(refs, _CHUNK)
 
     def answers(self, tasks: dict[str, Task]) -> Iterator[tuple[str, Answer]]:
         """Name and answer of every task, as they come; at most two tasks per worker are in progress."""
         if self.workers == 0:
             yield from ((name, self._work(task)) for name, task in tasks.items())
             return
+        yield from self._each(self._work, tasks, self._crashed)
+
+    def abandon(self) -> None:
+        """Ends the workers in the middle of their reading."""
+        end_workers()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _indexed(self, refs: list[FileRef], size: int) -> Iterator[IndexEntry | None]:
+        """The same, `size` files at a time; a file that crashes its worker is marked as damaged."""
+        chunks = {str(first): refs[first : first + size] for first in range(0, len(refs), size)}
+        found = dict(self._each(_index_files, chunks, None))
+        for name, chunk in chunks.items():
+            entries = found.pop(name)
+            if entries is not None:
+                yield from entries
+            elif size > 1:
+                yield from self._indexed(chunk, 1)
+            else:
+                yield IndexEntry(chunk[0], "", "", "", "", "", readable=False)
+
+    def _each(self, work: Callable[[_T], _A], tasks: dict[str, _T], crashed: _A) -> Iterator[tuple[str, _A]]:
+        """What the workers make of every task; `crashed` for one that kills its worker."""
         waiting = list(tasks.items())[::-1]
-        running: dict[Future[Answer], str] = {}
+        running: dict[Future[_A], str] = {}
         while waiting or running:
             while waiting and len(running) < 2 * self.workers:
                 name, task = waiting[-1]
                 try:
-                    running[self._submit(task)] = name
+                    running[self._submit(work, task)] = name
                 except BrokenProcessPool:  # a reader died while our caller was busy; `done` will say so
                     if not running:
                         self.close()
@@ -76,32 +102,20 @@ class ReadingPool(Generic[Task, Answer]):
             if suspects:
                 # It is unknown whose fault it was: each task that was in progress is tried alone.
                 suspects += [running.pop(future) for future in list(running)]
-                yield from self._each_alone({name: tasks[name] for name in suspects})
+                for name in suspects:
+                    yield name, self._alone(work, tasks[name], crashed)
 
-    def abandon(self) -> None:
-        """Ends the workers in the middle of their reading."""
-        end_workers()
+    def _alone(self, work: Callable[[_T], _A], task: _T, crashed: _A) -> _A:
         self.close()
-
-    def close(self) -> None:
-        """Ends the workers."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-    def _each_alone(self, tasks: dict[str, Task]) -> Iterator[tuple[str, Answer]]:
-        for name, task in tasks.items():
+        try:
+            return self._submit(work, task).result()
+        except BrokenProcessPool:
             self.close()
-            try:
-                answer = self._submit(task).result()
-            except BrokenProcessPool:
-                self.close()
-                answer = self._crashed
-            yield name, answer
+            return crashed
 
-    def _submit(self, task: Task) -> Future[Answer]:
+    def _submit(self, work: Callable[[_T], _A], task: _T) -> Future[_A]:
         with starting_workers():  # this may start one
-            return self._start().submit(self._work, task)
+            return self._start().submit(work, task)
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -20,6 +20,8 @@ def take_part(
 ) -> SiteReply:  # fmt: skip
     """The site's reply to `job`: a function of its arguments, identical to the bit on the same machine.
 
+    Only the `seconds` of its header differ.
+
     Pictures of a patient, at most one every `pictures_every_s` [s], are saved in the round's folder below
     `pictures`; 0 takes none. They change nothing in the reply.
 

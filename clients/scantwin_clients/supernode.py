@@ -1,8 +1,8 @@
 """Flower's SuperNode with some habits changed: `python -m scantwin_clients.supernode --poll S -- FLAGS`.
 
-It asks for messages more often than every 3 s, sends heartbeats more often than every 30 s, and ends when its
-connection is lost for good. Flower's own then keeps its HTTP server running, deaf but apparently healthy,
-until someone notices.
+It asks for messages as often as the site wants instead of every 3 s, sends heartbeats more often than every
+30 s, and ends when its connection is lost for good. Flower's own then keeps its HTTP server running, deaf but
+apparently healthy, until someone notices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ CONNECTION_LOST = 75
 """Exit code when the SuperLink was lost (EX_TEMPFAIL of sysexits.h): the supervisor restarts us."""
 
 _FLOWERS_POLL_S = 3
+"""Flower's pause between two questions for work [s]; no other pause of its loop is as long."""
 
 
 class _Clock:
@@ -32,8 +33,8 @@ class _Clock:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Cuts Flower's 3 s between questions and 0.5 s between looks for a reply to `poll_s` at most."""
-        time.sleep(min(seconds, self._poll_s) if seconds <= _FLOWERS_POLL_S else seconds)
+        """Pauses `poll_s` between questions, and between looks for a reply no longer than Flower does."""
+        time.sleep(self._poll_s if seconds == _FLOWERS_POLL_S else min(seconds, self._poll_s))
 
 
 def main() -> None:

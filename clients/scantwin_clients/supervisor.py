@@ -18,6 +18,7 @@ from scantwin.federation.flower import flower_env, through_proxy
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
 from scantwin.files import lock, write_private
+from scantwin.terminal import host_and_port
 from scantwin_clients.site import READY, Site
 
 HOST = "127.0.0.1"
@@ -110,13 +111,13 @@ def _keep(duty: Duty, report: Callable[[str, str], None], ready: Callable[[dict[
 
 def superlink_address(text: str) -> tuple[str, int]:
     """Host and port of HOST:PORT. Raises `InputError`, as Flower's program would only end again and again."""
-    host, _, port = text.rpartition(":")
+    found = host_and_port(text)
     hint = "Give it as HOST:PORT, for example pet.example.org:443."
-    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+    if found is None:
         raise InputError(f"{text!r} is not the address of a consortium.", hint=hint)
-    host = host.removeprefix("[").removesuffix("]")
+    host, port = found
     try:
-        return check_host(host), int(port)
+        return check_host(host.removeprefix("[").removesuffix("]")), port
     except InputError as error:
         raise InputError(f"{text!r} is not the address of a consortium: {error.message}", hint=hint) from None
 

@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 
 import scantwin_clients.ingest as ingesting
 from scantwin.errors import InputError
+from scantwin.imaging.dicom_files import FileRef
+from scantwin.imaging.dicom_series import IndexEntry, index_file
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.reading import find_studies
 from scantwin.imaging.reasons import REASONS
 from scantwin.imaging.volume import Volume
+from scantwin_clients import reading_pool
 from scantwin_clients.catalogue import Catalogue
 from scantwin_clients.commands import app
 from scantwin_clients.ingest import forget, ingest
@@ -110,6 +113,34 @@ def test_a_subfolder_or_another_folder_leaves_the_rest_alone(site, data, tmp_pat
     assert sum(Catalogue(site.folder).counts().values()) == 5
 
 
+def test_a_study_is_one_however_its_folder_is_reached(site, data, tmp_path, monkeypatch):
+    """Two names would make two patients of one: enough for `min_studies`, or both taught and held out."""
+    ct = series_maker()(fields={"StudyInstanceUID": ""})  # then its folder is its key
+    ct.write(data / "dicom")
+    first = ingest(site.folder, data, workers=0)
+    (tmp_path / "PETCT_other").mkdir()
+    monkeypatch.chdir(tmp_path / "PETCT_other")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for way in ("../data", "../link/data", tmp_path / "PETCT_other" / ".." / "data"):
+        again = ingest(site.folder, way, workers=0)
+        assert again["studies"] == first["studies"]
+        assert again["counts"]["read"] == 0
+    assert forget(site.folder, "../link/data")["forgotten"] == 5
+
+
+def test_a_file_keeps_its_name_where_a_link_leads_to_a_store_of_contents(site, tmp_path):
+    """As git-annex keeps large files: their description lies beside the link."""
+    stored = nifti_study(tmp_path / "stored") / "CTres.nii.gz"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "study.json").write_text('{"patient": "one"}')
+    for name in ("first.nii.gz", "second.nii.gz"):
+        (tmp_path / "data" / name).symlink_to(stored)
+        (said,) = ingest(site.folder, tmp_path / "data" / name, workers=0)["studies"]
+        assert said["path"] == str(tmp_path / "data" / name)
+    patients = {entry.study.partition("-")[0] for entry in Catalogue(site.folder).entries()}
+    assert len(patients) == 1
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(site, data, monkeypatch):
     whole = ingesting.read_one
     seen = []
@@ -150,6 +181,26 @@ def test_a_reader_that_dies_while_nobody_looks_costs_one_study():
         time.sleep(0.01)
     assert dict([first, *answers]) == {"one": 2, "bad": "crashed", "two": 4, "three": 6}
     pool.close()
+
+
+class Deadly(FileRef):
+    """A file that ends the process that it is sent to."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_file_that_kills_its_indexer_is_marked_and_the_others_are_indexed(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading_pool, "_FEW", 0)
+    monkeypatch.setattr(reading_pool, "_CHUNK", 2)
+    series_maker()(slices=2).write(tmp_path)
+    refs = [FileRef(path) for path in sorted(tmp_path.iterdir())]
+    deadly = Deadly(tmp_path / "deadly.dcm")
+    pool = ReadingPool(2, eval, None)
+    entries = list(pool.index([*refs[:1], deadly, *refs[1:]]))
+    pool.close()
+    marked = IndexEntry(deadly, "", "", "", "", "", readable=False)
+    assert entries == [index_file(refs[0]), marked, *map(index_file, refs[1:])]
 
 
 def test_nothing_to_take_in_is_bad_input(site, tmp_path):

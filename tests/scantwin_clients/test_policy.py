@@ -10,7 +10,7 @@ import pytest
 from scantwin.errors import FederationError
 from scantwin.federation.wire import JobHeader
 from scantwin.learning.recipe import Recipe, shipped_recipes
-from scantwin_clients.policy import check_job
+from scantwin_clients.policy import MOST_AT_ONCE, check_job, layers_at_once
 from scantwin_clients.site import Site
 
 from .conftest import tiny_values
@@ -71,6 +71,44 @@ def test_what_fits_alone_may_not_fit_together(tmp_path: Path) -> None:
     wanted |= {"sampling": {**wanted["sampling"], "patch": 128}}
     with pytest.raises(FederationError, match="2147 million values at once"):
         check(tmp_path, Recipe.read(wanted, "test"))
+
+
+@pytest.mark.parametrize(
+    ("system", "values", "words", "lower"),
+    [
+        # Voxels (for latents, 64 times fewer) times channels: 160^3 x 512 at the first level, 320^3 / 8 x 512
+        # at the second; then 160^3 x 128, twice; 512^3 / 64 x 256; 320^3 / 64 x 64 of 16 draws.
+        ("pix2pix", {"network": {"channels": [512, 512]}, "sampling": {"window": 160}},
+         "2097 million values at once, for a window of a scan", "sampling.window or network.channels"),
+        ("cyclegan", {"network": {"channels": [8, 512]}, "sampling": {"window": 320}},
+         "2097 million values at once, for a window of a scan", "sampling.window or network.channels"),
+        ("coarse-diffusion", {"diffusion": {"channels": [128, 8]}, "sampling": {"window": 160}},
+         "524 million values at once, for a window of a scan", "sampling.window or diffusion.channels"),
+        ("low-resource-3d", {"volumes": {"tile": 160, "autoencoder_channels": [128, 8, 8]}},
+         "524 million values at once, for a tile", "volumes.tile or volumes.autoencoder_channels"),
+        ("low-resource-3d", {"volumes": {"largest": [512, 512, 512], "channels": [256, 8]}},
+         "537 million values at once, for a window of a volume", "volumes.largest or volumes.channels"),
+        ("low-resource-3d", {"volumes": {"window": [320, 320, 320], "draws": 16, "channels": [64, 8]}},
+         "524 million values at once, for a training window", "volumes.window, draws or channels"),
+    ],
+)  # fmt: skip
+def test_what_a_scan_holds_at_once_has_bounds_too(
+    tmp_path: Path, system: str, values: dict[str, Any], words: str, lower: str
+) -> None:
+    wanted = tiny_values(system)
+    wanted |= {section: {**wanted.get(section, {}), **changes} for section, changes in values.items()}
+    with pytest.raises(FederationError, match=words) as caught:
+        check(tmp_path, Recipe.read(wanted, "test"))
+    assert lower in caught.value.hint
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_stay_far_from_the_bound(name: str) -> None:
+    """A recipe that is changed a little must not be refused, nor the evidence's largest batch (8)."""
+    recipe = Recipe.load(name)
+    assert all(values <= MOST_AT_ONCE / 4 for _, values, _ in layers_at_once(recipe))
+    wider = recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update={"batch": 8})})
+    assert all(values <= MOST_AT_ONCE / 2 for _, values, _ in layers_at_once(wider))
 
 
 def test_voxels_may_not_be_too_fine(tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
 from scantwin.errors import InputError
 from scantwin.phantoms.qc import uniform_cylinder, write_qc
 from scantwin.phantoms.scanner import ScannerSpec
+from scantwin_clients.commands import app
 from scantwin_clients.qc import check_scanner
 from scantwin_clients.samples import WaitingSamples
 from scantwin_clients.site import Site
@@ -128,6 +131,22 @@ def test_a_folder_without_one_scan_is_refused(home: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError):
         check_scanner(site, tmp_path / "missing")
     assert WaitingSamples(site.calibration).waiting() == []
+
+
+@pytest.mark.parametrize("zone", ["NZDT-13", "AoE12"])
+def test_the_day_that_was_given_is_the_day_that_is_said(
+    zone: str, home: Path, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where days begin first and last, as the dashboard has it: in UTC."""
+    Site.create("coast")
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        said = CliRunner().invoke(app, ["qc", str(scan), "--when", "2026-11-02"])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "on 2026-11-02 (UTC)" in " ".join(said.output.split())
 
 
 def test_the_command(home: Path, scan: Path) -> None:

@@ -48,7 +48,8 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
 @pytest.mark.parametrize(
     "text",
     ["", "pet.example.org", ":443", "pet.example.org:", "pet.example.org:https", "https://pet.example.org:443",
-     "pet.example.org:0", "pet.example.org:65536", "a b:443", "pet.example.org/fleet:443"],
+     "pet.example.org:0", "pet.example.org:65536", "a b:443", "pet.example.org/fleet:443",
+     "pet.example.org:" + "4" * 5000],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_before_anything_starts(text: str, tmp_path: Path) -> None:
     site = Site.create("city", tmp_path)

@@ -235,7 +235,7 @@ def train(
         str | None, typer.Option(help="A round ends after this long: 90s, 2h (default: 30m).")
     ] = None,
     gather: Annotated[
-        str | None, typer.Option(help="Wait this long for sites at the start (default: 2m).")
+        str | None, typer.Option(help="Before each round, wait this long for --min-sites (default: 2m).")
     ] = None,
     resume: Annotated[
         str | None,

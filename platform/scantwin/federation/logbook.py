@@ -33,7 +33,10 @@ class Logbook:
         self._flower_run_id: str | None = None
 
     def begin(self, flower_run_id: str) -> Run:
-        """Marks the run as running. Raises `FederationError` when it is unknown or over."""
+        """Marks the run as running.
+
+        Raises `FederationError` if it is unknown, `IllegalTransitionError` if finished or running already.
+        """
         with self.database.session() as session:
             run = session.get(Run, self.run_id)
             if run is None:

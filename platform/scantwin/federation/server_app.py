@@ -20,7 +20,7 @@ from scantwin.federation.aggregation import Contribution, add_patches, aggregate
 from scantwin.federation.codec import encode_job, with_header
 from scantwin.federation.consortium import Consortium
 from scantwin.federation.exchange import GRACE_S, Answer, Link, exchange, wait_for_sites
-from scantwin.federation.judgement import judge, suspended
+from scantwin.federation.judgement import Outcome, judge, suspended
 from scantwin.federation.kept_statistics import keep_statistics, kept_statistics
 from scantwin.federation.layouts import layout_of
 from scantwin.federation.logbook import Logbook
@@ -139,7 +139,10 @@ class _State:
             self.training_statistics = {site: of for site, of in kept.items() if site in self.patches_by_site}
 
     def ask(self, phase: Phase) -> list[SiteReply]:
-        """Holds one exchange; returns the accepted replies, by site. The rest is noted and left out."""
+        """Holds one exchange; returns the accepted replies, by site.
+
+        The rest is left out, and the log says why; for a round, the database does so too.
+        """
         members, left_out = self.book.members()
         quorum = self.ticket.min_sites
         if len(members) < quorum:
@@ -161,6 +164,9 @@ class _State:
             limits=Limits(patches=recipe.steps_per_round * recipe.optimisation.patches),
         )  # fmt: skip
         outcomes += [suspended(site) for site in left_out]
+        for one in outcomes:
+            if one.reply is None:
+                _tell_left_out(one, phase, self.number)
         accepted = [one.reply for one in outcomes if one.reply is not None]
         for reply in accepted:
             site = reply.header.site
@@ -260,3 +266,10 @@ class _State:
 
 def _tell(answer: Answer) -> None:
     log.info("%s: %s", answer.site, answer.reason or f"answered after {answer.seconds:.1f} s")
+
+
+def _tell_left_out(outcome: Outcome, phase: Phase, number: int) -> None:
+    log.warning(
+        "%s is left out of the exchange %s of round %d (%s): %s",
+        outcome.site, phase, number, outcome.status, outcome.reason,
+    )  # fmt: skip

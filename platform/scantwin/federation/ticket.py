@@ -34,6 +34,15 @@ ALLOWED_FILES = frozenset({"pyproject.toml", "README.md", ".info/CONTENT"})
 LARGEST_TICKET = 256_000
 """Largest ticket, packed or unpacked [bytes]: a recipe is a few kilobytes."""
 
+_PACKED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""How files of a ticket may be packed; Flower deflates them. `zipfile` unpacks bzip2 and LZMA without a
+limit, whatever size the bundle claims."""
+
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+"""What `zipfile`, with these two, and `tomllib` raise on damage."""
+
 _CODE_HINT = "Sites and the consortium run what they installed; a bundle with code is never unpacked."
 
 
@@ -51,7 +60,8 @@ class Ticket(BaseModel):
     min_sites: int = Field(ge=1)
     """A round with fewer accepted updates than this fails."""
     gather_s: float = Field(default=120.0, ge=0)
-    """How long the first exchange waits until `min_sites` sites are online [s]."""
+    """How long any exchange waits until `min_sites` sites are online [s]: a site that restarts between two
+    rounds must not end the run either."""
 
 
 def write_ticket(ticket: Ticket, folder: Path) -> Path:
@@ -128,8 +138,9 @@ def read_ticket(bundle: bytes) -> Ticket:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             _check_files(archive.infolist())
             project = tomllib.loads(archive.read("pyproject.toml").decode())
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise FederationError(f"The bundle cannot be read: {error}.", hint=_CODE_HINT) from None
+    except _BROKEN as error:
+        found = str(error) or type(error).__name__
+        raise FederationError(f"The bundle cannot be read: {found}.", hint=_CODE_HINT) from None
     app = _table(_table(_table(project, "tool"), "flwr"), "app")
     if _table(app, "components") != {"serverapp": SERVER_APP, "clientapp": CLIENT_APP}:
         raise FederationError("The bundle names other apps than ScanTwin's.", hint=_CODE_HINT)
@@ -148,6 +159,8 @@ def _check_files(files: list[zipfile.ZipInfo]) -> None:
         )
     if len(names) != len(set(names)):
         raise FederationError("The bundle holds a file twice.", hint=_CODE_HINT)
+    if not {file.compress_type for file in files} <= _PACKED:
+        raise FederationError("The bundle is packed in another way than a job ticket.", hint=_CODE_HINT)
     if sum(file.file_size for file in files) > LARGEST_TICKET:
         raise FederationError("The bundle unpacks to more than a job ticket can hold.", hint=_CODE_HINT)
 

@@ -157,6 +157,22 @@ def test_a_site_with_not_a_number_is_left_out(hold: Conduct, registry: Registry)
     assert run.rounds[0].held_out["trunk"]["mae"]["n"] == 2
 
 
+def test_who_is_left_out_of_the_last_exchange_stands_in_the_log(
+    hold: Conduct, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database has updates of rounds only."""
+
+    def odd(job: Job) -> SiteReply:
+        reply = honest(job)
+        return replace(reply, statistics={}) if job.header.phase == "final" else reply
+
+    run = hold(three(third=odd))
+    assert run.status == "finished"
+    (said,) = (one.getMessage() for one in caplog.records if "rural-2" in one.getMessage())
+    assert said.startswith("rural-2 is left out of the exchange final of round 2 (refused): ")
+    assert "statistic" in said
+
+
 def test_statistics_of_another_shape_are_that_sites_own_business(hold: Conduct) -> None:
     """The first site by name in one round, gone in the next: sums of both rounds are added at the end."""
 

@@ -130,6 +130,28 @@ def test_a_file_that_was_cut_or_changed_is_refused(bundle: bytes) -> None:
         read_ticket(bytes(spoilt))
 
 
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_another_compression_is_refused(bundle: bytes, way: int) -> None:
+    """zipfile unpacks these two without a limit, whatever size the directory claims."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as old, zipfile.ZipFile(out, "w", way) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(FederationError, match="packed in another way"):
+        read_ticket(out.getvalue())
+
+
+def test_a_member_longer_than_the_bundle_is_refused(bundle: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("pyproject.toml", "x = 1\n" * 50)
+    spoilt = bytearray(out.getvalue())
+    sizes = spoilt.rindex(b"PK\x01\x02") + 20  # packed and unpacked size in the directory (APPNOTE 4.3.12)
+    spoilt[sizes : sizes + 8] = (100_000).to_bytes(4, "little") * 2
+    with pytest.raises(FederationError, match="cannot be read: EOFError"):
+        read_ticket(bytes(spoilt))
+
+
 def test_a_ticket_without_sense_is_refused(bundle: bytes) -> None:
     for old, new in (
         ("rounds = 3", "rounds = 0"), ("seed = 7", 'sed = "7"'), ("rounds = 3", "rounds = ["),
