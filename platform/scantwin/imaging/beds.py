@@ -25,7 +25,9 @@ MAX_STEP: Final = 1.5
 MAX_APART_S: Final = 7200.0
 """Longest time between two beds of one scan [s]: a late scan of the same patient is a separate one."""
 _ALIKE: Final = 0.01
-"""A relative difference of voxel sizes, or a shift within the slice in voxels, below this is rounding."""
+"""A relative difference of voxel sizes, or a distance from the grid in slices, below this is rounding."""
+_SHIFT: Final = 0.1
+"""A shift of a bed within the slice below this, in voxels, is neglected: beds keep their places there."""
 _DRIFT: Final = 0.1
 """How far the last slice of a bed may lie off the grid of the first bed, in slices: a bed is placed there as
 a whole, with a single slice step."""
@@ -116,7 +118,7 @@ def _same_grid(a: Plane, b: Plane) -> bool:
         return False
     away = np.asarray(b.position) - np.asarray(a.position)
     axes = np.asarray(a.orientation).reshape(2, 3)
-    return bool(np.abs(axes @ away).max() < 10 * _ALIKE * min(a.spacing))
+    return bool(np.abs(axes @ away).max() < _SHIFT * min(a.spacing))
 
 
 def _step(series: Series) -> float:

@@ -19,7 +19,7 @@ from scantwin.units import AIR_HU, HU_RANGE
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 COARSE_MM: Final = (4.0, 4.0, 4.0)
-"""Voxel size [mm] on which the mask is computed: a quarter of a wrist, and thicker than a table's shell."""
+"""Voxel size [mm] on which the mask is computed: a tenth of a wrist, and thicker than a table's shell."""
 SKIN_HU: Final = -350.0
 """Limit between air and tissue [HU]: a voxel that is half air (-1000), half skin and fat (0 to -100) has
 about -520, one that is mostly tissue more than this. A table's shell of 1-2 mm stays below it at 4 mm."""
@@ -129,7 +129,6 @@ def _parts(coarse: Coarse) -> NDArray[np.bool_]:
     in_slice = float(min(coarse.spacing[1:]))
     steps = max(1, round(SHEET_MM / 2 / in_slice))
     thick = ndimage.binary_erosion(tissue, _IN_SLICE, iterations=steps, border_value=1)
-    thick = ndimage.binary_propagation(thick, mask=thick)
     labels, count = ndimage.label(thick)
     if count == 0:
         return np.zeros_like(tissue)

@@ -21,7 +21,7 @@ _TAKEN: Final = (
     "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "SeriesDate", "SeriesTime",
     "BodyPartExamined", "Laterality",
 )  # fmt: skip
-"""Patient, study and equipment, as in the synthetic PET series, which has them from the CT."""
+"""Patient, study and equipment as in the synthetic PET series, which has the first two from the CT."""
 
 
 def beside(

@@ -7,6 +7,7 @@ whole (names, sizes, encryption) before its first member is read.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 import zipfile
@@ -126,24 +127,30 @@ def _damaged(shown: str, error: Exception) -> Exception:
 
 
 def files_under(path: Path) -> Iterator[FileRef]:
-    """All files below a folder or in a zip, sorted; hidden ones and links that lead outside are left out.
+    """All files below a folder, sorted, or the file itself; hidden ones and links that lead out are left out.
 
     A subfolder that cannot be listed is yielded as if it were a file: opening it then reports the error.
     """
     if path.is_dir():
-        root = path.resolve()
-        for child in sorted(path.iterdir()):
-            if child.name.startswith(".") or (child.is_symlink() and root not in child.resolve().parents):
-                continue
-            if child.is_dir() and not child.is_symlink():
-                try:
-                    yield from files_under(child)
-                except OSError:
-                    yield FileRef(child)
-            elif child.is_file():
-                yield FileRef(child)
+        yield from _below(path, path.resolve())
     else:
         yield FileRef(path)
+
+
+def _below(folder: Path, root: Path) -> Iterator[FileRef]:
+    """The files below a folder; links count only if they lead to files below `root`."""
+    for child in sorted(folder.iterdir()):
+        # realpath, because until Python 3.13 Path.resolve fails on links that lead to each other.
+        leads_out = child.is_symlink() and root not in Path(os.path.realpath(child)).parents
+        if child.name.startswith(".") or leads_out:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            try:
+                yield from _below(child, root)
+            except OSError:
+                yield FileRef(child)
+        elif child.is_file():
+            yield FileRef(child)
 
 
 def leads_outside(path: Path) -> bool:

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, BinaryIO, Final, cast
 
 import pydicom
@@ -20,6 +21,7 @@ from scantwin.errors import Rejection
 from scantwin.imaging import limits
 from scantwin.imaging.dicom_files import FileRef
 from scantwin.imaging.reasons import reject
+from scantwin.imaging.suv_times import parse_datetime
 
 BROKEN: Final = (Exception,)
 """What parsers raise on damaged bytes cannot be listed: for pydicom it depends on each element's VR, decoders
@@ -47,7 +49,7 @@ _LIFTED: Final = (
 
 _CORRECTIONS: Final = (
     ("AttenuationCorrected", "ATTN"), ("DecayCorrected", "DECY"), ("ScatterCorrected", "SCAT"),
-    ("RandomsCorrected", "RAN"), ("DeadTimeCorrected", "DTIM"), ("NormalizationFactorFormat", ""),
+    ("RandomsCorrected", "RAN"), ("DeadTimeCorrected", "DTIM"),
 )  # fmt: skip
 """Enhanced PET says YES or NO in one field per correction; classic PET lists codes in CorrectedImage."""
 
@@ -196,7 +198,7 @@ def _lift_units(frame: Dataset, groups: list[Dataset]) -> None:
 def _lift_times(frame: Dataset, item: Dataset) -> None:
     when = str(item.get("FrameAcquisitionDateTime") or "")
     if len(when) >= 14:
-        frame.AcquisitionDate, frame.AcquisitionTime = _date_and_time(when)
+        frame.AcquisitionDate, frame.AcquisitionTime = _date_and_time(when, _zone(frame))
     reference = str(item.get("FrameReferenceDateTime") or "")
     duration = item.get("FrameAcquisitionDuration")
     if duration is not None:
@@ -207,16 +209,23 @@ def _lift_times(frame: Dataset, item: Dataset) -> None:
 
 def _correct(top: Dataset) -> None:
     """Sets the classic fields CorrectedImage and DecayCorrection of an enhanced PET."""
-    flags: list[tuple[str, Any]] = [(code, top.get(field)) for field, code in _CORRECTIONS if code]
+    flags: list[tuple[str, Any]] = [(code, top.get(field)) for field, code in _CORRECTIONS]
     if "CorrectedImage" not in top and any(value is not None for _, value in flags):
         top.CorrectedImage = [code for code, value in flags if value == "YES"]
     when = str(top.get("DecayCorrectionDateTime") or "")
     if "DecayCorrection" not in top and len(when) >= 14:
         items = top.get("RadiopharmaceuticalInformationSequence") or []
         injected = str(items[0].get("RadiopharmaceuticalStartDateTime") or "") if items else ""
-        top.DecayCorrection = "ADMIN" if injected[:14] == when[:14] else "START"
+        given, stated = parse_datetime(injected, _zone(top)), parse_datetime(when, _zone(top))
+        same = given is not None and stated is not None and abs(given - stated) < timedelta(seconds=1)
+        top.DecayCorrection = "ADMIN" if same else "START"
 
 
-def _date_and_time(when: str) -> tuple[str, str]:
-    """A DICOM date-time as date and time, without its zone."""
-    return when[:8], re.split(r"[+-]", when[8:], maxsplit=1)[0]
+def _zone(header: Dataset) -> str:
+    return str(header.get("TimezoneOffsetFromUTC") or "")
+
+
+def _date_and_time(when: str, zone: str) -> tuple[str, str]:
+    """A DICOM date-time as date and time on the clock of `zone`; as it stands if it is not one."""
+    at = parse_datetime(when, zone)
+    return (when[:8], when[8:]) if at is None else (f"{at:%Y%m%d}".zfill(8), f"{at:%H%M%S.%f}")

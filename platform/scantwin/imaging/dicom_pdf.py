@@ -63,11 +63,9 @@ def draw_page(page: ScanPage) -> Image.Image:
     y = max(left, right) + 20
     foot = A4[1] - 60
     low = foot - 60
-    for text in page.warnings or ("No warnings.",):
-        for part in _wrapped(text, A4[0] - 2 * _EDGE, 18):
-            if y > low - 60:
-                break
-            y = _line(sheet, part, y, size=18, colour=_RED if page.warnings else _GREY)
+    room = (low - 60 - y) // _line_height(18) + 1
+    for part in _warning_lines(page.warnings, room) or ["No warnings."]:
+        y = _line(sheet, part, y, size=18, colour=_RED if page.warnings else _GREY)
     for n, part in enumerate(_wrapped(page.remark, A4[0] - 2 * _EDGE, 16)[:2]):
         _line(sheet, part, low - 8 + 22 * n, size=16, colour=_GREY)
     _line(sheet, f"{NOTICE}. No tracer was given and no PET was taken.", foot, size=18, colour=_RED)
@@ -114,7 +112,22 @@ def _line(
     if font.getlength(text) > room:
         font = ImageFont.load_default(size=max(10, size * room / font.getlength(text)))
     ImageDraw.Draw(sheet).text((x, y), text, fill=colour, font=font)
-    return y + round(1.35 * size)
+    return y + _line_height(size)
+
+
+def _line_height(size: int) -> int:
+    return round(1.35 * size)
+
+
+def _warning_lines(warnings: Sequence[str], room: int) -> list[str]:
+    """The warnings as at most `room` lines, the last of which says how many more there are, if there are."""
+    lines: list[str] = []
+    for number, text in enumerate(warnings, 1):
+        parts = _wrapped(text, A4[0] - 2 * _EDGE, 18)
+        if len(lines) + len(parts) + (number < len(warnings)) > room:
+            return [*lines, f"And {len(warnings) - number + 1} more: see manifest.json."]
+        lines += parts
+    return lines
 
 
 def _wrapped(text: str, width: int, size: int) -> list[str]:

@@ -88,7 +88,7 @@ def _segment(number: int, label: str, rule: str) -> SegmentDescription:
 
 
 def _settle(seg: Any, base: Dataset) -> None:
-    """Replaces times and random identifiers, and takes over the patient as in the PET series."""
+    """Replaces dates, times, character set and random identifiers; highdicom has set the patient already."""
     for keyword in ("ContentDate", "ContentTime", "SeriesDate", "SeriesTime", "SpecificCharacterSet"):
         if keyword in base:
             setattr(seg, keyword, base.get(keyword))
@@ -104,7 +104,16 @@ def _settle(seg: Any, base: Dataset) -> None:
 
 
 def _check_grid(labels: Volume, slices: Sequence[Dataset]) -> None:
-    shape = (len(slices), int(slices[0].Rows), int(slices[0].Columns))
-    first = np.asarray(slices[0].ImagePositionPatient, float)
-    if shape != labels.shape or not np.allclose(first, labels.origin, atol=1e-3):
+    first = slices[0]
+    shape = (len(slices), int(first.Rows), int(first.Columns))
+    places = labels.world([(k, 0, 0) for k in range(labels.shape[0])])
+    if (
+        shape != labels.shape
+        or not np.allclose([np.asarray(ds.ImagePositionPatient, float) for ds in slices], places, atol=1e-3)
+        or not np.allclose(np.asarray(first.PixelSpacing, float), labels.spacing[1:], atol=1e-3)
+        # DICOM names the direction of a row (array axis x) first, then that of a column (array axis y).
+        or not np.allclose(
+            np.asarray(first.ImageOrientationPatient, float), labels.direction[:, [2, 1]].T.ravel(), atol=1e-4
+        )
+    ):
         raise ValueError(f"labels of {labels.shape} do not lie on the series of {shape}")

@@ -19,7 +19,7 @@ MIDDLE_MM: Final = 25.0
 ARM_DEPTH_MM: Final = 75.0
 """No arm is thicker than twice this [mm]."""
 ARM_ML: Final = 80.0
-"""A hand in the field of view has this volume [ml]; less is not called an arm."""
+"""A hand in the field of view has this volume [ml]; a part of half of it or less is not called an arm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def sort_pieces(pieces: Pieces, slices: int, top: int) -> tuple[NDArray[np.bool_
             rest[here[middle]] = True
             arms[here[~middle & (pieces.deepest[here] < ARM_DEPTH_MM)]] = True
         else:
-            legs = here if pair is None and len(here) == 1 else (pair if pair is not None else here)
+            legs = here if pair is None else pair
             rest[legs] = True
             for leg in legs:
                 beside = pieces.lateral[here] * np.sign(pieces.lateral[leg]) > abs(pieces.lateral[leg]) + 40
@@ -106,8 +106,7 @@ def find_arms(scene: Scene, top: int) -> tuple[Mask, Mask]:
         found = arms[pieces.labels]
         if shrink == 0.0:
             free = found
-        # What was clear at a smaller depth stays so.
-        sure_arm |= found & ~sure_rest if shrink == 0.0 else found
+        sure_arm |= found  # what is an arm at one depth is one
         if shrink in (0.0, SHRINK_MM[-1]):
             sure_rest |= rest[pieces.labels] & (scene.depth > SHRINK_MM[-1])
     sure_rest &= ~sure_arm

@@ -69,7 +69,7 @@ def look(ct: Volume, body: Mask) -> tuple[Scene, Coarse] | None:
     box: tuple[slice, slice, slice] = boxes[0]
     hu, mask = coarse.hu[box], inner[box]
     apart = (1e6, coarse.spacing[1], coarse.spacing[2])  # slices far apart: distances within the slice
-    # The side of the field of view is not skin: the body goes on there.
+    # A rim of air makes the sides of the field of view count as skin: a slice that is all body has no other.
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=False)
     depth = ndimage.distance_transform_edt(padded, sampling=apart)[:, 1:-1, 1:-1].astype(np.float32)
     hard = coarsen(ct.with_array((np.asarray(ct.array) > BONE_HU).astype(np.uint8), "label"), BLOCK_MM).hu[

@@ -44,7 +44,7 @@ class Line:
     at: NDArray[np.float64]
     """(y, x) [mm] at z = 0."""
     radius: float
-    """Radius of the free arm next to the shoulder [mm]."""
+    """Radius [mm] of the free arm at the upper end of its slices: a raised arm's is nearer to the hand."""
 
     def point(self, z: float) -> NDArray[np.float64]:
         """(y, x) [mm] at z [mm]."""
@@ -118,16 +118,23 @@ def _hanging(scene: Scene, arm: Mask, free: Mask, marks: Landmarks) -> Mask:
     if top is not None:
         away = direction / np.linalg.norm(direction) * (FOLD_MM + OVER_HEAD * line.radius)
         start = np.array([top * dz, *upper[-1]]) + away
-    elif marks.neck is not None or marks.lung_slices is not None:  # the field of view ends in the shoulder
-        by_neck = 1e9 if marks.neck is None else marks.neck * dz - NECK_TO_FOLD_MM
-        by_lung = 1e9 if marks.lung_slices is None else marks.lung_slices[0] * dz + LUNG_TO_FOLD_MM
-        z = min(by_neck if marks.neck is not None else by_lung, max(centres) * dz)
+    elif (fold := _fold_mm(marks, dz)) is not None:  # the field of view ends in the shoulder
+        z = min(fold, max(centres) * dz)
         start = np.array([z, *line.point(z)])
     else:
         return _tube(scene, arm, line, centres)
     high = int(start[0] / dz) + round(0.3 * line.radius / dz) + 1
     low = {z: c for z, c in centres.items() if z <= high}
     return _tube(scene, arm, line, low) & (_along(scene, start, direction) > 0)
+
+
+def _fold_mm(marks: Landmarks, dz: float) -> float | None:
+    """Height of a hanging arm's axillary fold [mm], by the neck or else the lungs; None without either."""
+    if marks.neck is not None:
+        return marks.neck * dz - NECK_TO_FOLD_MM
+    if marks.lung_slices is not None:
+        return marks.lung_slices[0] * dz + LUNG_TO_FOLD_MM
+    return None
 
 
 def _follow(

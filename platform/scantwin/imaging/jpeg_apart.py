@@ -48,6 +48,7 @@ class JpegApart:
             child.stdin.write(_HEAD.pack(len(file), number) + file)
             child.stdin.flush()
             if not select.select([child.stdout], [], [], PATIENCE_S)[0]:
+                self.close()  # a late answer must not be read as that to the next frame
                 raise RuntimeError("the decoder hangs")
             (size,) = _SIZE.unpack(_exactly(child.stdout, _SIZE.size))
             if size == 0:

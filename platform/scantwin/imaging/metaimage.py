@@ -47,7 +47,8 @@ _SPACES: Final = {
     "left-anterior-superior": np.diag([1.0, -1.0, 1.0]), "las": np.diag([1.0, -1.0, 1.0]),
 }  # fmt: skip
 """The `space` of an NRRD -> the matrix that turns it into LPS."""
-_MAX_HEADER: Final = 1 << 16
+_MAX_HEADER: Final = 1 << 20
+"""Largest header [bytes]: a segmentation of 3D Slicer with a hundred segments has some 100 kB."""
 _PIECE: Final = 1 << 20
 
 
@@ -100,10 +101,13 @@ def _starts(stream: BinaryIO, magic: bytes) -> bool:
     return found == magic
 
 
-def _lines(stream: BinaryIO, mark: str, last: str) -> dict[str, str]:
+def _lines(stream: BinaryIO, mark: str, last: str, shown: str) -> dict[str, str]:
     """Header fields, names in lower case, up to the field `last`, or to an empty line if `last` is ""."""
     fields: dict[str, str] = {}
-    while stream.tell() < _MAX_HEADER and (raw := stream.readline(_MAX_HEADER)):
+    while raw := stream.readline(_MAX_HEADER):
+        if stream.tell() > _MAX_HEADER:  # the rest of a header that is cut would be read as voxels
+            found = f"its header does not end within {_MAX_HEADER >> 20} MiB"
+            raise reject("image.unreadable", path=shown, found=found)
         name, _, value = raw.decode("latin-1").strip("\r\n").partition(mark)
         if not name.strip() and not last:
             break
@@ -116,7 +120,7 @@ def _lines(stream: BinaryIO, mark: str, last: str) -> dict[str, str]:
 
 
 def _meta(stream: BinaryIO, shown: str) -> _Layout:
-    fields = _lines(stream, "=", "elementdatafile")
+    fields = _lines(stream, "=", "elementdatafile", shown)
     if int(fields["ndims"]) != 3 or int(fields.get("elementnumberofchannels", "1")) != 1:
         raise reject("image.dims", path=shown, found=f"{fields['ndims']} dimensions")
     if not _true(fields.get("binarydata", "True")):
@@ -145,7 +149,7 @@ def _meta(stream: BinaryIO, shown: str) -> _Layout:
 
 def _nrrd(stream: BinaryIO, shown: str) -> _Layout:
     stream.readline(64)
-    fields = _lines(stream, ":", "")
+    fields = _lines(stream, ":", "", shown)
     if int(fields["dimension"]) != 3:
         raise reject("image.dims", path=shown, found=f"{fields['dimension']} dimensions")
     packing = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}.get(fields["encoding"].lower())

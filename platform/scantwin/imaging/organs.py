@@ -45,7 +45,7 @@ _ITS_OWN: Final = "its own"
 """Name given to a mapping that a study.json holds."""
 
 _GAS_HU: Final = -300.0
-"""Below this is gas or lung: half way between lung (-760) and fat (-100), a little higher for blur."""
+"""Below this is gas or lung: nearer to fat (-100) than to lung (-760), whose rim is raised by blur."""
 _FAT_HU: Final = -25.0
 """Between fat (-100) and soft tissue (50): sources.md, 1."""
 _BONE_HU: Final = 160.0

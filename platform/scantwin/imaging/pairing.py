@@ -15,7 +15,9 @@ from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.volume import Volume
 
 MIN_OVERLAP: Final = 0.25
-"""Share of the shorter scan's length that CT and PET must have in common along the patient."""
+"""Share of the smaller field of view that CT and PET must have in common, along each of the three axes."""
+_ALONG: Final = ("from right to left", "from front to back", "along the patient")
+"""The axes x, y, z of the world in words."""
 _FULL_OVERLAP: Final = 0.95
 """A PET that covers at least this share of the CT gives no warning."""
 _EQUAL_MM: Final = 50.0
@@ -91,9 +93,9 @@ def check_pair(ct: Volume, pet: Volume) -> list[str]:
     common = np.minimum(ct_high, pet_high) - np.maximum(ct_low, pet_low)
     shorter = np.minimum(ct_high - ct_low, pet_high - pet_low)
     if (common < MIN_OVERLAP * shorter).any():
-        raise reject(
-            "pair.far-apart", found=f"{max(float(common[2]), 0.0):.0f} mm in common along the patient"
-        )
+        worst = int(np.argmin(common / shorter))
+        found = f"{max(float(common[worst]), 0.0):.0f} mm in common {_ALONG[worst]}"
+        raise reject("pair.far-apart", found=found)
     share = float(common[2] / (ct_high - ct_low)[2])
     return [] if share >= _FULL_OVERLAP else [warn("pair.part-overlap", found=f"{100 * share:.0f} %")]
 

@@ -1,4 +1,4 @@
-"""Pictures of CT and PET for people: slices, fused slices, projections. PIL and numpy only.
+"""Pictures of CT and PET for people: slices, fused slices, projections. No plotting library is needed.
 
 They follow radiological convention: the patient's right is on the left of the picture, the head is up, the
 front is up in axial slices and on the left in sagittal ones. Pixels are square, whatever the voxels are.

@@ -26,11 +26,11 @@ from scantwin.imaging.reasons import reject
 from scantwin.imaging.study import Study
 from scantwin.imaging.study_dicom import read_dicom_ct, read_dicom_study
 from scantwin.imaging.study_files import (
-    CT_NAMES,
     DESCRIPTION,
     as_ct,
     description,
     endless,
+    is_ct,
     is_pet_alone,
     read_file_ct,
     read_file_pet,
@@ -108,7 +108,7 @@ def find_studies(
         wanted = tuple(e.ref for e in group if e.modality in WANTED or not e.readable)
         place = _common(group, root)
         wanted += said[key]
-        wanted += _organ_files(organs, str(place))
+        wanted += _organ_files(organs, _home(group))
         patient = next((e.patient for e in group if e.patient), "")
         kinds = {e.modality for e in group}
         alone = pets_alone and "PT" in kinds and "CT" not in kinds
@@ -201,24 +201,22 @@ def _file_studies(refs: list[FileRef], root: Path, *, pets_alone: bool = False) 
     organs = [ref for ref in refs if ref.name == ORGAN_FILE]
     found = []
     for files in folders.values():
-        has_ct = any(endless(ref.name) in CT_NAMES and is_image(ref.name) for ref in files)
-        if is_pet_alone(files) if pets_alone else has_ct:
+        if is_pet_alone(files) if pets_alone else any(is_ct(ref.name) for ref in files):
             first = files[0]
             place = str(PurePosixPath(first.member).parent) if first.member else ""
             path = first.path if place else first.path.parent
             key = f"{_relative(path, root)}/{place}".removesuffix("/")
             kept = tuple(r for r in files if is_image(r.name) or r.name == DESCRIPTION)
             if not any(ref.name == ORGAN_FILE for ref in kept):
-                kept += _organ_files(organs, first.folder)
+                kept += _organ_files(organs, _folder(first))
             patient = _patient(kept, path, place)
             found.append(StudySource(path, "nifti", key, kept, patient, place, pets_alone))
     return found
 
 
-def _organ_files(refs: Sequence[FileRef], folder: str) -> tuple[FileRef, ...]:
+def _organ_files(refs: Sequence[FileRef], folder: Path) -> tuple[FileRef, ...]:
     """Organ labels in a study's folder, or the true ones of a phantom below it."""
-    below = (folder, f"{folder}/{PHANTOM_TRUTH}")
-    return tuple(ref for ref in refs if ref.folder in below)
+    return tuple(ref for ref in refs if _folder(ref) in (folder, folder / PHANTOM_TRUTH))
 
 
 def _patient(files: Sequence[FileRef], path: Path, place: str) -> str:
@@ -259,10 +257,7 @@ def _descriptions(
     Otherwise the one in the folder above (`p1/study.json` for `p1/DICOM/*`), unless another group or one of
     the folders `elsewhere` also lies below that folder: it could then describe either.
     """
-    homes = {
-        key: Path(os.path.commonpath({_folder(entry.ref) for entry in group}))
-        for key, group in groups.items()
-    }
+    homes = {key: _home(group) for key, group in groups.items()}
     below = Counter(folder for home in (*homes.values(), *elsewhere) for folder in (home, *home.parents))
     known = {_folder(ref): ref for ref in refs if ref.name == DESCRIPTION}
     said: dict[str, tuple[FileRef, ...]] = {}
@@ -271,6 +266,11 @@ def _descriptions(
         ref = known.get(home, above)
         said[key] = () if ref is None else (ref,)
     return said
+
+
+def _home(group: list[IndexEntry]) -> Path:
+    """The folder that holds all files of a study; a zip and the folders in it count as folders."""
+    return Path(os.path.commonpath({_folder(entry.ref) for entry in group}))
 
 
 def _folder(ref: FileRef) -> Path:

@@ -35,7 +35,7 @@ def resample_like(
         counts = blocks_within(volume, new)
         volume = block_means(volume, counts) if max(counts) > 1 else volume
     image = volume.to_sitk()
-    # Band-limit in the moving image's own axes: SD of half the voxel ratio, as for a box of the new voxel.
+    # Band-limit in the moving image's own axes: the variance of a box of the new voxel, less its own voxel's.
     if how == "area":
         own = np.asarray(volume.spacing)
         sigma = np.sqrt(np.maximum(new**2 - own**2, 0.0) / 12.0)

@@ -13,13 +13,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.imaging.dicom_files import FileRef
-from scantwin.imaging.images import read_image
+from scantwin.imaging.images import is_image, read_image
 from scantwin.imaging.pairing import check_pair
 from scantwin.imaging.reasons import reject, warn
 from scantwin.imaging.study import Condition, Study, air_over
@@ -43,6 +43,11 @@ _MAX_JSON: Final = 1 << 20
 def endless(name: str) -> str:
     """The file name without the ending of an image format."""
     return next((name[: -len(end)] for end in _ENDINGS if name.lower().endswith(end)), name)
+
+
+def is_ct(name: str) -> bool:
+    """Whether a file of this name is a study's CT; as for all names here, in letters of either case."""
+    return is_image(name) and endless(name).lower() in [one.lower() for one in CT_NAMES]
 
 
 def read_file_study(path: Path, files: Sequence[FileRef], *, with_pet: bool = True) -> Study:
@@ -75,9 +80,9 @@ def _study(path: Path, files: Sequence[FileRef], said: dict[str, Any], ref: File
     """The study of `images`, one of them read from `ref`, with its labels and what study.json says of it."""
     lesions = districts = None
     if (lesion_ref := _first(files, LESION_NAMES)) is not None:
-        lesions = _as_labels(read_image(lesion_ref, "label"), images.pet or images.ct, np.uint16)
+        lesions = _as_labels(read_image(lesion_ref, "label"), "lesions", images.pet or images.ct, np.uint16)
     if (district_ref := _first(files, DISTRICT_NAMES)) is not None:
-        districts = _as_labels(read_image(district_ref, "label"), images.ct, np.uint8)
+        districts = _as_labels(read_image(district_ref, "label"), "districts", images.ct, np.uint8)
     inside = Path(ref.member).parent.name if ref.member else path.name
     return replace(
         images, name=str(said.get("name") or inside or path.stem), lesions=lesions, districts=districts,
@@ -145,13 +150,16 @@ def _along_axes(volume: Volume, what: str) -> tuple[Volume, list[str]]:
     return axis_aligned(volume), notes
 
 
-def _as_labels(volume: Volume, image: Volume, kind: type[np.uint8 | np.uint16]) -> Volume:
+def _as_labels(
+    volume: Volume, what: Literal["lesions", "districts"], image: Volume, kind: type[np.uint8 | np.uint16]
+) -> Volume:
     array = np.nan_to_num(np.asarray(volume.array, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     whole = np.clip(np.rint(array), 0, np.iinfo(kind).max).astype(kind)
     labels = volume.with_array(whole, "label")
     (low, high), (image_low, image_high) = labels.bounds, image.bounds
     if (np.minimum(high, image_high) <= np.maximum(low, image_low)).any():
-        raise reject("pair.lesions-elsewhere", found="their fields of view do not overlap")
+        code = "pair.lesions-elsewhere" if what == "lesions" else "pair.districts-elsewhere"
+        raise reject(code, found="their fields of view do not overlap")
     return axis_aligned(labels)
 
 

@@ -237,6 +237,7 @@ def _none(headers: Sequence[PetHeader], dose: float, warnings: tuple[str, ...]) 
     half_life, assumed = half_life_s(headers[0])
     starts = [acquisition_at(h) for h in headers]
     inverse: list[float] = []
+    uptakes: list[float] = []
     given: datetime | None = None
     said: tuple[str, ...] = ()
     for header, start in zip(headers, starts, strict=True):
@@ -247,8 +248,8 @@ def _none(headers: Sequence[PetHeader], dose: float, warnings: tuple[str, ...]) 
             raise reject("suv.no-frame-duration", found=duration)
         if given is None:
             given, said = administration_at(header, min(t for t in starts if t is not None), half_life)
-        uptake = _uptake(given, start, half_life)
-        grown = math.exp(math.log(2) * uptake / half_life)
+        uptakes.append(_uptake(given, start, half_life))
+        grown = math.exp(math.log(2) * uptakes[-1] / half_life)
         inverse.append(frame_decay(duration / 1000, half_life) * grown / dose)
     why = "DecayCorrection is NONE: each slice is brought from its own frame to the injection"
     lines = (
@@ -256,7 +257,7 @@ def _none(headers: Sequence[PetHeader], dose: float, warnings: tuple[str, ...]) 
         f"First slice: dose {dose:.8g} Bq, lT/(1-e^-lT) x e^(l(t_acq - t_adm)) = {inverse[0] * dose:.8g}.",
     )
     contradiction = (warn("suv.decay-contradiction"),) if "DECY" in headers[0].corrected else ()
-    every = (*warnings, *assumed, *said, *contradiction)
+    every = (*warnings, *assumed, *said, *_unusual(min(uptakes), half_life), *contradiction)
     return _PerDose(tuple(inverse), "each-acquisition", why, given, dose, every, lines)
 
 

@@ -93,7 +93,7 @@ def reference_time(headers: Sequence[PetHeader], half_life: float) -> ReferenceT
     if earliest is None:
         missing = next(h for h, t in zip(headers, acquisitions, strict=True) if t is None)
         raise reject("suv.no-time", which="acquisition", found=missing.acquisition_time or "(missing)")
-    if series is not None and series <= earliest + ROUNDING:
+    if series is not None and series - earliest <= ROUNDING:
         if earliest - series <= EARLIEST_BEFORE_SCAN:
             why = "the series time is not later than the earliest acquisition"
             return ReferenceTime("series-time", series, why, tuple(warnings))
@@ -150,10 +150,12 @@ def _back_computed(
 ) -> tuple[datetime | None, str]:
     """Rule 3: the reference, or None and why it does not apply."""
     found: list[datetime] = []
+    if all(h.frame_reference_ms is None or h.frame_reference_ms <= 0 for h in headers):
+        return None, "FrameReferenceTime is 0 or missing"
     for header, acquisition in zip(headers, acquisitions, strict=True):
         reference = header.frame_reference_ms
-        if reference is None or reference <= 0:
-            continue
+        if reference is None:
+            continue  # 0 beside larger ones does count: it is the offset of the first bed
         if math.isnan(reference):
             raise reject("suv.no-time", which="frame reference", found="not a number")
         duration = header.frame_duration_ms
@@ -164,8 +166,6 @@ def _back_computed(
             found.append(acquisition + timedelta(seconds=average - reference / 1000))
         except OverflowError:
             return None, "FrameReferenceTime is out of range"
-    if not found:
-        return None, "FrameReferenceTime is 0 or missing"
     if max(found) - min(found) > SPREAD:
         return None, "FrameReferenceTime leads the slices back to different moments"
     first, earliest = min(found), min(acquisitions)

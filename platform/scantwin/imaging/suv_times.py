@@ -173,16 +173,17 @@ def administration_at(
     warnings = (*zone_said, *said)
     if clock is None:
         return given, warnings
-    apart = abs((given - _last_before(clock, given + HALF_DAY)[0]).total_seconds())
-    if apart <= _SAME_S:
+    apart = abs(datetime.combine(given.date(), clock) - given)
+    apart_s = min(apart, DAY - apart).total_seconds()  # 23:59 and 00:01 are two minutes apart
+    if apart_s <= _SAME_S:
         return given, warnings
     other, said = _by_clock(clock, scan)
     given_usual, other_usual = (
         is_usual_uptake((scan - at).total_seconds(), half_life) for at in (given, other)
     )
     if other_usual and not given_usual:
-        return other, (*said, warn("suv.start-datetime-off", found=f"{apart:.0f}"))
-    return given, (*warnings, warn("suv.start-times-differ", found=f"{apart:.0f}"))
+        return other, (*said, warn("suv.start-datetime-off", found=f"{apart_s:.0f}"))
+    return given, (*warnings, warn("suv.start-times-differ", found=f"{apart_s:.0f}"))
 
 
 def is_usual_uptake(uptake: float, half_life: float) -> bool:

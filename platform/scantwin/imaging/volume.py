@@ -110,9 +110,8 @@ class Volume:
         """Whether both have the same voxels, to within a hundredth of a voxel."""
         if self.shape != other.shape:
             return False
-        tolerance = 0.01 * min(self.spacing)
-        corners = np.array([[0, 0, 0], np.asarray(self.shape) - 1])
-        return bool(np.allclose(self.world(corners), other.world(corners), atol=tolerance))
+        # All eight: with two axes swapped, the first and the last corner can lie where they did.
+        return bool(np.allclose(self.corners, other.corners, atol=0.01 * min(self.spacing)))
 
     def canonical(self) -> Volume:
         """The same image with axes flipped and swapped towards +z, +y, +x; an oblique one stays oblique."""

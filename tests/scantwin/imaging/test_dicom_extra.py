@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -12,14 +13,16 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom import Dataset
+from scipy.spatial.transform import Rotation
 
 from scantwin import NOTICE, __version__
+from scantwin.imaging import dicom_pdf
 from scantwin.imaging.dicom_capture import write_capture
 from scantwin.imaging.dicom_pdf import A4, ScanPage, draw_page, write_encapsulated_pdf, write_pdf
 from scantwin.imaging.dicom_pet import write_pet_series
 from scantwin.imaging.dicom_seg import write_seg
 from scantwin.imaging.pictures import save_png
-from scantwin.imaging.volume import Volume
+from scantwin.imaging.volume import CANONICAL, Volume
 
 RULE = "Connected regions with SUV 4 or more and 0.5 ml or more."
 
@@ -97,6 +100,25 @@ def test_a_seg_of_another_grid_is_refused(labels: Volume, series: list[Dataset],
         write_seg(labels, tmp_path / "seg.dcm", series=series[1:], rule=RULE)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing": (3.0, 4.0, 4.1)},
+        {"spacing": (3.1, 4.0, 4.0)},
+        {"origin": (-40.0, -30.0, 100.5)},
+        {"direction": Rotation.from_euler("z", 5, degrees=True).as_matrix() @ CANONICAL},
+        {"direction": CANONICAL * [-1, 1, 1]},
+    ],
+    ids=["voxels", "slices", "place", "turned", "upside down"],
+)
+def test_a_seg_of_the_same_size_on_another_grid_is_refused(
+    change: dict, labels: Volume, series: list[Dataset], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="do not lie"):
+        write_seg(replace(labels, **change), tmp_path / "seg.dcm", series=series, rule=RULE)
+    assert not (tmp_path / "seg.dcm").exists()
+
+
 def test_the_same_scan_gives_the_same_files(
     labels: Volume, series: list[Dataset], page: ScanPage, tmp_path: Path
 ) -> None:
@@ -138,3 +160,22 @@ def test_the_report_is_one_page(page: ScanPage, series: list[Dataset], tmp_path:
     errors, said = dciodvfy(path)
     assert errors == []
     assert "EncapsulatedPDF" in said
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_warnings_beyond_the_end_of_the_page_are_counted(
+    count: int, page: ScanPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    line = dicom_pdf._line
+
+    def noted(sheet: Image.Image, text: str, y: int, **how: object) -> int:
+        drawn.append(text)
+        return line(sheet, text, y, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dicom_pdf, "_line", noted)
+    draw_page(replace(page, warnings=[f"warning {k} " + "w " * 100 for k in range(count)]))
+    told = sum(text.startswith("warning") for text in drawn)
+    more = [text for text in drawn if "manifest.json" in text]
+    assert more == ([] if told == count else [f"And {count - told} more: see manifest.json."])
+    assert (told == count) == (count < 200)  # 200 lines are more than an A4 page has

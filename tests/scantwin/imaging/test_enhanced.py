@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime
 
 import numpy as np
 import pydicom
@@ -13,6 +14,7 @@ from scantwin.imaging.dicom_headers import frames_of
 from scantwin.imaging.pet_header import header_of
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.suv import suv_factors
+from scantwin.imaging.suv_times import acquisition_at
 from scantwin.units import F18_HALF_LIFE_S
 
 WEIGHT_G, DOSE = 70_000.0, 3.5e8
@@ -113,6 +115,31 @@ def test_corrected_to_the_injection_is_not_decayed():
     result = factors(enhanced_pet(DecayCorrectionDateTime="20200101090000"))
     assert result.factor == pytest.approx(WEIGHT_G / DOSE, rel=1e-9)
     assert result.reference_rule == "administration"
+
+
+def test_frames_in_another_zone_are_put_on_the_files_clock():
+    ds = enhanced_pet(TimezoneOffsetFromUTC="+0100")
+    first, second = (one.FrameContentSequence[0] for one in ds.PerFrameFunctionalGroupsSequence)
+    first.FrameAcquisitionDateTime = "20200101090000+0000"
+    second.FrameAcquisitionDateTime = "20191231233000.50+0000"
+    headers = [header_of(frame) for frame in frames_of(ds)]
+    assert [acquisition_at(header) for header in headers] == [
+        datetime(2020, 1, 1, 10), datetime(2020, 1, 1, 0, 30, 0, 500_000)
+    ]  # fmt: skip
+    first.FrameAcquisitionDateTime = "20200101107500"
+    assert acquisition_at(header_of(frames_of(ds)[0])) is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "rule"),
+    [("20200101080000+0000", "administration"), ("20200101090000+0000", "decay-correction-time")],
+)
+def test_corrected_to_the_injection_is_judged_on_one_clock(stated, rule):
+    ds = enhanced_pet(TimezoneOffsetFromUTC="+0100", DecayCorrectionDateTime=stated)
+    ds.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime = "20200101090000+0100"
+    result = factors(ds)
+    assert result.reference_rule == rule
+    assert result.factor == pytest.approx(expected(0 if rule == "administration" else 3600), rel=1e-9)
 
 
 def test_a_stated_moment_on_another_day_is_put_back_with_a_warning():

@@ -132,6 +132,20 @@ def test_an_nrrd_says_where_its_voxels_begin(fields, before, packed, detached, t
     np.testing.assert_array_equal(read_image(tmp_path / "x.nrrd", "HU").array, volume.array)
 
 
+@pytest.mark.parametrize(("kib", "is_read"), [(200, True), (2000, False)])
+def test_an_nrrd_header_is_read_to_its_end_or_refused(kib, is_read, tmp_path):
+    """3D Slicer writes half a kB for each segment; what is left of a header is not the first voxels."""
+    volume = some()
+    keys = "".join(f"Segment{k}_Extent:={'1' * 1000}\n" for k in range(kib))
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\n{keys}\n"
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + volume.array.astype("<i2").tobytes())
+    if is_read:
+        np.testing.assert_array_equal(read_image(tmp_path / "x.nrrd", "HU").array, volume.array)
+    else:
+        with pytest.raises(Rejection, match="does not end within"):
+            read_image(tmp_path / "x.nrrd", "HU")
+
+
 def test_what_moves_an_nrrd_and_is_not_read_is_refused(tmp_path):
     head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\naxis mins: 10 20 30\n\n"
     (tmp_path / "x.nrrd").write_bytes(head.encode() + bytes(120))

@@ -84,6 +84,22 @@ def test_a_phantoms_labels_are_found_below_truth_and_in_a_zip(folder, tmp_path):
         assert classes_along_x(only_study(path))[ORGANS["csf"]] == ORGAN_LABEL["brain"]
 
 
+@pytest.mark.parametrize("inside", ["", "study/"])
+@pytest.mark.parametrize("place", ["", "truth/"])
+def test_labels_in_a_zip_belong_to_the_study_in_its_folder(inside, place, folder, tmp_path, ct_maker):
+    """Image files or DICOM series, at the root of the zip or in a folder."""
+    ct_maker().write(tmp_path / "dicom")
+    for name, files in (("nifti", [folder / "CT.nii.gz"]), ("dicom", (tmp_path / "dicom").iterdir())):
+        archive = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(archive, "w") as zipped:
+            for path in files:
+                zipped.write(path, f"{inside}{path.name}")
+            zipped.write(tmp_path / "organs.nii.gz", f"{inside}{place}organs.nii.gz")
+        organs = only_study(archive).organs
+        assert organs is not None
+        assert organs.mapping.name == ("phantom" if place else "totalsegmentator-total")
+
+
 def test_study_json_names_or_holds_the_mapping(folder):
     put(folder, "organs.nii.gz")
     (folder / "study.json").write_text(json.dumps({"organs": {"7": "kidney"}}))

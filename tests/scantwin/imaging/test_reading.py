@@ -14,6 +14,7 @@ import pytest
 from pydicom.fileset import FileSet
 
 from scantwin.errors import InputError, Rejection
+from scantwin.imaging.dicom_files import files_under
 from scantwin.imaging.reading import find_studies, read_ct, read_ct_and_header, read_study
 from scantwin.imaging.resampling import resample_like
 
@@ -210,6 +211,25 @@ def test_a_folder_of_links_says_so(pair, tmp_path):
     assert len(find_studies(tmp_path / "links" / "one")) == 1
 
 
+def test_links_are_followed_to_files_inside_the_folder_that_was_given(pair):
+    folder = pair / "DICOM" / "A1"
+    (pair / "beside").mkdir()
+    for path in sorted(folder.iterdir())[::2]:
+        path.rename(pair / "beside" / path.name)
+        path.symlink_to(f"../../beside/{path.name}")
+    links = {path for path in folder.iterdir() if path.is_symlink()}
+    assert links and links <= {ref.path for ref in files_under(pair)}
+    # From the folder of the links itself, they lead outside.
+    assert links.isdisjoint(ref.path for ref in files_under(folder))
+
+
+def test_links_that_lead_to_each_other_are_passed_over(pair):
+    (pair / "a").symlink_to("b")
+    (pair / "b").symlink_to("a")
+    assert not any(ref.path.is_symlink() for ref in files_under(pair))
+    assert one(pair).pet is not None
+
+
 def test_zips_that_lead_outside_are_refused(tmp_path):
     for name in ("../evil.dcm", "/etc/evil.dcm", "a/../../evil.dcm", "C:/evil.dcm", "..\\evil.dcm"):
         path = tmp_path / "x.zip"
@@ -341,6 +361,23 @@ def test_ct_and_pet_must_belong_together(tmp_path, ct_maker, pet_maker):
     ct_maker().write(other / "ct")
     pet_maker(fields={"PatientID": "P2"}).write(other / "pet")
     assert rejected(other) == "pair.other-patient"
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [
+        ((0, 0, 200), "0 mm in common along the patient"),
+        ((0, 200, 0), "0 mm in common from front to back"),
+        # The CT spans -15.75 to 9.75 mm, the PET -15.5 to 11.5 mm.
+        ((20, 0, 0), "5 mm in common from right to left"),
+    ],
+)
+def test_how_ct_and_pet_lie_apart_is_said(shift, said, tmp_path, ct_maker, pet_maker):
+    ct_maker().write(tmp_path / "ct")
+    pet_maker(origin=tuple(np.add((-14.0, -9.0, -19.0), shift))).write(tmp_path / "pet")
+    with pytest.raises(Rejection, match=said) as caught:
+        one(tmp_path)
+    assert caught.value.code == "pair.far-apart"
 
 
 def test_ct_and_pet_may_be_of_other_extent_and_place(tmp_path, ct_maker, pet_maker):

@@ -39,12 +39,23 @@ def test_a_zip_of_nifti_studies_is_read(tmp_path):
     np.testing.assert_array_equal(read_study(sources[0]).pet.array, expected.pet.array)
 
 
+def test_the_letters_of_a_file_name_may_be_of_either_case(tmp_path):
+    expected = one(nifti_study(tmp_path / "s"))
+    for name in ("CTres", "SUV", "SEG"):
+        (tmp_path / "s" / f"{name}.nii.gz").rename(tmp_path / "s" / f"{name.lower()}.nii.gz")
+    for pets_alone in (False, True):
+        (source,) = find_studies(tmp_path / "s", pets_alone=pets_alone)
+        assert not source.pet_alone
+        np.testing.assert_array_equal(read_study(source).ct.array, expected.ct.array)
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
         ("condition", "study.bad-json"), ("list", "study.bad-json"), ("becquerel", "pet.implausible"),
         ("nan pet", "pet.not-finite"), ("flat ct", "ct.empty"), ("offset ct", "ct.not-hu"),
-        ("far pet", "pair.far-apart"), ("far lesions", "pair.lesions-elsewhere"), ("cut", "nifti.unreadable"),
+        ("far pet", "pair.far-apart"), ("far lesions", "pair.lesions-elsewhere"),
+        ("far districts", "pair.districts-elsewhere"), ("cut", "nifti.unreadable"),
     ],
 )  # fmt: skip
 def test_nifti_studies_are_refused_with_their_reason(spoil, code, tmp_path):
@@ -64,6 +75,8 @@ def test_nifti_studies_are_refused_with_their_reason(spoil, code, tmp_path):
         write_nifti(Volume(pet.array, pet.spacing, (0, 0, 500), unit="SUV"), folder / "SUV.nii.gz")
     elif spoil == "far lesions":
         write_nifti(Volume(pet.array > 8, pet.spacing, (900, 0, 0)), folder / "SEG.nii.gz")
+    elif spoil == "far districts":
+        write_nifti(Volume(np.ones(ct.shape, np.uint8), ct.spacing, (900, 0, 0)), folder / "districts.nii.gz")
     elif spoil == "cut":
         path = folder / "SUV.nii.gz"
         path.write_bytes(path.read_bytes()[:200])

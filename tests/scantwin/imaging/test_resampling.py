@@ -110,6 +110,13 @@ def test_the_same_grid_gives_the_same_volume():
     assert resample_like(volume, ramp()) is volume
 
 
+def test_a_volume_with_two_axes_swapped_is_turned():
+    volume = Volume(np.random.default_rng(0).random((4, 8, 8), np.float32), (3.0, 2.0, 2.0))
+    swapped = Volume(volume.array, volume.spacing, direction=volume.direction[:, [0, 2, 1]])
+    moved = resample_like(swapped, volume, how="nearest")
+    np.testing.assert_array_equal(moved.array, volume.array.transpose(0, 2, 1))
+
+
 def test_a_single_slice_can_be_resampled():
     volume = ramp((1, 8, 8))
     moved = to_spacing(volume, (3.0, 4.0, 3.0))

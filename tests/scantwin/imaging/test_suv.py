@@ -164,11 +164,12 @@ def test_rule_3_on_ge_leaves_the_average_out() -> None:
     assert (result.factor, result.reference_rule) == (pytest.approx(RIGHT, rel=1e-12), "frame-reference-time")
 
 
-def test_a_constant_acquisition_time_with_bed_offsets_is_not_back_computed() -> None:
-    """GE Discovery ST: back-computing would be -11 to +8 % wrong."""
+@pytest.mark.parametrize("offsets", [(0.0, 240e3, 480e3, 1200e3), (0.0, 240e3)])
+def test_a_constant_acquisition_time_with_bed_offsets_is_not_back_computed(offsets: tuple[float]) -> None:
+    """GE Discovery ST: back-computing would be -11 to +8 % wrong; the first bed's offset is 0."""
     beds = [
         replace(PET, manufacturer="GE MEDICAL SYSTEMS", series_time="114500", frame_reference_ms=ms)
-        for ms in (0.0, 240e3, 480e3, 1200e3)
+        for ms in offsets
     ]
     result = suv_factors(beds)
     assert (result.factor, result.reference_rule) == (pytest.approx(RIGHT, rel=1e-12), "earliest-acquisition")
@@ -282,6 +283,15 @@ def test_no_dates_at_all_still_gives_intervals() -> None:
     assert stripped.factor == pytest.approx(RIGHT, rel=1e-12)
 
 
+def test_the_last_day_of_the_calendar_is_a_day_like_others() -> None:
+    """Some programs put 9999-12-31 in place of a date that they remove; no later one can be computed."""
+    last = {"series_date": "99991231", "acquisition_date": "99991231"}
+    for start, scan in (("220000", "230000"), ("225959", "235959.500")):
+        result = suv(**last, series_time=scan[:6], acquisition_time=scan, start_time=start,
+                     start_datetime=f"99991231{start}")  # fmt: skip
+        assert (result.factor, codes(result)) == (pytest.approx(RIGHT, rel=1e-12), set())
+
+
 def test_two_start_fields_that_differ_are_reported() -> None:
     assert codes(suv(start_time="093000")) == {"suv.start-times-differ"}
 
@@ -355,6 +365,8 @@ def test_none_is_corrected_slice_by_slice() -> None:
     assert isinstance(result.factor, tuple)
     assert codes(suv(decay_correction="NONE")) == {"suv.decay-contradiction"}
     assert refused(decay_correction="NONE", frame_duration_ms=None) == "suv.no-frame-duration"
+    late = [replace(bed, start_time="104500", start_datetime="") for bed in beds]
+    assert codes(suv_factors(late)) == {"suv.uptake-unusual"}
     assert refused(decay_correction="NONE", acquisition_time="") == "suv.no-time"
 
 

@@ -96,6 +96,14 @@ def test_same_grid_is_about_place_not_values(volume):
     assert not volume.same_grid(shifted)
 
 
+def test_two_swapped_axes_are_another_grid():
+    """The first and the last voxel lie where they did; of the eight corners, four do not."""
+    volume = Volume(np.zeros((4, 8, 8)), (3, 2, 2))
+    swapped = Volume(volume.array, volume.spacing, direction=CANONICAL[:, [0, 2, 1]])
+    assert not volume.same_grid(swapped)
+    assert volume.same_grid(swapped.canonical())
+
+
 def test_what_cannot_be_a_volume_is_refused():
     with pytest.raises(ValueError, match="three axes"):
         Volume(np.zeros((2, 2)), (1, 1, 1))
