@@ -45,12 +45,12 @@ def notices(
     found += _drifts([alert for alert in drifts if alert.state == "open" and alert.site not in far])
     found += [
         Notice("look", s.name, "is suspended: its updates are left out.",
-               f"Find out why, then: scantwin consortium readmit {s.name}.")
+               f"Find out why, then readmit it: scantwin consortium readmit {s.name}.")
         for s in sites if s.status == "suspended"
     ]  # fmt: skip
     found += [
         Notice("act", r.name, f"failed {_when(r)}: {r.error or 'no reason was given'}",
-               f"scantwin consortium train --resume {r.id} goes on after its last whole round.")
+               f"scantwin consortium train --resume {r.id} continues after its last complete round.")
         for r in runs[:_RUNS] if r.status == "failed"
     ]  # fmt: skip
     recent = [s for s in _recent(scans, at) if s.status == "failed"]
@@ -66,10 +66,10 @@ def looked_at(
     sites: Sequence[SiteRow], runs: Sequence[RunRow], scans: Iterable[ScanRow], *, now: datetime | None = None
 ) -> str:
     """What `notices` looked at, for when it found nothing."""
-    good = f"within 5 %: {len(sites)} of {len(sites)} sites" if sites else "no site is enrolled"
+    good = f"{len(sites)} of {len(sites)} sites are within 5 %" if sites else "no site is enrolled"
     return (
-        f"SUV calibration: {good}. Failed: 0 of the newest {len(runs[:_RUNS])} runs,"
-        f" 0 of the {len(_recent(scans, now or datetime.now(UTC)))} scans of the last 7 days."
+        f"SUV calibration: {good}. 0 of the newest {len(runs[:_RUNS])} runs and"
+        f" 0 of the {len(_recent(scans, now or datetime.now(UTC)))} scans of the last 7 days failed."
     )
 
 
@@ -94,7 +94,7 @@ def _drifts(open_alerts: Sequence[Alert]) -> list[Notice]:
         longest.setdefault(alert.site, alert)
     return [
         Notice(
-            "look", site, f"is out of control since {alert.since:%Y-%m-%d} ({RULE[alert.rule]}).",
+            "look", site, f"has been out of control since {alert.since:%Y-%m-%d} ({RULE[alert.rule]}).",
             _what_to_do(alert),
         )
         for site, alert in longest.items()
@@ -103,18 +103,18 @@ def _drifts(open_alerts: Sequence[Alert]) -> list[Notice]:
 
 def _what_to_do(alert: Alert) -> str:
     if alert.outlier is None:
-        return "Recalibrate the scanner and log it: scantwin consortium log."
+        return "Recalibrate the scanner, then log the recalibration: scantwin consortium log."
     far, newest = alert.outlier, alert.outlier.inside
     again = "sample is" if newest == 1 else f"{newest} samples are"
     return (
-        f"Its newest {again} inside again: look at that of {far.at:%Y-%m-%d} ({percent(far.bias)})."
+        f"Its newest {again} within 5 % again: check the sample of {far.at:%Y-%m-%d} ({percent(far.bias)})."
         " If it was measured wrongly, withdraw it: scantwin consortium withdraw."
-        " If the scanner was worked on since then, log it: scantwin consortium log."
+        " If the scanner has been worked on since then, log that: scantwin consortium log."
     )
 
 
 def _when(run: RunRow) -> str:
-    return f"after round {run.rounds_done}" if run.rounds_done else "before a round was merged"
+    return f"after round {run.rounds_done}" if run.rounds_done else "before any round was merged"
 
 
 def _calibration(site: SiteRow, now: datetime) -> Notice | None:
@@ -122,21 +122,21 @@ def _calibration(site: SiteRow, now: datetime) -> Notice | None:
         return Notice("look", site.name, "has measured no uniform cylinder yet.", "Scan a uniform cylinder.")
     if site.worked_on:
         return Notice(
-            "look", site.name, "was recalibrated, repaired or updated since its newest cylinder.",
-            "Scan the cylinder.",
+            "look", site.name, "has been recalibrated, repaired or updated since its newest cylinder.",
+            "Scan the cylinder again.",
         )  # fmt: skip
     where = zone(site.bias)
     reads = f"reads {percent(site.bias)} on its newest cylinder ({ago(site.measured_at, now)})"
     if where == "beyond":
         return Notice(
-            "act", site.name, f"{reads}: beyond the 10\u00a0% of EARL.",
+            "act", site.name, f"{reads}, beyond EARL's limit of 10\u00a0%.",
             "Recalibrate the scanner and scan the cylinder again.",
         )  # fmt: skip
     if where == "recheck":
-        return Notice("look", site.name, f"{reads}: more than 5\u00a0%.", "Scan the cylinder again.")
+        return Notice("look", site.name, f"{reads}, which is more than 5\u00a0%.", "Scan the cylinder again.")
     if now - site.measured_at > QUARTER:
         return Notice(
             "look", site.name, f"measured its last cylinder {ago(site.measured_at, now)}.",
-            "EARL asks for one each quarter.",
+            "EARL asks for one every quarter.",
         )  # fmt: skip
     return None

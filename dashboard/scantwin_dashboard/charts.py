@@ -17,6 +17,7 @@ from scantwin_dashboard.look import (
     REFERENCE_DASH,
     STATUS_COLOUR,
     STATUS_SIGN,
+    Metric,
     moment,
 )
 
@@ -36,12 +37,15 @@ Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 _ROUND_AXIS = alt.Axis(format="d", tickMinStep=1, grid=False)
 
 
-def metric_chart(frame: pd.DataFrame, district: str, metric: str, *, height: int = 230) -> Chart:
+def metric_chart(
+    frame: pd.DataFrame, district: str, metric: str, known: Mapping[str, Metric] = METRIC, *,
+    height: int = 230,
+) -> Chart:  # fmt: skip
     """One held-out metric of one district over the rounds, with the simple references as dashed lines.
 
     `frame` as `queries.metrics_frame` returns it. The band is one standard deviation over patients.
     """
-    _, title, digits = METRIC[metric]
+    title, digits = known[metric].title, known[metric].digits
     part = frame[(frame.district == district) & (frame.metric == metric)]
     model = part[part.who == "model"]
     # Measured once, at the end of a run: one value each, whatever the round.

@@ -69,8 +69,8 @@ def dashboard(
         err.print(f"[yellow]warning:[/yellow] the dashboard has no login; {who}.")
     if database.is_missing:
         err.print(
-            f"[yellow]warning:[/yellow] there is no database at {escape(database.place)} yet: pages stay "
-            "empty until there is. Of a demo, --home is the folder state in its folder."
+            f"[yellow]warning:[/yellow] there is no database at {escape(database.place)} yet: the pages stay "
+            "empty until there is. For a demo, give --home the folder `state` inside the demo's folder."
         )
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
@@ -81,7 +81,7 @@ def dashboard(
         emit(facts, as_json, lambda: _say(url, database.place, check))
         if not check and (code := child.wait()) != 0:
             raise ResourceError(
-                f"The dashboard ended by itself with code {code}.", hint="Its last words are above."
+                f"The dashboard ended by itself with code {code}.", hint="Its last output is above."
             )
     except KeyboardInterrupt:
         if not as_json:
@@ -117,7 +117,7 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], url: str) -> None:
     while time.monotonic() < until:
         if child.poll() is not None:
             raise ResourceError(
-                f"Streamlit ended at once with code {child.returncode}.", hint="Its last words are above."
+                f"Streamlit ended at once with code {child.returncode}.", hint="Its last output is above."
             )
         with suppress(OSError), direct.open(f"{url}/_stcore/health", timeout=2) as answer:
             if answer.status == 200:

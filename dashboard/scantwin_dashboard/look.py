@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 DISTRICT_COLOUR: Final = {
     "head": "#E69F00",
@@ -14,7 +14,8 @@ DISTRICT_COLOUR: Final = {
     "legs": "#CC79A7",
     "whole-body": "#7F7F7F",
 }
-"""Okabe and Ito's colours, as in `scantwin.imaging`'s pictures; on a white page, grey replaces yellow."""
+"""Okabe and Ito's colours, those of `scantwin.imaging.pictures`; only its yellow for the whole body, which a
+white page hides, is grey here."""
 
 _SITE_COLOURS: Final = (
     "#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE", "#999933", "#882255",
@@ -42,13 +43,30 @@ BADGE: Final = {
 }  # fmt: skip
 """The badge colour of each status."""
 
+
+class Metric(NamedTuple):
+    """How a metric is shown."""
+
+    name: str
+    unit: str
+    digits: int
+
+    @property
+    def title(self) -> str:
+        """Name and unit, as on an axis."""
+        return f"{self.name} [{self.unit}]"
+
+
 METRIC: Final = {
-    "mae": ("MAE", "MAE [SUV]", 3),
-    "bias": ("Bias", "Bias [SUV]", 3),
-    "psnr": ("PSNR", "PSNR [dB]", 2),
-    "ssim": ("SSIM", "SSIM [1]", 3),
+    "mae": Metric("MAE", "SUV", 3),
+    "bias": Metric("Bias", "SUV", 3),
+    "psnr": Metric("PSNR", "dB", 2),
+    "ssim": Metric("SSIM", "1", 3),
 }
-"""Metric -> name, axis title with unit, digits."""
+"""The metrics of a system that makes PET."""
+
+METRIC_OF_CT: Final = {"mae": Metric("MAE", "HU", 1), "bias": Metric("Bias", "HU", 1)}
+"""Those of a system that makes CT."""
 
 KIND: Final = {
     "cylinder": "Uniform cylinder",
@@ -96,7 +114,7 @@ def size(count: float | None) -> str:
     if count is None:
         return "–"
     for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
+        if abs(count) < 999.5:  # what three digits round up to 1000 is 1 of the next unit
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"

@@ -63,7 +63,7 @@ def _sidebar() -> None:
             "Follow",
             value=True,
             key="follow",
-            help="Looks every 5 s, and draws again when something changed.",
+            help="Checks every 5 s and redraws the page when something has changed.",
         )
         try:
             place = state.database().place

@@ -13,7 +13,7 @@ from scantwin_dashboard.look import BADGE, KIND, percent, plain
 
 _NOW: Final[dict[State, str]] = {
     "open": "out of control",
-    "over": "back inside",
+    "over": "back in control",
     "ended": "ended by a logged event",
 }
 """What has become of an alert."""
@@ -42,7 +42,7 @@ def choose(label: str, key: str, names: Mapping[str, str]) -> str | None:
     if chosen is None:
         st.warning(
             f"There is no {label.lower()} {plain(wanted)} here.  \n"
-            "The link may be old or of another database: choose one above.",
+            "The link may be old or belong to another database. Choose one above.",
             icon=":material/link_off:",
         )
         return None
@@ -80,14 +80,14 @@ def legend(colours: Mapping[str, str]) -> None:
 def alerts_table(found: Sequence[Alert]) -> None:
     """A table of the alerts: which site and object, by which rule, since when, and whether it lasts."""
     if not found:
-        st.caption("No phantom has been out of control.")
+        st.caption("No phantom measurement has been out of control.")
         return
     rows = [
         {
-            "Now": _NOW[alert.state], "Site": alert.site, "Object": KIND[alert.kind],
+            "Now": _NOW[alert.state], "Site": alert.site, "QC object": KIND[alert.kind],
             "Rule": RULE[alert.rule], "Since (UTC)": f"{alert.since:%Y-%m-%d}",
             "Last (UTC)": f"{alert.last:%Y-%m-%d}", "Samples": alert.points,
-            "Farthest off": percent(alert.bias),
+            "Largest bias": percent(alert.bias),
         }
         for alert in found
     ]  # fmt: skip

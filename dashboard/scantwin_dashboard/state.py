@@ -25,8 +25,11 @@ _FIRST_STEPS = """\
 scantwin demo               # three sites train together, one patient is scanned
 scantwin consortium init    # a consortium of your own"""
 
-_REFUSED = "Open the page from the menu: its link may ask for what cannot be. Else see the dashboard's log."
-_NOT_OURS = "Run the dashboard as the user who runs the twin service: its files are for that user only."
+_REFUSED = (
+    "Open the page from the menu: the link may ask for something that cannot exist."
+    " If that does not help, see the dashboard's log."
+)
+_NOT_OURS = "Run the dashboard as the user who runs the twin service: only that user may read its files."
 
 WATCH_S = 5.0
 """How often the database is checked for something new [s]."""

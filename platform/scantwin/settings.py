@@ -1,4 +1,4 @@
-"""Settings of this machine: environment variables `SCANTWIN_*`, frozen, unknown keys refused."""
+"""Settings of this machine: environment variables `SCANTWIN_*`, frozen; a near miss of a name is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     `SCANTWIN_DATABASE_URL`: SQLAlchemy URL; default is SQLite in the home folder.
     `SCANTWIN_REGISTRY_URL`: fsspec URL of the model registry's files; default is in the home folder.
     `SCANTWIN_DEVICE`: where networks run: cpu (default), cuda, or cuda:1 of several GPUs.
-    `SCANTWIN_TWIN_TOKEN`: the token that the twin service asks for when it is not on loopback.
+    `SCANTWIN_TWIN_TOKEN`: a token that the twin service then asks for; beyond loopback it must have one.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")

@@ -69,10 +69,10 @@ def test_old_failures_of_scans_are_left_in_peace() -> None:
 def test_nothing_to_do_says_what_was_looked_at() -> None:
     assert looked_at([], [], [], now=NOW) == (
         "SUV calibration: no site is enrolled."
-        " Failed: 0 of the newest 0 runs, 0 of the 0 scans of the last 7 days."
+        " 0 of the newest 0 runs and 0 of the 0 scans of the last 7 days failed."
     )
     old = replace(SCAN, created_at=NOW - timedelta(days=8))
     assert looked_at([SITE, SITE], [RUN] * 7, [SCAN, old], now=NOW) == (
-        "SUV calibration: within 5 %: 2 of 2 sites."
-        " Failed: 0 of the newest 5 runs, 0 of the 1 scans of the last 7 days."
+        "SUV calibration: 2 of 2 sites are within 5 %."
+        " 0 of the newest 5 runs and 0 of the 1 scans of the last 7 days failed."
     )

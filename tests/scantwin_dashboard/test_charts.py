@@ -12,7 +12,7 @@ import pytest
 
 from scantwin_dashboard import charts
 from scantwin_dashboard.drift_charts import drift_chart, drift_frame
-from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, STATUS_COLOUR, site_colours
+from scantwin_dashboard.look import DISTRICT_COLOUR, METRIC, METRIC_OF_CT, STATUS_COLOUR, site_colours
 
 SITES = ("north", "south")
 COLOURS = site_colours(SITES)
@@ -48,7 +48,7 @@ def _patches() -> pd.DataFrame:
 @pytest.mark.parametrize("metric", METRIC)
 def test_a_metric(metric: str) -> None:
     spec = charts.metric_chart(_metrics(), "trunk", metric).to_dict()
-    assert METRIC[metric][1] in _titles(spec)
+    assert METRIC[metric].title in _titles(spec)
     assert "Round" in _titles(spec)
     assert DISTRICT_COLOUR["trunk"] in json.dumps(spec)
     drawn = [row for rows in spec["datasets"].values() for row in rows]
@@ -62,6 +62,11 @@ def test_a_district_without_references_still_draws() -> None:
     frame = _metrics()
     spec = charts.metric_chart(frame[frame.who == "model"], "head", "mae").to_dict()
     assert "MAE [SUV]" in _titles(spec)
+
+
+def test_the_error_of_a_ct_is_in_hu() -> None:
+    titles = _titles(charts.metric_chart(_metrics(), "head", "mae", METRIC_OF_CT).to_dict())
+    assert "MAE [HU]" in titles and "MAE [SUV]" not in titles
 
 
 def test_updates_tell_their_status_also_by_a_sign() -> None:

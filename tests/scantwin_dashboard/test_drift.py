@@ -77,7 +77,7 @@ def test_what_an_outlier_leaves_open_is_told_from_a_drift() -> None:
     assert alert.outlier is not None and alert.outlier.inside == 3
     assert alert.outlier.at == START + timedelta(weeks=9) and alert.outlier.bias == pytest.approx(1.0)
     (notice,) = notices([], [], [], [alert])
-    assert "newest 3 samples are inside again" in notice.advice and "2026-03-05" in notice.advice
+    assert "newest 3 samples are within 5 % again" in notice.advice and "2026-03-05" in notice.advice
     assert "Recalibrate" not in notice.advice
     # The newest one is it, the newest ones are off as well, or there is a drift without it: as before.
     drifts = [*[1.4] * 12, wild, *[1.4] * 3]

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scantwin.imaging.pictures import _DISTRICT_COLOURS
+from scantwin.imaging.study import DISTRICT_LABEL
 from scantwin_dashboard import look
 
 
@@ -24,8 +26,12 @@ def test_duration(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (24_310_000, "24.3 MB"), (5e12, "5 TB")]
-)
+    ("count", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (999_400, "999 kB"), (999_600, "1 MB"), (24_310_000, "24.3 MB"),
+        (999_950_000, "1 GB"), (5e12, "5 TB"),
+    ],
+)  # fmt: skip
 def test_size(count: float, text: str) -> None:
     assert look.size(count) == text
 
@@ -56,6 +62,13 @@ def test_plain_escapes_every_mark_of_markdown_and_loses_nothing(text: str) -> No
     shown = look.plain(text)
     assert re.sub(r"\\([\\`*_{}\[\]()#+!|<>$~:])", r"\1", shown) == text
     assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]!<$:]", shown)
+
+
+def test_a_district_has_the_colour_that_it_has_in_pictures() -> None:
+    """Only the whole body has another: yellow cannot be seen on a white page."""
+    for district, label in DISTRICT_LABEL.items():
+        drawn = "#{:02X}{:02X}{:02X}".format(*_DISTRICT_COLOURS[label])
+        assert (drawn == look.DISTRICT_COLOUR[district]) is (district != "whole-body")
 
 
 def test_sites_keep_their_colours_when_others_enrol() -> None:

@@ -18,10 +18,14 @@ from streamlit.testing.v1 import AppTest
 from scantwin import NOTICE
 from scantwin.errors import ServiceError
 from scantwin.imaging.nifti import read_nifti, write_nifti
+from scantwin.learning.recipe import GENERATORS
 from scantwin.store.database import Database
 from scantwin.store.models import CalibrationSample, ModelVersion, Round, Run, Scan, Site, Update
 from scantwin_dashboard import queries, state
-from scantwin_dashboard.pages import scans
+from scantwin_dashboard.pages import rounds, scans
+
+CT_FIGURES = {"mae": 42.06, "bias": -3.02, "spread": 0.9, "denoising": 0.1}
+"""What systems that make CT measure [HU], and figures of their own that the page does not show."""
 
 PAGES = ("overview", "rounds", "sites", "scans", "about")
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -101,7 +105,7 @@ def test_a_run_of_the_address_is_shown(filled: Path) -> None:
         run = session.scalars(select(Run).where(Run.name == "autumn-2026")).one()
     page = _page("rounds", run=run.id)
     assert "Rounds: 8 of 8" in _words(page)
-    assert "Updates taken: 34 of 40" in _words(page)
+    assert "Updates accepted: 34 of 40" in _words(page)
     reasons = next(d.value for d in page.dataframe if "Reason" in d.value.columns)
     assert "No answer within 30 min." in set(reasons["Reason"])
 
@@ -121,6 +125,34 @@ def test_the_error_is_that_of_the_whole_body_beside_its_bias(filled: Path) -> No
         assert "hole bod" in metric.help
     table = next(d.value for d in page.dataframe if "Bias [SUV]" in d.value.columns)
     assert table["Bias [SUV]"].str.startswith("−").all()
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [("low-resource-3d", "reconstructed CT"), ("ct-inpainting", "inside the regions")],
+)
+def test_a_run_of_cts_is_measured_in_hu_without_references(filled: Path, system: str, words: str) -> None:
+    measured = {name: {"mean": mean, "sd": 4.0, "n": 3} for name, mean in CT_FIGURES.items()}
+    with Database.from_settings().session() as session:
+        run = session.scalars(select(Run).where(Run.name == "autumn-2026")).one()
+        run.system = system
+        for one in run.rounds:
+            one.held_out, one.references = {"whole-body": measured}, {}
+    page = _page("rounds", run=run.id)
+    assert not page.exception
+    (now,) = (m for m in page.metric if m.label.startswith("MAE"))
+    assert now.value == "42.1 HU, bias −3.0"
+    assert page.button_group[0].options == ["MAE", "Bias"]
+    assert words in _words(page) and "SUV" not in _words(page)
+    (table,) = (d.value for d in page.dataframe if "District" in d.value.columns)
+    assert list(table.columns) == ["District", "Who", "MAE [HU]", "Bias [HU]", "Patients"]
+    page.button_group[0].set_value("bias").run()
+    assert not page.exception
+    assert any("Nearer to 0 is better" in caption.value for caption in page.caption)
+
+
+def test_the_page_knows_every_system_that_makes_ct() -> None:
+    assert rounds._OF_CT.keys() == set(GENERATORS)
 
 
 def test_another_metric_can_be_chosen(filled: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.exc import DataError, IntegrityError
 
-from scantwin.errors import ServiceError
+from scantwin.errors import InputError, ServiceError
 from scantwin.store.database import Database
+from scantwin_twin import messages
 from scantwin_twin.dispatcher import Dispatcher
 from scantwin_twin.executor import STOPPED, Outcome
 from scantwin_twin.jobs import Jobs
 from scantwin_twin.places import Places
-from scantwin_twin.refusals import Refused
+from scantwin_twin.refusals import Refused, from_detail, refuse
 
 SCAN = "a" * 32
 DONE = Outcome(summary={"results": []})
@@ -50,6 +52,8 @@ class Bench:
         self.outcome, self.away, self.stops = DONE, 0, False
 
     def run(self, work, progress, stop):
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
         self.results.mkdir(exist_ok=True)
         self.database.refusals = self.away
         if self.stops:
@@ -104,4 +108,28 @@ def test_a_scan_that_is_gone_is_not_waited_for(bench):
     assert bench.jobs.erase("p", [SCAN], "me", {})
     with pytest.raises(Refused, match="no scan"):
         bench.dispatcher._run(claimed)
+    assert bench.dispatcher.wait_until_idle([SCAN], 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("No CT."), 2), (refuse("unknown-model", model="m"), 2), (KeyError(), 1)]
+)
+def test_a_scan_that_failed_for_bad_input_tells_its_client_so(bench, error, code):
+    """From what is raised to the exit code of `scantwin twin submit`, by way of the database and the wire."""
+    bench.outcome = error
+    assert bench.dispatch() == "failed"
+    assert from_detail(messages.scan(bench.jobs.get(SCAN)).error).exit_code == code
+
+
+@pytest.mark.parametrize("kind", [DataError, IntegrityError])
+def test_a_result_that_the_database_does_not_take_fails_the_scan(bench, kind, monkeypatch, caplog):
+    """Tried again it would be refused again, and without an end the scan would run until a restart."""
+
+    def finish(_scan_id, summary):
+        raise kind("UPDATE scans", summary, ValueError("NUL"))
+
+    monkeypatch.setattr(bench.jobs, "finish", finish)
+    assert bench.dispatch() == "failed" and not bench.results.exists()
+    error = bench.jobs.get(SCAN).error
+    assert error["code"] == "internal" and "NUL" not in str(error) and "NUL" in caplog.text
     assert bench.dispatcher.wait_until_idle([SCAN], 0)

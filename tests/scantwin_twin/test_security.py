@@ -158,3 +158,9 @@ def test_loopback(host, local):
 @given(st.sampled_from(["127.0.0.1", "::1", "a.example"]), st.integers(1, 65535))
 def test_addresses_come_back(host, port):
     assert split(join(host, port)) == (host, port)
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "5²", "١", "1" * 5000])
+def test_what_is_no_address_is_refused(port):
+    with pytest.raises(InputError, match="not HOST:PORT"):
+        split(f"127.0.0.1:{port}")

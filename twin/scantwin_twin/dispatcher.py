@@ -98,7 +98,11 @@ class Dispatcher:
             if now is None or now.ended or self._stopping.is_set():  # cancelled before it could be stopped
                 stop.set()
             outcome = self._outcome(scan, stop)
-            after = self._insist(lambda: self._moved(scan.id, outcome))
+            try:
+                after = self._insist(lambda: self._moved(scan.id, outcome))
+            except (DataError, IntegrityError) as error:  # else it would stay running until a restart
+                failed = _failed(error)
+                after = self._insist(lambda: self._moved(scan.id, failed))
             if after is not None and after.status != "running":  # else the results may still be wanted
                 self._places.tidy(after)
         finally:
@@ -140,8 +144,7 @@ class Dispatcher:
             )  # fmt: skip
             return self._executor.run(work, self._listener(scan.id), stop)
         except Exception as error:
-            _status, detail = public(error)
-            return Outcome(error={"code": detail.code, "message": detail.message, "hint": detail.hint})
+            return _failed(error)
 
     def _listener(self, scan_id: str) -> Callable[[float, str], None]:
         def listen(progress: float, stage: str) -> None:
@@ -150,3 +153,14 @@ class Dispatcher:
                 self._jobs.advance(scan_id, progress, stage)
 
         return listen
+
+
+def _failed(error: Exception) -> Outcome:
+    """The outcome of a scan that ended with `error`: what its client may know about it."""
+    _status, detail = public(error)
+    return Outcome(
+        error={
+            "code": detail.code, "message": detail.message, "hint": detail.hint,
+            "bad_input": detail.bad_input,
+        }
+    )  # fmt: skip

@@ -221,7 +221,7 @@ class Jobs:
         return self._move(scan_id, "done", SERVICE, progress=1.0, stage="done", summary=summary)
 
     def fail(self, scan_id: str, error: dict[str, Any]) -> bool:
-        """-> failed, with {code, message, hint}. False if the scan had ended already."""
+        """-> failed, with {code, message, hint, bad_input}. False if the scan had ended already."""
         return self._move(scan_id, "failed", SERVICE, stage="failed", error=error)
 
     def cancel(self, scan_id: str, actor: str) -> ScanState:

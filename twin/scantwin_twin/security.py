@@ -20,6 +20,7 @@ import grpc
 
 from scantwin.errors import InputError
 from scantwin.settings import Settings
+from scantwin.terminal import host_and_port
 from scantwin_twin.refusals import abort, refuse
 
 log = logging.getLogger(__name__)
@@ -50,10 +51,11 @@ def join(host: str, port: int) -> str:
 
 def split(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    found = host_and_port(address)
+    if found is None:
         raise InputError(f"The address {address!r} is not HOST:PORT.", hint="For example 127.0.0.1:50071.")
-    return host.strip("[]"), int(port)
+    host, port = found
+    return host.strip("[]"), port
 
 
 @dataclass(frozen=True)

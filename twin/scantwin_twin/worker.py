@@ -1,7 +1,7 @@
 """The child process that computes scans: work arrives and reports leave as JSON lines.
 
     <- {"scan", "ct", "model", "version", "seed", "out"}
-    -> {"progress": 0..1, "stage"} ... then {"done": summary} or {"failed": {code, message, hint}}
+    -> {"progress": 0..1, "stage"} ... then {"done": summary} or {"failed": {code, message, hint, bad_input}}
 
 It ends when its input ends, so it never outlives the service.
 """

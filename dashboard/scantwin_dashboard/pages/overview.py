@@ -14,7 +14,7 @@ from scantwin_dashboard.state import ask, told
 @told
 def show() -> None:
     """Draws the page."""
-    heading("Consortium", "Sites that train together, what they are doing, and what needs a person.")
+    heading("Consortium", "The sites that train together, what they are doing, and what needs attention.")
     sites, runs, scans = ask(queries.sites), ask(queries.runs), ask(queries.scans)
     models, drifts = ask(queries.models), ask(queries.site_alerts)
     if not (sites or runs or scans or models):
@@ -26,12 +26,12 @@ def show() -> None:
             (
                 "Active sites",
                 f"{active} of {len(sites)}",
-                "Sites that have joined a round, of those enrolled.",
+                "Enrolled sites that have taken part in a round.",
             ),
-            ("Runs", str(len(runs)), "Federated trainings, whatever became of them."),
-            ("Running now", str(sum(run.status == "running" for run in runs)), "Runs under way."),
-            ("Model versions", str(len(models)), "The newest 20 at most."),
-            ("Scans", str(len(scans)), "Virtual PETs, the newest 200 at most."),
+            ("Runs", str(len(runs)), "All federated trainings, however they ended."),
+            ("Running now", str(sum(run.status == "running" for run in runs)), "Runs in progress."),
+            ("Model versions", str(len(models)), "Only the newest 20 are counted."),
+            ("Scans", str(len(scans)), "Virtual PETs; only the newest 200 are counted."),
         ]
     )
     left, right = st.columns([5, 4], gap="large")
@@ -53,13 +53,13 @@ def show() -> None:
 def _attention(notices: list[attention.Notice], looked_at: str) -> None:
     st.subheader("Needs attention", anchor=False)
     if not notices:
-        st.success(f"Nothing.  \n{looked_at}", icon="✅")
+        st.success(f"Nothing needs attention.  \n{looked_at}", icon="✅")
     for notice in notices[:8]:
         box = st.error if notice.level == "act" else st.warning
         icon = ":material/priority_high:" if notice.level == "act" else ":material/visibility:"
         box(f"**{plain(notice.subject)}** {plain(notice.sentence)}  \n{plain(notice.advice)}", icon=icon)
     if len(notices) > 8:
-        st.caption(f"and {len(notices) - 8} more")
+        st.caption(f"And {len(notices) - 8} more.")
 
 
 def _bias(sites: list[queries.SiteRow]) -> None:
@@ -73,7 +73,7 @@ def _bias(sites: list[queries.SiteRow]) -> None:
         return
     chart = charts.bias_overview(pd.DataFrame(rows), site_colours([s.name for s in sites]))
     st.altair_chart(chart, alt="Newest SUV bias of each site against the limits of 5 % and 10 %")
-    st.caption("The newest uniform cylinder of each site; 0 % reads right.")
+    st.caption("The newest uniform cylinder of each site. At 0 %, the SUV is right.")
 
 
 def _sites(sites: list[queries.SiteRow]) -> None:
@@ -85,7 +85,7 @@ def _sites(sites: list[queries.SiteRow]) -> None:
         {
             "Site": s.name, "Kind": s.kind, "Status": s.status, "SUV bias": percent(s.bias),
             "Measured": ago(s.measured_at), "Accepted": s.accepted, "Refused": s.refused,
-            "Missing": s.missing, "Last heard": ago(s.last_update), "Enrolled (UTC)": moment(s.enrolled_at),
+            "Missing": s.missing, "Last answer": ago(s.last_update), "Enrolled (UTC)": moment(s.enrolled_at),
         }
         for s in sites
     ]  # fmt: skip
@@ -129,11 +129,11 @@ def _models(models: list[queries.ModelRow]) -> None:
 def _audit() -> None:
     entries = ask(queries.audit_tail)
     if not entries:
-        empty("Nobody has done anything yet.")
+        empty("The audit log is empty.")
         return
     rows = [
         {
-            "When (UTC)": moment(e.at), "Who": e.actor, "What": e.action, "To what": e.subject,
+            "When (UTC)": moment(e.at), "Who": e.actor, "Action": e.action, "Subject": e.subject,
             "Detail": ", ".join(f"{key}: {value}" for key, value in e.detail.items()),
         }
         for e in entries

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,8 @@ from scantwin_dashboard import charts, queries
 from scantwin_dashboard.look import (
     DISTRICT_COLOUR,
     METRIC,
+    METRIC_OF_CT,
+    Metric,
     duration,
     moment,
     number,
@@ -20,13 +24,28 @@ from scantwin_dashboard.look import (
 from scantwin_dashboard.parts import choose, empty, facts, heading, legend, status_badge
 from scantwin_dashboard.state import ask, told
 
+_PET = (
+    "Coloured: the model, with a band of one standard deviation over patients. Grey, on the same patients:"
+    " the training mean (dotted), the training median (dashed) and the HU curve, uptake by CT number (solid)."
+    " A useful model beats all three. Measured inside the body, in the SUV range 0–20."
+)
+_CT = "The model, with a band of one standard deviation over patients. There are no references for CT."
+_OF_CT = {
+    "ct-inpainting": (
+        f"{_CT} Measured inside the regions that were made anew, one sample of each. Not even a perfect model"
+        " reaches 0: a sample differs from the truth as much as one truth differs from another."
+    ),
+    "low-resource-3d": f"{_CT} Measured on the reconstructed CT, inside the body.",
+}
+"""What the charts of a system that makes CT show."""
+
 
 @told
 def show() -> None:
     """Draws the page."""
     heading(
         "Rounds and metrics",
-        "Held-out error of every round beside the simple references, and what became of each site's update.",
+        "The error on held-out patients after every round, and what became of each site's update.",
     )
     runs = {run.id: run for run in ask(queries.runs)}
     if not runs:
@@ -40,7 +59,9 @@ def show() -> None:
     if run_id is None:
         return
     run = runs[run_id]
+    known = METRIC_OF_CT if run.system in _OF_CT else METRIC
     metrics, rounds = ask(queries.metrics_frame, run_id), ask(queries.rounds_frame, run_id)
+    metrics = metrics[metrics.metric.isin(known)]
     updates = ask(queries.updates_frame, run_id=run_id)
     sites = [site.name for site in ask(queries.sites)]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -50,36 +71,39 @@ def show() -> None:
         )
         if len(rounds) and rounds.status.iloc[-1] == "running":
             open_round, since = rounds["round"].iloc[-1], rounds.started_at.iloc[-1]
-            st.caption(f"round {open_round} is under way since {moment(since)}")
+            st.caption(f"round {open_round} has been running since {moment(since)}")
     if run.error:
         st.warning(plain(run.error), icon=":material/sticky_note_2:")
-    _figures(run, rounds, metrics, updates)
-    _metrics(metrics)
+    _figures(run, rounds, metrics, updates, known["mae"])
+    _metrics(metrics, known, _OF_CT.get(run.system, _PET))
     _updates(updates, sites)
     if len(updates):
         _contributions(run_id, updates, sites)
 
 
-def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, updates: pd.DataFrame) -> None:
+def _figures(
+    run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, updates: pd.DataFrame, mae: Metric
+) -> None:
     whole = metrics[metrics.district == "whole-body"]
     newest = whole[whole["round"] == whole[whole.who == "model"]["round"].max()]
     took = rounds.seconds.dropna()
     counts = updates.status.value_counts()
+    median = (
+        "MAE of the median",
+        _error(newest[newest.who == "training-median"], mae),
+        "The same for the best constant, the training median of each district, on the same whole bodies.",
+    )
     facts(
         [
             ("Rounds", f"{run.rounds_done} of {run.rounds_planned}", "Rounds whose updates were merged."),
             (
                 "MAE now",
-                _error(newest[newest.who == "model"]),
-                "Whole body, newest measured round, mean over held-out patients; and its bias.",
+                _error(newest[newest.who == "model"], mae),
+                "Whole body in the newest measured round: MAE and bias, means over held-out patients.",
             ),
+            *([] if run.system in _OF_CT else [median]),
             (
-                "MAE of the median",
-                _error(newest[newest.who == "training-median"]),
-                "The best constant, each district's training median, on the same whole bodies; and its bias.",
-            ),
-            (
-                "Updates taken",
+                "Updates accepted",
                 f"{counts.get('accepted', 0)} of {len(updates)}",
                 "The others were refused or missing.",
             ),
@@ -89,25 +113,26 @@ def _figures(run: queries.RunRow, rounds: pd.DataFrame, metrics: pd.DataFrame, u
     )
 
 
-def _error(part: pd.DataFrame) -> str:
-    """MAE and, if measured, bias [SUV] of one of them in one round: a low MAE may come from reading low."""
+def _error(part: pd.DataFrame, shown: Metric) -> str:
+    """MAE and, if measured, bias of one of them in one round: a low MAE may come from reading low."""
     found = dict(zip(part.metric, part["mean"], strict=True))
     mae, bias = found.get("mae"), found.get("bias")
-    return f"{number(mae, 3)} SUV" + ("" if bias is None else f", bias {signed(bias)}")
+    error = f"{number(mae, shown.digits)} {shown.unit}"
+    return error if bias is None else f"{error}, bias {signed(bias, shown.digits)}"
 
 
-def _metrics(metrics: pd.DataFrame) -> None:
+def _metrics(metrics: pd.DataFrame, known: Mapping[str, Metric], caption: str) -> None:
     st.subheader("Held-out patients", anchor=False)
     if metrics.empty:
-        empty("No round has been measured yet: the first figures come after its evaluation.")
+        empty("No round has been measured yet. The first figures appear when a round has been evaluated.")
         return
-    present = [m for m in METRIC if m in set(metrics.metric)]
+    present = [m for m in known if m in set(metrics.metric)]
     metric = (
         st.segmented_control(
             "Metric",
             present,
             default=present[0],
-            format_func=lambda m: METRIC[m][0],
+            format_func=lambda m: known[m].name,
             label_visibility="collapsed",
         )
         or present[0]
@@ -119,24 +144,20 @@ def _metrics(metrics: pd.DataFrame) -> None:
         for column, district in zip(st.columns(width), districts[start : start + width], strict=False):
             with column:
                 st.markdown(f"**{district.capitalize()}**")
-                chart = charts.metric_chart(metrics, district, metric)
-                st.altair_chart(chart, alt=f"{METRIC[metric][0]} in the {district} over the rounds")
+                chart = charts.metric_chart(metrics, district, metric, known)
+                st.altair_chart(chart, alt=f"{known[metric].name} in the {district} over the rounds")
     better = {"mae": "Lower", "bias": "Nearer to 0"}.get(metric, "Higher")
-    st.caption(
-        f"{better} is better. Coloured: the model, shaded by one standard deviation over patients. Grey, on"
-        " the same patients: the training mean (dotted), the training median (dashed), a curve from HU to SUV"
-        " (solid). A model worth having beats them. SUV range 0–20, inside the body."
-    )
+    st.caption(f"{better} is better. {caption}")
     with st.expander("Figures of the newest round"):
-        _table(metrics)
+        _table(metrics, known)
 
 
-def _table(metrics: pd.DataFrame) -> None:
+def _table(metrics: pd.DataFrame, known: Mapping[str, Metric]) -> None:
     newest = metrics[metrics["round"] == metrics["round"].max()]
     rows = [
         {
             "District": district, "Who": who,
-            **{METRIC[m][1]: _mean_sd(part[part.metric == m], METRIC[m][2]) for m in METRIC},
+            **{shown.title: _mean_sd(part[part.metric == m], shown.digits) for m, shown in known.items()},
             "Patients": number(part["n"].max(), 0),
         }
         for (district, who), part in newest.groupby(["district", "who"], sort=False)
@@ -169,7 +190,7 @@ def _contributions(run_id: str, updates: pd.DataFrame, sites: list[str]) -> None
     colours = site_colours(sites)
     colours = {name: colour for name, colour in colours.items() if name in set(updates.site)}
     answered = updates[updates.status != "missing"].assign(mb_in=updates.bytes_in / 1e6)
-    titles = ("Patches by district", "Received from a site", "Time of a site's round")
+    titles = ("Patches by district", "Received from a site", "Time of a round at a site")
     patches = ask(queries.patches_frame, run_id=run_id)
     drawn = (
         charts.patches_chart(patches, colours) if len(patches) else None,

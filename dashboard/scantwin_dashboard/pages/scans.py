@@ -44,7 +44,9 @@ def show() -> None:
     if scan.status in ("queued", "running"):
         st.progress(scan.progress, text=plain(scan.stage) or "Waiting for a worker")
     if scan.status == "queued":
-        st.caption("A worker of the twin service takes it when one is free: `scantwin twin serve`")
+        st.caption(
+            "It starts when a worker of the twin service is free. To run the service: `scantwin twin serve`"
+        )
     if scan.status == "failed":
         error = scan.error or {}
         sentence, hint = error.get("message", "The scan failed."), error.get("hint", "")
@@ -72,13 +74,13 @@ def _figures(scan: queries.ScanRow) -> None:
     facts(
         [
             ("Twin", scan.pseudonym, "A pseudonym; no identifier of the patient is kept here."),
-            ("Districts", named or "–", "What the CT shows of the body."),
+            ("Districts", named or "–", "The parts of the body that the CT shows."),
             (
                 "Districts' confidence",
                 number(scan.summary.get("confidence")),
-                "How surely the districts were told apart, 0 to 1.",
+                "How certain the division into districts is, from 0 to 1.",
             ),
-            ("Scanned in", duration(took), "From the start of the work to the last file."),
+            ("Scan time", duration(took), "From the start of the scan to its last file."),
         ]
     )
     for warning in scan.summary.get("warnings") or []:
@@ -123,7 +125,7 @@ def _slices(folder: Path) -> None:
     if volumes.unknown > 0.5:
         st.warning(
             f"The error of {volumes.unknown:.0%} of the voxels above SUV {slices.SEEN_SUV:g} was never"
-            " measured: they have no error bar.",
+            " measured, so they have no error bar.",
             icon=":material/visibility:",
         )
     above = st.columns([2, 3, 2], gap="medium")
@@ -152,7 +154,7 @@ def _slices(folder: Path) -> None:
             picture = slices.slice_image(volumes, layer, plane, index, top)
             column.image(picture, alt=f"{layer}, {plane} slice {index + 1}")
     if "Uncertainty" in shown and volumes.partly_unknown:
-        st.caption("Grey in Uncertainty: the model's error was never measured there.")
+        st.caption("In the uncertainty picture, grey marks where the model's error was never measured.")
 
 
 def _projections(folder: Path) -> None:
@@ -181,7 +183,7 @@ def _manifest(folder: Path) -> None:
 def _files(folder: Path) -> None:
     from scantwin_dashboard import slices
 
-    st.caption(f"In `{folder}`. Every image says that it is synthetic, also in its DICOM headers.")
+    st.caption(f"The files are in `{folder}`. Every image is marked as synthetic, also in its DICOM headers.")
     with st.container(horizontal=True):
         for name, what in slices.FILES.items():
             path = folder / name

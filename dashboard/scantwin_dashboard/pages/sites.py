@@ -19,15 +19,16 @@ _ZONE = {
 }
 
 _PHANTOM = (
-    "Shaded: one, two and three standard deviations of a phantom that is looked after (3.5 % each)."
-    " Beyond 5 % scan again, beyond 10 % (EARL) recalibrate. Rules mark logged recalibrations, repairs and"
-    " updates; read on from there."
+    "Shaded: one, two and three standard deviations (3.5 % each) of a phantom under quality assurance."
+    " Beyond 5 %, scan the phantom again; beyond 10 % (EARL's limit), recalibrate. Vertical lines mark logged"
+    " recalibrations, repairs and software updates: the chart restarts at each of them."
 )
 _LIVER = (
-    "Each point is one patient: the mean of a 3 cm sphere in the right lobe; n and SD are of its voxels."
-    " Patients differ by about 22 %, so one point says little: a 10 % drift shows after 35 to 50 patients."
+    "Each point is one patient: the mean in a 3 cm sphere in the right lobe of the liver, with n and SD of"
+    " its voxels. Patients differ by about 22 %, so a single point says little: it takes 35 to 50 patients to"
+    " show a drift of 10 %."
 )
-_PATIENTS = "Each point is a mean over n patients with its 95 % interval."
+_PATIENTS = "Each point is the mean over n patients, with its 95 % confidence interval."
 
 
 @told
@@ -44,18 +45,19 @@ def show() -> None:
     site, colour = sites[name], site_colours(list(sites))[name]
     with st.container(horizontal=True, vertical_alignment="center"):
         status_badge(site.status)
-        st.caption(f"enrolled {moment(site.enrolled_at)} · last heard {ago(site.last_update)}")
+        st.caption(f"enrolled {moment(site.enrolled_at)} · last answer: {ago(site.last_update)}")
     samples = ask(queries.samples_frame, site.id)
     events = ask(queries.events_frame, site.name)
     spread = _spread(samples, events)
     facts(
         [
             ("SUV bias now", percent(site.bias), _bias_words(site)),
-            ("Measured", ago(site.measured_at), "The newest uniform cylinder."),
+            ("Measured", ago(site.measured_at), "When the newest uniform cylinder was scanned."),
             (
                 "Spread",
                 "–" if spread is None else f"{spread * 100:.1f} %",
-                "SD of the last 8 cylinders since the last recalibration; about 3.5 % stays.",
+                "Standard deviation of the newest cylinders, 8 at most, since the last logged recalibration,"
+                " repair or software update. About 3.5 % remains even under quality assurance.",
             ),
             ("Updates accepted", str(site.accepted), "Over all runs."),
             ("Refused", str(site.refused), "Over all runs."),
@@ -71,7 +73,9 @@ def _bias_words(site: queries.SiteRow) -> str:
     if site.bias is None:
         return ""
     return (
-        "From before what was logged last: scan the cylinder." if site.worked_on else _ZONE[zone(site.bias)]
+        "Measured before the last logged event: scan the cylinder again."
+        if site.worked_on
+        else _ZONE[zone(site.bias)]
     )
 
 
@@ -119,11 +123,11 @@ def _drift(site: str, part: pd.DataFrame, events: pd.DataFrame, colour: str) -> 
             frame = drift_charts.drift_frame(part, events, name)
             st.altair_chart(drift_charts.drift_chart(frame, name, colour), alt=f"{name.upper()} of {site}")
     st.caption(
-        "In standard deviations of a phantom that is looked after (3.5 %); dashed: limits that a site in"
-        " control leaves once in about 500 samples; with the rule of single samples, one of the three speaks"
-        " once in about 200. A shift of one SD shows after about 10 samples, where single samples would take"
-        " 44. One sample counts for 4 SD at most. Both charts begin anew at a logged recalibration, repair or"
-        " software update."
+        "In units of 3.5 %, the standard deviation (SD) of a phantom under quality assurance. Dashed: the"
+        " limits. A site in control leaves those of either chart once in about 500 samples; one of the three"
+        " rules (both charts, and one sample beyond 3 SD) signals once in about 200. A shift of one SD shows"
+        " after about 10 samples; single samples would take 44. A sample counts for 4 SD at most. Both charts"
+        " restart at a logged recalibration, repair or software update."
     )
 
 
@@ -131,7 +135,7 @@ def _cohort(site: queries.SiteRow, colour: str) -> None:
     st.subheader("Cohort", anchor=False)
     patches = ask(queries.patches_frame, site_id=site.id)
     if patches.empty:
-        empty("No update of this site was accepted yet, so its cohort is not known here.")
+        empty("No update of this site has been accepted yet, so its cohort is not known here.")
         return
     left, right = st.columns([4, 5], gap="large")
     newest = patches[patches["update"] == patches["update"].iloc[-1]]  # of one round, not of several

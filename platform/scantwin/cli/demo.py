@@ -22,7 +22,9 @@ def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path(
         "scantwin-demo"
     ),
-    data: Annotated[Path | None, typer.Option(help="Real studies (NIfTI) instead of phantoms.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of real studies (NIfTI, not zipped) instead of phantoms.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100)] = 4,
     sites: Annotated[int, typer.Option(min=1, max=5)] = 3,
     patients: Annotated[
@@ -51,7 +53,7 @@ def demo(
     from scantwin.demo.plan import RECIPE, DemoOptions
     from scantwin.demo.runner import Runner
     from scantwin.demo.stages import run_demo
-    from scantwin.demo.story import Story, closing_table
+    from scantwin.demo.story import Story, closing_tables
     from scantwin.federation.processes import require_free_port
 
     options = DemoOptions(
@@ -67,14 +69,17 @@ def demo(
         with Story(quiet=as_json) as story:
             result = run_demo(options, groups, runner, story)
         if not as_json:
-            out.print(closing_table(result))
+            out.print(closing_tables(result))
             out.print(f"\n[red]{NOTICE}[/red]\nPictures: {folder}/scan/pictures\nFigures: {folder}/demo.json")
             # All of the demo's state is in its folder, whatever database the environment names.
             bare = "env -u SCANTWIN_DATABASE_URL " if "SCANTWIN_DATABASE_URL" in os.environ else ""
-            out.print(f"Look at it again: {bare}scantwin dashboard --home {folder}/state", soft_wrap=True)
+            out.print(f"To look at it again: {bare}scantwin dashboard --home {folder}/state", soft_wrap=True)
         if serve:
             ready = runner.serve("service-dashboard", "dashboard", "--port", str(port))
-            err.print(f"\nThe dashboard is at [bold]{ready['url']}[/bold], the twin is up. Ctrl-C ends both.")
+            err.print(
+                f"\nThe dashboard is at [bold]{ready['url']}[/bold]; the twin service is running, too."
+                " Ctrl-C ends both."
+            )
             _wait(runner.check)
     emit(result, as_json, lambda: None)
 
@@ -94,7 +99,7 @@ def _own_folder(folder: Path) -> Iterator[Path]:
     mark = folder / _MARK
     folder.mkdir(parents=True, exist_ok=True)
     hint = "Wait for it, end it, or choose another --out."
-    with lock(mark, ResourceError(f"Another demo works in {folder}.", hint=hint)) as ours:
+    with lock(mark, ResourceError(f"Another demo is running in {folder}.", hint=hint)) as ours:
         for item in folder.iterdir():
             if item != mark:
                 _remove(item)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from scantwin import NOTICE
 from scantwin.errors import InputError
 from scantwin.interrupts import ending_signals
-from scantwin.terminal import Json, emit, err, finite, out, progress_bar
+from scantwin.terminal import Json, emit, err, finite, host_and_port, out, progress_bar
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Send to a PACS and receive from one, by C-STORE."
@@ -104,7 +104,7 @@ def _say(data: dict[str, object]) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    found = host_and_port(text)
+    if found is None:
         raise InputError(f"{text!r} is not HOST:PORT.", hint="For example pacs.local:104.")
-    return host, int(port)
+    return found

@@ -30,8 +30,8 @@ _ROLES = {
 _MEMORY_GB = 6.0
 """Enough for training the shipped recipes: about 3 GB per site, plus the system."""
 _DISK_GB = 5.0
-"""Enough for a demo: about 1 GB, plus a cohort's cache."""
-_ELSEWHERE = "Set SCANTWIN_HOME to a folder with space that you may write to."
+"""Enough for a demo (`scantwin.demo.beforehand` says what it needs) and a cohort's cache."""
+_ELSEWHERE = "Set SCANTWIN_HOME to a folder that has space and that you may write to."
 
 
 def doctor(as_json: Json = False) -> None:
@@ -46,7 +46,7 @@ def doctor(as_json: Json = False) -> None:
         _check("python", sys.version_info >= (3, 11), platform.python_version()),
         *(_role(extra, packages) for extra, packages in _ROLES.items()),
         _check("cores", True, f"{len(os.sched_getaffinity(0))}"),
-        _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training wants {_MEMORY_GB:.0f} GB."),
+        _check("memory", memory >= _MEMORY_GB, f"{memory:.1f} GB", f"Training needs {_MEMORY_GB:.0f} GB."),
         _tried("home", lambda: _home(settings.home)),
         _tried("device", lambda: _device(settings.device)),
         _tried("database", lambda: _database(settings.database)),
@@ -65,14 +65,14 @@ def _check(name: str, ok: bool, found: str, hint: str = "") -> dict[str, Any]:
 
 
 def _program(name: str, purpose: str, package: str) -> dict[str, Any]:
-    return _check(name, bool(shutil.which(name)), purpose, f"Optional: Debian's {package}.")
+    return _check(name, bool(shutil.which(name)), purpose, f"Optional: install Debian's package {package}.")
 
 
 def _role(extra: str, packages: tuple[str, ...]) -> dict[str, Any]:
     try:
         found = ", ".join(f"{name} {version(name)}" for name in packages)
     except PackageNotFoundError as error:
-        return _check(extra, False, f"{error.name} is missing", f"pip install 'scantwin[{extra}]'")
+        return _check(extra, False, f"{error.name} is not installed", f"pip install 'scantwin[{extra}]'")
     return _check(extra, True, found)
 
 
@@ -92,7 +92,7 @@ def _nearest(path: Path) -> Path:
     """The folder at `path`, or the one that it would be made in; raises if nothing can be made there."""
     folder = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file, no folder.", hint=_ELSEWHERE)
+        raise InputError(f"{folder} is a file, not a folder.", hint=_ELSEWHERE)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ResourceError(f"You may not write to {folder}.", hint=_ELSEWHERE)
     return folder
@@ -103,7 +103,7 @@ def _device(name: str) -> str:
     from scantwin.learning.machine import check_device
 
     idle = name == "cpu" and shutil.which("nvidia-smi")
-    return check_device() + (" (for the GPU of this machine set SCANTWIN_DEVICE=cuda)" if idle else "")
+    return check_device() + (" (to use this machine's GPU, set SCANTWIN_DEVICE=cuda)" if idle else "")
 
 
 def _database(url: str) -> str:
@@ -114,19 +114,19 @@ def _database(url: str) -> str:
     database = Database(url, read_only=True)
     if database.is_missing:
         _nearest(Path(database.place.removeprefix("sqlite:")).parent)
-        return f"{database.place}, not made yet"
+        return f"{database.place}, not created yet"
     try:
         with database.session() as session:
             found = migrating.current(session.connection())
     finally:
         database.close()
     if found is None:
-        return f"{database.place}, still without tables"
+        return f"{database.place}, which has no tables yet"
     migrating.require_known(found, database.place)
     if found != migrating.head():
         raise ServiceError(
-            f"The database {database.place} is of an earlier version of ScanTwin.",
-            hint="Run `scantwin models list` once: it upgrades it.",
+            f"The database {database.place} is from an earlier version of ScanTwin.",
+            hint="Run `scantwin models list` once: it upgrades the database.",
         )
     return database.place
 

@@ -25,7 +25,8 @@ CONDITIONS = ("negative", "melanoma", "lymphoma", "lung-cancer", "sarcoma")
 VENDORS = ("siemens", "ge", "philips")
 FORMS = ("nifti", "dicom")
 _FIRST_DAY = date(1990, 1, 1)
-"""Earlier days, before DICOM and whole-body PET, are typing errors; and calendars start at year 1."""
+"""Earlier days are typing errors, and `scantwin.imaging.suv_times` takes them for dummies: whole-body PET
+came into the clinics in the 1990s."""
 _LEAST_SCALE = 0.01
 """Below it, the image shows nothing that could be measured."""
 

@@ -38,7 +38,11 @@ def check(options: DemoOptions) -> Groups:
     wanted = (*_PARTS, *_SERVED) if options.serve else _PARTS
     if any(find_spec(name) is None for name in wanted):
         raise MissingExtra("scantwin demo", "all")
-    Recipe.load(options.recipe)
+    if Recipe.load(options.recipe).makes_ct:
+        raise InputError(
+            f"The recipe {options.recipe} makes CT, and the demo scans a patient.",
+            hint="Choose a recipe that makes PET, or leave out --recipe.",
+        )
     groups = [] if options.data is None else _real_sites(options.data, options.sites)
     needed = _PHANTOM_DISK if options.data is None else _REAL_DISK[0] + _REAL_DISK[1] * _size(groups)
     _require_disk(options.out, needed)
@@ -54,6 +58,9 @@ def _real_sites(data: Path, sites: int) -> Groups:
     groups: dict[tuple[float, ...], dict[str, Patient]] = defaultdict(dict)
     without_pet = 0
     for source in find_studies(data):
+        if source.place:  # the demo copies folders
+            say_rejection(Rejection(f"{source.path} is a zip with a study in it. Unpack it for the demo."))
+            continue
         try:
             study = read_study(source)
         except Rejection as rejection:

@@ -32,7 +32,7 @@ def follow_rounds(runner: Runner, story: Story, rounds: int) -> None:
             story.round(one.number, _held_out(one))
         if found:
             updates = session.scalars(select(Update).where(Update.round_id == found[-1].id)).all()
-            story.say(f"round {found[-1].number} of {rounds}, {len(updates)} updates in")
+            story.say(f"round {found[-1].number} of {rounds}, {len(updates)} updates received")
 
 
 def read_rounds(home: Path, run_id: str) -> dict[str, Any]:

@@ -28,9 +28,11 @@ def run_demo(options: DemoOptions, groups: Groups, runner: Runner, story: Story)
 
     `groups`: the real studies by site; none for phantoms.
     """
-    with story.stage("patients", "Real patients" if groups else "Patients are scanned at their sites"):
+    with story.stage(
+        "patients", "Real patients" if groups else "Phantom patients are scanned at their sites"
+    ):
         sites, new_patient = _real(groups, options, story) if groups else _phantoms(options, runner, story)
-    with story.stage("consortium", "A consortium is founded, sites are enrolled"):
+    with story.stage("consortium", "A consortium is set up and its sites are enrolled"):
         link = _found(sites, options, runner, story)
     with story.stage("ingest", "Each site reads its own studies"):
         counts = _ingest(sites, options, runner, story)
@@ -40,9 +42,9 @@ def run_demo(options: DemoOptions, groups: Groups, runner: Runner, story: Story)
             calibration = _calibrate(sites, options, runner, story)
     with story.stage("training", f"Federated training, {options.rounds} rounds; no scan leaves a site"):
         trained = _train(sites, link, options, runner, story)
-    with story.stage("scan", "A new patient is scanned by the twin"):
+    with story.stage("scan", "The twin service scans a new patient"):
         scan = _scan(trained["final_version"], new_patient, options, runner)
-        story.say(f"{', '.join(scan['districts'])} in {sum(scan['seconds'].values()):.0f} s")
+        story.say(f"{', '.join(scan['districts'])} scanned in {sum(scan['seconds'].values()):.0f} s")
         scan["beside_the_real_pet"] = compare(scan, new_patient.parent, options.out / "scan-and-truth.png")
     result: dict[str, Any] = {
         "notice": NOTICE, "scantwin": __version__, "seed": options.seed,
@@ -120,7 +122,7 @@ def _found(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: S
         )
         made = runner.call("site", "init", site.name, "--kind", site.kind, "--secret-file", str(secret))
         runner.call("consortium", "enrol", site.name, "--key", made["key"], "--kind", site.kind)
-        story.say(f"{number} of {len(sites)} sites have keys")
+        story.say(f"{number} of {len(sites)} sites enrolled")
         ready[site.name] = own_port
     return ready
 
@@ -160,7 +162,7 @@ def _calibrate(sites: list[DemoSite], options: DemoOptions, runner: Runner, stor
         last = (number + 1) * len(QC_MONTHS) - 1
         out[site.name] = {"true_bias": true[last]["true_bias"], "measured_bias": measured[last]["bias"]}
     worst = max(out, key=lambda name: abs(out[name]["measured_bias"]))
-    story.say(f"{worst} reads {100 * out[worst]['measured_bias']:+.1f} %")
+    story.say(f"largest SUV bias: {100 * out[worst]['measured_bias']:+.1f} % at {worst}")
     return out
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scantwin import NOTICE
+from scantwin.calibration.measure import EARL_BIAS
 from scantwin.terminal import err
 
 
@@ -95,11 +96,26 @@ def rounds_table(rounds: dict[int, dict[str, dict[str, float]]]) -> Table:
     return table
 
 
-def closing_table(result: dict[str, Any]) -> Table:
-    """The last round beside the simple references, and the sites' SUV calibration."""
+def closing_tables(result: dict[str, Any]) -> Group:
+    """The last round beside the simple references and, if it was measured, the sites' SUV calibration."""
+    calibration = result["calibration"]
+    return Group(_errors(result), *([_calibration(calibration)] if calibration else []))
+
+
+def _errors(result: dict[str, Any]) -> Table:
     last = result["rounds"][-1]["held_out"]
     table = Table("", *last, title="Held-out MAE [SUV]", title_style="")
     table.add_row("[bold]model[/bold]", *(f"[bold]{last[d]['mae']:.3f}[/bold]" for d in last))
     for name, figures in result["baselines"].items():
         table.add_row(name, *(f"{figures[d]['mae']:.3f}" if d in figures else "" for d in last))
+    return table
+
+
+def _calibration(sites: dict[str, dict[str, float]]) -> Table:
+    table = Table("", "measured", "true", "", title="SUV bias of each site's newest cylinder", title_style="")
+    for name, bias in sites.items():
+        off = abs(bias["measured_bias"]) > EARL_BIAS
+        verdict = f"[yellow]beyond EARL's {100 * EARL_BIAS:.0f} %: recalibrate[/yellow]" if off else ""
+        measured, true = (f"{100 * bias[kind]:+.1f} %" for kind in ("measured_bias", "true_bias"))
+        table.add_row(name, measured, true, verdict)
     return table

@@ -26,7 +26,7 @@ def _checks(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
 def test_a_new_home_is_not_made_by_looking(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = _checks(capsys)
     assert checks["home"]["ok"] and checks["database"]["ok"]
-    assert "not made yet" in checks["database"]["found"]
+    assert "not created yet" in checks["database"]["found"]
     assert not home.exists()
 
 
@@ -35,7 +35,7 @@ def test_a_database_is_not_changed_by_looking(home: Path, capsys: pytest.Capture
     with database.engine.connect():
         pass
     checks = _checks(capsys)
-    assert checks["database"]["ok"] and "without tables" in checks["database"]["found"]
+    assert checks["database"]["ok"] and "has no tables yet" in checks["database"]["found"]
     assert not inspect(database.engine).get_table_names()
     database.migrate().close()
     assert _checks(capsys)["database"] == {
@@ -66,7 +66,7 @@ def test_a_home_below_a_file_cannot_be(
     monkeypatch.setenv("SCANTWIN_HOME", str(tmp_path / "file" / "home"))
     checks = _checks(capsys)
     for name in ("home", "database"):
-        assert not checks[name]["ok"] and "is a file, no folder" in checks[name]["found"]
+        assert not checks[name]["ok"] and "is a file, not a folder" in checks[name]["found"]
         assert "SCANTWIN_HOME" in checks[name]["hint"]
 
 

@@ -18,6 +18,8 @@ from scantwin.cli import main as command_line
         (("scan", "ct.nii.gz", "--threads", "2147483648"), "--threads"),
         (("scan", "ct.nii.gz", "--seed", f"{2**32}"), "--seed"),
         (("phantom", "cohort", "--out", "c", "--suv-scale", "inf"), "--suv-scale"),
+        (("dicom", "send", ".", "--to", "pacs:" + "1" * 5000, "--ae", "PACS"), "HOST:PORT"),
+        (("twin", "list", "--address", "127.0.0.1:5²"), "HOST:PORT"),
     ],
 )
 def test_what_is_no_number_to_work_with_is_refused(

@@ -69,6 +69,7 @@ def test_options_that_cannot_be(demo, tmp_path):
     (tmp_path / "file").write_text("x")
     for words in (("--rounds", "0"), ("--sites", "0"), ("--port", "99999"), ("--recipe", "no-such-recipe")):
         refused(demo, *words)
+    assert "makes CT" in refused(demo, "--recipe", "ct-inpainting")
     assert "is a file" in refused(demo, "--out", str(tmp_path / "file"))
 
 
@@ -96,7 +97,7 @@ def test_two_demos_do_not_share_a_folder(demo):
         fcntl.flock(mark, fcntl.LOCK_EX)
         run = demo.start("--json")
         said, _ = run.communicate(timeout=60)
-    assert run.returncode == 1 and "Another demo works" in json.loads(said)["error"]["message"]
+    assert run.returncode == 1 and "Another demo is running" in json.loads(said)["error"]["message"]
 
 
 def test_a_busy_port_is_said_before_any_work(demo):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,23 @@ def test_the_demos_database_is_its_own(tmp_path, monkeypatch):
     """Whoever leads a consortium has another one in the environment."""
     monkeypatch.setenv("SCANTWIN_DATABASE_URL", "postgresql://a:b@db/prod")
     assert str(tmp_path) in _database(tmp_path / "state").place
+
+
+def test_studies_inside_a_zip_are_left_out_before_anything_is_copied(tmp_path, make_bar, capsys):
+    """The demo copies folders. In one zip, studies of several patients would count as one patient."""
+    for name in "abcdef":
+        study(tmp_path / "whole" / name, make_bar)
+    data = tmp_path / "data"
+    shutil.copytree(tmp_path / "whole", data)
+    for name in "def":
+        with zipfile.ZipFile(data / f"{name}.zip", "w") as file:
+            for image in (data / name).iterdir():
+                file.write(image, f"PETCT_{name}/{image.name}")
+        shutil.rmtree(data / name)
+    ((_, patients),) = _real_sites(data, 3)
+    assert [path.name for patient in patients for path in patient] == ["a", "b", "c"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("left out:") == 3 and "d.zip" in said and "Unpack it" in said
+    shutil.rmtree(data / "a")
+    with pytest.raises(InputError, match="2 of one scanner"):
+        _real_sites(data, 3)
