@@ -142,7 +142,7 @@ def test_the_final_exchange_measures_beside_the_references(
     site: Site, tiny: Recipe, components: Components
 ) -> None:
     statistics = reply_of(say(site, job(tiny, components)), components).statistics
-    asked = job(tiny, components, 2, "final")
+    asked = job(tiny, components, 2, "final", patches=dict.fromkeys(components, 8))
     final = Job(asked.header, asked.components, statistics)
     reply = reply_of(say(site, final), components, 2, "final")
     assert not reply.deltas and not reply.header.patches

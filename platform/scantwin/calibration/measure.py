@@ -1,4 +1,4 @@
-"""Measurements: bias and noise of a uniform cylinder, recovery of six spheres, uptake of a liver."""
+"""Measurements on QC phantoms: bias and noise of a uniform cylinder, recovery of six spheres."""
 
 from __future__ import annotations
 

@@ -128,13 +128,10 @@ def inpainting_model(text: str) -> tuple[CTInpainting, str]:
 
 def chosen_method(system: CTInpainting, text: str) -> Any:
     """The method, if the model has it and has learnt it. Raises `InputError` otherwise."""
-    from scantwin.generation.painting import district_of
-
-    district = district_of(system)
-    known = system.methods(district)
+    known = system.methods(system.district)
     if text not in known:
         raise InputError(f"This model cannot paint by {text}.", hint=f"It can by {' and '.join(known)}.")
-    learnt = [method for method in known if system.learnt(district, method)]
+    learnt = [method for method in known if system.learnt(system.district, method)]
     if text not in learnt:
         # It would paint anyway: noise, or what lies around the region.
         raise InputError(f"This model has not learnt to paint by {text}.", hint=_way_out(system, learnt))
@@ -206,11 +203,11 @@ def _of_same_cts(donors: list[StudySource], sources: list[StudySource]) -> list[
 
 def _ct_files(source: StudySource) -> list[FileRef]:
     """The CT of a study of image files; none for DICOM series, whose headers say whose they are."""
-    from scantwin.imaging.study_files import CT_NAMES, endless
+    from scantwin.imaging.study_files import is_ct
 
     if source.kind == "image":
         return list(source.files)
-    return [ref for ref in source.files if source.kind == "nifti" and endless(ref.name) in CT_NAMES]
+    return [ref for ref in source.files if source.kind == "nifti" and is_ct(ref.name)]
 
 
 def _content(ref: FileRef) -> bytes:

@@ -14,7 +14,7 @@ _LIMITS: Final = 1.96
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of predicted with true values [g/ml]."""
+    """Agreement of predicted with true values: all but `n` and `ccc` have the unit of the values."""
 
     n: int
     bias: float
@@ -27,7 +27,7 @@ class Agreement:
 
 
 def agreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Agreement:
-    """Agreement of paired values (n,) [g/ml], at least two; NaN where a figure does not exist."""
+    """Agreement of paired values (n,) of one unit; NaN for what does not exist, as the limits of one pair."""
     difference = predicted - true
     bias = float(difference.mean())
     sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")

@@ -43,8 +43,8 @@ class Extractor(Protocol):
 class RandomFeatures(nn.Module):
     """Convolutions with fixed random weights; means and deviations of the last one's channels.
 
-    Each halves what it sees: all three tell shapes of some twelve pixels, the first alone tells grain. With
-    the same seed the first layers are the same.
+    All but the first halve their input: three see 18 pixels across and tell shapes, the first alone sees 3
+    and tells grain. With the same seed the first layers are the same.
     """
 
     figure = "FD"

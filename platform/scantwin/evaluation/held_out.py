@@ -159,7 +159,7 @@ def measure(
     The `unsplit` smallest split bodies (all without it) are scanned again as if they could not be split: the
     error bar there is that of the whole body's own networks.
     """
-    record = {"patches": trained or dict.fromkeys(system.components(), 1)}
+    record = {"patches": dict.fromkeys(system.components(), 1) if trained is None else trained}
     scanner = VirtualScanner(Model(system.recipe, {}, record), system)
     metrics: dict[str, float] = {}
     statistics: Statistics = {key(d): np.zeros(RESIDUAL_SHAPE) for d in DISTRICTS}

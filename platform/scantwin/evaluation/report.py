@@ -156,7 +156,7 @@ def evaluate_generator(
     count = 0
     for study in studies:
         count += 1
-        for name, value in measure(system, [study], trained=trained or None).metrics.items():
+        for name, value in measure(system, [study], trained=trained).metrics.items():
             metrics[name] += value
     regions = merge([metrics]).get("model", {})
     if not regions:

@@ -202,6 +202,8 @@ def _uptake(figures: Values) -> dict[str, Any]:
 
 
 def _agreement(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    """Agreement of predicted and true values. `inside_limits` is the share of those pairs whose true value is
+    above 0 (no other has a relative change); `n` and all other figures are of all pairs."""
     said, true = np.array(pairs, float).T
     change = said[true > 0] / true[true > 0] - 1
     inside = (change >= REAL_CHANGE[0]) & (change <= REAL_CHANGE[1])

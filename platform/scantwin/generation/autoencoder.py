@@ -28,7 +28,7 @@ ENCODER_REACH: Final = 5
 DECODER_REACH: Final = 5
 """Latent voxels beyond which nothing affects what is encoded or decoded. The decoder has 3 convolutions on
 the latent grid, 2 on a grid twice as fine and 3 on one four times as fine: 3 + 2/2 + 3/4. The encoder has 2,
-and three finer ones that reach 1.5 + 2 + 3 voxels. A test checks both."""
+and four finer ones that reach 1.5 + 2 + 2 + 3 voxels: 2 + 8.5/4. A test checks both."""
 
 _GAIN: Final = (0.5, 5.0, 10.0, 20.0)
 """Gains of the mean, slopes, products of two and three slopes, for a spread of about a half each (measured

@@ -41,6 +41,15 @@ class CTInpainting(DistrictNetworks):
     """The `System` of recipe system `ct-inpainting`."""
 
     def __init__(self, recipe: Recipe) -> None:
+        if len(recipe.districts) > 1:
+            # A region is painted as a whole, wherever it lies: further networks would learn for nothing.
+            raise InputError(
+                "A ct-inpainting model paints with the networks of one district, and its recipe names "
+                f"{', '.join(recipe.districts)}.",
+                hint='Write districts = ["whole-body"] in the recipe.',
+            )
+        self.district = recipe.districts[0]
+        """The district whose networks paint every region."""
         self.rules = rules = recipe.inpainting or Inpainting()
         self.levels = cosine(rules.steps)
         halvings = max(len(recipe.network.channels), len(rules.channels)) - 1

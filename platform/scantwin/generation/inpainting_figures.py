@@ -54,15 +54,15 @@ def figures(system: CTInpainting, study: PreparedStudy, district: District) -> d
 
 def shown(system: CTInpainting, study: PreparedStudy) -> dict[str, Volume]:
     """An axial slice [HU]: real, without the region, and made by each method."""
-    district = next((d for d in system.recipe.districts if _sampler(system, study, d)), None)
-    if district is None:
+    sampler = _sampler(system, study, system.district)
+    if not sampler:
         return {}
-    batch = _sampler(system, study, district).batch(0)
+    batch = sampler.batch(0)
     first = batch.parts(len(batch.image))[0].to(system.device)
     real = first.image[0, MIDDLE]
     pictures = {"real": real, "region": torch.where(first.region[0, MIDDLE] > 0, -3.0, real)}
-    for method in system.methods(district):
-        pictures[method] = _middles(system, first, district, method)[0]
+    for method in system.methods(system.district):
+        pictures[method] = _middles(system, first, system.district, method)[0]
     spacing = study.grid.spacing
     return {
         name: Volume(to_hu(image.cpu().numpy())[None], spacing, unit="HU") for name, image in pictures.items()

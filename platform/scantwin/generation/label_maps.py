@@ -15,11 +15,12 @@ def check_labels(labels: Volume, shown: Path) -> None:
     values = np.asarray(labels.array)
     if values.dtype.kind == "u":
         return
-    values = np.nan_to_num(values, nan=0.0) if values.dtype.kind == "f" else values
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), 0.0, values)
     lowest = float(values.min())
     if lowest < 0:
         raise _no_labels(shown, f"values down to {lowest:g}")
-    if values.dtype.kind == "f" and (odd := values[values != np.rint(values)]).size:
+    if values.dtype.kind == "f" and (odd := values[np.isinf(values) | (values != np.rint(values))]).size:
         raise _no_labels(shown, f"values such as {float(odd[0]):g}")
 
 

@@ -23,7 +23,7 @@ from scantwin.files import whole_folder, write_json
 from scantwin.generation.before_after import before_and_after
 from scantwin.generation.inpainting import CTInpainting
 from scantwin.generation.lesion_orders import Order
-from scantwin.generation.painting import district_of, regenerate
+from scantwin.generation.painting import regenerate
 from scantwin.generation.regions import Region, with_ring
 from scantwin.generation.scene import Scene
 from scantwin.imaging.nifti import write_nifti
@@ -63,8 +63,7 @@ def write_case(
             classes[inside] = ORGAN_LABEL["tumour"]
             labels[inside] = int(labels.max()) + 1
     ct = regenerate(
-        system, scene.ct, region, classes, district=district_of(system), method=order.method,
-        seed=order.seed * 1_000_003 + number,
+        system, scene.ct, region, classes, method=order.method, seed=order.seed * 1_000_003 + number
     )  # fmt: skip
     lesions = [] if healthy else [_told(scene, ct.array, labels, one) for one in found]
     name = f"{scene.name}-made-{number:04d}"

@@ -72,7 +72,7 @@ def borrowed(
 ) -> tuple[Region, Shape] | None:
     """Another patient's lesion in `organ` outside `taken`, mirrored at random, and the shape it came from."""
     largest = _SHARE * _organ_ml(scene, organ)
-    fitting = [s for s in shapes if s.mask.sum() * np.prod(s.spacing) / 1000.0 <= max(largest, _LIMITS_ML[0])]
+    fitting = [s for s in shapes if s.mask.sum() * np.prod(s.spacing) / 1000.0 <= largest]
     if not fitting:
         return None
     shape = fitting[int(random.integers(len(fitting)))]

@@ -12,7 +12,7 @@ from scantwin import NOTICE
 from scantwin.files import whole_folder, write_json
 from scantwin.generation.before_after import before_and_after
 from scantwin.generation.inpainting import CTInpainting, Method
-from scantwin.generation.painting import district_of, regenerate
+from scantwin.generation.painting import regenerate
 from scantwin.generation.scene import Scene, around_organs, inside_organs
 from scantwin.imaging.nifti import write_nifti
 from scantwin.imaging.organs import OrganClass
@@ -38,8 +38,7 @@ def make_organs(
     """
     region = inside_organs(scene, organs) if outside_mm is None else around_organs(scene, organs, outside_mm)
     ct = regenerate(
-        system, scene.ct, region, scene.classes, district=district_of(system), method=method, seed=seed,
-        advance=advance,
+        system, scene.ct, region, scene.classes, method=method, seed=seed, advance=advance
     )  # fmt: skip
     real, made = (np.asarray(v.array, np.float32)[region] for v in (scene.ct, ct))
     manifest = {

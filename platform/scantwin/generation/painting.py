@@ -18,7 +18,6 @@ from scantwin.generation.hu_scale import to_hu, to_unit
 from scantwin.generation.inpainting import CTInpainting, Method
 from scantwin.generation.regions import Region
 from scantwin.imaging.resampling import grid_over, resample_like
-from scantwin.imaging.study import District
 from scantwin.imaging.volume import Volume
 from scantwin.terminal import Advance, silent
 
@@ -38,7 +37,6 @@ def regenerate(
     region: Region,
     classes: NDArray[np.uint8],
     *,
-    district: District = "whole-body",
     method: Method = "diffusion",
     seed: int = 0,
     advance: Advance = silent,
@@ -56,7 +54,7 @@ def regenerate(
         advance(number, len(boxes))
         near = ct.with_array(out).crop(*_corners(box))
         # The network must not see what lies under this part, nor under the parts whose turn is yet to come.
-        made = _made(system, near, unmade[box], classes[box], district, method, (seed, number))
+        made = _made(system, near, unmade[box], classes[box], method, (seed, number))
         unmade[box] &= ~part
         share = _feather(part, ct.spacing, system.rules.feather_mm)
         real = np.asarray(near.array, np.float32)
@@ -66,12 +64,6 @@ def regenerate(
         out[box][part] = blended[part].astype(out.dtype)
     advance(len(boxes), len(boxes))
     return ct.with_array(out)
-
-
-def district_of(system: CTInpainting) -> District:
-    """The district whose networks paint: whole-body, or the first if the recipe lacks it."""
-    districts = system.recipe.districts
-    return "whole-body" if "whole-body" in districts else districts[0]
 
 
 def _boxes(region: Region, spacing: tuple[float, float, float]) -> list[tuple[Box, Region]]:
@@ -111,8 +103,8 @@ def _corners(box: Box) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
 
 
 def _made(
-    system: CTInpainting, ct: Volume, region: Region, classes: NDArray[np.uint8], district: District,
-    method: Method, seed: tuple[int, int],
+    system: CTInpainting, ct: Volume, region: Region, classes: NDArray[np.uint8], method: Method,
+    seed: tuple[int, int],
 ) -> NDArray[np.float32]:  # fmt: skip
     """What the network makes of a box, on the CT's own voxels [HU]."""
     spacing = system.recipe.spacing_mm
@@ -123,7 +115,7 @@ def _made(
     where = region if alike else _touched(ct.with_array(region.astype(np.float32), "1"), grid)
     named = resample_like(ct.with_array(classes, "label"), grid, how="nearest", outside=None)
     labels = named.array.astype(np.int64)
-    made = _painted(system, np.asarray(work.array, np.float32), where, labels, district, method, seed)
+    made = _painted(system, np.asarray(work.array, np.float32), where, labels, method, seed)
     if alike:
         return made
     back = resample_like(grid.with_array(made, "HU"), ct, outside=None).array.astype(np.float32)
@@ -138,7 +130,7 @@ def _touched(region: Volume, grid: Volume) -> Region:
 
 def _painted(
     system: CTInpainting, hu: NDArray[np.float32], region: Region, classes: NDArray[np.int64],
-    district: District, method: Method, seed: tuple[int, int],
+    method: Method, seed: tuple[int, int],
 ) -> NDArray[np.float32]:  # fmt: skip
     depth = max(len(system.rules.channels), len(system.recipe.network.channels))
     multiple = 2 ** (depth - 1)
@@ -150,7 +142,7 @@ def _painted(
     random = np.random.default_rng([*seed, 11])
     noise = torch.from_numpy(random.standard_normal(image.shape, np.float32))
     image, inside, named, noise = (one.to(system.device) for one in (image, inside, named, noise))
-    made = system.paint(district, image, inside, named, noise, method)
+    made = system.paint(system.district, image, inside, named, noise, method)
     _, height, width = hu.shape
     return to_hu(made.cpu().numpy()[:, :height, :width])
 

@@ -113,6 +113,11 @@ class LowResource3D(DistrictNetworks):
         """Whether the denoiser has changed at all: one that never learnt makes noise."""
         return bool(self.denoiser(district).head.weight.any())
 
+    def follows_masks(self, district: District) -> bool:
+        """Whether the adapter has learnt: until then, and without one, a mask changes nothing."""
+        adapter = self.adapter(district)
+        return adapter is not None and adapter.learnt
+
     def sampler(self, studies: list[PreparedStudy], district: District, seed: int) -> VolumeSampler:
         """Patches and windows of `district`."""
         return VolumeSampler(studies, self.recipe, district, seed)
@@ -232,7 +237,7 @@ class LowResource3D(DistrictNetworks):
         return volumes_figures.figures(self, study, district)
 
     def shown(self, study: PreparedStudy) -> dict[str, Volume]:
-        """CTs [HU]: real, reconstructed, made from noise, made from the mask."""
+        """CTs [HU]: real, reconstructed, and made in the ways that it has learnt."""
         return volumes_figures.shown(self, study)
 
 

@@ -36,7 +36,8 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
     """Errors of the reconstruction [HU], and the loss of the denoiser (`LowResource3D.latent_loss`).
 
     `mae` and `bias` are those in the body, `soft-mae` where the CT is between fat and enhanced organs;
-    `denoising` is without and `masked` with the mask, at four noise levels of one window.
+    `denoising` is without and `masked` with the mask, at four noise levels of one window; there is no
+    `masked` before the adapter has learnt.
     """
     if not study.has_ct or district not in study.boxes:
         return {}
@@ -49,7 +50,7 @@ def figures(system: LowResource3D, study: PreparedStudy, district: District) -> 
     chance = np.random.default_rng(0)
     window = noised(view_of(study, system.recipe, chance, system.device), chance).to(system.device)
     for name, masked in (("denoising", False), ("masked", True)):
-        if not masked or window.view.mask is not None:
+        if not masked or system.follows_masks(district):
             losses = [
                 float(system.latent_loss(district, one, masked=masked))
                 for one in _at_levels(window, system.rules.steps)
@@ -77,7 +78,7 @@ def encoded(system: LowResource3D, study: PreparedStudy, district: District, fie
 
 
 def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:
-    """CTs [HU]: real, reconstructed and, once the denoiser has learnt, made without and with mask."""
+    """CTs [HU]: real, reconstructed and, each once its networks have learnt, made without and with mask."""
     district = next((d for d in system.recipe.districts if d in study.boxes), None)
     if district is None:
         return {}
@@ -86,7 +87,7 @@ def shown(system: LowResource3D, study: PreparedStudy) -> dict[str, Volume]:
     order = Order(Field.of(study.hu.shape, study.grid.spacing), seed=0, steps=steps)
     if system.learnt(district):
         pictures["made"] = draw(system, district, order)
-        if system.adapter(district) is not None:
+        if system.follows_masks(district):
             guided = replace(order, classes=mask_classes(study, system.rules))
             pictures["made from the mask"] = draw(system, district, guided)
     return {name: study.grid.with_array(image, "HU") for name, image in pictures.items()}

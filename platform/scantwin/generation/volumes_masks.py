@@ -25,7 +25,7 @@ from scantwin.imaging.organs import (
 )
 from scantwin.imaging.reading import find_studies
 from scantwin.imaging.resampling import grid_over, resample_like
-from scantwin.imaging.study_files import CT_NAMES, DESCRIPTION, description, endless
+from scantwin.imaging.study_files import DESCRIPTION, description, is_ct
 from scantwin.imaging.volume import Volume
 
 OWN: Final = OrganMapping(
@@ -108,7 +108,7 @@ def _maps_of(folder: Path) -> list[Path]:
     # For a study that has organ labels of its own, its phantom's true ones are not read.
     found = {path for path in organs if _home(path) == path.parent or _home(path) / ORGAN_FILE not in organs}
     mine = [path for path in files if path.parent == folder]
-    is_study = any(one.name in (DESCRIPTION, ORGAN_FILE) or endless(one.name) in CT_NAMES for one in mine)
+    is_study = any(one.name in (DESCRIPTION, ORGAN_FILE) or is_ct(one.name) for one in mine)
     if not is_study and folder / PHANTOM_TRUTH / ORGAN_FILE not in organs:
         found |= {path for path in mine if is_nifti(path)}
     return list(found)

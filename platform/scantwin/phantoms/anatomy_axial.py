@@ -17,7 +17,7 @@ _LEVELS: Final = ((0.577, 0.0), (0.663, 5.0), (0.838, 17.0), (0.909, 24.0))
 _DISC: Final = 0.17
 """Share of a segment that is disc; assumed."""
 
-# Vertebral bodies and canal: height fraction, half-width, half-depth, width of the canal [mm]; assumed.
+# Vertebral bodies and canal: height fraction, half-width, half-depth, half-width of the canal [mm]; assumed.
 _BODY: Final = np.array([
     (0.575, 26, 17.5, 11), (0.62, 24, 17, 10.5), (0.665, 21, 16, 9.5), (0.75, 16, 15, 9),
     (0.83, 13.5, 11.5, 9.5),
@@ -57,7 +57,7 @@ def _spine(canvas: Canvas, f: Frame) -> None:
     body = stack(rows)
 
     def segment(p: Points) -> tuple[Array, Array]:
-        """Position in the segment, 0..1 from the lower end plate of the disc, and the segment height [mm]."""
+        """Position in the segment, 0..1 from the middle of a disc to the next one's, and its height [mm]."""
         knots = np.array([k[0] for k in _LEVELS]) * f.height
         fine = np.linspace(knots[0], knots[-1], 2048)
         number = np.interp(fine, knots, [k[1] for k in _LEVELS])

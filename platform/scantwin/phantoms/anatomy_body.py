@@ -45,7 +45,7 @@ _HEAD: Final = np.array([
     (0.981, 59, 73, 75, 2.1), (0.991, 41, 49, 51, 2.1), (0.9965, 25, 29, 30, 2.1), (0.9995, 7, 8, 8, 2.1),
 ])  # fmt: skip
 HEAD_Y: Final = 12.0
-"""y of the middle of the head [mm]: the neck runs a little forward, supine."""
+"""y of the middle of the head [mm], a little behind the trunk's: supine, the neck runs towards the table."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ def paint_limbs(canvas: Canvas, f: Frame) -> None:
 
 
 def paint_septa(canvas: Canvas, f: Frame) -> None:
-    """Paints thin sheets of fat between the muscles (zeros of a random field), more with age and weight."""
+    """Paints thin sheets of fat between the muscles (zeros of a random field), thicker with a higher BMI."""
     half = np.float32(0.45 + 0.03 * max(0.0, f.bmi - 22))
 
     def sheets(p: Points) -> Array:

@@ -85,7 +85,8 @@ def _noise(shape: tuple[int, ...], scanner: ScannerSpec, rng: np.random.Generato
 
 
 def _table(grid: Grid, top: float) -> Array:
-    """A curved carbon table with a foam core and a thin mattress (y, x) [HU]."""
+    """A curved carbon table (y, x) [HU]: foam in a shell. In the middle it lies some 8 mm below `top`: of the
+    mattress there is only its place."""
     x, y = grid.x[None, :], grid.y[:, None]
     surface = top + 8.0 - 18.0 * (x / 210.0) ** 2
     profile = np.full((len(grid.y), len(grid.x)), AIR_HU, np.float32)

@@ -12,7 +12,10 @@ from scantwin.imaging.volume import Volume
 
 
 def write_lesions(path: Path, lesions: Volume, common: Dataset, key: str) -> None:
-    """Writes `lesions` (labels 1..) as segments "Lesion 1", ..; only slices that hold one become frames."""
+    """Writes each label of `lesions` as the segment "Lesion LABEL"; only slices that hold one become frames.
+
+    Segment numbers are consecutive, as DICOM wants them; labels, those of truth.json, may have gaps.
+    """
     from scantwin.phantoms.dicom_out import save, uid
 
     labels = [int(v) for v in np.unique(lesions.array) if v]
@@ -31,7 +34,7 @@ def write_lesions(path: Path, lesions: Volume, common: Dataset, key: str) -> Non
     ds.Rows, ds.Columns, ds.NumberOfFrames = lesions.shape[1], lesions.shape[2], len(frames)
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 1, 0, 0
-    ds.SegmentSequence = [_segment(n + 1) for n in range(len(labels))]
+    ds.SegmentSequence = [_segment(n, label) for n, label in enumerate(labels, start=1)]
     organization = Dataset()
     organization.DimensionOrganizationUID = uid(key, "seg", "dimensions")
     ds.DimensionOrganizationSequence = [organization]
@@ -59,9 +62,9 @@ def _dimension(organization: str, pointer: int, group: int) -> Dataset:
     return item
 
 
-def _segment(number: int) -> Dataset:
+def _segment(number: int, label: int) -> Dataset:
     segment = Dataset()
-    segment.SegmentNumber, segment.SegmentLabel = number, f"Lesion {number}"
+    segment.SegmentNumber, segment.SegmentLabel = number, f"Lesion {label}"
     segment.SegmentAlgorithmType, segment.SegmentAlgorithmName = "AUTOMATIC", "phantom truth"
     category, kind = Dataset(), Dataset()
     category.CodeValue, category.CodingSchemeDesignator = "49755003", "SCT"

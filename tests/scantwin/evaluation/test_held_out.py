@@ -41,6 +41,14 @@ def test_sums_over_two_patients_are_the_sum_of_each(trained, bar_cohort):
         assert np.allclose(value, one.statistics[name] + two.statistics[name])
 
 
+def test_a_model_of_which_no_patch_was_counted_is_not_measured(trained, bar_cohort):
+    """As at a site that gets a model which nobody has trained: an empty count is not an unknown one."""
+    system, _ = trained
+    nothing = measure(system, bar_cohort.held_out, trained={})
+    assert nothing.metrics == {} and not any(sums.any() for sums in nothing.statistics.values())
+    assert measure(system, bar_cohort.held_out).metrics, "an unknown one"
+
+
 def test_every_region_and_reference_is_there(trained, bar_cohort):
     system, _ = trained
     references = training_statistics(bar_cohort.training)

@@ -185,6 +185,14 @@ def test_a_model_that_makes_ct_is_measured(model, studies):
     assert evaluated("--model", model, "--data", studies, "--threads", 1) == told, "the same draws"
 
 
+def test_a_model_of_ct_that_never_learnt_has_no_figures(inpainting_recipe, studies, tmp_path):
+    """Such as the version that a run starts from: its record counts no patches."""
+    arrays = system_arrays(systems.build(inpainting_recipe, seed=0))
+    Model(inpainting_recipe, arrays, {"round": 0, "patches": {}}).save(tmp_path / "first-initial")
+    with pytest.raises(InputError, match="has not learnt what these studies show"):
+        evaluated("--model", tmp_path / "first-initial", "--data", studies, "--threads", 1)
+
+
 def test_its_figures_are_shown_to_people(model, studies, monkeypatch):
     monkeypatch.setattr("scantwin.terminal.out._width", 120)
     people = evaluated("--model", model, "--data", studies / "torso-90", "--threads", 1, people=True)

@@ -8,6 +8,7 @@ from scantwin import systems
 from scantwin.errors import InputError
 from scantwin.evaluation.measuring import PictureWatch, measure, training_statistics, watch
 from scantwin.generation.inpainting import METHODS
+from scantwin.generation.painting import regenerate
 from scantwin.generation.slices import DRAWN, MIDDLE, SliceSampler
 from scantwin.imaging.organs import ORGAN_LABEL
 from scantwin.learning import training
@@ -166,6 +167,21 @@ def test_a_network_that_never_moved_has_not_learnt(painter, inpainting_recipe, t
     never = systems.build(inpainting_recipe.model_copy(update={"losses": losses}), seed=0)
     train(never, torsos.training, steps=4, seed=0)
     assert never.learnt("whole-body", "pix2pix") and not never.learnt("whole-body", "diffusion")
+
+
+@pytest.mark.parametrize("districts", [("head", "trunk"), ("whole-body", "trunk")])
+def test_a_second_district_is_refused(inpainting_recipe, districts):
+    """Every region of a CT is painted by the same networks: others would learn for nothing."""
+    with pytest.raises(InputError, match=f"of one district.* names {', '.join(districts)}") as error:
+        systems.build(inpainting_recipe.model_copy(update={"districts": districts}), seed=0)
+    assert "whole-body" in error.value.hint
+
+
+def test_a_model_of_one_district_paints_with_its_networks(inpainting_recipe, scene):
+    trunk = systems.build(inpainting_recipe.model_copy(update={"districts": ("trunk",)}), seed=0)
+    region = scene.organ("liver")
+    made = regenerate(trunk, scene.ct, region, scene.classes, method="pix2pix")
+    assert (made.array[region] != scene.ct.array[region]).any()
 
 
 def test_without_the_l1_term_there_is_no_pix2pix(inpainting_recipe, torsos):

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scantwin import NOTICE
 from scantwin.errors import InputError, Rejection
 from scantwin.generation.lesion_data import make_lesion_data
-from scantwin.generation.lesion_masks import drawn, shapes_of
+from scantwin.generation.lesion_masks import Shape, borrowed, drawn, shapes_of
 from scantwin.generation.lesion_orders import Order
 from scantwin.generation.lesion_sources import Drawn, FromPatients, Sampled
 from scantwin.generation.organ_cases import make_organs
@@ -35,6 +35,20 @@ def volumes(folder):
     return read_nifti(folder / "CT.nii.gz", "HU"), *(
         read_nifti(folder / f"{name}.nii.gz", "label").array for name in ("SEG", "region")
     )
+
+
+def test_a_borrowed_lesion_takes_no_more_of_its_organ_than_a_sampled_one(scenes):
+    """At most 12 %: a lesion of 0.48 ml (six voxels, the fewest) fits into a liver of 8 ml, not one of 2."""
+    scene = scenes[0]()
+    liver = np.argwhere(scene.classes == ORGAN_LABEL["liver"])
+    lesion = Shape(np.ones((1, 2, 3), bool), scene.ct.spacing, "other", "other")
+    for ml, fits in ((8.0, True), (2.0, False)):
+        classes = np.where(scene.classes == ORGAN_LABEL["liver"], ORGAN_LABEL["fat"], scene.classes)
+        near = np.argsort(((liver - liver.mean(0)) ** 2).sum(1))[: round(ml / scene.ct.voxel_ml)]
+        classes[tuple(liver[near].T)] = ORGAN_LABEL["liver"]
+        small = replace(scene, classes=classes)
+        found = borrowed(small, "liver", np.random.default_rng(0), [lesion], np.zeros(scene.ct.shape, bool))
+        assert (found is not None) == fits, ml
 
 
 def test_the_balance_asked_for_is_the_balance_made(painter, scenes, tmp_path):

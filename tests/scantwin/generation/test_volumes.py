@@ -329,6 +329,18 @@ def test_a_model_comes_back_from_its_folder(
     assert set(system.shown(bodies[0])) == {"real", "reconstructed", "made", "made from the mask"}
 
 
+def test_an_adapter_that_never_learnt_is_neither_shown_nor_measured(
+    recipe: Recipe, bodies: list[PreparedStudy]
+) -> None:
+    """Until its time has come, a CT made from the mask would be the one made without."""
+    system = build(recipe)
+    train(system, bodies, steps=6, seed=0, span=(0.3, 0.5))
+    adapter = system.adapter("whole-body")
+    assert system.learnt("whole-body") and adapter is not None and not adapter.learnt
+    assert set(system.shown(bodies[0])) == {"real", "reconstructed", "made"}
+    assert set(system.figures(bodies[0], "whole-body")) == {"mae", "bias", "soft-mae", "denoising"}
+
+
 def test_without_masks_there_is_no_adapter(bodies: list[PreparedStudy]) -> None:
     system = build(Recipe.read(values(masks="none"), "test"))
     assert {n.removeprefix(WHERE) for n in system.components()} == {

@@ -156,6 +156,24 @@ def test_every_vendor_gives_back_the_exact_suv(tmp_path: Path, woman: Phantom, v
     assert np.array_equal(np.asarray(lesions.array) > 0, imaged.lesions.array > 0)
 
 
+def test_a_segments_name_is_the_label_of_its_lesion(tmp_path: Path) -> None:
+    """A lesion too small for the PET's voxels leaves a gap there, and DICOM numbers segments without gaps."""
+    image = np.zeros((6, 5, 4), np.float32)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[1, 1, 1], labels[2:4, 3, 2] = 1, 3
+    ct, pet, lesions = (
+        Volume(array, (8.0, 8.0, 8.0), unit=unit)
+        for array, unit in ((image, "HU"), (image + 1, "SUV"), (labels, "label"))
+    )
+    write_dicom(tmp_path, ct, pet, Subject("p1"), "siemens", seed=0, lesions=lesions)
+    segmentation = pydicom.dcmread(tmp_path / "SEG" / "lesions.dcm")
+    segments = [(one.SegmentNumber, one.SegmentLabel) for one in segmentation.SegmentSequence]
+    assert segments == [(1, "Lesion 1"), (2, "Lesion 3")]
+    frames = segmentation.PerFrameFunctionalGroupsSequence
+    numbers = [one.SegmentIdentificationSequence[0].ReferencedSegmentNumber for one in frames]
+    assert numbers == [1, 2, 2], "slices of each"
+
+
 def test_only_the_same_scan_has_the_same_uids(tmp_path: Path) -> None:
     z = np.arange(6, dtype=np.float32)[:, None, None]
     ct, pet = (Volume(np.zeros((6, 5, 4), np.float32) + z, (8.0, 8.0, 8.0), unit=u) for u in ("HU", "SUV"))
