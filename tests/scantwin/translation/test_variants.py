@@ -56,9 +56,8 @@ def test_what_draws_nothing_is_refused(model: Model) -> None:
 
 def test_noise_levels_lie_as_the_recipe_says_and_evenly_where_it_says_nothing(model, monkeypatch) -> None:
     asked: list[list[int]] = []
-    monkeypatch.setitem(
-        SAMPLERS, "dpmpp_2m", lambda _, x, steps, __: asked.append(steps) or torch.zeros_like(x)
-    )
+    sampler = model.recipe.diffusion.sampler
+    monkeypatch.setitem(SAMPLERS, sampler, lambda _, x, steps, __: asked.append(steps) or torch.zeros_like(x))
     told = {**model.recipe.model_dump(mode="json"), "districts": ["trunk"], "shares": {}}
     silent = {**told, "diffusion": {k: v for k, v in told["diffusion"].items() if k != "spacing"}}
     for values in (told, silent):
