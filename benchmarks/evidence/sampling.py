@@ -46,8 +46,8 @@ _MAY_FILL = 0.02
 """Smallest share of a window that its district must fill."""
 
 TRIED = (
-    "DPM-Solver++ (2M), shipped until 2026-11-30, ten evaluations, all 17 windows: 1.042 [1.006, 1.148]; on "
-    "33 windows of twelve further phantoms, three noises each: 1.02, UniPC 0.97 (docs/decisions/0008)",
+    "UniPC of second order, not shipped: on 33 windows of twelve further phantoms, three noises each, 0.97, "
+    "where what is shipped has 1.02 (docs/decisions/0008)",
     "one sample, Frechet distance over that with 200 evaluations, same weights and windows. Ten evaluations "
     "at even levels: 1.32; ten of ddim: 1.53; twenty: 0.96; fifty: 1.00; five: 1.28",
     "on ten of these windows only, as measured until 2026-11-30: 1.048 [0.971, 1.158]",
