@@ -300,9 +300,9 @@ def _aims(by_way: dict[Way, _Figures], recipe: Recipe) -> tuple[Aim, ...]:
         words = f"with {count} evaluations over that with {STEPS[0]}: at most {_TOLERANCE}"
         if delivered == "sample":
             words = f"of one sample {words}"
-        for metric in ("mae", "suvmax", "suvpeak"):
+        for metric, error in (("mae", "MAE"), ("suvmax", "SUVmax error"), ("suvpeak", "SUVpeak error")):
             over = Ratio.of(getattr(few, metric), getattr(many, metric))
-            aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{metric} error {words}"))
+            aims.append(Aim.at_most(f"{name}/{metric}", over, _TOLERANCE, f"{error} {words}"))
         distance = distance_over(few.features, many.features, few.true)
         aims.append(Aim.at_most(f"{name}/frechet", distance, _TOLERANCE, f"Frechet distance {words}", *TRIED))
     return tuple(aims)
