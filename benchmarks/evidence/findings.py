@@ -158,12 +158,16 @@ class Aim:
     """For a missed aim: other ways that were tried, with their results."""
     ratio: Ratio | None = None
     """The ratio behind `value`, if it is one over patients."""
+    decided: bool = True
+    """Whether both ends of the ratio's interval say the same as the value: other patients would, too."""
 
     @classmethod
     def _of(cls, name: str, measured: Measured, words: str, tried: tuple[str, ...], fits: Fits) -> Aim:
         ratio = measured if isinstance(measured, Ratio) else None
         value = measured.value if isinstance(measured, Ratio) else measured
-        return cls(name, value, words, value is not None and fits(value), tried, ratio)
+        met = value is not None and fits(value)
+        ends = () if ratio is None else (ratio.low, ratio.high)
+        return cls(name, value, words, met, tried, ratio, all(fits(end) == met for end in ends))
 
     @classmethod
     def at_most(cls, name: str, measured: Measured, limit: float, words: str, *tried: str) -> Aim:

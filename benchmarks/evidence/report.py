@@ -91,7 +91,7 @@ def as_json(kept: Sequence[Kept], missing: Sequence[str] = ()) -> dict[str, Any]
 
 def _aim_json(aim: Aim, one: Kept) -> dict[str, Any]:
     return {
-        "value": aim.value, "aim": aim.aim, "met": aim.met, "tried": list(aim.tried),
+        "value": aim.value, "aim": aim.aim, "met": aim.met, "decided": aim.decided, "tried": list(aim.tried),
         "ratio": None if aim.ratio is None else asdict(aim.ratio),
         "experiment": one.name, "setting": one.setting["name"], "command": one.command,
     }  # fmt: skip
@@ -115,7 +115,7 @@ def _aims(kept: Sequence[Kept]) -> str:
     tried: dict[tuple[str, ...], list[str]] = {}
     for one in kept:
         for aim in one.findings.aims:
-            met = "yes" if aim.met else "**no**"
+            met = ("yes" if aim.met else "**no**") + ("" if aim.decided else ", undecided")
             words, setting = aim.aim.replace("|", "/"), one.setting["name"]
             value = show(aim.value if aim.ratio is None else aim.ratio)
             if not aim.met and aim.value is not None:  # 1.0302 misses 1.03, but would be shown as 1.030
@@ -125,6 +125,8 @@ def _aims(kept: Sequence[Kept]) -> str:
                 tried.setdefault(tuple(aim.tried), []).append(aim.name)
     every = [aim for one in kept for aim in one.findings.aims]
     met = f"{sum(aim.met for aim in every)} of {len(every)} met."
+    if open_ := sum(aim.met and not aim.decided for aim in every):
+        met += f" For {open_} of these the interval reaches beyond what is asked for (`undecided`)."
     lines.insert(1, f"\n{met} {_INTERVALS}" if any(aim.ratio for aim in every) else f"\n{met}")
     if tried:
         lines += ["", "What else was tried where an aim is missed:"]

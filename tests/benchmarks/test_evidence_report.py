@@ -46,6 +46,21 @@ def test_aims_of_before_are_read() -> None:
     assert Findings.read(data).aims == FOUND.aims
 
 
+def test_an_aim_whose_interval_holds_the_limit_is_called_undecided(tmp_path: Path) -> None:
+    aims = (
+        Aim.below("sure", Ratio(0.6, 0.55, 0.65, 20), 1.0, "below 1"),
+        Aim.below("chance", Ratio(0.98, 0.9, 1.04, 20), 1.0, "below 1"),
+        Aim.below("missed by chance", Ratio(1.01, 0.9, 1.04, 20), 1.0, "below 1"),
+        Aim.between("wide", Ratio(0.8, 0.7, 0.82, 20), 0.75, 0.85, "0.75 to 0.85"),
+        Aim.below("no interval", 0.5, 1.0, "below 1"),
+    )
+    assert [aim.decided for aim in aims] == [True, False, False, False, True]
+    report.write(tmp_path, {"districts": kept(findings=replace(FOUND, aims=aims))}, [])
+    words = (tmp_path / "evidence.md").read_text()
+    assert "4 of 5 met. For 2 of these the interval reaches beyond" in words
+    assert "(20) | yes, undecided |" in words and "(20) | **no**, undecided |" in words
+
+
 def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: Path) -> None:
     data = report.write(tmp_path, {"districts": kept()}, ["volumes"])
     words = (tmp_path / "evidence.md").read_text()
@@ -59,7 +74,8 @@ def test_the_report_says_every_figure_its_command_and_what_was_tried(tmp_path: P
     assert "NaN" not in (tmp_path / "evidence.json").read_text()
     assert data == json.loads((tmp_path / "evidence.json").read_text())
     assert data["aims"]["met"] == {
-        "value": 0.6, "aim": "at most 0.7", "met": True, "tried": [], "experiment": "districts",
+        "value": 0.6, "aim": "at most 0.7", "met": True, "decided": True, "tried": [],
+        "experiment": "districts",
         "ratio": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 20, "patients": None},
         "setting": "quick", "command": "python -m benchmarks.evidence --quick --only districts",
     }  # fmt: skip

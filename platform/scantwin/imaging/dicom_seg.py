@@ -75,8 +75,9 @@ def _segment(number: int, label: str, rule: str) -> SegmentDescription:
 
     description = SegmentDescription(
         segment_number=number, segment_label=label[:64],
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Lesion,
+        # Brain and bladder are among them: machines read these codes, not the notice, so no code says lesion.
+        segmented_property_category=codes.SCT.Function,
+        segmented_property_type=codes.DCM.StandardizedUptakeValue,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=ALGORITHM, version=__version__, family=codes.DCM.ArtificialIntelligence,
