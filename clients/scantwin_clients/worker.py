@@ -77,8 +77,9 @@ def _reply(app: ClientApp, message: Message, context: Context, bundle: bytes) ->
         check_bundle(bundle)
         return app(message=message, context=context)
     except FederationError as error:
-        log.error("refused: %s", error.message)
-        return Message(Error(code=REFUSED_BY_SITE, reason=error.message), reply_to=message)
+        reason = f"{error.message} {error.hint}".strip()
+        log.error("refused: %s", reason)
+        return Message(Error(code=REFUSED_BY_SITE, reason=reason), reply_to=message)
     except Exception as error:
         # The error may name a file, and the file a patient: its words stay in the site's log.
         log.exception("the job failed")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ROUNDS, _SEED = 4, 0
 """The defaults of a new run."""
 
+_ENOUGH_SITES = 3
+"""With fewer sites in a round, a site's update can be computed from the versions before and after it."""
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Lead a consortium: enrol sites, train models in rounds."
 )
@@ -246,7 +249,7 @@ def train(
     """Train a model with the sites that are online, round by round, and publish it. Ctrl-C stops the run.
 
     \b
-    scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 2
+    scantwin consortium train --recipe pix2pix --rounds 4 --name first --min-sites 3
     scantwin consortium train --resume first
     """
     from scantwin.cli.consortium_orders import initial_version, recipe_of, refuse_beside_resume
@@ -284,6 +287,7 @@ def train(
         called = default_run_name(chosen) if name is None else check_run_name(name)
         order = Order(chosen, rounds or _ROUNDS, seed or _SEED, called, **waiting)
         run_id = create_run(database, order, version.id if version else initial_version(registry, order))
+    _warn_of_few(order.min_sites)
     flower_run_id = submit(consortium, database, run_id, order)
     try:
         with LiveRun(order.rounds, quiet=as_json) as live:
@@ -402,6 +406,17 @@ def _warn_of_the_end(consortium: Consortium) -> None:
 
     if words := ends_soon(server_certificate_ends(consortium.folder)):
         err.print(f"[yellow]warning:[/yellow] {words}")
+
+
+def _warn_of_few(min_sites: int) -> None:
+    """Warns on standard error if a round may end with so few sites that their updates show in the model."""
+    if min_sites < _ENOUGH_SITES:
+        err.print(
+            f"[yellow]warning:[/yellow] A round of this run may end with fewer than {_ENOUGH_SITES} sites: "
+            "with two, each can compute the other's update from the published model, and with one, the model "
+            f"is that site's alone (--min-sites {_ENOUGH_SITES} prevents it).",
+            highlight=False,
+        )
 
 
 def _links(consortium: Consortium) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scantwin.federation.wire import Phase
 from scantwin.imaging.study import DISTRICTS
@@ -28,3 +31,11 @@ def layout_of(recipe: Recipe, phase: Phase) -> Layout:
     if recipe.makes_ct:
         return {}
     return {f"{kind}/{district}": shape for kind, shape in _KINDS[phase].items() for district in DISTRICTS}
+
+
+def never_negative(name: str, statistic: NDArray[Any]) -> NDArray[Any]:
+    """The entries of a statistic that are counts, sums of SUV or of squares.
+
+    That is all but a residual's second row: a model may read low.
+    """
+    return np.delete(statistic, 1, axis=0) if name.startswith("residual/") else statistic

@@ -120,6 +120,8 @@ class _State:
     history: list[dict[str, Any]] = field(default_factory=list)
     training_statistics: dict[str, Statistics] = field(default_factory=dict)
     confirmed: dict[str, list[str]] = field(default_factory=dict)
+    base_trained_on: str = ""
+    """What the run's base was trained on, in words; "" for one that is untrained or does not say."""
 
     def load(self, version: str) -> None:
         """Loads the weights of this version from the registry, under the run's own recipe."""
@@ -132,7 +134,9 @@ class _State:
         self.patches = {k: int(v) for k, v in record.get("patches", {}).items()}
         self.patches_by_site = {site: dict(of) for site, of in record.get("patches_by_site", {}).items()}
         self.history = list(record.get("held_out_by_round", []))
-        if record.get("run") == self.ticket.run:
+        ours = record.get("run") == self.ticket.run
+        self.base_trained_on = str(record.get("base_trained_on" if ours else "trained_on", ""))
+        if ours:
             self.losses = dict(record.get("losses", {}))
             kept = kept_statistics(self.kept, layout_of(self.model.recipe, "train"))
             # An unfinished round is done again: a site that answered only in it has taught nothing yet.
@@ -224,8 +228,15 @@ class _State:
             "run": self.ticket.run, "name": self.name, "round": self.number, "rounds": self.ticket.rounds,
             "seed": self.ticket.seed, "sites": sorted(self.patches_by_site), "patches": self.patches,
             "patches_by_site": dict(sorted(self.patches_by_site.items())),
-            "losses": self.losses, "held_out_by_round": list(self.history), **more,
+            "losses": self.losses, "held_out_by_round": list(self.history),
+            "trained_on": self.trained_on(), "base_trained_on": self.base_trained_on, **more,
         }  # fmt: skip
+
+    def trained_on(self) -> str:
+        """What the present model was trained on, in words for the manifest of every scan."""
+        sites = sorted(self.patches_by_site)
+        taught = f"{_some(len(sites), 'site')} ({', '.join(sites)}), {_some(self.number, 'round')}"
+        return f"{taught}; its base: {self.base_trained_on}" if self.base_trained_on else taught
 
     def publish(self) -> str:
         """Publishes the present round's model; returns its version."""
@@ -262,6 +273,10 @@ class _State:
             published = self.registry.publish(saved, name=name, parent=self.version, actor="consortium")
         self.version = published.id
         return published.id
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _tell(answer: Answer) -> None:

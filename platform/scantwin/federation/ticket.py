@@ -128,7 +128,7 @@ def read_ticket(bundle: bytes) -> Ticket:
     """The ticket in a Flower bundle, read without unpacking it to disk.
 
     Raises `FederationError` when the bundle is anything but a ticket: any other file, other apps than ours,
-    dependencies to install, or more bytes than a ticket can have.
+    dependencies to install, or more bytes than a ticket can have; and for a ticket of another minor version.
     """
     if len(bundle) > LARGEST_TICKET:
         raise FederationError(
@@ -144,9 +144,21 @@ def read_ticket(bundle: bytes) -> Ticket:
     app = _table(_table(_table(project, "tool"), "flwr"), "app")
     if _table(app, "components") != {"serverapp": SERVER_APP, "clientapp": CLIENT_APP}:
         raise FederationError("The bundle names other apps than ScanTwin's.", hint=_CODE_HINT)
-    if _table(project, "project").get("dependencies", []) != []:
+    about = _table(project, "project")
+    if about.get("dependencies", []) != []:
         raise FederationError("The bundle asks for packages to be installed.", hint=_CODE_HINT)
+    _check_version(str(about.get("version", "of no version")))
     return ticket_from_config(_table(app, "config"))
+
+
+def _check_version(theirs: str) -> None:
+    """Refuses another minor version: a site would train on other inputs, of shapes that fit."""
+    if theirs.split(".")[:2] != __version__.split(".")[:2]:
+        raise FederationError(
+            f"The job was written by ScanTwin {theirs[:40]} and would be done by {__version__}, "
+            "which may prepare scans in another way.",
+            hint="Install the same minor version at the consortium and at every site.",
+        )
 
 
 def _check_files(files: list[zipfile.ZipInfo]) -> None:

@@ -1,4 +1,7 @@
-"""Every reply is checked before it is aggregated: one site must not be able to spoil the model."""
+"""Every reply is checked before it is aggregated: one that no honest site can have sent is left out.
+
+Only gross errors are caught. Well-formed, finite weights that are wrong are not told from right ones.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantwin.federation.codec import PartsError, decode_reply
-from scantwin.federation.layouts import Layout
+from scantwin.federation.layouts import Layout, never_negative
 from scantwin.federation.wire import (
     ARRAYS,
     HEADER,
@@ -58,7 +61,7 @@ def read_reply(parts: Parts, expected: Expected, limits: Limits | None = None) -
     for sample in reply.header.calibration:
         if not sample.may_leave:
             raise RefusalError(f"Too little is behind the calibration sample {sample.id} ({sample.n}).")
-    _check_statistics(reply.statistics, expected.layout)
+    _check_statistics(reply.statistics, expected.layout, limits)
     return reply
 
 
@@ -134,8 +137,11 @@ def _check_metrics(metrics: Mapping[str, float]) -> None:
             raise RefusalError(f"No values have the sum and the sumsq of the measure {stem!r}.")
 
 
-def _check_statistics(statistics: Statistics, layout: Layout) -> None:
-    """Refuses sums of another layout: they cannot be added to those of other sites, in any round."""
+def _check_statistics(statistics: Statistics, layout: Layout, limits: Limits) -> None:
+    """Refuses sums of another layout, which cannot be added to those of other sites, and impossible ones.
+
+    A single negative or enormous count would bend the references, or the error bar of every scan.
+    """
     if odd := sorted(set(statistics) ^ set(layout)):
         what = "is missing" if odd[0] in layout else "was not asked for"
         raise RefusalError(f"The statistic {odd[0][:120]!r} {what}: the site may run another ScanTwin.")
@@ -144,7 +150,9 @@ def _check_statistics(statistics: Statistics, layout: Layout) -> None:
             raise RefusalError(f"The statistic {name!r} has the shape {array.shape}, not {layout[name]}.")
         if array.dtype != np.float64:
             raise RefusalError(f"The statistic {name!r} is {array.dtype}, not float64.")
-        _check_numbers(array, f"the statistic {name!r}", largest=1e300)
+        _check_numbers(array, f"the statistic {name!r}", limits.largest_sum)
+        if (never_negative(name, array) < 0).any():
+            raise RefusalError(f"The statistic {name!r} holds a negative count or sum.")
 
 
 def _check_numbers(array: NDArray[Any], what: str, largest: float) -> None:

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from scantwin.calibration.samples import CalibrationSample
 
 FORMAT: Final = 1
-"""Version of the parts' layout; a site and a consortium of different versions refuse each other."""
+"""Version of the parts' layout, raised when the layout changes. That both ends also mean the same by the
+numbers in it, a site learns from the version in the ticket (`ticket.read_ticket`)."""
 
 HEADER = "header"
 """The part that holds the JSON header."""
@@ -134,6 +135,9 @@ class Limits:
     statistics_bytes: int = 64_000_000
     largest_delta: float = 1e4
     """Largest magnitude of a weight's change: normalised networks live within a few units."""
+    largest_sum: float = 2.0**53
+    """Largest magnitude in a statistic, a count of voxels or a sum over them: beyond it a float64 counts no
+    longer in ones. A million whole bodies in voxels of 1 mm have 5e14 voxels, with a mean SUV about 1."""
 
 
 def spec_of(components: Components) -> Spec:

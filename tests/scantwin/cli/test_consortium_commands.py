@@ -90,7 +90,9 @@ def test_an_interrupted_train_says_how_to_go_on(
     monkeypatch.setattr(Consortium, "require_running", lambda _self: None)
     monkeypatch.setattr(launching, "submit", lambda *_: "42")
     monkeypatch.setattr(launching, "follow", follow)
-    monkeypatch.setattr("sys.argv", ["scantwin", "consortium", "train", "--resume", "first"])
+    monkeypatch.setattr(
+        "sys.argv", ["scantwin", "consortium", "train", "--resume", "first", "--min-sites", "3"]
+    )
     how = f"The run first is stopped; scantwin consortium train --resume {'ab' * 16} goes on with it."
     assert entry._run(as_json=False) == 130
     assert capsys.readouterr().err.strip() == f"Interrupted. {how}", "the same command would be another run"
@@ -163,6 +165,18 @@ def test_another_recipe_is_taken_if_it_fits_the_base(ordered: list[launching.Ord
         refused = invoke("train", "--base", base, "--recipe", recipe)
         assert isinstance(refused.exception, InputError) and words in str(refused.exception)
     assert len(ordered) == 2
+
+
+def test_a_lead_is_warned_of_rounds_with_so_few_sites_that_their_updates_show(
+    ordered: list[launching.Order], tmp_path: Path
+) -> None:
+    recipe = recipe_file(tmp_path)
+    for option in ((), ("--min-sites", "2")):
+        told = invoke("train", "--recipe", recipe, "--json", *option)
+        assert "the other's update" in told.stderr and "--min-sites 3" in told.stderr
+        assert told.stdout == "", "the run was interrupted: there is nothing for machines"
+    assert "warning" not in invoke("train", "--recipe", recipe, "--min-sites", "3").stderr
+    assert [order.min_sites for order in ordered] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

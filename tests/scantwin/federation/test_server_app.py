@@ -263,6 +263,27 @@ def test_every_site_that_taught_the_model_stands_in_its_record(hold: Conduct, re
     assert record["measured_by"] == ["rural-1", "rural-2"]
 
 
+def test_a_version_says_in_words_what_it_was_trained_on(hold: Conduct, registry: Registry) -> None:
+    """Every scan's manifest quotes these words."""
+    run = hold(three(third=lambda job: Error(2, "out of memory")))
+    (early, late) = (model_of(registry, str(v)) for v in (run.rounds[0].model_version, run.final_version))
+    assert early.record["trained_on"] == "2 sites (city, rural-1), 1 round"
+    assert late.record["trained_on"] == "2 sites (city, rural-1), 2 rounds"
+
+
+def test_what_the_base_was_trained_on_is_said_too_and_outlives_a_kill(
+    hold: Conduct, database: Database, registry: Registry, order: Order, run_id: str, tmp_path: Path
+) -> None:
+    with database.session() as session:
+        run = session.get_one(Run, run_id)
+        base = model_of(registry, run.base_version)
+        taught = replace(base, record={**base.record, "trained_on": "24 phantoms"})
+        run.base_version = registry.publish(taught.save(tmp_path / "taught"), name="taught").id
+    assert hold(three(once, once, once)).status == "failed"
+    final = model_of(registry, str(hold(three()).final_version))
+    assert final.record["trained_on"] == ("3 sites (city, rural-1, rural-2), 2 rounds; its base: 24 phantoms")
+
+
 def test_what_sites_sent_before_a_kill_is_not_lost(
     hold: Conduct, registry: Registry, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

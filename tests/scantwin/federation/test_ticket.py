@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scantwin import __version__
 from scantwin.errors import FederationError
 from scantwin.federation.ticket import LARGEST_TICKET, Ticket, read_ticket, ticket_from_config, write_ticket
 
@@ -101,6 +103,33 @@ def test_other_apps_are_refused(bundle: bytes) -> None:
 def test_dependencies_are_refused(bundle: bytes) -> None:
     with pytest.raises(FederationError, match="packages"):
         read_ticket(pyproject(bundle, "dependencies = []", 'dependencies = ["evil"]'))
+
+
+OURS = __version__.split(".")
+OTHER_MINOR = f"{OURS[0]}.{int(OURS[1]) + 1}.0"
+
+
+@pytest.mark.parametrize(
+    "theirs", [OTHER_MINOR, f"{int(OURS[0]) + 1}.{OURS[1]}.0", f"{OURS[0]}.{OURS[1]}0.0"]
+)
+def test_a_ticket_of_another_minor_version_is_refused(bundle: bytes, theirs: str) -> None:
+    """Its consortium may prepare scans in another way: the same shapes with another meaning."""
+    with pytest.raises(
+        FederationError, match=f"ScanTwin {re.escape(theirs)} .*{re.escape(__version__)}"
+    ) as no:
+        read_ticket(pyproject(bundle, f'version = "{__version__}"', f'version = "{theirs}"'))
+    assert "same minor version" in no.value.hint
+
+
+def test_a_ticket_that_does_not_say_its_version_is_refused(bundle: bytes) -> None:
+    for instead in ("", "version = 1"):
+        with pytest.raises(FederationError, match="ScanTwin"):
+            read_ticket(pyproject(bundle, f'version = "{__version__}"', instead))
+
+
+def test_a_ticket_of_another_patch_release_is_taken(bundle: bytes) -> None:
+    other = f"{OURS[0]}.{OURS[1]}.987"
+    assert read_ticket(pyproject(bundle, f'version = "{__version__}"', f'version = "{other}"')) == TICKET
 
 
 def test_bombs_are_refused(bundle: bytes) -> None:

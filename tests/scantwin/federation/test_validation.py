@@ -1,4 +1,4 @@
-"""One site must not be able to spoil the model: everything odd is refused with a sentence."""
+"""What no honest site can have sent is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def test_sums_of_equal_values_are_taken() -> None:
         (weights(np.zeros((3, 2), np.float32), name="conv.bias"), "exactly the tensors"),
         (weights(np.zeros((3, 2), np.float32), component="pix2pix/legs/generator"), "no component"),
         ({"statistics": {"suv/trunk": np.full(4, np.inf)}}, "finite"),
+        ({"statistics": {"suv/trunk": np.full(4, -1.0)}}, "negative"),
+        ({"statistics": {"suv/trunk": np.full(4, 2.0**54)}}, "beyond"),
         ({"statistics": {"suv/trunk": np.zeros(5)}}, "shape"),
         ({"statistics": {}}, "missing"),
         ({"statistics": {"suv/trunk": np.zeros(4), "ratio/trunk": np.zeros(4)}}, "not asked for"),
@@ -97,6 +99,31 @@ def test_sums_of_equal_values_are_taken() -> None:
 def test_odd_replies_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RefusalError, match=words):
         read(reply(**changes))
+
+
+def final(residual: np.ndarray, ratio: np.ndarray) -> SiteReply:
+    """The reply to a final exchange with these errors of the trunk, as it is read."""
+    statistics = {"residual/trunk": residual, "ratio/trunk": ratio}
+    layout = {name: array.shape for name, array in statistics.items()}
+    return read(
+        reply(header_phase="final", header_patches={}, deltas={}, statistics=statistics),
+        Expected(RUN, 2, "final", "city", SPEC, layout),
+    )
+
+
+def test_a_model_may_read_low_but_no_count_is_negative() -> None:
+    """A bin of negative counts would move the 80 % point of every scan's error bar."""
+    low = np.array([[10.0] * 16, [-5.0] * 16, [4.0] * 16])
+    ratio = np.ones((16, 80))
+    assert final(low, ratio).statistics["residual/trunk"][1].sum() == -80.0
+    ratio[3, 7] = -1e6
+    with pytest.raises(RefusalError, match="'ratio/trunk' holds a negative"):
+        final(low, ratio)
+    for row in (0, 2):
+        spoilt = low.copy()
+        spoilt[row, 5] = -1.0
+        with pytest.raises(RefusalError, match="'residual/trunk' holds a negative"):
+            final(spoilt, np.ones((16, 80)))
 
 
 def test_a_final_reply_must_not_train() -> None:
