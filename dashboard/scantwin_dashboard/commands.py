@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from scantwin import NOTICE
-from scantwin.errors import MissingExtra, ResourceError
+from scantwin.errors import InputError, MissingExtra, ResourceError
 from scantwin.settings import load_settings
 from scantwin.store.database import Database
 from scantwin.terminal import Json, emit, err, out
@@ -27,8 +28,6 @@ _START_S = 60.0
 
 _GRACE_S = 5.0
 """How long it may take to end when asked [s]."""
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Runs in Streamlit's process before Streamlit does: the kernel ends it when we die, however we die
 # (prctl PR_SET_PDEATHSIG = 1 with SIGTERM = 15, kept across exec). Linux only; elsewhere it does nothing.
@@ -43,8 +42,11 @@ _TIE = (
 def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8501,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; this machine only by default.")
+        str, typer.Option(help="The address to listen on; others than this machine's need --behind-proxy.")
     ] = "127.0.0.1",
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy with TLS and a login stands in front of --host.")
+    ] = False,
     home: Annotated[
         Path | None, typer.Option(help="The folder of all state (default: SCANTWIN_HOME).")
     ] = None,
@@ -60,11 +62,17 @@ def dashboard(
     scantwin dashboard --home scantwin-demo/state   # what a demo has left
     scantwin dashboard --check --json               # does it start here?
     """
+    local = _is_loopback(host)
+    if not local and not behind_proxy:
+        raise InputError(
+            f"Other machines can reach the address {host}, and the dashboard has neither TLS nor a login.",
+            hint="Stay on --host 127.0.0.1, or put a proxy with both in front of it and add --behind-proxy.",
+        )
     settings = load_settings(**({} if home is None else {"home": home}))
     database = Database.from_settings(settings, read_only=True)
     _require_streamlit()
     _require_free(host, port)
-    if host not in _LOOPBACK:
+    if not local:
         who = f"whoever reaches {escape(host)}:{port} can read it"
         err.print(f"[yellow]warning:[/yellow] the dashboard has no login; {who}.")
     if database.is_missing:
@@ -88,6 +96,14 @@ def dashboard(
             err.print("The dashboard has ended.")
     finally:
         _end(child)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`. A name other than localhost counts as reachable."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:

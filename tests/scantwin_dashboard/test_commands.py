@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scantwin import NOTICE
-from scantwin.errors import ResourceError
+from scantwin.errors import InputError, ResourceError
 from scantwin_dashboard.commands import dashboard
 
 COMMAND = [sys.executable, "-c", "from scantwin.cli.main import main; main()", "dashboard"]
@@ -98,3 +98,45 @@ def test_a_busy_port_is_one_sentence_and_exit_code_1(home: Path) -> None:
             dashboard(port=port, host="127.0.0.1", home=None, check=False, as_json=False)
     assert told.value.exit_code == 1
     assert "--port" in told.value.hint
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104
+def test_other_machines_see_nothing_without_a_proxy_in_front(
+    host: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantwin_dashboard.commands._start", _reached)
+    with pytest.raises(
+        InputError, match=f"reach the address {host}, and the dashboard has neither TLS"
+    ) as told:
+        dashboard(port=_free_port(), host=host)
+    assert told.value.exit_code == 2
+    assert "--host 127.0.0.1" in told.value.hint and "--behind-proxy" in told.value.hint
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_this_machine_needs_no_proxy(
+    host: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scantwin_dashboard.commands._require_free", lambda *_: None)  # without IPv6 too
+    monkeypatch.setattr("scantwin_dashboard.commands._start", _reached)
+    with pytest.raises(_ReachedError):
+        dashboard(port=_free_port(), host=host)
+    assert "no login" not in capsys.readouterr().err
+
+
+def test_behind_a_proxy_it_warns_and_starts(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scantwin_dashboard.commands._start", _reached)
+    with pytest.raises(_ReachedError):
+        dashboard(port=_free_port(), host="0.0.0.0", behind_proxy=True)  # noqa: S104
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: the dashboard has no login; whoever reaches 0.0.0.0:" in said
+
+
+class _ReachedError(Exception):
+    """Raised in place of a step, to show that the command came as far as that."""
+
+
+def _reached(*_: object) -> None:
+    raise _ReachedError

@@ -153,6 +153,11 @@ def _slices(folder: Path) -> None:
             column.markdown(f"**{layer}**")
             picture = slices.slice_image(volumes, layer, plane, index, top)
             column.image(picture, alt=f"{layer}, {plane} slice {index + 1}")
+    if "Uncertainty" in shown:
+        st.caption(
+            "In the uncertainty picture, SD is the half-width of the 80 % interval / 1.28; errors have"
+            " heavier tails than a normal distribution, so 2 SD are not 95 %."
+        )
     if "Uncertainty" in shown and volumes.partly_unknown:
         st.caption("In the uncertainty picture, grey marks where the model's error was never measured.")
 

@@ -191,17 +191,24 @@ def _people(said: dict[str, Any]) -> None:
             f"{organs['n']} organs in all: {organs['suvmean_inside']:.0%} inside -25/+33 % in "
             f"SUVmean, {organs['inside_limits']:.0%} in SUVpeak as well"
         )
-    uncertainty = said["uncertainty"]
-    if (covered := uncertainty["coverage"]) is not None:
-        means = uncertainty["organ_means"]
-        too = "" if means is None else f" and {means['mean']:.0%} of organ means"
-        out.print(f"{uncertainty['interval']:.0%} intervals hold {covered['mean']:.0%} of voxels{too}")
+    if (covered := _covered(said["uncertainty"])) is not None:
+        out.print(covered)
     distances = said["frechet"]
     if distances["model"] is not None:
         out.print(
             f"{distances['figure']} {distances['model']:.3g} "
             f"({distances['extractor']}, {distances['planes']})"
         )
+
+
+def _covered(uncertainty: dict[str, Any]) -> str | None:
+    """What the intervals hold, where they were stated."""
+    of = {"coverage": "voxels", "lesions": "those in lesions", "organ_means": "organ means"}
+    shares = [f"{share['mean']:.0%} of {what}" for key, what in of.items() if (share := uncertainty[key])]
+    if not shares:
+        return None
+    listed = " and ".join(filter(None, (", ".join(shares[:-1]), shares[-1])))
+    return f"{uncertainty['interval']:.0%} intervals hold {listed}"
 
 
 def _people_of_ct(said: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Whether stated intervals hold the truth as often as they claim: by voxel, organ mean, and stated SD."""
+"""Whether stated intervals hold the truth as often as they claim: in body and lesions, organ means, by SD."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Intervals:
     def __init__(self) -> None:
         self.voxels: list[float] = []
         """Per patient with a stated SD: share of the body's voxels whose true SUV lies in the interval."""
+        self.lesions: list[float] = []
+        """The same of the lesions' voxels, per patient who has any: they are what a reader looks for, and too
+        few to move the body's share."""
         self.organs: list[float] = []
         """Per patient with such organs: share of them whose true mean lies in an interval around the
         predicted mean, as wide as those of its voxels: an organ's error is common to all of it."""
@@ -45,6 +48,8 @@ class Intervals:
         if off.size:
             inside = off <= DEVIATES * sd
             self.voxels.append(float(inside.mean()))
+            if (lesions := case.lesions_in_body[known]).any():
+                self.lesions.append(float(inside[lesions].mean()))
             bins = np.searchsorted(SIGMAS, sd, side="right") - 1
             for place, values in enumerate((np.ones_like(off), off**2, inside)):
                 self.by_sigma[place] += np.bincount(bins, values, len(SIGMAS))
@@ -62,6 +67,7 @@ class Intervals:
             "interval": INTERVAL,
             "n": len(self.voxels),
             "coverage": spread(self.voxels) if self.voxels else None,
+            "lesions": spread(self.lesions) if self.lesions else None,
             "organ_means": spread(self.organs) if self.organs else None,
             "by_stated_sd": [
                 {

@@ -39,7 +39,10 @@ from scantwin.units import F18_HALF_LIFE_S
 LARGEST_STORED: Final = 32767
 """Largest stored value: signed 16 bit, as scanners write PET (unsigned is allowed, but rarer)."""
 SERIES_NUMBER: Final = 9001
-"""Far above the numbers that scanners assign; the standard deviation follows with 9002."""
+"""Far above the numbers that scanners assign. A series of standard deviations would have 9002: a scan writes
+none."""
+_LONGEST_TEXT: Final = 10240
+"""Characters of a value of VR LT (PS3.5 6.2)."""
 
 _OF_THE_PATIENT: Final = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
@@ -91,14 +94,16 @@ def write_pet_series(
     seed: int,
     std: bool = False,
     when: datetime | None = None,
+    remark: str = "",
 ) -> list[Path]:
     """Writes `pet` [g/ml] (SUVbw), one file per slice, all or none; gives the files in order of z.
 
     `like` is a header of the CT, whose patient, study and frame of reference are taken over; without it they
     are synthetic. The same image, seed, model version and study give the same files, including the unique
-    identifiers; `when` is the series date and time (default: the CT's). With `std` the image is the standard
-    deviation of a synthetic PET: its CorrectedImage stays empty, so that nothing mistakes it for a PET.
-    Negative values become 0. Raises `pet.not-finite`.
+    identifiers; `when` is the series date and time (default: the CT's). `remark` is what else ImageComments
+    must say, for example of the model. With `std` the image is the standard deviation of a synthetic PET: its
+    CorrectedImage stays empty, so that nothing mistakes it for a PET. Negative values become 0.
+    Raises `pet.not-finite`.
     """
     image = pet.canonical()
     array = np.asarray(image.array, dtype=np.float64)
@@ -106,7 +111,7 @@ def write_pet_series(
     if bad:
         raise reject("pet.not-finite", found=f"{bad} voxels")
     version = model_version.replace("\\", "/")
-    common = _common(array, image, like, version, seed, std, when)
+    common = _common(array, image, like, version, seed, std, when, remark)
     with whole_folder(folder) as aside:
         for k, values in enumerate(array):
             slice_ = _slice(common, image, k, values)
@@ -139,6 +144,7 @@ def _common(
     seed: int,
     std: bool,
     when: datetime | None,
+    remark: str,
 ) -> Dataset:
     """What all slices share."""
     kind = "standard deviation" if std else "PET"
@@ -153,7 +159,7 @@ def _common(
     ds.Modality = "PT"
     ds.SeriesNumber = SERIES_NUMBER + int(std)
     _when(ds, when)
-    _words(ds, version, seed, kind)
+    _words(ds, version, seed, kind, remark)
     _pet_series(ds, len(array), std)
     _isotope(ds)
     _posture(ds, str(like.get("PatientPosition") or "") if like is not None else "HFS")
@@ -205,13 +211,12 @@ def _when(ds: Dataset, when: datetime | None) -> None:
     ds.StudyDate, ds.StudyTime = ds.StudyDate or ds.SeriesDate, ds.StudyTime or ds.SeriesTime
 
 
-def _words(ds: Dataset, version: str, seed: int, kind: str) -> None:
+def _words(ds: Dataset, version: str, seed: int, kind: str, remark: str) -> None:
     short = "" if kind == "PET" else "SD "
     ds.SeriesDescription = f"{short}SYNTHETIC NOT FOR DIAGNOSTIC USE {version}"[:64].strip()
     said = f"SYNTHETIC {kind}, NOT FOR DIAGNOSTIC USE. Made from a CT by the model {version}"
-    ds.ImageComments = (
-        f"{said}, seed {seed}, scantwin {__version__}. No tracer was given and no PET was taken."
-    )
+    made = f"{said}, seed {seed}, scantwin {__version__}. No tracer was given and no PET was taken."
+    ds.ImageComments = f"{made} {remark}".strip()[:_LONGEST_TEXT]
     ds.DerivationDescription = f"{said}, seed {seed}."[:1024]
 
 

@@ -29,6 +29,7 @@ from scantwin.imaging.volume import Volume
 from scantwin.learning.machine import device
 from scantwin.translation.candidates import lesion_candidates
 from scantwin.translation.outputs_extra import REPORT, SEG, scan_page, write_extra
+from scantwin.translation.starter import warning_of
 
 if TYPE_CHECKING:
     import pydicom
@@ -58,8 +59,9 @@ def write_scan(
         write_nifti(result.ct, aside / "ct.nii.gz")
         write_nifti(result.districts, aside / "districts.nii.gz")
         series = write_pet_series(
-            result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed
-        )
+            result.pet, aside / "dicom", like=like, model_version=model_version, seed=seed,
+            remark=warning_of(model) or "",
+        )  # fmt: skip
         # Pictures sample the original CT to keep its sharpness; the rest is on the working grid.
         shown = resample_like(ct.canonical(), result.pet, how="linear", outside=-1000.0)
         pictures = study_pictures(

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 FOLDER: Final = "dicom-extra"
 REPORT: Final = "report.pdf"
 SEG: Final = f"{FOLDER}/seg.dcm"
+MEANT_BY_SD: Final = (
+    "SD: half-width of the 80 % interval / 1.28; errors have heavier tails than a normal distribution, so 2 "
+    "SD are not 95 %."
+)
+"""What the error bar is (`translation.uncertainty`), for the page that shows it as a standard deviation."""
 
 
 def scan_page(
@@ -34,7 +39,10 @@ def scan_page(
     figures = [
         ("SUV, mean in the body", f"{inside.mean():.2f}" if inside.size else "-"),
         ("SUV, largest", f"{inside.max():.1f}" if inside.size else "-"),
-        ("Standard deviation, mean in the body", f"{known.mean():.2f} SUV" if known.size else "not measured"),
+        (
+            "Standard deviation (SD), mean in body",
+            f"{known.mean():.2f} SUV" if known.size else "not measured",
+        ),
         ("Candidates", f"{len(candidates.found)}"),
         ("Volume of the candidates", f"{sum(c.volume_ml for c in candidates.found):.1f} ml"),
         ("Voxel (x, y, z)", f"{spacing} mm"),
@@ -46,7 +54,8 @@ def scan_page(
         (name, f"{count * litre:.1f} l") for name, count in result.present.items()
     ]
     districts.append(("confidence of the division", f"{100 * result.confidence:.0f} %"))
-    return ScanPage(model_version, figures, districts, list(result.warnings), pictures, candidates.rule)
+    remark = f"{candidates.rule} {MEANT_BY_SD}"
+    return ScanPage(model_version, figures, districts, list(result.warnings), pictures, remark)
 
 
 def write_extra(folder: Path, series: Sequence[Path], candidates: Candidates, page: ScanPage) -> list[str]:

@@ -19,7 +19,7 @@ SAID = {
     "n": 3, **figures(0.45, 2.2),
     "references": {"training-median": figures(0.50, 2.9), "hu-curve": figures(0.7, 2.5)},
     "organs": {"n": 0},
-    "uncertainty": {"coverage": None, "organ_means": None, "interval": 0.8},
+    "uncertainty": {"coverage": None, "lesions": None, "organ_means": None, "interval": 0.8},
     "frechet": {"figure": "FD", "model": 0.000041234, "extractor": "own", "planes": "2.5D"},
 }  # fmt: skip
 
@@ -50,13 +50,19 @@ def test_organs_and_intervals_are_said_where_they_are_known(capsys, monkeypatch)
     _people(SAID)
     assert not {"organs", "intervals"} & set(capsys.readouterr().out.split())
     organs = {"n": 40, "suvmean_inside": 0.75, "suvpeak_inside": 0.8, "inside_limits": 0.625}
-    known = {"interval": 0.8, "coverage": {"mean": 0.79}, "organ_means": {"mean": 0.7}}
+    share = {name: {"mean": mean} for name, mean in (("coverage", 0.79), ("organ_means", 0.7))}
+    known = {"interval": 0.8, **share, "lesions": {"mean": 0.41}}
     _people({**SAID, "organs": organs, "uncertainty": known})
     said = " ".join(capsys.readouterr().out.split())
     assert "40 organs in all: 75% inside -25/+33 % in SUVmean, 62% in SUVpeak as well" in said
-    assert "80% intervals hold 79% of voxels and 70% of organ means" in said
-    _people({**SAID, "uncertainty": {**known, "organ_means": None}})
-    assert "hold 79% of voxels FD" in " ".join(capsys.readouterr().out.split())
+    assert "80% intervals hold 79% of voxels, 41% of those in lesions and 70% of organ means FD" in said
+    for unknown, words in (
+        (("lesions",), "79% of voxels and 70% of organ means"),
+        (("organ_means",), "79% of voxels and 41% of those in lesions"),
+        (("lesions", "organ_means"), "79% of voxels"),
+    ):
+        _people({**SAID, "uncertainty": {**known, **dict.fromkeys(unknown)}})
+        assert f"hold {words} FD" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_verdict_is_beside_what_is_hard_to_beat():

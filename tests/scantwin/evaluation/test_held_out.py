@@ -158,7 +158,9 @@ def test_the_report_has_the_contracts_keys(trained, bar_cohort, tiny_recipe):
     }
     assert set(report["lesion_regions"]) >= {"mae", "psnr", "ssim"}
     assert report["lesions"]["sd"].keys() >= {"mae", "suvmax_error", "suvpeak_error", "suvmean_bias"}
-    nothing = {"interval": 0.8, "n": 0, "coverage": None, "organ_means": None, "by_stated_sd": []}
+    nothing = {
+        "interval": 0.8, "n": 0, "coverage": None, "lesions": None, "organ_means": None, "by_stated_sd": [],
+    }  # fmt: skip
     assert report["uncertainty"] == nothing, "nothing was measured yet"
     assert report["organs"]["n"] == 0 and report["organs"]["inside_limits"] is None, "a patient's are unknown"
     assert report["frechet"]["extractor"].startswith("random-conv") and report["frechet"]["model"] > 0

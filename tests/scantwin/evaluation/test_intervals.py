@@ -11,13 +11,13 @@ from scantwin.translation.uncertainty import DEVIATES
 SHAPE = (4, 6, 6)
 
 
-def case_of(true: np.ndarray) -> Case:
+def case_of(true: np.ndarray, lesions: np.ndarray | None = None) -> Case:
     """A body that fills all but the last row."""
     body = np.ones(true.shape, bool)
     body[:, -1] = False
     return Case(
         hu=np.zeros(true.shape, np.float32), true=true, body=body,
-        labels=body.astype(np.uint8), lesions=None, grid=Volume(true, (5.0, 5.0, 5.0), unit="SUV"),
+        labels=body.astype(np.uint8), lesions=lesions, grid=Volume(true, (5.0, 5.0, 5.0), unit="SUV"),
     )  # fmt: skip
 
 
@@ -69,9 +69,30 @@ def test_a_patient_of_whom_nothing_is_stated_counts_nowhere():
     found = Intervals()
     found.add(true, np.full(SHAPE, np.nan, np.float32), case_of(true), {"liver": np.ones(SHAPE, bool)})
     assert found.voxels == found.organs == [] and found.report()["coverage"] is None
+    assert found.report()["lesions"] is None
     half = np.where(np.arange(SHAPE[0])[:, None, None] < 2, 1.0, np.nan) * np.ones(SHAPE)
     found.add(true, half.astype(np.float32), case_of(true), {"liver": np.ones(SHAPE, bool)})
     assert found.voxels == [1.0] and found.organs == [], "half an organ's mean is not the organ's"
+
+
+def test_lesions_are_held_to_what_is_stated_in_them():
+    true = np.ones(SHAPE, np.float32)
+    lesions = np.zeros(SHAPE, bool)
+    lesions[0, :, 0] = True  # six voxels, the last of them outside the body
+    true[0, 2:, 0] = 4.0  # too hot for an interval of 1 +- 1.28
+    bar = np.ones(SHAPE, np.float32)
+    found = Intervals()
+    found.add(np.ones(SHAPE, np.float32), bar, case_of(true, lesions), {})
+    assert found.lesions == [pytest.approx(2 / 5)]
+    bar[0, 1, 0] = np.nan  # where nothing is stated, nothing is asked
+    found.add(np.ones(SHAPE, np.float32), bar, case_of(true, lesions), {})
+    assert found.lesions[1] == pytest.approx(1 / 4)
+    for none in (None, np.zeros(SHAPE, bool), np.isnan(bar)):
+        found.add(np.ones(SHAPE, np.float32), bar, case_of(true, none), {})
+    report = found.report()
+    assert report["n"] == 5 and report["lesions"]["n"] == 2, "over patients whose lesions have an interval"
+    assert report["lesions"]["mean"] == pytest.approx((2 / 5 + 1 / 4) / 2)
+    assert report["lesions"]["sd"] == pytest.approx((2 / 5 - 1 / 4) / np.sqrt(2))
 
 
 def test_limits_of_the_interval_are_those_of_a_normal_deviate():

@@ -147,6 +147,15 @@ def test_it_says_what_it_is(pet: Volume, tmp_path: Path) -> None:
         assert ds.NumberOfSlices == 6
 
 
+def test_what_must_be_said_of_the_model_is_in_the_headers(pet: Volume, ct: Dataset, tmp_path: Path) -> None:
+    for ds in write(pet, tmp_path / "pet", ct, remark="It has never seen a patient."):
+        assert ds.ImageComments.endswith("no PET was taken. It has never seen a patient.")
+        assert "SYNTHETIC PET, NOT FOR DIAGNOSTIC USE" in ds.ImageComments
+    (ds, *_) = write(pet, tmp_path / "long", ct, remark="x" * 20_000)
+    assert len(ds.ImageComments) == 10_240, "the most that VR LT may hold"
+    assert ds.ImageComments.startswith("SYNTHETIC")
+
+
 def test_the_same_seed_gives_the_same_files(pet: Volume, ct: Dataset, tmp_path: Path) -> None:
     def files(folder: str, like: Dataset | None, seed: int = 1) -> list[bytes]:
         return [

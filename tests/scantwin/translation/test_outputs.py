@@ -7,9 +7,13 @@ import numpy as np
 import pydicom
 
 from scantwin import NOTICE
+from scantwin.imaging.dicom_pdf import _EDGE, A4, _wrapped
 from scantwin.imaging.nifti import read_nifti
 from scantwin.systems import scanner_for
+from scantwin.translation.candidates import lesion_candidates
 from scantwin.translation.outputs import write_scan
+from scantwin.translation.outputs_extra import scan_page
+from scantwin.translation.starter import PHANTOMS_ONLY, SENTENCE
 
 
 def test_a_scans_folder_is_complete(bar_model, new_bar, tmp_path):
@@ -40,6 +44,23 @@ def test_a_scans_folder_is_complete(bar_model, new_bar, tmp_path):
     assert len(manifest["candidates"]["found"]) == said["candidates"]
     (study,) = {pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID for path in listed}
     assert study == pydicom.dcmread(tmp_path / "scan" / "dicom" / "00001.dcm").StudyInstanceUID
+
+
+def test_the_pets_headers_say_what_the_model_has_never_seen(bar_model, new_bar, tmp_path):
+    result = scanner_for(bar_model).scan(new_bar.ct)
+    of_phantoms = replace(bar_model, record={**bar_model.record, PHANTOMS_ONLY: True})
+    for model, said in ((of_phantoms, True), (bar_model, False)):
+        write_scan(result, new_bar.ct, model, "pix2pix-test", tmp_path / "scan")
+        header = pydicom.dcmread(tmp_path / "scan" / "dicom" / "00001.dcm", stop_before_pixels=True)
+        assert (SENTENCE in header.ImageComments) == said
+
+
+def test_the_page_says_what_its_standard_deviation_is(bar_model, new_bar):
+    result = scanner_for(bar_model).scan(new_bar.ct)
+    page = scan_page(result, lesion_candidates(result.pet), "pix2pix-test", 0, [])
+    legend = _wrapped(page.remark, A4[0] - 2 * _EDGE, 16)
+    assert len(legend) <= 2, "the page prints no third line"
+    assert "80 % interval / 1.28" in legend[1] and legend[1].endswith("2 SD are not 95 %.")
 
 
 def test_a_hot_spot_is_a_candidate_and_a_segment(bar_model, new_bar, tmp_path):
