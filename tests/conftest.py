@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scantwin.cores import share_cores
 
@@ -14,7 +18,14 @@ share_cores()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
+# The same examples on every machine and in every order of tests, however slow the machine is.
+settings.register_profile("same-everywhere", deadline=None, derandomize=True)
+settings.load_profile("same-everywhere")
+
 ROOT = Path(__file__).parents[1]
+
+GRACE_S = 20.0
+"""How long a program of a test that failed may clean up [s]; a demo ends its dozen programs in half of it."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +42,29 @@ def shared_data() -> Path:
         if base and (Path(base) / "README.md").exists():
             return Path(base)
     pytest.skip("the real scans of ../shared/data are not here (set SCANTWIN_TEST_DATA to their folder)")
+
+
+@pytest.fixture
+def tied() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
+    """Ties a program to the test: if the test fails while it runs, it is ended, by force if need be."""
+
+    def end(process: subprocess.Popen[str]) -> None:
+        if process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.communicate(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+    with ExitStack() as ends:
+
+        def tie(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+            ends.callback(end, process)
+            return process
+
+        yield tie
 
 
 @pytest.fixture

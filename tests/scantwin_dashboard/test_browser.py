@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,15 @@ DRAWN = """chart => [...chart.querySelectorAll('.role-axis text, .mark-symbol pa
 
 
 @pytest.fixture
-def address(filled: Path) -> Iterator[str]:
+def address(filled: Path, tied: Callable[[subprocess.Popen[str]], subprocess.Popen[str]]) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = "from scantwin.cli.main import main; main()"
-    process = subprocess.Popen(
+    process = tied(subprocess.Popen(
         [sys.executable, "-c", code, "dashboard", "--port", str(port), "--home", str(filled)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+    ))  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -49,6 +49,8 @@ def address(filled: Path) -> Iterator[str]:
                 break
         except OSError:
             time.sleep(0.2)
+    else:
+        pytest.fail("the dashboard did not answer within a minute")
     yield url
     process.send_signal(signal.SIGINT)
     process.wait(timeout=20)

@@ -46,8 +46,10 @@ def test_nothing_of_a_deleted_twin_is_left_but_the_audit_entry(service, ct_file)
 def test_a_running_and_a_queued_scan_are_ended_first(service, ct_file):
     first, second = (service.client.submit(ct_file, model="tiny", twin="busy").id for _ in range(2))
     until = time.monotonic() + 20
-    while not service.client.scans(twin="busy", status="running").scans and time.monotonic() < until:
+    while not (running := service.client.scans(twin="busy", status="running").scans):
+        assert time.monotonic() < until, "it never ran"
         time.sleep(0.01)
+    assert [scan.id for scan in running] == [first]
     assert service.client.delete_twin("busy").scans == 2
     assert not {first, second} & below(service.home)
     after = service.client.wait(service.client.submit(ct_file, model="tiny", twin="next").id)

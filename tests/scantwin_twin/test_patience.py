@@ -65,7 +65,7 @@ def _silent(address: str, method: str, count: int) -> Iterator[list[grpc.Future]
 @pytest.mark.parametrize("method", [f"/{SERVICE}/GetScan", f"/{SERVICE}/WatchScan", CHECK, REFLECTION])
 def test_calls_that_say_nothing_are_ended(tmp_path, method):
     with (
-        _serving(tmp_path, first_s=0.3) as (server, client),
+        _serving(tmp_path, first_s=2.0) as (server, client),
         _silent(server.address, method, THREADS) as calls,
     ):
         codes = {call.exception(timeout=20).code() for call in calls}
@@ -168,10 +168,10 @@ def test_downloads_that_nobody_reads_are_ended_and_uploads_go_on_meanwhile(
 
 
 def test_the_time_that_the_service_takes_is_not_the_clients(tmp_path, ct_file, model_folder, monkeypatch):
-    with _serving(tmp_path, [model_folder], stall_s=0.2) as (server, client):
+    with _serving(tmp_path, [model_folder], stall_s=2.0) as (server, client):
 
         def slow(*_args, **_more):
-            time.sleep(1)
+            time.sleep(3)  # longer than a client may keep the service waiting
             raise refuse("queue-full", waiting=0)
 
         monkeypatch.setattr(server.jobs, "create", slow)

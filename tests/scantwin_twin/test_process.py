@@ -24,6 +24,8 @@ from scantwin_twin.client import TwinClient
 from scantwin_twin.v1 import twin_pb2 as pb
 
 SCANTWIN = [sys.executable, "-c", "from scantwin.cli.main import main; main()", "twin"]
+GUARD_S = 150.0
+"""No machine that is merely busy takes this long for one step of a test [s]."""
 
 
 @contextmanager
@@ -70,12 +72,13 @@ def _run(*arguments, home) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=GUARD_S,
     )
 
 
 def _until_running(client, scan_id, process) -> list[psutil.Process]:
-    for _ in range(1000):
+    until = time.monotonic() + GUARD_S
+    while time.monotonic() < until:
         if client.get(scan_id).status == pb.STATUS_RUNNING and (children := _children(process)):
             return children
         time.sleep(0.005)
@@ -110,14 +113,14 @@ def test_what_was_running_goes_on_after_a_crash_and_after_a_stop(tmp_path, ct_fi
             events = client._calls.WatchScan(pb.WatchScanRequest(id=scan))
             assert next(events).status == pb.STATUS_RUNNING
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(GUARD_S) == 0
             with pytest.raises(grpc.RpcError, match="goes on when it is started again"):
                 list(events)
             assert _gone(children)
             assert _status(tmp_path, scan) == ("queued", 2)
             assert "Traceback" not in (tmp_path / "log").read_text()
         with serving(tmp_path, port=free_port):
-            assert patient.result(60).status == pb.STATUS_DONE
+            assert patient.result(GUARD_S).status == pb.STATUS_DONE
 
 
 def test_a_busy_port_is_one_sentence(tmp_path):
@@ -136,7 +139,7 @@ def test_a_second_service_on_one_home_or_an_open_address_is_refused(tmp_path, fr
         refused = _run("serve", "--port", free_port, home=tmp_path)
         assert refused.returncode == 1 and "Another twin service runs on" in refused.stderr
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(GUARD_S) == 0
     opened = _run("serve", "--host", "0.0.0.0", "--port", free_port, home=tmp_path)  # noqa: S104
     assert opened.returncode == 2 and "--tls-cert" in opened.stderr and "Traceback" not in opened.stderr
 
@@ -148,7 +151,7 @@ def test_a_terminal_that_closes_does_not_end_a_service_that_nohup_started(tmp_pa
             status = Path(f"/proc/{process.pid}/status").read_text()
             assert int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16) & 1 << signal.SIGHUP - 1
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(GUARD_S) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -161,6 +164,6 @@ def test_help_has_examples_and_needs_no_grpc_and_no_torch():
         f"for name in {names}: print(CliRunner().invoke(app, [name, '--help']).output)"
     )
     arguments = [sys.executable, "-c", code]
-    shown = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=30)
+    shown = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=GUARD_S)
     for name in names:
         assert f"scantwin twin {name}" in shown.stdout, shown.stderr

@@ -109,7 +109,8 @@ def number(value: object) -> float | None:
         value = items[0]
     if value is None or (isinstance(value, str) and not value.strip(" \0")):
         return None
-    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+    # Python takes 1_0 for ten, and so does pydicom, whose numbers remember how they were written.
+    if isinstance(value, bool) or "_" in str(value):
         return math.nan
     try:
         found = float(str(value).strip(" \0"))

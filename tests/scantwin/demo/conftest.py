@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
@@ -16,16 +17,18 @@ import pytest
 
 
 class DemoRun:
-    """Starts demos in one folder and looks after them."""
+    """Starts demos in one folder, tied to the test, and looks after them."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, tied: Callable[[subprocess.Popen[str]], subprocess.Popen[str]]) -> None:
         self.out = out
+        self._tied = tied
 
     def start(self, *words: str, stderr: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        run = subprocess.Popen(
             [sys.executable, "-m", "scantwin", "demo", "--no-serve", "--out", str(self.out), *words],
             stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, "COLUMNS": "200"},
         )  # fmt: skip
+        return self._tied(run)
 
     def brief_recipe(self) -> str:
         """The demo's own recipe with few steps: what is tested here is the path, not how much is learnt."""
@@ -61,5 +64,5 @@ class DemoRun:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> DemoRun:
-    return DemoRun(tmp_path / "demo")
+def demo(tmp_path: Path, tied: Callable[[subprocess.Popen[str]], subprocess.Popen[str]]) -> DemoRun:
+    return DemoRun(tmp_path / "demo", tied)

@@ -85,8 +85,13 @@ def test_ended_at_any_time_it_leaves_nothing_and_begins_anew(demo, words, tmp_pa
     # Killed for good in the middle of the training: what it started ends by itself.
     run = start()
     _until((demo.out / "logs" / "consortium-train.log").exists, run)
-    time.sleep(3.0)
-    assert len(demo.left_over()) > 8, "SuperLink, conductor, sites with two programs each"
+
+    def trains() -> bool:
+        """SuperLink, conductor, sites with two programs each."""
+        left = demo.left_over()
+        return len(left) > 8 and any("conductor" in words and "--run" in words for words in left)
+
+    _until(trains, run)
     run.kill()
     run.communicate(timeout=10)
     _until(lambda: demo.left_over() == [], seconds=40)

@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,30 +23,42 @@ def supervised(tmp_path: Path, script: str) -> tuple[Supervisor, list[str]]:
     return Supervisor([child], lambda name, what: said.append(f"{name} {what}")), said
 
 
-def run_for(supervisor: Supervisor, seconds: float) -> None:
+def run_until(supervisor: Supervisor, enough: Callable[[], bool]) -> None:
+    """Watches until that is so; half a minute is more than any machine needs."""
     stop = threading.Event()
-    end = time.monotonic() + seconds
-    watch(supervisor, stop, lambda: stop.set() if time.monotonic() > end else None)
+    end = time.monotonic() + 30
+
+    def look() -> None:
+        if enough():
+            stop.set()
+        elif time.monotonic() > end:
+            pytest.fail("it did not come to that")
+
+    watch(supervisor, stop, look)
 
 
 def test_a_child_that_ends_is_started_again_with_growing_delays(tmp_path: Path) -> None:
     supervisor, said = supervised(tmp_path, "print('here', flush=True); raise SystemExit(7)")
     supervisor.first_delay_s = 0.2
+
+    def ends() -> list[str]:
+        return [line for line in said if "ended with code 7" in line]
+
     try:
         supervisor.start()
-        run_for(supervisor, 2.5)
+        run_until(supervisor, lambda: len(ends()) == 3)
     finally:
         supervisor.end(grace_s=1)
-    ends = [line for line in said if "ended with code 7" in line]
-    assert [line.partition("restart in ")[2].split()[0] for line in ends[:3]] == ["0.2", "0.4", "0.8"]
-    assert (tmp_path / "log").read_text().count("here") >= 3
+    assert [line.partition("restart in ")[2].split()[0] for line in ends()] == ["0.2", "0.4", "0.8"]
+    assert (tmp_path / "log").read_text().count("here") == 3
 
 
 def test_a_child_that_stays_is_left_alone(tmp_path: Path) -> None:
     supervisor, said = supervised(tmp_path, "import time; time.sleep(600)")
     try:
         supervisor.start()
-        run_for(supervisor, 0.7)
+        looks = count()
+        run_until(supervisor, lambda: next(looks) == 3)
         assert supervisor.children[0].running
     finally:
         supervisor.end(grace_s=1)
@@ -76,7 +90,7 @@ def test_an_end_is_told_with_its_reason_and_its_log(tmp_path: Path) -> None:
     supervisor.first_delay_s = 60.0
     try:
         supervisor.start()
-        run_for(supervisor, 1.0)
+        run_until(supervisor, lambda: bool(said))
     finally:
         supervisor.end(grace_s=1)
     assert said == [
@@ -90,7 +104,7 @@ def test_what_was_killed_said_nothing_of_its_end(tmp_path: Path) -> None:
     supervisor, said = supervised(tmp_path, script)
     try:
         supervisor.start()
-        run_for(supervisor, 0.8)
+        run_until(supervisor, lambda: bool(said))
     finally:
         supervisor.end(grace_s=1)
     assert said[0].startswith("child ended with code -9; restart")

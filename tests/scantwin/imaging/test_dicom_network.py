@@ -21,6 +21,8 @@ from scantwin.imaging.dicom_pet import write_pet_series
 from scantwin.imaging.dicom_receiver import VERIFICATION, Receiver
 from scantwin.imaging.volume import Volume
 
+from .memory import memory_traced
+
 PET = "1.2.840.10008.5.1.4.1.1.128"
 
 
@@ -101,10 +103,9 @@ def test_a_small_file_that_inflates_to_a_giant_is_told_and_not_inflated(
     ds.save_as(giant)
     del ds
     monkeypatch.setattr(limits, "MAX_INFLATED_BYTES", 10 << 20)
-    tracemalloc.start()
-    report = send(receiver, series)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with memory_traced():
+        report = send(receiver, series)
+        peak = tracemalloc.get_traced_memory()[1]
     assert report.sent == 4
     assert [Path(one["file"]).name for one in report.failed] == [giant.name]
     assert "inflates to more than" in report.failed[0]["why"]

@@ -20,6 +20,8 @@ from scantwin.imaging.reading import find_studies, read_ct, read_study
 from scantwin.imaging.reasons import code_of
 from scantwin.imaging.volume import Volume
 
+from .memory import memory_traced
+
 
 def hu_at(points):
     return 2.0 * points[..., 0] - 3.0 * points[..., 1] + 1.5 * points[..., 2] - 20.0
@@ -449,16 +451,15 @@ def test_a_small_file_that_inflates_to_a_giant_is_not_inflated(tmp_path, ct_make
     assert index_file(FileRef(path)).readable, "within the limit"
     assert len(pydicom.dcmread(path).PixelData) == 40 << 20
     monkeypatch.setattr(limits, "MAX_INFLATED_BYTES", 20 << 20)
-    tracemalloc.start()
-    assert not index_file(FileRef(path)).readable
-    assert [code_of(note) for note in read_lesions([FileRef(path)], ct)[1]] == ["lesions.unreadable"]
-    for read in (read_header, lambda ref: find_pet_series(ref.path)):
-        with pytest.raises(Rejection) as caught:
-            read(FileRef(path))
-        assert caught.value.code == "dicom.too-large"
-    assert rejected(tmp_path) == "dicom.unreadable"  # as of all damaged files
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with memory_traced():
+        assert not index_file(FileRef(path)).readable
+        assert [code_of(note) for note in read_lesions([FileRef(path)], ct)[1]] == ["lesions.unreadable"]
+        for read in (read_header, lambda ref: find_pet_series(ref.path)):
+            with pytest.raises(Rejection) as caught:
+                read(FileRef(path))
+            assert caught.value.code == "dicom.too-large"
+        assert rejected(tmp_path) == "dicom.unreadable"  # as of all damaged files
+        peak = tracemalloc.get_traced_memory()[1]
     assert peak < 20 << 20
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +18,7 @@ from scantwin.imaging.images import read_image
 from scantwin.imaging.nifti import read_nifti, write_nifti
 from scantwin.imaging.volume import Volume
 
+from .memory import memory_traced
 from .sitk_volumes import from_sitk
 
 AXCODES = ["RAS", "LPS", "LAS", "RPI", "ASR", "SRA", "PIL"]
@@ -148,8 +150,19 @@ def test_a_sheared_affine_is_straightened_by_the_reader_of_studies(tmp_path):
     assert axis_aligned(volume).is_canonical
 
 
-@pytest.mark.parametrize("spoil", ["cut", "gzip", "affine", "huge", "offset", "empty", "text"])
-def test_damaged_files_are_refused_with_a_code(spoil, tmp_path):
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        ("cut", "nifti.unreadable"),
+        ("gzip", "nifti.unreadable"),
+        ("affine", "nifti.geometry"),
+        ("huge", "dicom.too-large"),
+        ("offset", "nifti.unreadable"),
+        ("empty", "nifti.unreadable"),
+        ("text", "nifti.unreadable"),
+    ],
+)
+def test_damaged_files_are_refused_with_a_code(spoil, code, tmp_path):
     path = tmp_path / ("x.nii.gz" if spoil == "gzip" else "x.nii")
     nib.save(image(), path)
     content = bytearray(path.read_bytes())
@@ -168,7 +181,7 @@ def test_damaged_files_are_refused_with_a_code(spoil, tmp_path):
     else:
         content = bytearray(b"this is not an image" * 40)
     path.write_bytes(bytes(content))
-    assert rejected(path) in ("nifti.unreadable", "nifti.geometry", "dicom.too-large", "geometry.bad")
+    assert rejected(path) == code
 
 
 @given(place=st.floats(0, 1), bit=st.integers(0, 7))
@@ -209,16 +222,13 @@ def test_without_sform_and_qform_nobody_knows_which_way_is_front(tmp_path):
 
 
 def test_a_small_file_that_claims_gigabytes_takes_no_memory(tmp_path):
-    import tracemalloc
-
     path = tmp_path / "x.nii.gz"
     content = bytearray(image().to_bytes())
     content[42:48] = np.array([900, 900, 600], "<i2").tobytes()  # 1.9 GiB as float32
     path.write_bytes(gzip.compress(bytes(content)))
-    tracemalloc.start()
-    assert rejected(path) == "nifti.unreadable"
-    assert tracemalloc.get_traced_memory()[1] < 50e6
-    tracemalloc.stop()
+    with memory_traced():
+        assert rejected(path) == "nifti.unreadable"
+        assert tracemalloc.get_traced_memory()[1] < 50e6
 
 
 @given(data=st.data(), packed=st.booleans())

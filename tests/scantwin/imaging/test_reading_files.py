@@ -13,6 +13,7 @@ from scantwin.imaging.reading import find_studies, read_study
 from scantwin.imaging.study_files import as_ct
 from scantwin.imaging.volume import Volume
 
+from .memory import memory_traced
 from .studies import nifti_study, one, rejected, zipped
 
 
@@ -115,10 +116,9 @@ def test_a_ct_is_taken_with_twice_the_memory_of_its_voxels(kind, fraction):
     hu = np.full((32, 64, 64), -1000.0)
     hu[8:24, 16:48, 16:48] = 40 + fraction
     volume = Volume(hu.astype(kind), (2.0, 1.0, 1.0), unit="HU")
-    tracemalloc.start()
-    ct, _ = as_ct(volume, "here")
-    more = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with memory_traced():
+        ct, _ = as_ct(volume, "here")
+        more = tracemalloc.get_traced_memory()[1]
     assert ct.array.dtype == (np.float32 if fraction and kind[0] == "f" else np.int16)
     # Beside the stored ones: the clipped ones, and of float32 the int16 that they become.
     assert more < 1.6 * volume.array.nbytes
