@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scantwin.addresses import host_and_port
 from scantwin.errors import InputError, ResourceError
 from scantwin.federation.certificates import check_host, require_certificate
 from scantwin.federation.complaints import complaint
@@ -18,7 +19,6 @@ from scantwin.federation.flower import flower_env, through_proxy
 from scantwin.federation.processes import Child, require_free_port
 from scantwin.federation.supervision import Supervisor, stop_on_signals, watch
 from scantwin.files import lock, write_private
-from scantwin.terminal import host_and_port
 from scantwin_clients.site import READY, Site
 
 HOST = "127.0.0.1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from scantwin import NOTICE
+from scantwin.addresses import is_loopback
 from scantwin.errors import InputError, MissingExtra, ResourceError
 from scantwin.settings import load_settings
 from scantwin.store.database import Database
@@ -62,7 +62,7 @@ def dashboard(
     scantwin dashboard --home scantwin-demo/state   # what a demo has left
     scantwin dashboard --check --json               # does it start here?
     """
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if not local and not behind_proxy:
         raise InputError(
             f"Other machines can reach the address {host}, and the dashboard has neither TLS nor a login.",
@@ -96,14 +96,6 @@ def dashboard(
             err.print("The dashboard has ended.")
     finally:
         _end(child)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than localhost counts as reachable."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _start(host: str, port: int, home: Path) -> subprocess.Popen[bytes]:

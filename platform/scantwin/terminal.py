@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,17 +41,6 @@ def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number to work with.")
     return value
-
-
-def host_and_port(text: str) -> tuple[str, int] | None:
-    """Host and port of `HOST:PORT`, an IPv6 address with its brackets; None if it is no such address.
-
-    Not by `isdigit`, which accepts superscripts; and `int` refuses thousands of digits.
-    """
-    found = re.fullmatch(r"(.+):([0-9]{1,5})", text)
-    if found is None or not 0 < int(found[2]) < 65536:
-        return None
-    return found[1], int(found[2])
 
 
 class Advance(Protocol):

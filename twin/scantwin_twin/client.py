@@ -21,6 +21,7 @@ from typing import Any, Final, Self, TypeVar
 import grpc
 
 from scantwin import NOTICE
+from scantwin.addresses import is_loopback
 from scantwin.errors import InputError, ServiceError
 from scantwin.files import require_ours, sha256, whole_file, whole_folder
 from scantwin.terminal import Advance, silent
@@ -28,7 +29,7 @@ from scantwin_twin import PORT, messages
 from scantwin_twin.packing import packed
 from scantwin_twin.refusals import from_detail, from_rpc
 from scantwin_twin.results import DICOM_ZIP, inside, unzip_series
-from scantwin_twin.security import is_loopback, split
+from scantwin_twin.security import split
 from scantwin_twin.uploads import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from scantwin_twin.v1 import twin_pb2 as pb
 from scantwin_twin.v1 import twin_pb2_grpc

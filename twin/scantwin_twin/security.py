@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import logging
 import ssl
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from typing import Any, Final
 
 import grpc
 
+from scantwin.addresses import host_and_port, is_loopback
 from scantwin.errors import InputError
 from scantwin.settings import Settings
-from scantwin.terminal import host_and_port
 from scantwin_twin.refusals import abort, refuse
 
 log = logging.getLogger(__name__)
@@ -30,17 +29,6 @@ SHORTEST_TOKEN: Final = 16
 
 _OPEN: Final = "/grpc.health.v1.Health/"
 """Health says nothing about patients, and load balancers have no token."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than localhost counts as reachable."""
-    bare = host.strip("[]")
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
 
 
 def join(host: str, port: int) -> str:

@@ -13,9 +13,10 @@ import typer
 from rich.markup import escape
 
 from scantwin import NOTICE
+from scantwin.addresses import host_and_port
 from scantwin.errors import InputError
 from scantwin.interrupts import ending_signals
-from scantwin.terminal import Json, emit, err, finite, host_and_port, out, progress_bar
+from scantwin.terminal import Json, emit, err, finite, out, progress_bar
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Send to a PACS and receive from one, by C-STORE."

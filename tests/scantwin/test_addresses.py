@@ -1,10 +1,10 @@
-"""What people type on the command line, taken apart."""
+"""Addresses that people type, taken apart."""
 
 from __future__ import annotations
 
 import pytest
 
-from scantwin.terminal import host_and_port
+from scantwin.addresses import host_and_port, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,16 @@ def test_an_address_is_a_host_and_a_port(text: str, found: tuple[str, int]) -> N
 def test_what_is_no_address_is_none(text: str) -> None:
     """A superscript is a digit to `isdigit`, but not to `int`, which also refuses thousands of digits."""
     assert host_and_port(text) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("::", False), ("10.0.0.1", False), ("clinic.example", False), ("", False),
+        ("localhost.evil.example", False),
+    ],
+)  # fmt: skip
+def test_only_this_machine_reaches_loopback(host: str, local: bool) -> None:
+    assert is_loopback(host) is local
