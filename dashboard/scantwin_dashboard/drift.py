@@ -33,7 +33,7 @@ PHANTOM_SD: Final = 0.035
 RULE: Final[dict[ChartName, str]] = {
     "shewhart": "one sample beyond 3 SD",
     "ewma": "EWMA: the moving average has left its limits",
-    "cusum": "CUSUM: small shifts in one direction have added up",
+    "cusum": "CUSUM: small shifts have added up",
 }
 """What each chart says when it signals."""
 
