@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantwin.generation.hu_scale import to_unit
+from scantwin.learning.layers import Conv3d
 from scantwin.units import AIR_HU
 
 DOWN: Final = 4
@@ -43,9 +44,9 @@ class Smooth(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(inputs, outputs, 3, padding=1)
-        self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
-        self.through = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.first = Conv3d(inputs, outputs, 3, padding=1)
+        self.second = Conv3d(outputs, outputs, 3, padding=1)
+        self.through = Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
@@ -66,15 +67,15 @@ class Autoencoder(nn.Module):
         super().__init__()
         fine, middle, coarse = channels
         latents = len(levels)
-        self.shrink = nn.Conv3d(1, latents, DOWN, stride=DOWN)
+        self.shrink = Conv3d(1, latents, DOWN, stride=DOWN)
         self.encoder = nn.Sequential(
-            nn.Conv3d(1, middle, 4, stride=2, padding=1), Smooth(middle, middle),
-            nn.Conv3d(middle, coarse, 4, stride=2, padding=1), Smooth(coarse, coarse),
-            nn.LeakyReLU(0.1), nn.Conv3d(coarse, latents, 1),
+            Conv3d(1, middle, 4, stride=2, padding=1), Smooth(middle, middle),
+            Conv3d(middle, coarse, 4, stride=2, padding=1), Smooth(coarse, coarse),
+            nn.LeakyReLU(0.1), Conv3d(coarse, latents, 1),
         )  # fmt: skip
-        self.start = nn.Conv3d(latents, coarse, 3, padding=1)
+        self.start = Conv3d(latents, coarse, 3, padding=1)
         self.decoder = nn.ModuleList([Smooth(coarse, coarse), Smooth(coarse, middle), Smooth(middle, fine)])
-        self.head = nn.Conv3d(fine, 1, 3, padding=1)
+        self.head = Conv3d(fine, 1, 3, padding=1)
         self.grow = nn.ConvTranspose3d(latents, 1, DOWN, stride=DOWN)
         self.register_buffer("reach", torch.tensor([(n - 1) / 2 for n in levels]), persistent=False)
         self._begin_simply(latents)

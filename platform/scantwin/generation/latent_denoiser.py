@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from scantwin.generation.fields import PLACE
 from scantwin.generation.mask_guess import MaskGuess
 from scantwin.generation.usual_latents import UsualLatents
+from scantwin.learning.layers import Conv3d, halved
 
 _WAVES: Final = (math.pi / 2, math.pi, 2 * math.pi, 4 * math.pi)
 """Frequencies of the place channels [1 / their unit]: wavelengths of 2 m to 25 cm along the body, 80 to 10 cm
@@ -47,10 +48,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, features: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(inputs, outputs, 3, padding=1)
-        self.second = nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.first = Conv3d(inputs, outputs, 3, padding=1)
+        self.second = Conv3d(outputs, outputs, 3, padding=1)
         self.shift = nn.Linear(features, 2 * outputs)
-        self.through = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.through = Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         # Deep stacks learn from the first step if each block starts as its skip path.
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
@@ -69,8 +70,8 @@ class Downward(nn.Module):
     def __init__(self, latents: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, features))
-        self.stem = nn.Conv3d(latents, channels[0], 3, padding=1)
-        self.where = nn.Conv3d(_SEEN, channels[0], 3, padding=1, bias=False)
+        self.stem = Conv3d(latents, channels[0], 3, padding=1)
+        self.where = Conv3d(_SEEN, channels[0], 3, padding=1, bias=False)
         widths = (channels[0], *channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(a, b, features) for a, b in zip(widths, channels, strict=False)
@@ -109,7 +110,7 @@ class LatentDenoiser(nn.Module):
         self.up = nn.ModuleList(
             ResidualBlock(b + a, a, features) for a, b in zip(channels, channels[1:], strict=False)
         )
-        self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
+        self.head = Conv3d(channels[0], latents, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         # Sizes of the fields of view: weight, sum and sum of squares of their sides (z, y, x) [m].
@@ -172,10 +173,10 @@ class Adapter(nn.Module):
     def __init__(self, latents: int, classes: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.guess = MaskGuess(latents, classes)
-        self.hint = nn.Conv3d(classes, channels[0], 3, padding=1)
+        self.hint = Conv3d(classes, channels[0], 3, padding=1)
         self.down = Downward(latents, channels, features)
-        self.gates = nn.ModuleList(nn.Conv3d(width, width, 1) for width in channels)
-        self.head = nn.Conv3d(channels[0], latents, 3, padding=1)
+        self.gates = nn.ModuleList(Conv3d(width, width, 1) for width in channels)
+        self.head = Conv3d(channels[0], latents, 3, padding=1)
         self.trust = nn.Linear(features, latents)
         for part in (self.gates, self.head, self.trust):
             for parameter in part.parameters():
@@ -204,14 +205,6 @@ class Adapter(nn.Module):
             self.head(F.silu(evened(kept[0]))).float(),
             self.trust(embedding).float()[:, :, None, None, None],
         )
-
-
-def halved(x: Tensor) -> Tensor:
-    """Means of 2 x 2 x 2 voxels; the last of an odd side stands alone, so that no side need be padded."""
-    d, h, w = x.shape[2:]
-    if d % 2 or h % 2 or w % 2:
-        x = F.pad(x, (0, w % 2, 0, h % 2, 0, d % 2), mode="replicate")
-    return F.avg_pool3d(x, 2)
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:

@@ -8,17 +8,24 @@ more than a round's overhead on a small PC (measured: docs/decisions/0004-networ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantwin.learning.layers import Conv3d, halved
+
 Dimensions = Literal[2, 3]
 """Number of axes that a network works on: slices (y, x) or volumes (z, y, x)."""
 
-_CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
-_POOLING: Final = {2: F.avg_pool2d, 3: F.avg_pool3d}
+_CONVOLUTION: Final = {2: nn.Conv2d, 3: Conv3d}
+_POOLING: Final[dict[int, Callable[[Tensor], Tensor]]] = {
+    2: partial(F.avg_pool2d, kernel_size=2),
+    3: halved,
+}
 _DROPOUT: Final = {2: F.dropout2d, 3: F.dropout3d}
 _SLOPE: Final = 0.1
 """Slope of a leaky rectifier below zero."""
@@ -74,7 +81,7 @@ class UNet(nn.Module):
         """(B, inputs, D, H, W) -> (B, outputs, D, H, W), in 2D without D; divisible by 2 ** (levels - 1)."""
         kept: list[Tensor] = []
         for level, block in enumerate(self.down):
-            x = block(self.pool(x, 2) if level else x, embedding)
+            x = block(self.pool(x) if level else x, embedding)
             if self.dropout and level and torch.is_grad_enabled():
                 x = self.drop(x, self.dropout)
             kept.append(x)

@@ -51,5 +51,10 @@ def _heat(suv: Tensor, limits: tuple[float, float]) -> Tensor:
 
 
 def _local_mean(image: Tensor) -> Tensor:
-    edge = [min(_SLOW, n - 1 + n % 2) for n in image.shape[-3:]]
-    return F.avg_pool3d(image, edge, stride=1, padding=[n // 2 for n in edge], count_include_pad=False)
+    """Means over a box, of those of its voxels that there are: one axis after the other."""
+    for axis in (-3, -2, -1):
+        kernel = [1, 1, 1]
+        kernel[axis] = min(_SLOW, image.shape[axis] - 1 + image.shape[axis] % 2)
+        beside = [edge // 2 for edge in kernel]
+        image = F.avg_pool3d(image, kernel, stride=1, padding=beside, count_include_pad=False)
+    return image
