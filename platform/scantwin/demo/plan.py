@@ -1,4 +1,4 @@
-"""Who takes part in the demo, and how much of everything: sized for 2 cores and three to seven minutes."""
+"""Who takes part in the demo, and how much of everything: sized for 2 cores and three to ten minutes."""
 
 from __future__ import annotations
 

@@ -114,16 +114,25 @@ def _found(sites: list[DemoSite], options: DemoOptions, runner: Runner, story: S
     port, *site_ports = free_ports(1 + len(sites))
     runner.call("consortium", "init", "--name", "demo", "--port", str(port))
     ready = runner.serve("service-consortium", "consortium", "start")
-    for number, (site, own_port) in enumerate(zip(sites, site_ports, strict=True), 1):
-        # The secret depends on the seed: pseudonyms, and so the held-out patients, are the same each time.
-        secret = write_private(
+    # The secret depends on the seed: pseudonyms, and so the held-out patients, are the same each time.
+    secrets = [
+        write_private(
             options.out / "secrets" / site.name,
             hashlib.sha256(f"{options.seed}:{site.name}".encode()).digest(),
         )
-        made = runner.call("site", "init", site.name, "--kind", site.kind, "--secret-file", str(secret))
-        runner.call("consortium", "enrol", site.name, "--key", made["key"], "--kind", site.kind)
-        story.say(f"{number} of {len(sites)} sites enrolled")
-        ready[site.name] = own_port
+        for site in sites
+    ]
+    made = runner.call_all(
+        [("site", "init", site.name, "--kind", site.kind, "--secret-file", str(secret))
+         for site, secret in zip(sites, secrets, strict=True)],
+        _CORES, lambda done: story.say(f"{done} of {len(sites)} sites made their keys"),
+    )  # fmt: skip
+    runner.call_all(
+        [("consortium", "enrol", site.name, "--key", one["key"], "--kind", site.kind)
+         for site, one in zip(sites, made, strict=True)],
+        _CORES, lambda done: story.say(f"{done} of {len(sites)} sites enrolled"),
+    )  # fmt: skip
+    ready.update({site.name: own_port for site, own_port in zip(sites, site_ports, strict=True)})
     return ready
 
 
