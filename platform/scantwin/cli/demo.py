@@ -42,7 +42,7 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     as_json: Json = False,
 ) -> None:
-    """Let three sites train a CT-to-PET model together, then scan a new patient: three to seven minutes.
+    """Let three sites train a CT-to-PET model together, then scan a new patient: three to ten minutes.
 
     \b
     scantwin demo                                # phantoms; serves a dashboard at the end
