@@ -63,10 +63,7 @@ def nothing_is_left(service):
     yield
     # The service may hear of the client's end a moment after the client, and an upload of the test before may
     # have been there at first.
-    until = time.monotonic() + 5
-    while (left := {p.name for p in service.uploads.iterdir()} - before) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not left
+    assert _comes_true(lambda: {p.name for p in service.uploads.iterdir()} <= before)
     assert {s.id for s in service.client.scans(limit=500).scans} == scans
 
 
@@ -225,10 +222,7 @@ def test_a_silent_upload_a_full_disk_a_full_queue(model_folder, tmp_path, monkey
                 client._calls.SubmitScan(silent())
             hold.set()
             assert caught.value.code() == _Code.CANCELLED
-            until = time.monotonic() + 20
-            while list((tmp_path / "uploads").iterdir()) and time.monotonic() < until:
-                time.sleep(0.02)
-            assert not list((tmp_path / "uploads").iterdir())
+            assert _comes_true(lambda: not list((tmp_path / "uploads").iterdir()))
             monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
             assert _send(here, _metadata(DATA), DATA) == (_Code.RESOURCE_EXHAUSTED, "disk-full")
             monkeypatch.setattr("scantwin_twin.service.MOST_WAITING", 0)

@@ -11,9 +11,12 @@ import typer
 from scantwin import NOTICE
 from scantwin.terminal import Json, emit, out
 
+SiteName = Annotated[str, typer.Argument(help="The site's name.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes into the audit log.")]
+
 
 def enrol(
-    site: Annotated[str, typer.Argument(help="The site's name.")],
+    site: SiteName,
     key: Annotated[Path, typer.Option(help="The site's key.pub.")],
     kind: Annotated[
         str | None,
@@ -38,8 +41,8 @@ def enrol(
 
 
 def suspend(
-    site: Annotated[str, typer.Argument(help="The site's name.")],
-    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    site: SiteName,
+    reason: Reason,
     as_json: Json = False,
 ) -> None:
     """Leave a site out of every round until it is readmitted.
@@ -56,8 +59,8 @@ def suspend(
 
 
 def readmit(
-    site: Annotated[str, typer.Argument(help="The site's name.")],
-    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    site: SiteName,
+    reason: Reason,
     as_json: Json = False,
 ) -> None:
     """Let a suspended site take part again.
@@ -74,7 +77,7 @@ def readmit(
 
 
 def log(
-    site: Annotated[str, typer.Argument(help="The site's name.")],
+    site: SiteName,
     event: Annotated[str, typer.Argument(help="recalibration, repair or software-update.")],
     reason: Annotated[str, typer.Option(help="What was done; it goes into the audit log.")],
     on: Annotated[
@@ -98,11 +101,11 @@ def log(
 
 
 def withdraw(
-    site: Annotated[str, typer.Argument(help="The site's name.")],
+    site: SiteName,
     sample: Annotated[
         str, typer.Argument(help="The sample's id, or the start of it; the dashboard shows ids.")
     ],
-    reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")],
+    reason: Reason,
     as_json: Json = False,
 ) -> None:
     """Take a wrongly measured calibration sample out of a site's charts; it stays stored.
