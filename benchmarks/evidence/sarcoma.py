@@ -84,7 +84,7 @@ DELIVERED: Final = (
     "all of a sample: 0.68, 0.82, 1.011 and 0.93, 0.88, 1.047; mean + 1 SD where the mean is above SUV 2-4: "
     "0.65, 0.76, 1.016 and 1.01, 1.16, 1.291",
     "all four folds, four minutes, samples about the mean uptake, all patients together; the same three "
-    "figures. Above SUV 1.5-3 the mean uptake with half of what a sample adds (shipped): "
+    "figures. Above SUV 1.5-3 the mean uptake with half of what a sample adds: "
     "0.76, 0.87, 1.025; with seven tenths of it: 0.75, 0.86, 1.032; with all of it: 0.75, 0.85, "
     "1.047; with half of the size "
     "of an error too: 0.76, 0.84, 1.190. Had the best of these been known beforehand for each fold, the "
